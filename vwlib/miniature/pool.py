@@ -1,0 +1,95 @@
+"""A pool of rendered scenes: rendering costs more than a training step, so pretraining draws each scene several times."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm.auto import tqdm
+
+from vwlib.miniature.scenes import BACKGROUNDS, COLOURS, LAYOUTS, Drawing, Placed, Scene, random_scene
+from vwlib.miniature.sprites import STYLES, Sprites
+from vwlib.paths import CACHE
+
+_COLOURS, _STYLES = list(COLOURS), list(STYLES)
+_MOST_OBJECTS = max(layout.objects[1] for layout in LAYOUTS.values())
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Rendered scenes and what they show, as arrays; -1 marks an absent object or colour.
+
+    Shapes: `images` (scene, y, x, 3) uint8; `noun`, `style`, `colour`, `angle`, `share` (scene, object);
+    `box` (scene, object, 4) in px; `background` (scene); `colours` (scene, 2).
+    """
+
+    arrays: dict[str, np.ndarray]
+    nouns: list[str]
+
+    def __len__(self) -> int:
+        return len(self.arrays["images"])
+
+    @property
+    def images(self) -> np.ndarray:
+        """uint8 (scene, y, x, 3)."""
+        return self.arrays["images"]
+
+    def scene(self, index: int) -> Scene:
+        """The scene at `index`, as `scenes.compose` returned it."""
+        a = {key: value[index] for key, value in self.arrays.items() if key != "images"}
+        objects = []
+        for k in range(int((a["noun"] >= 0).sum())):
+            colour = _COLOURS[a["colour"][k]] if a["colour"][k] >= 0 else None
+            drawing = Drawing(self.nouns[a["noun"][k]], _STYLES[a["style"][k]], colour)
+            objects.append(Placed(drawing, tuple(int(edge) for edge in a["box"][k]), float(a["angle"][k]), float(a["share"][k])))
+        colours = (_COLOURS[a["colours"][0]], _COLOURS[a["colours"][1]])
+        return Scene(Image.fromarray(self.images[index]), BACKGROUNDS[a["background"]], colours, objects)
+
+
+def render_pool(sprites: Sprites, mix: dict[str, float], count: int, size: int, seed: int) -> Pool:
+    """Render `count` random scenes of `size` px in the pretraining styles; `mix` gives each layout's share.
+
+    The pool is kept in the cache under a name that says what determines it, so a resumed training finds it.
+    """
+    name = "-".join(f"{layout}{share:g}" for layout, share in mix.items())
+    path = CACHE / "pools" / f"{name}-{count}x{size}-seed{seed}-{len(sprites.nouns)}nouns"
+    if not (path / "images.npy").exists():
+        _render(path, sprites, mix, count, size, seed)
+    return Pool({file.stem: np.load(file, mmap_mode="r") for file in path.glob("*.npy")}, sprites.nouns)
+
+
+def _render(path: Path, sprites: Sprites, mix: dict[str, float], count: int, size: int, seed: int) -> None:
+    per_object = (count, _MOST_OBJECTS)
+    arrays = {
+        "images": np.empty((count, size, size, 3), np.uint8),
+        "noun": np.full(per_object, -1, np.int16),
+        "style": np.full(per_object, -1, np.int8),
+        "colour": np.full(per_object, -1, np.int8),
+        "box": np.zeros((*per_object, 4), np.int16),
+        "angle": np.zeros(per_object, np.float32),
+        "share": np.zeros(per_object, np.float32),
+        "background": np.zeros(count, np.int8),
+        "colours": np.zeros((count, 2), np.int8),
+    }
+    index_of = {noun: index for index, noun in enumerate(sprites.nouns)}
+    layouts, weights = list(mix), np.array(list(mix.values())) / sum(mix.values())
+    for i in tqdm(range(count), desc="scenes", unit="scene", mininterval=2):
+        rng = np.random.default_rng((seed, i))
+        scene = random_scene(rng, sprites, LAYOUTS[layouts[rng.choice(len(layouts), p=weights)]], size)
+        arrays["images"][i] = np.asarray(scene.image)
+        arrays["background"][i] = BACKGROUNDS.index(scene.background)
+        arrays["colours"][i] = [_COLOURS.index(colour) for colour in scene.colours]
+        for k, placed in enumerate(scene.objects):
+            arrays["noun"][i, k] = index_of[placed.drawing.noun]
+            arrays["style"][i, k] = _STYLES.index(placed.drawing.style)
+            arrays["colour"][i, k] = _COLOURS.index(placed.drawing.colour) if placed.drawing.colour else -1
+            arrays["box"][i, k] = placed.box
+            arrays["angle"][i, k], arrays["share"][i, k] = placed.angle, placed.share
+    path.mkdir(parents=True, exist_ok=True)
+    for key in sorted(arrays, key=lambda key: key == "images"):  # the images last: their presence marks the pool as whole
+        temporary = path / f"{key}.partial"
+        with temporary.open("wb") as file:
+            np.save(file, arrays[key])
+        temporary.rename(path / f"{key}.npy")

@@ -1,0 +1,204 @@
+"""Generated scenes: drawings placed on varied backgrounds, with exact boxes. Everything follows from a seed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from PIL import Image
+
+from vwlib.miniature.sprites import STYLES, Sprites, recolour
+
+#: The style that no model sees in pretraining; test images use it.
+HELD_OUT_STYLE = "twemoji"
+PRETRAINING_STYLES = tuple(style for style in STYLES if style != HELD_OUT_STYLE)
+
+#: Named colours of backgrounds and tinted objects, as RGB.
+COLOURS = {
+    "red": (214, 48, 49),
+    "orange": (240, 140, 40),
+    "yellow": (245, 212, 66),
+    "green": (66, 160, 71),
+    "blue": (50, 110, 220),
+    "purple": (136, 68, 180),
+    "pink": (240, 130, 180),
+    "brown": (131, 84, 48),
+    "black": (32, 32, 36),
+    "white": (248, 248, 246),
+    "gray": (140, 142, 148),
+}
+BACKGROUNDS = ("plain", "gradient", "striped", "checkered", "dotted", "cloudy")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How many objects a scene holds and how large they are, as shares of the image's side."""
+
+    objects: tuple[int, int]  # fewest and most objects
+    main: tuple[float, float]  # longer side of the first object, which is the largest
+    others: tuple[float, float]  # longer side of all other objects
+
+
+#: The layout of each dataset's role (design.md section 5).
+LAYOUTS = {
+    "ImageNet": Layout((1, 1), (0.55, 0.95), (0.0, 0.0)),
+    "DreamBooth": Layout((1, 1), (0.45, 0.85), (0.0, 0.0)),
+    "PASCAL": Layout((1, 3), (0.45, 0.75), (0.22, 0.40)),
+    "COCO": Layout((4, 6), (0.42, 0.58), (0.18, 0.36)),
+}
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What to draw: a noun in a style, perhaps tinted in a named colour or turned to another hue."""
+
+    noun: str
+    style: str
+    colour: str | None = None
+    hue: float = 0.0  # share of the colour circle; 0 leaves the drawing as it is
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A drawing in a scene. `box` is (left, top, right, bottom) of its visible pixels, in px, right and bottom exclusive."""
+
+    drawing: Drawing
+    box: tuple[int, int, int, int]
+    angle: float  # degrees, anticlockwise
+    share: float  # longer side over the image's side
+
+    @property
+    def area(self) -> int:
+        """Area of the box in square px."""
+        left, top, right, bottom = self.box
+        return (right - left) * (bottom - top)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """An RGB image and what it shows; `objects[0]` is the main object, the largest."""
+
+    image: Image.Image
+    background: str
+    colours: tuple[str, str]
+    objects: list[Placed] = field(default_factory=list)
+
+
+def tint(sprite: Image.Image, colour: str) -> Image.Image:
+    """Redraw a sprite in shades of one named colour."""
+    grey = np.asarray(sprite.convert("L"), np.float32)[..., None] / 255
+    base = np.asarray(COLOURS[colour], np.float32)
+    # Dark parts go to black, light parts to white, the middle to the colour: lines and highlights stay visible.
+    shade = np.where(grey < 0.6, base * grey / 0.6, base + (255 - base) * (grey - 0.6) / 0.4)
+    tinted = Image.fromarray(shade.astype(np.uint8), "RGB")
+    tinted.putalpha(sprite.getchannel("A"))
+    return tinted
+
+
+def transform(sprite: Image.Image, side: float, angle: float, mirror: bool) -> Image.Image:
+    """Scale a sprite's longer side to `side` px, mirror and turn it, and cut it to its visible pixels."""
+    scale = side / max(sprite.size)
+    size = tuple(max(2, round(scale * length)) for length in sprite.size)
+    picture = sprite.convert("RGBa").resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
+    if mirror:
+        picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    if angle:
+        # Pillow rotates premultiplied pictures only by way of RGBA; the edge is safe because the outside is (0, 0, 0, 0).
+        picture = picture.convert("RGBA").rotate(angle, Image.Resampling.BICUBIC, expand=True)
+    picture = picture.convert("RGBA")
+    box = picture.getchannel("A").point(lambda alpha: 255 * (alpha > 96)).getbbox()
+    return picture.crop(box) if box else picture
+
+
+def draw_background(rng: np.random.Generator, size: int, kind: str, colours: tuple[str, str]) -> np.ndarray:
+    """One background as uint8 (size, size, 3): `kind` in two named colours, each a little off its name."""
+    first, second = (np.clip(np.asarray(COLOURS[name]) + rng.normal(0, 14, 3), 0, 255) for name in colours)
+    y, x = np.mgrid[0:size, 0:size] / size
+    turn = rng.uniform(0, 2 * np.pi)
+    across = x * np.cos(turn) + y * np.sin(turn)
+    if kind == "plain":
+        weight = np.zeros((size, size))
+    elif kind == "gradient":
+        weight = (across - across.min()) / (across.max() - across.min())
+    elif kind == "striped":
+        weight = (np.floor(across * rng.uniform(5, 12)) % 2).astype(float)
+    elif kind == "checkered":
+        cells = rng.uniform(4, 9)
+        weight = ((np.floor(x * cells) + np.floor(y * cells)) % 2).astype(float)
+    elif kind == "dotted":
+        cells = rng.uniform(4, 9)
+        weight = ((x * cells % 1 - 0.5) ** 2 + (y * cells % 1 - 0.5) ** 2 < 0.08).astype(float)
+    else:  # cloudy: smooth noise
+        coarse = Image.fromarray(rng.integers(0, 256, (6, 6), dtype=np.uint8), "L")
+        weight = np.asarray(coarse.resize((size, size), Image.Resampling.BICUBIC)) / 255
+    return (first + weight[..., None] * (second - first)).clip(0, 255).astype(np.uint8)
+
+
+def compose(rng: np.random.Generator, sprites: Sprites, drawings: list[Drawing], layout: Layout, size: int) -> Scene:
+    """Place `drawings` (the first is the main object) on a random background of `size` × `size` px.
+
+    Later drawings may hide at most a tenth of an object's pixels; one for which no place is found is left out.
+    """
+    kind = str(rng.choice(BACKGROUNDS))
+    names = list(COLOURS)
+    colours = tuple(names[i] for i in rng.permutation(len(names))[:2])
+    canvas = Image.fromarray(draw_background(rng, size, kind, colours), "RGB")
+    owner = np.full((size, size), -1, np.int16)  # which object each pixel shows
+    placed: list[tuple[Drawing, float, float]] = []
+    for index, drawing in enumerate(drawings):
+        share = rng.uniform(*(layout.main if index == 0 else layout.others))
+        angle = float(rng.normal(0, 8) if rng.random() < 0.85 else rng.uniform(-50, 50))
+        sprite = sprites.images[drawing.noun][drawing.style]
+        if drawing.hue:
+            sprite = recolour(sprite, drawing.hue)
+        if drawing.colour:
+            sprite = tint(sprite, drawing.colour)
+        picture = transform(sprite, share * size, angle, bool(rng.random() < 0.5))
+        mask = np.asarray(picture.getchannel("A")) > 96
+        for _ in range(20):
+            place = _try_place(rng, mask, owner, len(placed))
+            if place is None:
+                continue
+            left, top = place
+            canvas.paste(picture, (left, top), picture)
+            window = owner[max(top, 0) : top + mask.shape[0], max(left, 0) : left + mask.shape[1]]
+            window[mask[max(-top, 0) :, max(-left, 0) :][: window.shape[0], : window.shape[1]]] = len(placed)
+            placed.append((drawing, angle, share))
+            break
+    objects = [Placed(drawing, _box(owner == index), angle, share) for index, (drawing, angle, share) in enumerate(placed)]
+    return Scene(canvas, kind, colours, objects)
+
+
+def _box(mask: np.ndarray) -> tuple[int, int, int, int]:
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def _try_place(rng: np.random.Generator, mask: np.ndarray, owner: np.ndarray, objects: int) -> tuple[int, int] | None:
+    """A random place (left, top), up to a tenth outside the image, or None where it would hide too much of another object."""
+    size = owner.shape[0]
+    height, width = mask.shape
+    slack = [max(0, length // 10) for length in (width, height)]
+    spans = [(min(-slack[axis], size - length), max(size - length + slack[axis], 0)) for axis, length in enumerate((width, height))]
+    if objects == 0:  # the main object stays inside the image where it fits
+        spans = [(min(0, size - length), max(0, size - length)) for length in (width, height)]
+    left, top = (int(rng.integers(low, high + 1)) for low, high in spans)
+    window = owner[max(top, 0) : top + height, max(left, 0) : left + width]
+    covered = window[mask[max(-top, 0) :, max(-left, 0) :][: window.shape[0], : window.shape[1]]]
+    hidden = np.bincount(covered[covered >= 0], minlength=objects)
+    shown = np.bincount(owner[owner >= 0], minlength=objects)
+    return None if objects and np.any(hidden > 0.1 * shown) else (left, top)
+
+
+def random_drawing(rng: np.random.Generator, nouns: list[str], styles: tuple[str, ...], tinted: float = 0.2) -> Drawing:
+    """A random noun in a random style, tinted in a random colour with probability `tinted`."""
+    colour = str(rng.choice(list(COLOURS))) if rng.random() < tinted else None
+    return Drawing(nouns[rng.integers(len(nouns))], styles[rng.integers(len(styles))], colour)
+
+
+def random_scene(rng: np.random.Generator, sprites: Sprites, layout: Layout, size: int, styles: tuple[str, ...] = PRETRAINING_STYLES) -> Scene:
+    """A scene of distinct random nouns in the given styles, `size` × `size` px."""
+    count = int(rng.integers(layout.objects[0], layout.objects[1] + 1))
+    nouns = [sprites.nouns[i] for i in rng.choice(len(sprites.nouns), count, replace=False)]
+    drawings = [random_drawing(rng, [noun], styles) for noun in nouns]
+    return compose(rng, sprites, drawings, layout, size)

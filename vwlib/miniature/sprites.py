@@ -1,0 +1,116 @@
+"""The miniature's drawings: nouns drawn in six openly licensed emoji styles, as small RGBA pictures."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from vwlib.paths import MINIATURE
+
+SPRITE_SIZE = 64  # px, the longer side of every drawing once its transparent margin is cut off
+
+#: npm package of each drawing style. The order is the axis `style` wherever drawings are indexed.
+STYLES = {
+    "noto": "@iconify-json/noto",
+    "noto-v1": "@iconify-json/noto-v1",
+    "twemoji": "@iconify-json/twemoji",
+    "emojione": "@iconify-json/emojione",
+    "fluent": "@iconify-json/fluent-emoji",
+    "fluent-flat": "@iconify-json/fluent-emoji-flat",
+}
+
+
+@dataclass(frozen=True)
+class Sprites:
+    """All drawings, indexed by noun and style.
+
+    `table` has one row per noun with columns `noun`, `icon`, `synonyms` (a list) and `category`;
+    `images[noun][style]` is an RGBA picture whose longer side is `SPRITE_SIZE` px.
+    """
+
+    table: pd.DataFrame
+    images: dict[str, dict[str, Image.Image]]
+
+    @cached_property
+    def nouns(self) -> list[str]:
+        """Every noun, in the order of the noun list; the order is the axis `noun` of all-noun scores."""
+        return list(self.table["noun"])
+
+
+def read_nouns(path: Path = MINIATURE / "nouns.csv") -> pd.DataFrame:
+    """The noun list: columns `noun`, `icon`, `synonyms` (a list of words), `category`."""
+    table = pd.read_csv(path, keep_default_na=False)
+    return table.assign(synonyms=table["synonyms"].str.split())
+
+
+@lru_cache(maxsize=1)
+def load_sprites(path: Path = MINIATURE / "sprites.parquet") -> Sprites:
+    """Read the committed drawings.
+
+    Raises FileNotFoundError where the file is missing; `vwlib sprites` rebuilds it from the npm packages.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is missing: restore it from the repository, or rebuild it with `vwlib sprites`.")
+    images: dict[str, dict[str, Image.Image]] = {}
+    for row in pd.read_parquet(path).itertuples():
+        images.setdefault(row.noun, {})[row.style] = Image.open(io.BytesIO(row.webp)).convert("RGBA")
+    return Sprites(read_nouns(), images)
+
+
+def render_icon(body: str, width: int, height: int, left: int = 0, top: int = 0) -> Image.Image:
+    """Render one Iconify drawing, cut its transparent margin and scale its longer side to `SPRITE_SIZE` px."""
+    import resvg_py  # only maintainers rebuild the drawings, so it is no dependency of the library
+
+    side = 4 * SPRITE_SIZE
+    svg = f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="{left} {top} {width} {height}">{body}</svg>'
+    picture = Image.open(io.BytesIO(bytes(resvg_py.svg_to_bytes(svg_string=svg, width=side, height=side)))).convert("RGBA")
+    # Faint shadows would make the box larger than what one sees.
+    visible = picture.getchannel("A").point(lambda alpha: 255 * (alpha > 24))
+    picture = picture.crop(visible.getbbox())
+    scale = SPRITE_SIZE / max(picture.size)
+    size = tuple(max(1, round(scale * length)) for length in picture.size)
+    # Resize with premultiplied alpha, else the colour of fully transparent pixels bleeds into the edge.
+    return picture.convert("RGBa").resize(size, Image.Resampling.LANCZOS).convert("RGBA")
+
+
+def build_sprites(node_modules: Path, target: Path = MINIATURE / "sprites.parquet") -> pd.DataFrame:
+    """Render every noun in every style from the npm packages in `node_modules` and write one parquet file.
+
+    Raises FileNotFoundError where a package is missing and KeyError where a style does not draw a noun.
+    """
+    rows = []
+    for style, package in STYLES.items():
+        folder = node_modules / package
+        if not folder.exists():
+            raise FileNotFoundError(f"{folder} is missing: run `npm install {' '.join(STYLES.values())}` first.")
+        icons = json.loads((folder / "icons.json").read_text())
+        for noun in read_nouns().itertuples():
+            name = icons["aliases"][noun.icon]["parent"] if noun.icon in icons.get("aliases", {}) else noun.icon
+            if name not in icons["icons"]:
+                raise KeyError(f"{package} has no drawing '{noun.icon}' for the noun '{noun.noun}'.")
+            icon = icons["icons"][name]
+            box = {key: icon.get(key, icons.get(key, default)) for key, default in (("width", 16), ("height", 16), ("left", 0), ("top", 0))}
+            buffer = io.BytesIO()
+            render_icon(icon["body"], **box).save(buffer, "webp", lossless=True, method=6, exact=False)
+            rows.append({"noun": noun.noun, "style": style, "webp": buffer.getvalue()})
+    table = pd.DataFrame(rows)
+    table.to_parquet(target, compression="zstd", index=False)
+    return table
+
+
+def recolour(sprite: Image.Image, hue: float, saturation: float = 1.0) -> Image.Image:
+    """Turn the hue of a drawing by `hue` (a share of the colour circle) and scale its saturation; the shape stays."""
+    rgb, alpha = sprite.convert("RGB"), sprite.getchannel("A")
+    hsv = np.asarray(rgb.convert("HSV")).astype(np.int16)
+    hsv[..., 0] = (hsv[..., 0] + round(256 * hue)) % 256
+    hsv[..., 1] = np.clip(hsv[..., 1] * saturation, 0, 255)
+    turned = Image.fromarray(hsv.astype(np.uint8), "HSV").convert("RGB")
+    turned.putalpha(alpha)
+    return turned

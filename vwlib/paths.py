@@ -1,0 +1,11 @@
+"""Where things lie, from the project's root, whatever the working folder is."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+ROOT = Path(os.environ.get("VWLIB_ROOT", Path(__file__).resolve().parents[1]))
+DATA = ROOT / "data"
+MINIATURE = DATA / "miniature"
+CACHE = ROOT / ".cache"  # git-ignored: whatever can be made again
