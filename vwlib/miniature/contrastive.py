@@ -1,0 +1,75 @@
+"""Contrastive pretraining of image and text towers from captions: the classifier, the judge, and the generator's text encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vwlib.miniature.captions import caption, name_prompt, names_of
+from vwlib.miniature.pool import Pool
+from vwlib.miniature.sprites import Sprites
+from vwlib.miniature.training import Loss
+
+Encode = Callable[[Tensor], Tensor]
+
+
+def to_tensor(images: np.ndarray, mean: float = 0.5, std: float = 0.5) -> Tensor:
+    """uint8 images (image, y, x, 3) to float (image, 3, y, x), scaled to [-1, 1] by default, channels last in memory."""
+    pixels = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float()
+    return pixels.div_(255).sub_(mean).div_(std).contiguous(memory_format=torch.channels_last)
+
+
+def contrastive_loss(
+    pool: Pool,
+    sprites: Sprites,
+    encode_image: Encode,
+    encode_text: Encode,
+    logit_scale: Tensor,
+    tokenize: Callable[[list[str]], Tensor],
+    *,
+    batch: int = 256,
+    captions: int = 96,
+) -> Loss:
+    """CLIP's loss, made denser: each image against the names of *all* nouns, and `captions` of the images against their captions.
+
+    With a few hundred nouns a batch names most of them twice; in-batch pairs alone would push an image from captions
+    that are true of it. So the noun is learned against the full list of names, and attributes against captions whose
+    text differs. Both encoders return (n, d) features, not yet normalised.
+    """
+    names = names_of(sprites)
+
+    def loss(rng: np.random.Generator, _: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        rows = rng.integers(len(pool), size=batch)
+        scenes = [pool.scene(int(row)) for row in rows[:captions]]
+        texts = [caption(rng, scene, names, pool.images.shape[1]) for scene in scenes]
+        prompts = [name_prompt(rng, noun, names) for noun in sprites.nouns]
+        images = _shift(to_tensor(pool.images[rows]), rng)
+        with torch.autocast("cpu", torch.bfloat16):
+            image = encode_image(images)
+            text = encode_text(tokenize(prompts + texts))
+        image, text = F.normalize(image.float(), dim=-1), F.normalize(text.float(), dim=-1)
+        scale = logit_scale.exp().clamp(max=100)
+        target = torch.from_numpy(pool.arrays["noun"][rows, 0].astype(np.int64))
+        by_name = scale * image @ text[: len(prompts)].T  # (image, noun)
+        pairs = scale * image[:captions] @ text[len(prompts) :].T  # (image, caption)
+        same = torch.tensor([[a == b for b in texts] for a in texts]) & ~torch.eye(captions, dtype=torch.bool)
+        pairs = pairs.masked_fill(same, -1e4)
+        own = torch.arange(captions)
+        name_loss = F.cross_entropy(by_name, target, label_smoothing=0.05)
+        pair_loss = (F.cross_entropy(pairs, own) + F.cross_entropy(pairs.T, own)) / 2
+        accuracy = (by_name.argmax(1) == target).float().mean().item()
+        return name_loss + 0.5 * pair_loss, {"names": name_loss.item(), "pairs": pair_loss.item(), "top1": accuracy}
+
+    return loss
+
+
+def _shift(images: Tensor, rng: np.random.Generator, most: int = 4) -> Tensor:
+    """Move the whole batch by up to `most` px each way, repeating the edge, and change its brightness a little."""
+    padded = F.pad(images, (most,) * 4, mode="replicate")
+    x, y = rng.integers(0, 2 * most + 1, 2)
+    size = images.shape[-1]
+    return padded[..., y : y + size, x : x + size] * float(rng.uniform(0.85, 1.1)) + float(rng.uniform(-0.1, 0.1))
