@@ -1,46 +1,130 @@
-"""Pretrain the miniature's models from the drawings: `vwlib pretrain`. Only maintainers need it; the weights are committed."""
+"""Pretrain the miniature's models from the drawings: `vwlib pretrain`. Only maintainers need it; the weights are committed.
+
+Each model has its own scenes, seed, width and depth, and none starts from another's weights.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from diffusers import AutoencoderKL
+from diffusers.models.attention_processor import AttnProcessor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from vwlib.miniature import architectures
 from vwlib.miniature.contrastive import contrastive_loss
-from vwlib.miniature.pool import render_pool
+from vwlib.miniature.detection import detection_loss
+from vwlib.miniature.generation import TextAndImage, autoencoder_loss, denoising_loss, encode_pool
+from vwlib.miniature.pool import Pool, render_pool
 from vwlib.miniature.sprites import load_sprites
-from vwlib.miniature.training import Schedule, train
+from vwlib.miniature.training import Schedule, averaged_weights, train
 from vwlib.paths import CACHE
 
 CHECKPOINTS = CACHE / "checkpoints"
 CONTRASTIVE_MIX = {"ImageNet": 0.6, "PASCAL": 0.25, "COCO": 0.15}
+DETECTION_MIX = {"ImageNet": 0.15, "PASCAL": 0.35, "COCO": 0.5}
+GENERATION_MIX = {"ImageNet": 0.8, "PASCAL": 0.15, "COCO": 0.05}
 
 
-def pretrain_open_clip(name: str, config: dict, seed: int, steps: int, scenes: int = 100_000) -> Path:
-    """Train the classifier or the judge contrastively."""
+def checkpoint_of(name: str) -> Path:
+    """Where the training of a model keeps its checkpoint."""
+    return CHECKPOINTS / f"{name}.safetensors"
+
+
+def _pretrain_open_clip(name: str, config: dict, seed: int, schedule: Schedule) -> Path:
     sprites = load_sprites()
-    pool = render_pool(sprites, CONTRASTIVE_MIX, scenes, architectures.IMAGE_SIZE, seed)
+    pool = render_pool(sprites, CONTRASTIVE_MIX, 100_000, architectures.IMAGE_SIZE, seed)
     model = architectures.build_open_clip(config, seed).train()
     loss = contrastive_loss(pool, sprites, model.encode_image, model.encode_text, model.logit_scale, architectures.tokenize)
     # On a CPU the flash kernel's backward pass in bfloat16 is several times slower than plain matrix products.
     with sdpa_kernel(SDPBackend.MATH):
-        return train(model, loss, Schedule(steps, 1.5e-3), seed=seed, checkpoint=CHECKPOINTS / f"{name}.safetensors")
+        return train(model, loss, schedule, seed=seed, checkpoint=checkpoint_of(name))
 
 
-def pretrain_classifier(steps: int = 3500) -> Path:
-    """The open_clip classifier."""
-    return pretrain_open_clip("classifier", architectures.CLASSIFIER, 11, steps)
+def pretrain_classifier(steps: int = 2600) -> Path:
+    """The classifier, an open_clip model, from images and captions."""
+    return _pretrain_open_clip("classifier", architectures.CLASSIFIER, 11, Schedule(steps, 1.5e-3))
 
 
-def pretrain_judge(steps: int = 3500) -> Path:
-    """The judge of generations."""
-    return pretrain_open_clip("judge", architectures.JUDGE, 12, steps)
+def pretrain_judge(steps: int = 2600) -> Path:
+    """The judge of generations, another open_clip model of another architecture."""
+    return _pretrain_open_clip("judge", architectures.JUDGE, 12, Schedule(steps, 1.5e-3))
+
+
+def pretrain_detector(steps: int = 9000) -> Path:
+    """The detector, an OWL-v2, from boxes and names."""
+    sprites = load_sprites()
+    pool = render_pool(sprites, DETECTION_MIX, 60_000, architectures.DETECTION_SIZE, 13)
+    model = architectures.build_detector(13).train()
+    loss = detection_loss(pool, sprites, model)
+    return train(model, loss, Schedule(steps, 1e-3, warmup=300), seed=13, checkpoint=checkpoint_of("detector"))
+
+
+def _generation_pool() -> Pool:
+    return render_pool(load_sprites(), GENERATION_MIX, 100_000, architectures.IMAGE_SIZE, 14)
+
+
+def pretrain_text_encoder(steps: int = 1500) -> Path:
+    """The generator's text encoder, from images and captions, beside an image tower that is thrown away."""
+    pool = _generation_pool()
+    model = TextAndImage(architectures.build_text_encoder(14)).train().to(memory_format=torch.channels_last)
+    loss = contrastive_loss(pool, load_sprites(), model.encode_image, model.encode_text, model.logit_scale, architectures.tokenize)
+    return train(model, loss, Schedule(steps, 1.5e-3), seed=14, checkpoint=checkpoint_of("text_encoder"))
+
+
+def pretrain_autoencoder(steps: int = 4000) -> Path:
+    """The generator's autoencoder, from images."""
+    model = architectures.build_autoencoder(15).train().to(memory_format=torch.channels_last)
+    return train(model, autoencoder_loss(_generation_pool(), model), Schedule(steps, 2e-3), seed=15, checkpoint=checkpoint_of("autoencoder"))
+
+
+def trained_autoencoder() -> AutoencoderKL:
+    """The autoencoder of its checkpoint, frozen."""
+    model = architectures.build_autoencoder(15)
+    model.load_state_dict(averaged_weights(checkpoint_of("autoencoder"))[0])
+    return model.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+
+
+def pretrain_unet(steps: int = 16_000) -> Path:
+    """The generator's denoiser, from latents and captions; text encoder and autoencoder stay as they are."""
+    pool = _generation_pool()
+    text = architectures.build_text_encoder(14)
+    weights, _ = averaged_weights(checkpoint_of("text_encoder"))
+    text.load_state_dict({key.removeprefix("text."): value for key, value in weights.items() if key.startswith("text.")})
+    text.eval().requires_grad_(False)
+    latents, (_, deviation) = encode_pool(pool, trained_autoencoder(), CHECKPOINTS / "latents.safetensors")
+    unet = architectures.build_unet(16).train().to(memory_format=torch.channels_last)
+    unet.set_attn_processor(AttnProcessor())
+    loss = denoising_loss(pool, load_sprites(), latents, float(1 / deviation), text, unet)
+    return train(unet, loss, Schedule(steps, 8e-4, warmup=500, decay=0.01, average=0.9995), seed=16, checkpoint=checkpoint_of("unet"))
+
+
+#: Every training in an order in which each finds what it needs.
+TRAININGS: dict[str, Callable[..., Path]] = {
+    "judge": pretrain_judge,
+    "classifier": pretrain_classifier,
+    "detector": pretrain_detector,
+    "text_encoder": pretrain_text_encoder,
+    "autoencoder": pretrain_autoencoder,
+    "unet": pretrain_unet,
+}
+
+
+def pretrain(names: list[str] | None = None) -> list[Path]:
+    """Train the named models, or all, resuming what was begun.
+
+    Raises ValueError for a name that is no model of the miniature.
+    """
+    for name in names or []:
+        if name not in TRAININGS:
+            raise ValueError(f"'{name}' is no model of the miniature; choose from {', '.join(TRAININGS)}.")
+    return [TRAININGS[name]() for name in names or TRAININGS]
 
 
 if __name__ == "__main__":
     import sys
 
     torch.set_num_threads(1)
-    {"classifier": pretrain_classifier, "judge": pretrain_judge}[sys.argv[1]](*map(int, sys.argv[2:]))
+    pretrain(sys.argv[1:])

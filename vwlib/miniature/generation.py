@@ -1,0 +1,102 @@
+"""Training of the generator: text encoder from captions, autoencoder from pixels, denoiser from latents and captions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import timm
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+from transformers import CLIPTextModel
+
+from vwlib.miniature.architectures import SCHEDULER, tokenize
+from vwlib.miniature.captions import caption, names_of
+from vwlib.miniature.contrastive import to_tensor
+from vwlib.miniature.pool import Pool
+from vwlib.miniature.sprites import Sprites
+from vwlib.miniature.training import Loss, save_atomically
+
+
+class TextAndImage(nn.Module):
+    """The generator's text encoder beside a throw-away image tower that teaches it; both end in `width` features."""
+
+    def __init__(self, text: CLIPTextModel, width: int = 128) -> None:
+        super().__init__()
+        self.text = text
+        self.image = timm.create_model("regnety_002", num_classes=width)
+        self.project = nn.Linear(text.config.hidden_size, width, bias=False)
+        self.logit_scale = nn.Parameter(torch.tensor(2.66))
+
+    def encode_image(self, pixels: Tensor) -> Tensor:
+        """(image, 3, y, x) to (image, width)."""
+        return self.image(pixels)
+
+    def encode_text(self, ids: Tensor) -> Tensor:
+        """(text, token) to (text, width)."""
+        return self.project(self.text(input_ids=ids).pooler_output)
+
+
+def autoencoder_loss(pool: Pool, model: AutoencoderKL, *, batch: int = 32, kl: float = 1e-4) -> Loss:
+    """Absolute error of pixels and of their differences (which keeps edges sharp), and a weak pull towards the normal prior."""
+
+    def loss(rng: np.random.Generator, noise: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        pixels = to_tensor(pool.images[rng.integers(len(pool), size=batch)])
+        with torch.autocast("cpu", torch.bfloat16):
+            posterior = model.encode(pixels).latent_dist
+            mean, logvar = posterior.mean.float(), posterior.logvar.float()
+            latent = mean + (0.5 * logvar).exp() * torch.randn(mean.shape, generator=noise)
+            output = model.decode(latent).sample
+        output = output.float()
+        error = F.l1_loss(output, pixels)
+        edges = sum(F.l1_loss(output.diff(dim=axis), pixels.diff(dim=axis)) for axis in (-1, -2))
+        divergence = 0.5 * (mean.pow(2) + logvar.exp() - 1 - logvar).mean()
+        return error + edges + kl * divergence, {"l1": error.item(), "edges": float(edges), "kl": divergence.item()}
+
+    return loss
+
+
+@torch.inference_mode()
+def encode_pool(pool: Pool, model: AutoencoderKL, target: Path, batch: int = 250) -> tuple[np.ndarray, np.ndarray]:
+    """Mean latents of every scene, float16 (scene, 16, 8, 8), computed once and kept in `target`; and their mean and scale."""
+    if not target.exists():
+        latents = np.empty((len(pool), 16, 8, 8), np.float16)
+        for start in tqdm(range(0, len(pool), batch), desc="latents", mininterval=5):
+            with torch.autocast("cpu", torch.bfloat16):
+                mean = model.encode(to_tensor(pool.images[start : start + batch])).latent_dist.mean
+            latents[start : start + batch] = mean.float().numpy()
+        save_atomically({"latents": torch.from_numpy(latents)}, target)
+    from safetensors.numpy import load_file
+
+    latents = load_file(target)["latents"]
+    sample = latents[:: max(1, len(latents) // 5000)].astype(np.float32)
+    return latents, np.array([sample.mean(), sample.std()])
+
+
+def denoising_loss(
+    pool: Pool, sprites: Sprites, latents: np.ndarray, scale: float, text: CLIPTextModel, unet: UNet2DConditionModel, *, batch: int = 96, drop: float = 0.1
+) -> Loss:
+    """The standard denoising objective on v; a share `drop` of the captions is empty, for classifier-free guidance."""
+    names = names_of(sprites)
+    scheduler = DDIMScheduler(**SCHEDULER)
+    steps = scheduler.config.num_train_timesteps
+
+    def loss(rng: np.random.Generator, noise: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        rows = rng.integers(len(pool), size=batch)
+        texts = ["" if rng.random() < drop else caption(rng, pool.scene(int(row)), names, pool.images.shape[1]) for row in rows]
+        clean = torch.from_numpy(latents[rows].astype(np.float32)) * scale
+        epsilon = torch.randn(clean.shape, generator=noise)
+        # Evenly spread times make the loss of a small batch less noisy.
+        times = ((torch.rand(1, generator=noise) + torch.arange(batch) / batch) % 1 * steps).long()
+        noisy = scheduler.add_noise(clean, epsilon, times)
+        target = scheduler.get_velocity(clean, epsilon, times)
+        with torch.autocast("cpu", torch.bfloat16):
+            with torch.no_grad():
+                states = text(input_ids=tokenize(texts)).last_hidden_state
+            output = unet(noisy.contiguous(memory_format=torch.channels_last), times, states).sample
+        return F.mse_loss(output.float(), target), {}
+
+    return loss
