@@ -1,0 +1,44 @@
+"""The three models and the judge, behind one interface: `load_model(task, profile)`."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from vwlib.models.base import Frozen, Score, TaskModel
+from vwlib.models.classification import Classifier
+from vwlib.models.detection import Detector
+from vwlib.models.generation import Generator
+
+if TYPE_CHECKING:
+    from vwlib.profiles import Profile
+
+TASKS = ("generation", "detection", "classification")
+
+__all__ = ["TASKS", "Classifier", "Detector", "Frozen", "Generator", "Score", "TaskModel", "load_judge", "load_model", "load_models"]
+
+
+@lru_cache(maxsize=2)
+def load_judge(profile: Profile) -> Classifier:
+    """The judge of generations."""
+    return Classifier.load(profile.judge, profile.prompt)
+
+
+@lru_cache(maxsize=8)
+def load_model(task: str, profile: Profile) -> TaskModel:
+    """The model of a task, loaded once per process.
+
+    Raises ValueError for an unknown task, FileNotFoundError for missing weights.
+    """
+    if task == "generation":
+        return Generator.load(profile.generator, load_judge(profile), profile.prompt)
+    if task == "detection":
+        return Detector.load(profile.detector, profile.prompt)
+    if task == "classification":
+        return Classifier.load(profile.classifier, profile.prompt)
+    raise ValueError(f"'{task}' is no task; choose from {', '.join(TASKS)}.")
+
+
+def load_models(profile: Profile) -> dict[str, TaskModel]:
+    """All three models by task."""
+    return {task: load_model(task, profile) for task in TASKS}

@@ -1,0 +1,103 @@
+"""What the three models have in common: prompt in, task out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from vwlib.datasets import Example
+from vwlib.splice import Vocabulary, spliced
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """All that a set of images contributes and no word changes, computed once.
+
+    `concepts` names the concept of each image; `tensors` holds the task's features, each with the axis `image` first.
+    """
+
+    concepts: list[str]
+    tensors: dict[str, Tensor]
+
+    def rows_of(self, concept: str) -> Tensor:
+        """Rows of the images of a concept.
+
+        Raises ValueError where there is none.
+        """
+        rows = torch.tensor([row for row, name in enumerate(self.concepts) if name == concept], dtype=torch.long)
+        if not len(rows):
+            raise ValueError(f"There is no image of '{concept}' among the prepared ones ({', '.join(sorted(set(self.concepts)))}).")
+        return rows
+
+
+@dataclass(frozen=True)
+class Score:
+    """How well one word does its task: the paper's metric (table 1) over `n` images, and further figures by name."""
+
+    metric: str
+    value: float
+    n: int
+    more: dict[str, float]
+
+
+class TaskModel(Protocol):
+    """The interface that optimisation, transfer and the study see; one adapter per task implements it."""
+
+    task: str
+    vocabulary: Vocabulary
+    prompt: str
+
+    @property
+    def table(self) -> nn.Embedding:
+        """The module that holds the word table."""
+
+    def word_table(self) -> Tensor:
+        """The word embeddings (vocab, d), in float32."""
+
+    def prepare(self, examples: Sequence[Example]) -> Frozen:
+        """Run everything that does not depend on a word, once."""
+
+    def losses(self, vectors: Tensor, concepts: Sequence[str], frozen: Frozen, streams: Sequence[torch.Generator], batch: int) -> Tensor:
+        """Table 1: the loss of each word (word,) on `batch` images drawn from its own stream; `vectors` is (word, vector, d)."""
+
+    def evaluate(self, vectors: Tensor, concepts: Sequence[str], names: dict[str, str], frozen: Frozen, seed: int = 0) -> list[Score]:
+        """Table 1: the metric of each word. `names` gives the prompt name of each of the dataset's concepts."""
+
+
+class TextMixin:
+    """Text side shared by the adapters: word table, prompts with vectors in place of words."""
+
+    vocabulary: Vocabulary
+    prompt: str
+
+    @property
+    def table(self) -> nn.Embedding:
+        """The module that holds the word table."""
+        raise AttributeError("an adapter names its own word table")
+
+    def word_table(self) -> Tensor:
+        """The word embeddings (vocab, d), in float32."""
+        return self.table.weight.detach().float()
+
+    def encode_ids(self, ids: Tensor) -> Any:
+        """What the text encoder makes of token ids (prompt, token)."""
+        raise AttributeError("an adapter runs its own text encoder")
+
+    def encode_words(self, vectors: Tensor) -> Any:
+        """The text encoder's output for the prompt with each word's vectors (word, vector, d) in it."""
+        ids = self.vocabulary.prompt(self.prompt, vectors.shape[1]).expand(len(vectors), -1)
+        with spliced(self.table, vectors):
+            return self.encode_ids(ids)
+
+    def encode_prompts(self, texts: Sequence[str]) -> Any:
+        """The text encoder's output for plain prompts."""
+        return self.encode_ids(self.vocabulary.prompts(list(texts)))
+
+
+def draw(rows: Tensor, count: int, stream: torch.Generator) -> Tensor:
+    """`count` of the rows, with replacement, from the word's own stream."""
+    return rows[torch.randint(len(rows), (count,), generator=stream)]

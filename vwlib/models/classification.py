@@ -1,0 +1,107 @@
+"""The classifier: an open_clip model. Also the judge of generations, which is another such model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import open_clip
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+
+from vwlib.datasets import Example
+from vwlib.models.base import Frozen, Score, TextMixin, draw
+from vwlib.models.loading import check_folder, seen_words
+from vwlib.splice import Vocabulary
+
+if TYPE_CHECKING:
+    from vwlib.profiles import ModelSettings
+
+
+class Classifier(TextMixin):
+    """Names an image by the cosine between its feature and each text's, as CLIP does."""
+
+    task = "classification"
+
+    def __init__(self, model: nn.Module, preprocess, vocabulary: Vocabulary, prompt: str) -> None:
+        self.model, self.preprocess, self.vocabulary, self.prompt = model.eval().requires_grad_(False), preprocess, vocabulary, prompt
+
+    @classmethod
+    def load(cls, settings: ModelSettings, prompt: str) -> Classifier:
+        """Load from a local folder in open_clip's layout.
+
+        Raises FileNotFoundError for missing weights and ValueError for weights of another shape.
+        """
+        folder = check_folder(settings.source, "open_clip_config.json", "open_clip_model.safetensors")
+        try:
+            model, preprocess = open_clip.create_model_from_pretrained(f"local-dir:{folder}")
+        except (RuntimeError, ValueError) as error:
+            raise ValueError(f"The weights in {folder} do not fit its open_clip_config.json: {str(error).splitlines()[0]}") from error
+        merges = folder / "bpe.txt.gz"
+        tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}", **({"bpe_path": str(merges)} if merges.exists() else {}))
+        vocabulary = Vocabulary(tokenizer.encoder, tokenizer.encode, tokenizer.sot_token_id, tokenizer.eot_token_id, tokenizer.context_length, seen_words(folder))
+        return cls(model, preprocess, vocabulary, prompt)
+
+    @property
+    def table(self) -> nn.Embedding:
+        """The module that holds the word table."""
+        embedding = self.model.token_embedding
+        return embedding[0] if isinstance(embedding, nn.Sequential) else embedding
+
+    def encode_ids(self, ids: Tensor) -> Tensor:
+        """Normalised text features (prompt, d)."""
+        return self.model.encode_text(ids, normalize=True)
+
+    @torch.inference_mode()
+    def encode_images(self, images: Sequence[Image.Image]) -> Tensor:
+        """Normalised image features (image, d)."""
+        pixels = [torch.stack([self.preprocess(image) for image in images[start : start + 100]]) for start in range(0, len(images), 100)]
+        return torch.cat([self.model.encode_image(batch, normalize=True) for batch in pixels])
+
+    def prepare(self, examples: Sequence[Example]) -> Frozen:
+        """Image features, `image` (image, d)."""
+        features = self.encode_images([example.image() for example in examples])
+        return Frozen([example.label for example in examples], {"image": features.clone()})
+
+    def losses(self, vectors: Tensor, concepts: Sequence[str], frozen: Frozen, streams: Sequence[torch.Generator], batch: int) -> Tensor:
+        """Table 1, classification: E w · cos(image feature, text feature), w = -1 for images of the concept and +1 for others.
+
+        Half of the batch shows the concept, half does not; each half is a mean, so that the many others do not outweigh it.
+        """
+        everything = torch.arange(len(frozen.concepts))
+        difference = []
+        for concept, stream in zip(concepts, streams, strict=True):
+            own = frozen.rows_of(concept)
+            others = everything[~torch.isin(everything, own)]
+            pull = frozen.tensors["image"][draw(own, batch // 2, stream)].mean(0)
+            push = frozen.tensors["image"][draw(others, batch - batch // 2, stream)].mean(0)
+            difference.append(push - pull)  # the cosine of unit vectors is linear in the image feature
+        return (torch.stack(difference) * self.encode_words(vectors)).sum(-1)
+
+    @torch.no_grad()
+    def evaluate(self, vectors: Tensor, concepts: Sequence[str], names: dict[str, str], frozen: Frozen, seed: int = 0) -> list[Score]:
+        """Share of the concept's images assigned to the learned word when it stands beside the other concepts' names.
+
+        The concept's own name is not offered. `drawn` is the share of the other concepts' images that the word wrongly draws.
+        """
+        order = list(names)
+        name_features = self.encode_prompts([f"a photo of a {names[concept]}" for concept in order])
+        by_name = frozen.tensors["image"] @ name_features.T  # (image, concept)
+        by_word = frozen.tensors["image"] @ self.encode_words(vectors).T  # (image, word)
+        scores = []
+        for column, concept in enumerate(concepts):
+            rivals = by_name.clone()
+            rivals[:, order.index(concept)] = -torch.inf
+            won = by_word[:, column] > rivals.max(1).values
+            own = torch.tensor([name == concept for name in frozen.concepts])
+            scores.append(Score("accuracy", won[own].float().mean().item(), int(own.sum()), {"drawn": won[~own].float().mean().item()}))
+        return scores
+
+    @torch.no_grad()
+    def classify(self, images: Sequence[Image.Image], names: Sequence[str]) -> Tensor:
+        """Index (image,) of the name that fits each image best, with the prompt "a photo of a {name}"."""
+        text = self.encode_prompts([f"a photo of a {name}" for name in names])
+        return (self.encode_images(images) @ text.T).argmax(1)
+

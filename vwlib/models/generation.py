@@ -1,0 +1,132 @@
+"""The generator: a Stable Diffusion pipeline of diffusers, and the judge that says what it drew."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import DDIMScheduler, StableDiffusionPipeline
+from PIL import Image
+from torch import Tensor, nn
+
+from vwlib.datasets import Example
+from vwlib.models.base import Frozen, Score, TextMixin, draw
+from vwlib.models.classification import Classifier
+from vwlib.models.detection import clip_vocabulary
+from vwlib.models.loading import check_folder, seen_words, strict_loading
+
+if TYPE_CHECKING:
+    from vwlib.profiles import GeneratorSettings
+
+
+class Generator(TextMixin):
+    """Draws images from noise, guided by a text's hidden states."""
+
+    task = "generation"
+
+    def __init__(self, pipeline: StableDiffusionPipeline, judge: Classifier, settings: GeneratorSettings, prompt: str, seen: frozenset[str] | None = None) -> None:
+        self.pipeline, self.judge, self.settings, self.prompt = pipeline, judge, settings, prompt
+        for part in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
+            part.eval().requires_grad_(False)
+        pipeline.set_progress_bar_config(disable=True)
+        # Training noise follows the pipeline's own schedule, whichever sampler draws the images.
+        self.noising = DDIMScheduler.from_config(pipeline.scheduler.config)
+        self.vocabulary = clip_vocabulary(pipeline.tokenizer, pipeline.tokenizer.model_max_length, seen)
+
+    @classmethod
+    def load(cls, settings: GeneratorSettings, judge: Classifier, prompt: str) -> Generator:
+        """Load from a local folder in diffusers' layout.
+
+        Raises FileNotFoundError for missing weights and ValueError for weights of another shape.
+        """
+        files = ("model_index.json", "unet/diffusion_pytorch_model.safetensors", "vae/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors")
+        folder = check_folder(settings.source, *files)
+        with strict_loading(folder):
+            pipeline = StableDiffusionPipeline.from_pretrained(
+                folder, torch_dtype=torch.float32, local_files_only=True, use_safetensors=True, safety_checker=None, requires_safety_checker=False
+            )
+        return cls(pipeline, judge, settings, prompt, seen_words(folder))
+
+    @property
+    def table(self) -> nn.Embedding:
+        """The module that holds the word table."""
+        embedding = self.pipeline.text_encoder.embeddings.token_embedding
+        return embedding[0] if isinstance(embedding, nn.Sequential) else embedding
+
+    def encode_ids(self, ids: Tensor) -> Tensor:
+        """Hidden states (prompt, token, d), which the denoiser attends to."""
+        return self.pipeline.text_encoder(input_ids=ids).last_hidden_state
+
+    @torch.inference_mode()
+    def prepare(self, examples: Sequence[Example]) -> Frozen:
+        """Latents of every image, `latent` (image, channel, y, x): the mean of the autoencoder's posterior, scaled."""
+        side = self.settings.image_size
+        images = [example.image().resize((side, side), Image.Resampling.BICUBIC) for example in examples]
+        pixels = torch.from_numpy(np.stack([np.asarray(image) for image in images])).permute(0, 3, 1, 2).float() / 127.5 - 1
+        vae = self.pipeline.vae
+        latents = [vae.encode(part).latent_dist.mean * vae.config.scaling_factor for part in pixels.split(16)]
+        return Frozen([example.label for example in examples], {"latent": torch.cat(latents).clone()})
+
+    def losses(self, vectors: Tensor, concepts: Sequence[str], frozen: Frozen, streams: Sequence[torch.Generator], batch: int) -> Tensor:
+        """Table 1, generation: the standard denoising objective, on whatever the scheduler says the model predicts."""
+        shape = frozen.tensors["latent"].shape[1:]
+        clean, noise, times = [], [], []
+        for concept, stream in zip(concepts, streams, strict=True):
+            clean.append(frozen.tensors["latent"][draw(frozen.rows_of(concept), batch, stream)])
+            noise.append(torch.randn(batch, *shape, generator=stream))
+            times.append(torch.randint(self.noising.config.num_train_timesteps, (batch,), generator=stream))
+        latents, epsilon, time = torch.cat(clean), torch.cat(noise), torch.cat(times)
+        target = self.target(latents, epsilon, time)
+        states = self.encode_words(vectors).repeat_interleave(batch, 0)  # (word · image, token, d)
+        output = self.pipeline.unet(self.noising.add_noise(latents, epsilon, time), time, states).sample
+        return F.mse_loss(output, target, reduction="none").mean((1, 2, 3)).view(len(vectors), batch).mean(1)
+
+    def target(self, latents: Tensor, noise: Tensor, times: Tensor) -> Tensor:
+        """What the denoiser is asked for, by the scheduler's `prediction_type`.
+
+        Raises ValueError for a type that is neither noise nor velocity.
+        """
+        kind = self.noising.config.prediction_type
+        if kind == "epsilon":
+            return noise
+        if kind == "v_prediction":
+            return self.noising.get_velocity(latents, noise, times)
+        raise ValueError(f"The scheduler predicts '{kind}'; 'epsilon' and 'v_prediction' are known.")
+
+    @torch.inference_mode()
+    def generate(self, states: Tensor, images: int, seed: int = 0, at_once: int = 64) -> list[list[Image.Image]]:
+        """Draw `images` pictures for each of the texts' hidden states (prompt, token, d).
+
+        Picture i of every text starts from the same noise, that of seed + i, so that texts can be compared.
+        """
+        settings = self.settings
+        empty = self.encode_prompts([""])
+        pairs = [(row, picture) for row in range(len(states)) for picture in range(images)]
+        drawn: list[Image.Image] = []
+        for start in range(0, len(pairs), at_once):
+            part = pairs[start : start + at_once]
+            drawn += self.pipeline(
+                prompt_embeds=states[[row for row, _ in part]],
+                negative_prompt_embeds=empty.expand(len(part), -1, -1),
+                num_inference_steps=settings.inference_steps,
+                guidance_scale=settings.guidance,
+                height=settings.image_size,
+                width=settings.image_size,
+                generator=[torch.Generator().manual_seed(seed + picture) for _, picture in part],
+            ).images
+        return [drawn[start : start + images] for start in range(0, len(drawn), images)]
+
+    def evaluate(self, vectors: Tensor, concepts: Sequence[str], names: dict[str, str], frozen: Frozen | None = None, seed: int = 0) -> list[Score]:
+        """Generation accuracy: share of pictures that the judge assigns to the concept, choosing among the dataset's ten names."""
+        with torch.no_grad():
+            pictures = self.generate(self.encode_words(vectors), self.settings.images_per_word, seed)
+        return [self.judged(drawn, concept, names) for drawn, concept in zip(pictures, concepts, strict=True)]
+
+    def judged(self, pictures: Sequence[Image.Image], concept: str, names: dict[str, str]) -> Score:
+        """The judge's accuracy on one word's pictures."""
+        choice = self.judge.classify(pictures, list(names.values()))
+        right = choice == list(names).index(concept)
+        return Score("accuracy", right.float().mean().item(), len(pictures), {})

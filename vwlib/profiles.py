@@ -1,0 +1,121 @@
+"""Profiles: every size, count and model in one validated object each. A profile changes numbers and folders, never the code that runs."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
+
+from vwlib.concepts import DATASETS
+from vwlib.paths import DATA
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelSettings(_Settings):
+    """Where a model's files are: a local folder (from the project's root)."""
+
+    source: str
+
+
+class GeneratorSettings(ModelSettings):
+    """A Stable Diffusion model and how it draws."""
+
+    image_size: PositiveInt  # px
+    inference_steps: PositiveInt = 50  # denoising steps (table 2)
+    guidance: float = Field(7.5, ge=1)  # scale of classifier-free guidance; the paper does not state it
+    images_per_word: PositiveInt = 4  # pictures judged per word; the paper's values suggest one
+
+
+class Learning(_Settings):
+    """How a task's words are learned (table 2)."""
+
+    steps: PositiveInt = 1000
+    rate: PositiveFloat = 1e-4  # Adam's learning rate
+    batch: PositiveInt = 8  # images a step
+
+
+class Profile(_Settings):
+    """All settings of a run."""
+
+    name: Literal["smoke", "miniature", "paper"]
+    world: Literal["miniature", "paper"]  # which forty concepts
+    generator: GeneratorSettings
+    detector: ModelSettings
+    classifier: ModelSettings
+    judge: ModelSettings
+    data: dict[str, str] = {}  # folder of each dataset; the miniature writes its own
+    prompt: str = "a photo of {}"  # table 2
+    vectors: PositiveInt = 4  # embedding vectors per word
+    train_images: PositiveInt = 8  # per concept
+    test_images: PositiveInt = 50  # per concept
+    learning: dict[str, Learning]
+    concepts: PositiveInt = 4  # of the live grids in chapters 1 to 4
+    anchors: PositiveInt = 4
+
+
+MODELS = DATA / "miniature" / "models"
+
+_MINIATURE: dict[str, Any] = {
+    "name": "miniature",
+    "world": "miniature",
+    "generator": {"source": str(MODELS / "generator"), "image_size": 64, "inference_steps": 25, "guidance": 3.0},
+    "detector": {"source": str(MODELS / "detector")},
+    "classifier": {"source": str(MODELS / "classifier")},
+    "judge": {"source": str(MODELS / "judge")},
+    "learning": {
+        "generation": {"steps": 200, "rate": 0.02},
+        "detection": {"steps": 200, "rate": 0.02},
+        "classification": {"steps": 200, "rate": 0.02},
+    },
+}
+_SMOKE = _MINIATURE | {
+    "name": "smoke",
+    "generator": _MINIATURE["generator"] | {"inference_steps": 4, "images_per_word": 2},
+    "learning": {task: learning | {"steps": 5} for task, learning in _MINIATURE["learning"].items()},
+    "test_images": 4,
+    "concepts": 2,
+    "anchors": 2,
+}
+_PAPER: dict[str, Any] = {
+    "name": "paper",
+    "world": "paper",
+    "generator": {"source": "models/stable-diffusion-2-1", "image_size": 768},
+    "detector": {"source": "models/owlv2-base-patch16-ensemble"},
+    "classifier": {"source": "models/DFN2B-CLIP-ViT-L-14"},
+    "judge": {"source": "models/clip-vit-large-patch14"},
+    "data": {"ImageNet": "datasets/imagenet", "DreamBooth": "datasets/dreambooth", "COCO": "datasets/coco", "PASCAL": "datasets/voc"},
+    "learning": {"generation": {}, "detection": {}, "classification": {}},
+    "concepts": 10,
+    "anchors": 10,
+}
+_PROFILES = {"smoke": _SMOKE, "miniature": _MINIATURE, "paper": _PAPER}
+
+
+def load_profile(name: str | None = None, **changes: Any) -> Profile:
+    """A profile by name, with some settings changed; without a name the one in `VWLIB_PROFILE`, else the miniature.
+
+    Raises ValueError in one sentence for an unknown profile, an unknown setting or a value that does not fit.
+    """
+    name = name or os.environ.get("VWLIB_PROFILE", "miniature")
+    if name not in _PROFILES:
+        raise ValueError(f"'{name}' is no profile; choose from {', '.join(_PROFILES)}.")
+    try:
+        return Profile.model_validate(_PROFILES[name] | changes)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ValueError(f"Profile '{name}', setting '{where}': {first['msg'].lower()} (got {first['input']!r}).") from error
+
+
+def check_dataset(dataset: str) -> str:
+    """The dataset's name, if it is one.
+
+    Raises ValueError that lists the four.
+    """
+    if dataset not in DATASETS:
+        raise ValueError(f"'{dataset}' is no dataset; choose from {', '.join(DATASETS)}.")
+    return dataset

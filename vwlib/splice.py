@@ -1,0 +1,96 @@
+"""Putting word vectors into a text encoder: prompts with placeholders, and one forward hook for all three models.
+
+The vocabulary is never extended: OWL-v2 and open_clip pool the features of the largest id, so an appended id would move the pool.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+#: The id that stands for a word's vectors: CLIP's entry for the byte 0, which no prompt holds.
+PLACEHOLDER = 188
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """A model's view of CLIP's byte-pair vocabulary.
+
+    `entries` maps every token to its id; `encode` turns text into ids without start and end; `context` counts tokens;
+    `seen` names the words that the model met in training, or is None where that is not known (the models of the hub).
+    """
+
+    entries: dict[str, int]
+    encode: Callable[[str], list[int]]
+    start: int
+    end: int
+    context: int
+    seen: frozenset[str] | None = None
+    pad: int = 0
+
+    def words(self) -> dict[str, int]:
+        """Whole words that are single tokens, and that the model met in training where that is known, with their ids."""
+        whole = {entry.removesuffix("</w>"): index for entry, index in self.entries.items() if entry.endswith("</w>") and entry[:-4].isalpha()}
+        return {word: index for word, index in whole.items() if self.seen is None or word in self.seen}
+
+    def token_of(self, word: str) -> int:
+        """The id of a single-token word.
+
+        Raises ValueError for a word of several tokens, and for one that the model never met in training.
+        """
+        tokens = self.encode(word)
+        if len(tokens) != 1:
+            raise ValueError(f"'{word}' is {len(tokens)} tokens in this vocabulary; an anchor word must be a single token.")
+        if self.seen is not None and word not in self.seen:
+            raise ValueError(f"The model never met the word '{word}' in training; choose an anchor word from its vocabulary.")
+        return tokens[0]
+
+    def prompt(self, text: str, vectors: int = 0) -> Tensor:
+        """Token ids (token,) of a prompt; `{}` becomes `vectors` placeholders.
+
+        Raises ValueError when the prompt does not fit the model's context.
+        """
+        before, brace, after = text.partition("{}")
+        tokens = [*self.encode(before), *([PLACEHOLDER] * vectors if brace else []), *self.encode(after)]
+        if len(tokens) + 2 > self.context:
+            raise ValueError(f"The prompt '{text}' with {vectors} vectors is {len(tokens) + 2} tokens long; the model reads {self.context}.")
+        ids = [self.start, *tokens, self.end]
+        return torch.tensor(ids + [self.pad] * (self.context - len(ids)))
+
+    def prompts(self, texts: list[str]) -> Tensor:
+        """Token ids (prompt, token) of plain prompts."""
+        return torch.stack([self.prompt(text) for text in texts])
+
+
+def place_vectors(ids: Tensor, embedded: Tensor, vectors: Tensor) -> Tensor:
+    """Replace the embedding of each row's j-th placeholder by the row's j-th vector.
+
+    `ids` (prompt, token), `embedded` (prompt, token, d), `vectors` (prompt, vector, d) -> (prompt, token, d).
+    """
+    is_placeholder = ids == PLACEHOLDER
+    which = (is_placeholder.cumsum(-1) - 1).clamp(min=0, max=vectors.shape[1] - 1)
+    placed = vectors.gather(1, which[..., None].expand(-1, -1, vectors.shape[-1]))
+    return torch.where(is_placeholder[..., None], placed.to(embedded.dtype), embedded)
+
+
+@contextmanager
+def spliced(table: nn.Embedding, vectors: Tensor | None) -> Iterator[None]:
+    """Within the block, placeholders that the word table `table` looks up come out as `vectors` (prompt, vector, d).
+
+    The table itself is neither changed nor copied, and gradients reach `vectors` alone:
+
+    >>> with spliced(text_encoder.get_input_embeddings(), vectors):
+    ...     states = text_encoder(ids).last_hidden_state
+    """
+    if vectors is None:
+        yield
+        return
+    hook = table.register_forward_hook(lambda _, inputs, output: place_vectors(inputs[0], output, vectors))
+    try:
+        yield
+    finally:
+        hook.remove()
