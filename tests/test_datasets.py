@@ -1,0 +1,339 @@
+"""The readers: the four real formats on real photographs where these are at hand, and small made-up folders for the rest."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vwlib import datasets
+from vwlib.concepts import DATASETS, concepts_of, find_concept
+from vwlib.datasets import Example, load_dataset, load_image, read_dreambooth, read_imagenet, read_photos, read_voc, training_examples
+from vwlib.paths import ROOT
+
+SAMPLES = ROOT.parent / "shared" / "samples"
+needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason="the real samples are not at hand")
+
+AEROPLANE = "<object><name>aeroplane</name><bndbox><xmin>1</xmin><ymin>2</ymin><xmax>30</xmax><ymax>20</ymax></bndbox>{}</object>"
+
+
+def picture(path, size=(40, 30), **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, "teal").save(path, **options)
+    return path
+
+
+def text(path, content):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+    return path
+
+
+def voc(root, objects, size=(40, 30)):
+    """A VOC devkit of one image."""
+    devkit = root / "VOCdevkit" / "VOC2012"
+    picture(devkit / "JPEGImages" / "a.jpg", size)
+    text(devkit / "ImageSets" / "Main" / "train.txt", "a\n")
+    xml = f"<annotation><size><width>{size[0]}</width><height>{size[1]}</height></size>{objects}</annotation>"
+    return text(devkit / "Annotations" / "a.xml", xml)
+
+
+def coco(root, annotations):
+    """A COCO training set of one 40 × 30 px image, with all categories of the paper's concepts and one more."""
+    categories = [{"id": 3 * k + 1, "name": concept.label} for k, concept in enumerate(concepts_of("COCO"))] + [{"id": 90, "name": "toothbrush"}]
+    content = {"images": [{"id": 7, "file_name": "7.jpg", "width": 40, "height": 30}], "annotations": annotations, "categories": categories}
+    picture(root / "train2017" / "7.jpg")
+    return text(root / "annotations" / "instances_train2017.json", json.dumps(content))
+
+
+def box(category, *bbox, iscrowd=0):
+    return {"image_id": 7, "category_id": category, "bbox": bbox, "iscrowd": iscrowd}
+
+
+# --- the formats -----------------------------------------------------------------------------------------------------------
+
+
+def test_voc_corners_count_from_one_and_parts_are_ignored(tmp_path):
+    part = "<part><name>head</name><bndbox><xmin>5</xmin><ymin>5</ymin><xmax>9</xmax><ymax>9</ymax></bndbox></part>"
+    voc(tmp_path, AEROPLANE.format(part))
+    (example,) = load_dataset("PASCAL", tmp_path, concepts_of("PASCAL"), "train")
+    assert (example.label, example.names, example.boxes.tolist()) == ("airplane", ["airplane"], [[0, 1, 30, 20]])
+
+
+def test_a_box_without_its_own_corners_is_not_taken_from_its_part(tmp_path):
+    voc(tmp_path, "<object><name>cat</name><part><bndbox><xmin>5</xmin><ymin>5</ymin><xmax>9</xmax><ymax>9</ymax></bndbox></part></object>")
+    with pytest.raises(ValueError, match=r"a\.xml is no valid annotation"):
+        read_voc(tmp_path, concepts_of("PASCAL"), "train")
+
+
+def test_difficult_objects_are_no_targets_but_are_kept(tmp_path):
+    car = "<object><name>car</name><difficult>1</difficult><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>40</xmax><ymax>30</ymax></bndbox></object>"
+    voc(tmp_path, AEROPLANE.format("") + car)
+    (example,) = read_voc(tmp_path, concepts_of("PASCAL"), "train")
+    assert (example.label, example.names) == ("airplane", ["airplane"])
+    assert (example.ignored_names, example.ignored_boxes.tolist()) == (["car"], [[0, 0, 40, 30]])
+
+
+def test_boxes_are_clipped_to_the_image(tmp_path):
+    voc(tmp_path, AEROPLANE.format(""), size=(25, 10))
+    (example,) = read_voc(tmp_path, concepts_of("PASCAL"), "train")
+    assert example.boxes.tolist() == [[0, 1, 25, 10]]
+
+
+def test_an_image_whose_largest_box_shows_no_concept_is_left_out(tmp_path):
+    sofa = "<object><name>sofa</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>40</xmax><ymax>30</ymax></bndbox></object>"
+    voc(tmp_path, AEROPLANE.format("") + sofa)
+    with pytest.raises(ValueError, match="lists no image that shows airplane"):
+        read_voc(tmp_path, concepts_of("PASCAL"), "train")
+
+
+def test_coco_boxes_are_corner_and_size_and_crowds_are_ignored(tmp_path):
+    coco(tmp_path, [box(1, 2, 3, 10, 20), box(4, 0, 0, 4, 4), box(1, 0, 0, 40, 30, iscrowd=1), box(90, 0, 0, 5, 5)])
+    (example,) = load_dataset("coco", tmp_path, concepts_of("COCO"), "train")
+    assert (example.label, example.names, example.boxes.tolist()) == ("laptop", ["laptop", "scissors"], [[2, 3, 12, 23], [0, 0, 4, 4]])
+    assert example.ignored_names == ["laptop"]
+
+
+def test_imagenet_boxes_are_shares_of_the_size_that_the_xml_states(tmp_path):
+    strawberry = find_concept("strawberry", "ImageNet")
+    picture(tmp_path / "ILSVRC" / "Data" / "CLS-LOC" / "train" / strawberry.label / "a.JPEG", (80, 60))
+    thing = AEROPLANE.format("").replace("aeroplane", strawberry.label)
+    xml = f"<annotation><size><width>40</width><height>30</height></size>{thing}</annotation>"
+    text(tmp_path / "ILSVRC" / "Annotations" / "CLS-LOC" / "train" / strawberry.label / "a.xml", xml)
+    (example,) = read_imagenet(tmp_path, [strawberry], "train")
+    assert np.allclose(example.boxes, [[2, 4, 60, 40]])
+
+
+def test_boxes_drawn_on_a_picture_not_yet_upright_turn_with_it(tmp_path):
+    strawberry = find_concept("strawberry", "ImageNet")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned clockwise by a quarter
+    stored = Image.new("RGB", (40, 30), "white")
+    stored.paste("red", (8, 0, 16, 16))
+    path = tmp_path / "ILSVRC" / "Data" / "CLS-LOC" / "train" / strawberry.label / "a.JPEG"
+    path.parent.mkdir(parents=True)
+    stored.save(path, exif=exif, quality=100)
+    thing = f"<object><name>{strawberry.label}</name><bndbox><xmin>8</xmin><ymin>0</ymin><xmax>16</xmax><ymax>16</ymax></bndbox></object>"
+    xml = f"<annotation><size><width>40</width><height>30</height></size>{thing}</annotation>"
+    text(tmp_path / "ILSVRC" / "Annotations" / "CLS-LOC" / "train" / strawberry.label / "a.xml", xml)
+    (example,) = read_imagenet(tmp_path, [strawberry], "train")
+    red = np.asarray(example.image())[..., 1] < 128
+    assert np.allclose(example.boxes, [[14, 8, 30, 16]]) and red[8:16, 14:30].all() and red.sum() == 8 * 16
+
+
+def test_dreambooth_holds_out_the_last_third_of_a_subject_by_name(tmp_path):
+    clock, vase = find_concept("clock", "DreamBooth"), find_concept("vase", "DreamBooth")
+    for concept, count in ((clock, 6), (vase, 5)):
+        for k in range(count):
+            picture(tmp_path / "dataset" / concept.label / f"{k:02d}.jpg")
+    names = {split: [e.path.stem for e in read_dreambooth(tmp_path, [clock, vase], split)] for split in ("train", "test")}
+    assert names == {"train": ["00", "01", "02", "03", "00", "01", "02", "03"], "test": ["04", "05", "04"]}
+
+
+def test_own_photos_take_boxes_from_the_file_beside_them(tmp_path):
+    picture(tmp_path / "mug" / "a.PNG")
+    picture(tmp_path / "mug" / "b.jpg")
+    text(tmp_path / "mug" / "boxes.json", json.dumps({"a.PNG": [[1, 2, 99, 9]]}))
+    first, second = read_photos(tmp_path / "mug")
+    assert (first.label, first.names, first.boxes.tolist()) == ("mug", ["mug"], [[1, 2, 40, 9]])
+    assert (second.boxes.shape, read_photos(tmp_path / "mug", "cup")[0].label) == ((0, 4), "cup")
+
+
+# --- pictures --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK", "1", "I;16", "P", "RGBA", "LA"])
+def test_pictures_of_every_mode_become_rgb(tmp_path, mode):
+    path = tmp_path / f"a.{'jpg' if mode == 'CMYK' else 'png'}"
+    Image.new(mode, (4, 3)).save(path)
+    assert (load_image(path).mode, load_image(path).size) == ("RGB", (4, 3))
+
+
+def test_transparent_parts_turn_white(tmp_path):
+    Image.new("RGBA", (2, 2), (255, 0, 0, 0)).save(tmp_path / "a.png")
+    assert load_image(tmp_path / "a.png").getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_a_truncated_picture_gets_one_sentence(tmp_path):
+    path = picture(tmp_path / "a.jpg", (200, 200), quality=95)
+    path.write_bytes(path.read_bytes()[:-400])
+    with pytest.raises(ValueError, match=r"^The image .*a\.jpg is truncated or no picture \(.*\)\.$"):
+        load_image(path)
+
+
+def test_a_missing_picture_and_a_text_file_get_one_sentence(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"^The image .*b\.jpg is missing\.$"):
+        load_image(tmp_path / "b.jpg")
+    with pytest.raises(ValueError, match=r"c\.jpg is truncated or no picture"):
+        load_image(text(tmp_path / "c.jpg", "hello"))
+
+
+# --- what is missing or broken ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_a_missing_folder_and_an_empty_one_are_named(tmp_path, dataset):
+    concepts = concepts_of(dataset)
+    with pytest.raises(FileNotFoundError, match=r"^The folder .*nowhere is missing\.$"):
+        load_dataset(dataset, tmp_path / "nowhere", concepts, "train")
+    with pytest.raises(FileNotFoundError, match=r"^The folder .* is missing\.$"):
+        load_dataset(dataset, tmp_path, concepts, "train")
+
+
+def test_unknown_datasets_and_splits_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="'CIFAR' is no dataset"):
+        load_dataset("CIFAR", tmp_path, [], "train")
+    with pytest.raises(ValueError, match="'val' is no split: there are train and test"):
+        load_dataset("COCO", tmp_path, [], "val")
+
+
+def test_a_folder_without_pictures_is_named(tmp_path):
+    text(tmp_path / "notes.txt", "nothing to see")
+    with pytest.raises(ValueError, match=r"holds no picture \(\.jpg, "):
+        read_photos(tmp_path)
+
+
+def test_a_missing_annotation_is_named(tmp_path):
+    voc(tmp_path, "").unlink()
+    with pytest.raises(FileNotFoundError, match=r"^The annotation file .*a\.xml is missing\.$"):
+        read_voc(tmp_path, concepts_of("PASCAL"), "train")
+
+
+@pytest.mark.parametrize("content", ["<annotation><object>", "<annotation><object><name>cat</name></object></annotation>", ""])
+def test_a_malformed_xml_is_named(tmp_path, content):
+    voc(tmp_path, "").write_text(content)
+    with pytest.raises(ValueError, match=r"a\.xml is no valid annotation \("):
+        read_voc(tmp_path, concepts_of("PASCAL"), "train")
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"), [('{"images": [', "is no valid JSON"), ("[]", "is no COCO instances file"), ('{"images": []}', "'categories'")]
+)
+def test_a_malformed_json_is_named(tmp_path, content, sentence):
+    coco(tmp_path, []).write_text(content)
+    with pytest.raises(ValueError, match=r"instances_train2017\.json") as error:
+        load_dataset("COCO", tmp_path, concepts_of("COCO"), "train")
+    assert sentence in str(error.value)
+
+
+def test_a_coco_box_of_three_numbers_and_a_lacking_category_are_named(tmp_path):
+    coco(tmp_path, [box(1, 2, 3, 4)])
+    with pytest.raises(ValueError, match="is no COCO instances file"):
+        load_dataset("COCO", tmp_path, concepts_of("COCO"), "train")
+    coco(tmp_path, [box(1, 2, 3, 10, 20)])
+    with pytest.raises(ValueError, match="has no category 'cell phone'"):
+        load_dataset("COCO", tmp_path, concepts_of("COCO", "miniature"), "train")
+
+
+def test_a_malformed_box_file_is_named(tmp_path):
+    picture(tmp_path / "a.jpg")
+    text(tmp_path / "boxes.json", json.dumps({"a.jpg": [[1, 2, 3]]}))
+    with pytest.raises(ValueError, match=r"boxes\.json gives a\.jpg no boxes of four numbers"):
+        read_photos(tmp_path)
+
+
+def test_a_subject_with_a_single_image_cannot_be_split(tmp_path):
+    clock = find_concept("clock", "DreamBooth")
+    picture(tmp_path / "dataset" / clock.label / "00.jpg")
+    with pytest.raises(ValueError, match="holds 1 image, but 2 are needed"):
+        read_dreambooth(tmp_path, [clock], "train")
+
+
+# --- choosing images -------------------------------------------------------------------------------------------------------
+
+
+def examples(count, dataset="COCO", label="cat", boxed=0):
+    return [Example(dataset, ROOT / f"{label}{k}.jpg", label, np.ones((int(k < boxed), 4)), [label] * int(k < boxed)) for k in range(count)]
+
+
+def test_training_images_follow_from_the_seed():
+    first, again, other = (training_examples(examples(40), "cat", seed=seed) for seed in (0, 0, 1))
+    assert len({e.path for e in first}) == 8
+    assert [e.path for e in first] == [e.path for e in again] != [e.path for e in other]
+
+
+def test_images_without_boxes_are_used_only_where_none_has_any():
+    assert all(len(e.boxes) for e in training_examples(examples(40, boxed=8), "cat"))
+    assert len(datasets.test_examples(examples(40, boxed=3), ["cat"])) == 3
+    assert len(training_examples(examples(8), "cat")) == 8
+
+
+def test_too_few_training_images_are_counted():
+    with pytest.raises(ValueError, match="Too few training images of 'cat': 5 found, 8 needed"):
+        training_examples(examples(5), "cat")
+    with pytest.raises(ValueError, match="'cat' with boxes: 5 found, 8 needed"):
+        training_examples(examples(20, boxed=5), "cat")
+
+
+def test_dreambooth_and_own_photos_may_have_fewer():
+    assert len(training_examples(examples(4, "DreamBooth"), "cat")) == 4
+    assert len(training_examples(examples(4, "photos"), "cat")) == 4
+    with pytest.raises(ValueError, match="'dog': 0 found"):
+        training_examples(examples(4, "DreamBooth"), "dog")
+
+
+def test_test_images_are_up_to_the_count_of_each_concept_in_order():
+    both = examples(6, label="dog") + examples(3)
+    chosen = datasets.test_examples(both, ["cat", "dog"], count=4)
+    assert [e.label for e in chosen] == ["cat"] * 3 + ["dog"] * 4
+    with pytest.raises(ValueError, match="Too few test images of 'cow': 0 found"):
+        datasets.test_examples(both, ["cat", "cow"])
+
+
+# --- real photographs ------------------------------------------------------------------------------------------------------
+
+
+def check_boxes(found):
+    for example in found:
+        width, height = example.image().size
+        assert (example.boxes[:, :2] >= 0).all() and (example.boxes[:, 2:] <= (width, height)).all()
+        assert (example.boxes[:, 2:] > example.boxes[:, :2]).all() and len(example.boxes) == len(example.names)
+
+
+@needs_samples
+def test_real_voc_images_have_their_labels_and_boxes():
+    concepts = concepts_of("PASCAL")
+    train, test = (load_dataset("PASCAL", SAMPLES / "voc", concepts, split) for split in ("train", "test"))
+    assert not {e.path for e in train} & {e.path for e in test}
+    check_boxes(train + test)
+    example = next(e for e in train if e.path.stem == "2007_000027")
+    assert (example.label, example.boxes.tolist()) == ("person", [[173, 100, 349, 351]])
+    assert sum(len(e.ignored_boxes) for e in train + test) > 0
+
+
+@needs_samples
+def test_real_coco_images_have_their_labels_and_boxes():
+    for split in ("train", "test"):
+        found = load_dataset("COCO", SAMPLES / "coco", concepts_of("COCO"), split)
+        assert {e.label for e in found} <= {c.name for c in concepts_of("COCO")}
+        assert all(e.label in e.names for e in found)
+        check_boxes(found)
+
+
+@needs_samples
+def test_real_dreambooth_subjects_are_read_multi_picture_files_included():
+    concepts = [c for c in concepts_of("DreamBooth") if c.label in ("candle", "clock", "duck_toy", "vase")]
+    train = load_dataset("DreamBooth", SAMPLES / "dreambooth", concepts, "train")
+    assert [sum(e.label == c.name for e in train) for c in concepts] == [4, 3, 1, 4]  # vase, duck_toy, candle, clock
+    with Image.open(SAMPLES / "dreambooth" / "dataset" / "candle" / "01.jpg") as file:
+        assert file.format == "MPO"
+    assert load_image(SAMPLES / "dreambooth" / "dataset" / "candle" / "01.jpg").mode == "RGB"
+
+
+@needs_samples
+def test_real_imagenet_folders_are_read_without_boxes():
+    concepts = [find_concept(name, "ImageNet") for name in ("strawberry", "harp")]
+    found = load_dataset("ImageNet", SAMPLES / "imagenet", concepts, "train")
+    assert [e.label for e in found] == ["strawberry"] * 3 + ["harp"] * 3
+    assert all(e.boxes.shape == (0, 4) and e.image().mode == "RGB" for e in found)
+
+
+@needs_samples
+def test_a_real_photo_stored_sideways_is_turned_upright():
+    turned = 0
+    for path in (SAMPLES / "imagenet").rglob("*.*"):
+        with Image.open(path) as file:
+            if file.getexif().get(0x0112) == 6:
+                assert load_image(path).size == file.size[::-1]
+                turned += 1
+    assert turned == 1
