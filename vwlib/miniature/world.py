@@ -1,0 +1,269 @@
+"""The miniature's four datasets, written to disk in the formats of the real ones and read back by `vwlib.datasets`.
+
+| dataset | an image shows | style |
+|---|---|---|
+| ImageNet | one large object, by its category | any |
+| DreamBooth | one *instance*: the same recoloured drawing in every image of its subject; only place and background vary | held out |
+| COCO | four to six objects in clutter; the main one, the largest, is the concept | any |
+| PASCAL | one to three objects; the main one, the largest, is the concept | any |
+
+Training images use the styles of pretraining. Of the test images, the first, third, ... of each concept are drawn in the style
+that is held out of pretraining, all their objects alike; the others in the styles of pretraining. `styles.json` beside each
+dataset says which style an image's main object has. The other objects of COCO and PASCAL scenes are another of the dataset's
+concepts with probability 0.25, else a noun that is no concept of the dataset and that nobody would call by a concept's name.
+
+Every scene follows from the seed, its dataset, concept, split and index alone: more images change none of the others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from vwlib.concepts import DATASETS, Concept, concepts_of
+from vwlib.datasets import SPLITS
+from vwlib.miniature.scenes import HELD_OUT_STYLE, LAYOUTS, PRETRAINING_STYLES, Drawing, Scene, compose, random_drawing
+from vwlib.miniature.sprites import Sprites, load_sprites, read_nouns
+from vwlib.paths import CACHE, MINIATURE
+
+TRAIN, TEST = 8, 50  # images per concept
+INSTANCE_TRAIN = 6  # training images of a DreamBooth subject, the most that the published data has
+QUALITY = 95  # of the JPEGs
+_VERSION = 1  # part of the folder's name: raise it when the same settings make other images
+
+#: The drawing of each DreamBooth subject: a turn of its hue, or a tint where the drawing is grey and turning would not show.
+INSTANCES = {
+    "cat": Drawing("cat", HELD_OUT_STYLE, hue=0.55),
+    "vase": Drawing("vase", HELD_OUT_STYLE, hue=0.33),
+    "duck": Drawing("duck", HELD_OUT_STYLE, hue=0.67),
+    "candle": Drawing("candle", HELD_OUT_STYLE, hue=0.45),
+    "sneaker": Drawing("sneaker", HELD_OUT_STYLE, hue=0.33),
+    "backpack": Drawing("backpack", HELD_OUT_STYLE, hue=0.6),
+    "koala": Drawing("koala", HELD_OUT_STYLE, colour="purple"),
+    "boot": Drawing("boot", HELD_OUT_STYLE, hue=0.4),
+    "clock": Drawing("clock", HELD_OUT_STYLE, hue=0.7),
+    "sunglasses": Drawing("sunglasses", HELD_OUT_STYLE, colour="red"),
+}
+
+#: Nouns, or whole categories of nouns, that one would also call by a concept's name: unannotated, they would make the boxes wrong.
+_KIN = {
+    "bird": ("bird",),  # the category
+    "person": ("person", "cyclist"),  # the category
+    "car": ("taxi", "racecar", "jeep", "van", "ambulance"),
+    "boat": ("canoe", "ship", "speedboat", "gondola"),
+    "train": ("locomotive", "monorail"),
+    "cow": ("buffalo",),
+    "horse": ("unicorn",),
+    "dog": ("poodle",),
+    "bear": ("panda",),
+    "cup": ("coffee",),
+    "bottle": ("sake", "wine"),
+    "phone": ("telephone",),
+}
+
+
+@dataclass(frozen=True)
+class WorldImage:
+    """A scene of a dataset and where it belongs; `index` counts the images of its concept in its split."""
+
+    concept: Concept
+    split: str
+    index: int
+    scene: Scene
+
+
+def ensure_world(root: Path | None = None, *, size: int = 96, seed: int = 0, train: int = TRAIN, test: int = TEST) -> Path:
+    """The folder that holds the four datasets, each under its own name; written at first use.
+
+    `size` is the images' side in px, `train` and `test` are images per concept (DreamBooth: at most 6 for training).
+    `root` is where such folders lie, the cache by default. The folder appears whole or not at all.
+    """
+    root = root or CACHE / "datasets"
+    world = root / f"miniature-{size}px-seed{seed}-{train}+{test}-{_digest()}"
+    if world.is_dir():
+        return world
+    root.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=root))
+    try:
+        for dataset in tqdm(DATASETS, desc="miniature datasets", unit="dataset"):
+            write_dataset(dataset, partial / dataset, size=size, seed=seed, train=train, test=test)
+        partial.chmod(0o755)  # mkdtemp's folder is the owner's alone
+        try:
+            partial.rename(world)
+        except OSError:
+            if not world.is_dir():  # else another process was faster and wrote the same
+                raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return world
+
+
+def write_dataset(dataset: str, folder: Path, *, size: int = 96, seed: int = 0, train: int = TRAIN, test: int = TEST) -> None:
+    """Write one dataset into `folder` in its real format."""
+    images = list(world_images(dataset, size=size, seed=seed, train=train, test=test))
+    paths = _WRITERS[dataset](folder, images)
+    _write_json(folder / "styles.json", {path: image.scene.objects[0].drawing.style for path, image in zip(paths, images, strict=True)})
+    for path, image in zip(paths, images, strict=True):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        image.scene.image.save(folder / path, "JPEG", quality=QUALITY)
+
+
+def world_images(dataset: str, *, size: int = 96, seed: int = 0, train: int = TRAIN, test: int = TEST) -> Iterator[WorldImage]:
+    """Every image of a dataset in the order of its files: by split, then by index, then by concept."""
+    counts = {"train": min(train, INSTANCE_TRAIN) if dataset == "DreamBooth" else train, "test": test}
+    sprites = load_sprites()
+    for split in SPLITS:
+        for index in range(counts[split]):
+            for concept in concepts_of(dataset, "miniature"):
+                yield WorldImage(concept, split, index, make_scene(sprites, concept, split, index, size=size, seed=seed))
+
+
+def make_scene(sprites: Sprites, concept: Concept, split: str, index: int, *, size: int = 96, seed: int = 0) -> Scene:
+    """One scene of `size` × `size` px whose largest box is the concept's.
+
+    The same arguments give the same scene.
+    """
+    concepts = [other.prompt_name for other in concepts_of(concept.dataset, "miniature")]
+    key = (seed, DATASETS.index(concept.dataset), concepts.index(concept.prompt_name), SPLITS.index(split), index)
+    rng = np.random.default_rng(key)
+    layout = LAYOUTS[concept.dataset]
+    styles = (HELD_OUT_STYLE,) if split == "test" and index % 2 == 0 else PRETRAINING_STYLES
+    fillers = _fillers(concept.dataset)
+    while True:
+        if concept.dataset == "DreamBooth":
+            drawings = [INSTANCES[concept.prompt_name]]
+        else:
+            nouns = [concept.prompt_name]
+            for _ in range(int(rng.integers(layout.objects[0], layout.objects[1] + 1)) - 1):
+                options = [noun for noun in (concepts if rng.random() < 0.25 else fillers) if noun not in nouns]
+                nouns.append(options[rng.integers(len(options))])
+            drawings = [random_drawing(rng, [noun], styles, tinted=0) for noun in nouns]
+        scene = compose(rng, sprites, drawings, layout, size)
+        # A long thin main object can have a smaller box than a square one beside it, which would then be the image's label.
+        if all(placed.area < scene.objects[0].area for placed in scene.objects[1:]):
+            return scene
+
+
+@lru_cache
+def _fillers(dataset: str) -> list[str]:
+    """Nouns for the objects that are no concept."""
+    concepts = [concept.prompt_name for concept in concepts_of(dataset, "miniature")]
+    excluded = {*concepts, *(name for concept in concepts for name in _KIN.get(concept, ()))}
+    return [row.noun for row in read_nouns().itertuples() if row.noun not in excluded and row.category not in excluded]
+
+
+def _digest() -> str:
+    """A short name for what the images are made from."""
+    content = hashlib.sha256(str(_VERSION).encode())
+    for file in ("nouns.csv", "sprites.parquet"):
+        content.update((MINIATURE / file).read_bytes())
+    return content.hexdigest()[:8]
+
+
+def _write_imagenet(folder: Path, images: list[WorldImage]) -> list[str]:
+    concepts = concepts_of("ImageNet", "miniature")
+    paths, val = [], 0
+    for image in images:
+        wnid = image.concept.label
+        val += image.split == "test"
+        part, stem = (f"train/{wnid}", f"{wnid}_{image.index + 1}") if image.split == "train" else ("val", f"ILSVRC2012_val_{val:08d}")
+        names = [wnid for _ in image.scene.objects]
+        _write_xml(folder / "ILSVRC" / "Annotations" / "CLS-LOC" / part / f"{stem}.xml", image.scene, Path(part).name, stem, names, first=0)
+        paths.append(f"ILSVRC/Data/CLS-LOC/{part}/{stem}.JPEG")
+    _write_text(folder / "LOC_synset_mapping.txt", "".join(f"{concept.label} {concept.prompt_name}\n" for concept in sorted(concepts, key=lambda c: c.label)))
+    return paths
+
+
+def _write_dreambooth(folder: Path, images: list[WorldImage]) -> list[str]:
+    paths = [f"{'dataset' if image.split == 'train' else 'test'}/{image.concept.label}/{image.index:02d}.jpg" for image in images]
+    _write_json(folder / "boxes.json", {path: [list(placed.box) for placed in image.scene.objects] for path, image in zip(paths, images, strict=True)})
+    lines = [f"{concept.label},{concept.prompt_name}\n" for concept in concepts_of("DreamBooth", "miniature")]
+    _write_text(folder / "dataset" / "prompts_and_classes.txt", "Classes\n\nsubject_name,class\n" + "".join(lines))
+    return paths
+
+
+def _write_coco(folder: Path, images: list[WorldImage]) -> list[str]:
+    labels = {concept.prompt_name: concept.label for concept in concepts_of("COCO", "miniature")}
+    ids = {noun: number for number, noun in enumerate([*labels, *_fillers("COCO")], start=1)}
+    categories = [{"supercategory": "object", "id": number, "name": labels.get(noun, noun)} for noun, number in ids.items()]
+    paths = []
+    annotation = 0
+    for split, part in (("train", "train2017"), ("test", "val2017")):
+        entries, annotations = [], []
+        for number, image in enumerate(images, start=1):
+            if image.split != split:
+                continue
+            width, height = image.scene.image.size
+            entries.append({"id": number, "file_name": f"{number:012d}.jpg", "width": width, "height": height})
+            for placed in image.scene.objects:
+                annotation += 1
+                left, top, right, bottom = placed.box
+                box = [left, top, right - left, bottom - top]
+                category = ids[placed.drawing.noun]
+                annotations.append({"id": annotation, "image_id": number, "category_id": category, "bbox": box, "area": placed.area, "iscrowd": 0})
+            paths.append(f"{part}/{number:012d}.jpg")
+        content = {"info": {"description": "the miniature's COCO"}, "images": entries, "annotations": annotations, "categories": categories}
+        _write_json(folder / "annotations" / f"instances_{part}.json", content)
+    return paths
+
+
+def _write_voc(folder: Path, images: list[WorldImage]) -> list[str]:
+    devkit = folder / "VOCdevkit" / "VOC2012"
+    labels = {concept.prompt_name: concept.label for concept in concepts_of("PASCAL", "miniature")}
+    stems = [f"2012_{number:06d}" for number in range(1, len(images) + 1)]
+    shown = []
+    for stem, image in zip(stems, images, strict=True):
+        names = [labels.get(placed.drawing.noun, placed.drawing.noun) for placed in image.scene.objects]
+        _write_xml(devkit / "Annotations" / f"{stem}.xml", image.scene, "VOC2012", f"{stem}.jpg", names, first=1)
+        shown.append(set(names))
+    lists = {"train": ("train",), "val": ("test",), "trainval": SPLITS}
+    for part, splits in lists.items():
+        chosen = [index for index, image in enumerate(images) if image.split in splits]
+        _write_text(devkit / "ImageSets" / "Main" / f"{part}.txt", "".join(f"{stems[index]}\n" for index in chosen))
+        for label in labels.values():
+            lines = [f"{stems[index]} {1 if label in shown[index] else -1:2d}\n" for index in chosen]
+            _write_text(devkit / "ImageSets" / "Main" / f"{label}_{part}.txt", "".join(lines))
+    return [f"VOCdevkit/VOC2012/JPEGImages/{stem}.jpg" for stem in stems]
+
+
+_WRITERS = {"ImageNet": _write_imagenet, "DreamBooth": _write_dreambooth, "COCO": _write_coco, "PASCAL": _write_voc}
+
+
+def _write_xml(path: Path, scene: Scene, folder: str, filename: str, names: list[str], first: int) -> None:
+    """An annotation in VOC's XML; `first` is the index of the first pixel, as in `datasets._read_xml`."""
+    annotation = ET.Element("annotation")
+    ET.SubElement(annotation, "folder").text = folder
+    ET.SubElement(annotation, "filename").text = filename
+    size = ET.SubElement(annotation, "size")
+    for side, length in zip(("width", "height", "depth"), (*scene.image.size, 3), strict=True):
+        ET.SubElement(size, side).text = str(length)
+    ET.SubElement(annotation, "segmented").text = "0"
+    for name, placed in zip(names, scene.objects, strict=True):
+        thing = ET.SubElement(annotation, "object")
+        for tag, text in (("name", name), ("pose", "Unspecified"), ("truncated", "0"), ("difficult", "0")):
+            ET.SubElement(thing, tag).text = text
+        left, top, right, bottom = placed.box
+        box = ET.SubElement(thing, "bndbox")
+        for edge, value in zip(("xmin", "ymin", "xmax", "ymax"), (left + first, top + first, right, bottom), strict=True):
+            ET.SubElement(box, edge).text = str(value)
+    ET.indent(annotation, "\t")
+    _write_text(path, ET.tostring(annotation, encoding="unicode") + "\n")
+
+
+def _write_json(path: Path, content: dict) -> None:
+    _write_text(path, json.dumps(content) + "\n")
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
