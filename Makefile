@@ -1,0 +1,55 @@
+# `make` alone lists the targets. Both `make book` and `make test` set up their own environment in .venv first.
+
+PYTHON  ?= python3
+PROFILE ?= miniature
+PORT    ?= 8000
+
+VENV  := .venv
+BIN   := $(VENV)/bin
+READY := $(VENV)/ready
+
+# glibc gives large blocks back to the kernel after each step; the page faults then cost about a third of a training step on a CPU.
+export MALLOC_TRIM_THRESHOLD_ := 10000000000
+export MALLOC_MMAP_THRESHOLD_ := 10000000000
+export MALLOC_TOP_PAD_        := 100000000
+# The kernel "python3" is this environment's, not one that the user has installed elsewhere.
+export JUPYTER_PREFER_ENV_PATH := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help book test serve pretrain quality clean
+.DELETE_ON_ERROR:
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo 'Settings: PROFILE=smoke|miniature|paper (now $(PROFILE)), PYTHON=python3.12 for another Python, PORT=8000 for serve.'
+
+book: $(READY) ## execute the chapters that changed and build the book into _build/html
+	$(BIN)/vwlib book --profile $(PROFILE)
+
+test: $(READY) ## lint, type check, unit tests, every chapter by nbmake and by papermill
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --nbmake --nbmake-timeout=1200 book/
+
+serve: book ## build the book and show it on http://localhost:8000
+	$(BIN)/python -m http.server $(PORT) --bind localhost --directory _build/html
+
+pretrain: $(READY) ## train the miniature's models from the drawings (hours; resumes where it was stopped; for maintainers)
+	$(BIN)/vwlib pretrain
+
+quality: $(READY) ## measure the miniature's models and write data/miniature/quality.json
+	$(BIN)/vwlib quality
+
+clean: ## remove what was built; the environment and the checkpoints in .cache stay
+	rm -rf _build *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	find vwlib tests book -type d \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
+
+# Installed again whenever the pinned versions change.
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed; name one with `make PYTHON=python3.12 ...`.")'
+	@echo 'Installing the pinned packages into $(VENV): several minutes and about 6 GB the first time, most of it torch.'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@
