@@ -1,0 +1,178 @@
+"""The builder of the book, on notebooks of a few lines."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from typer.testing import CliRunner
+
+from vwlib import book
+from vwlib.cli import app
+
+PARAMETERS = new_code_cell('profile = "miniature"  # smoke, miniature or paper', metadata={"tags": ["parameters"]})
+
+
+def write_chapter(path: Path, *sources: str) -> Path:
+    """A chapter with a title, a parameters cell and one code cell for each source."""
+    cells = [new_markdown_cell(f"# {path.stem}"), PARAMETERS, *map(new_code_cell, sources)]
+    notebook = new_notebook(cells=cells, metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(notebook, path)
+    return path
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A book of a first page and one chapter, with the settings of the real one."""
+    (tmp_path / "_config.yml").write_text((book.ROOT / "_config.yml").read_text())
+    (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: book/index\nchapters:\n  - file: book/one\n")
+    static = tmp_path / "book" / "_static"
+    static.mkdir(parents=True)
+    for path in (book.ROOT / "book" / "_static").iterdir():
+        (static / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "book" / "references.bib").write_bytes((book.ROOT / "book" / "references.bib").read_bytes())
+    (tmp_path / "book" / "index.md").write_text("# A small book\n\nOne chapter: {doc}`one`.\n")
+    write_chapter(tmp_path / "book" / "one.ipynb", "print(profile * 2)")
+    (tmp_path / "vwlib").mkdir()
+    (tmp_path / "vwlib" / "words.py").write_text("K = 4\n")
+    return tmp_path
+
+
+def test_execute_runs_in_this_environment_and_in_the_notebooks_folder(tmp_path: Path) -> None:
+    source = write_chapter(tmp_path / "one.ipynb", "import os, sys", "print(sys.executable, os.getcwd(), profile)")
+    notebook = book.execute(source, tmp_path / "out" / "one.ipynb", {"profile": "smoke"}, {"inputs": "abc"})
+    assert notebook.cells[-1].outputs[0].text == f"{sys.executable} {tmp_path} smoke\n"
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["one.ipynb"]
+    assert book.read_inputs(tmp_path / "out" / "one.ipynb") == "abc"
+    assert str(tmp_path) not in str(notebook.metadata)
+
+
+def test_a_failing_cell_is_named_and_the_earlier_copy_kept(tmp_path: Path) -> None:
+    source = write_chapter(tmp_path / "one.ipynb", "word = 1", "word = 1", "\nword / 0", "word = 2")
+    target = tmp_path / "out" / "one.ipynb"
+    target.parent.mkdir()
+    target.write_text("the earlier copy")
+    with pytest.raises(book.BookError, match=r"^one.ipynb stopped in cell 5 \(`word / 0`\) with ZeroDivisionError: division by zero$"):
+        book.execute(source, target, {"profile": "smoke"})
+    assert target.read_text() == "the earlier copy"
+    assert sorted(path.name for path in target.parent.iterdir()) == ["one.failed.ipynb", "one.ipynb"]
+    write_chapter(source, "word = 1")
+    book.execute(source, target, {"profile": "smoke"})
+    assert [path.name for path in target.parent.iterdir()] == ["one.ipynb"]
+
+
+def test_a_killed_kernel_is_reported(tmp_path: Path) -> None:
+    source = write_chapter(tmp_path / "one.ipynb", "import os", "os._exit(9)")
+    with pytest.raises(book.BookError, match=r"^one.ipynb could not be run to its end"):
+        book.execute(source, tmp_path / "out" / "one.ipynb", {})
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_an_unknown_parameter_is_refused_before_the_run(tmp_path: Path) -> None:
+    source = write_chapter(tmp_path / "one.ipynb", "1")
+    with pytest.raises(book.BookError, match=r"^one.ipynb has no parameter 'profil'; it has profile.$"):
+        book.execute(source, tmp_path / "out.ipynb", {"profil": "smoke"})
+    assert not (tmp_path / "out.ipynb").exists()
+
+
+@pytest.mark.parametrize(
+    ("cell", "problem"),
+    [
+        (new_code_cell("1"), "cell 1 was never executed"),
+        (new_code_cell("1", execution_count=1, outputs=[nbformat.v4.new_output("error", ename="KeyError")]), "cell 1 holds an error (KeyError)"),
+        (new_markdown_cell("!", metadata={"tags": [book.ERROR_MARKER_TAG]}), "cell 1 is papermill's mark of a failed run"),
+    ],
+)
+def test_find_problems(cell: nbformat.NotebookNode, problem: str) -> None:
+    assert book.find_problems(new_notebook(cells=[cell])) == [problem]
+
+
+def test_find_problems_passes_what_ran_or_is_not_to_run() -> None:
+    cells = [new_markdown_cell("text"), new_code_cell("1", execution_count=1), new_code_cell(""), new_code_cell("1", metadata={"tags": ["skip-execution"]})]
+    assert book.find_problems(new_notebook(cells=cells)) == []
+
+
+def test_only_changed_inputs_change_the_hash(project: Path) -> None:
+    chapter = Path("book/one.ipynb")
+    before = book.hash_inputs(chapter, "smoke", project)
+    (project / "vwlib" / "cli.py").write_text("# no page depends on it\n")
+    (project / "book" / "index.md").write_text("# Another text\n")
+    assert book.hash_inputs(chapter, "smoke", project) == before
+    hashes = {before, book.hash_inputs(chapter, "miniature", project)}
+    for name in ("vwlib/words.py", "data/words.csv", "pyproject.toml", "book/one.ipynb"):
+        (project / name).parent.mkdir(exist_ok=True)
+        with (project / name).open("a") as file:
+            file.write(" ")
+        hashes.add(book.hash_inputs(chapter, "smoke", project))
+    assert len(hashes) == 6
+
+
+def test_pages_in_reading_order_and_a_missing_one_named(project: Path) -> None:
+    assert book.list_pages(project) == [Path("book/index.md"), Path("book/one.ipynb")]
+    assert book.list_chapters(project) == [Path("book/one.ipynb")]
+    (project / "book" / "one.ipynb").unlink()
+    with pytest.raises(book.BookError, match=r"^_toc.yml names book/one, which does not exist.$"):
+        book.list_pages(project)
+
+
+def test_a_copy_that_did_not_run_cleanly_is_not_published(project: Path) -> None:
+    with pytest.raises(book.BookError, match=r"^book/one.ipynb has not been executed"):
+        book.check_chapters([Path("book/one.ipynb")], project / "executed")
+    with pytest.raises(book.BookError, match=r"^book/one.ipynb cannot be published: cell 2 was never executed.$"):
+        book.check_chapters([Path("book/one.ipynb")], project)
+
+
+def test_staging_touches_only_what_changed(project: Path) -> None:
+    stage = project / "_build" / "stage"
+    (project / "book" / ".hidden.md").write_text("# no page\n")
+    book.stage_pages(stage, project, project)
+    before = (stage / "book" / "index.md").stat().st_mtime_ns
+    (project / "book" / "_static" / "logo.svg").unlink()
+    book.stage_pages(stage, project, project)
+    assert (stage / "book" / "index.md").stat().st_mtime_ns == before
+    staged = {path.relative_to(stage).as_posix() for path in stage.rglob("*") if path.is_file()}
+    static = {"book/_static/favicon.svg", "book/_static/visual-words.css"}
+    assert static <= staged
+    assert {"_config.yml", "_toc.yml", "book/index.md", "book/one.ipynb", "book/references.bib"} <= staged
+    assert not staged & {"book/_static/logo.svg", "book/.hidden.md"}
+
+
+def test_build_book(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    html = book.build_book("smoke", root=project).parent
+    assert "A small book" in (html / "book" / "index.html").read_text()
+    page = (html / "book" / "one.html").read_text()
+    assert "smokesmoke" in page
+    assert "visual-words/main?urlpath=lab/tree/book/one.ipynb" in page  # the launch button finds the source
+    assert "visual-words.css" in page
+    assert "book/one.ipynb: executed" in capsys.readouterr().out
+
+    # A second build runs nothing; one whose text is broken fails, again when repeated, and leaves the book as it was.
+    (project / "book" / "index.md").write_text("# A broken book\n\n{doc}`two`, {doc}`one`\n")
+    for _ in range(2):
+        with pytest.raises(book.BookError, match=r"Jupyter Book refused the pages:\n.*book/index.md:3: WARNING: unknown document: 'two'"):
+            book.build_book("smoke", root=project)
+    assert capsys.readouterr().out == 2 * "book/one.ipynb: unchanged\n"
+    assert "A small book" in (html / "book" / "index.html").read_text()
+
+
+def test_an_unknown_chapter_is_named(project: Path) -> None:
+    with pytest.raises(book.BookError, match=r"^There is no chapter 'two'; the chapters are one.$"):
+        book.build_book("smoke", ["two"], project)
+
+
+def test_command_line_errors_are_one_sentence(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["sprites", str(tmp_path)])
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: ")
+    assert result.output.count("\n") == 1
+    assert "Traceback" not in result.output
+
+
+def test_help_names_every_command() -> None:
+    result = CliRunner().invoke(app, ["--help"])
+    assert result.exit_code == 0
+    assert all(name in result.output for name in ("book", "pretrain", "quality", "sprites"))

@@ -1,0 +1,222 @@
+"""The book: run its chapters with papermill, refuse what did not run cleanly, build the pages with Jupyter Book.
+
+The sources in `book/` carry no outputs. Each chapter is executed into `_build/executed/<profile>/` and keeps a hash of all its outputs
+depend on, so that a second build runs only what changed. The pages are then laid out in `_build/stage/` as they lie in the repository, so
+that a page's launch button finds its source, and built there. `_build/html/` is replaced only when everything went well.
+"""
+
+from __future__ import annotations
+
+import filecmp
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import nbformat
+import papermill
+import yaml
+from jupyter_client.kernelspec import NoSuchKernel
+from nbclient.exceptions import CellTimeoutError, DeadKernelError
+from nbformat import NotebookNode
+from papermill.exceptions import PapermillExecutionError
+from papermill.execute import ERROR_MARKER_TAG
+from traitlets.config import Config
+
+from vwlib.paths import ROOT
+
+#: Library files whose change cannot change a page.
+NO_INPUT = {"book.py", "cli.py"}
+
+#: Else every kernel warns that another user of this machine could listen to it.
+KERNEL = Config({"KernelManager": {"transport_encryption": "auto"}})
+
+
+class BookError(ValueError):
+    """The book cannot be built; the message says in one sentence where and why."""
+
+
+def list_pages(root: Path = ROOT) -> list[Path]:
+    """The source files that `_toc.yml` names, in reading order, relative to `root`."""
+
+    def names(entry: dict) -> Iterable[str]:
+        yield from (entry[key] for key in ("root", "file") if key in entry)
+        for key in ("parts", "chapters", "sections"):
+            for child in entry.get(key, []):
+                yield from names(child)
+
+    pages = []
+    for name in names(yaml.safe_load((root / "_toc.yml").read_text())):
+        candidates = [Path(name + suffix) for suffix in (".ipynb", ".md", "")]
+        page = next((page for page in candidates if (root / page).is_file()), None)
+        if page is None:
+            raise BookError(f"_toc.yml names {name}, which does not exist.")
+        pages.append(page)
+    return pages
+
+
+def list_chapters(root: Path = ROOT) -> list[Path]:
+    """The notebooks among the pages: what papermill executes."""
+    return [page for page in list_pages(root) if page.suffix == ".ipynb"]
+
+
+def hash_inputs(chapter: Path, profile: str, root: Path = ROOT) -> str:
+    """A hash of all that a chapter's outputs depend on: its source, the profile, the library, the data, the pinned packages."""
+    library = [path for path in (root / "vwlib").rglob("*.py") if path.name not in NO_INPUT]
+    data = [path for path in (root / "data").rglob("*") if path.is_file() and not path.name.startswith(".")]
+    digest = hashlib.sha256(f"{profile} {sys.version_info[:2]}".encode())
+    for path in [root / chapter, root / "pyproject.toml", *sorted(library), *sorted(data)]:
+        if path.exists():
+            with path.open("rb") as file:
+                content = hashlib.file_digest(file, "sha256").hexdigest()
+            digest.update(f"{path.relative_to(root).as_posix()} {content}\n".encode())
+    return digest.hexdigest()
+
+
+def execute(source: Path, target: Path, parameters: dict[str, object], record: dict[str, str] | None = None) -> NotebookNode:
+    """Run a notebook in this environment's kernel, in its own folder, and write the result whole or not at all.
+
+    `record` is kept in the result's metadata, under `vwlib`. A run that fails raises BookError naming the notebook and the
+    cell, leaves `target` as it was and keeps what it produced beside it, as `<name>.failed.ipynb`.
+    """
+    known = papermill.inspect_notebook(str(source))
+    for name in parameters:
+        if name not in known:
+            raise BookError(f"{source.name} has no parameter '{name}'; it has {', '.join(known) or 'none'}.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial, failed = (target.with_name(f"{target.stem}.{state}.ipynb") for state in ("partial", "failed"))
+    try:
+        notebook = papermill.execute_notebook(str(source), str(partial), parameters, kernel_name="python3", cwd=str(source.parent), config=KERNEL)
+        # Papermill notes where the files lay on this machine, which is no reader's business.
+        notebook.metadata.papermill.update(input_path=source.name, output_path=target.name)
+        notebook.metadata["vwlib"] = record or {}
+        nbformat.write(notebook, partial)
+        partial.replace(target)
+        failed.unlink(missing_ok=True)
+    except PapermillExecutionError as error:
+        partial.replace(failed)
+        number, line = locate_cell(source, error)
+        raise BookError(f"{source.name} stopped in cell {number} (`{line}`) with {error.ename}: {error.evalue}") from error
+    except (DeadKernelError, CellTimeoutError, NoSuchKernel) as error:
+        raise BookError(f"{source.name} could not be run to its end: {error}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return notebook
+
+
+def locate_cell(source: Path, error: PapermillExecutionError) -> tuple[int, str]:
+    """Number (from 1, as in the source) and first line of the cell that failed."""
+    cells = nbformat.read(source, as_version=4).cells
+    same = [number for number, cell in enumerate(cells, 1) if cell.source == error.source]
+    # Papermill counts from 0 and has put in the injected parameters, which the source does not have.
+    number = min(same, key=lambda number: abs(number - error.cell_index), default=error.cell_index)
+    return number, next((line.strip() for line in error.source.splitlines() if line.strip()), "")
+
+
+def find_problems(notebook: NotebookNode) -> list[str]:
+    """Reasons not to publish a notebook: Jupyter Book itself builds a page full of errors without a warning."""
+    problems = []
+    for number, cell in enumerate(notebook.cells, 1):
+        tags = cell.metadata.get("tags", [])
+        if ERROR_MARKER_TAG in tags:
+            problems.append(f"cell {number} is papermill's mark of a failed run")
+        if cell.cell_type != "code":
+            continue
+        problems += [f"cell {number} holds an error ({output.ename})" for output in cell.outputs if output.output_type == "error"]
+        if cell.source.strip() and cell.execution_count is None and "skip-execution" not in tags:
+            problems.append(f"cell {number} was never executed")
+    return problems
+
+
+def read_inputs(executed: Path) -> str | None:
+    """The hash that an executed copy was made from, or None where there is no readable copy."""
+    try:
+        return nbformat.read(executed, as_version=4).metadata.get("vwlib", {}).get("inputs")
+    except (FileNotFoundError, nbformat.reader.NotJSONError):
+        return None
+
+
+def execute_chapters(chapters: list[Path], profile: str, executed: Path, root: Path = ROOT) -> None:
+    """Bring executed copies up to date; a chapter is run only if something it depends on has changed since its copy was made."""
+    for chapter in chapters:
+        inputs = hash_inputs(chapter, profile, root)
+        if read_inputs(executed / chapter) == inputs:
+            print(f"{chapter}: unchanged", flush=True)
+            continue
+        start = time.monotonic()
+        execute(root / chapter, executed / chapter, {"profile": profile}, {"inputs": inputs, "profile": profile})
+        print(f"{chapter}: executed in {time.monotonic() - start:.0f} s", flush=True)
+
+
+def check_chapters(chapters: list[Path], executed: Path) -> None:
+    """Raise BookError at the first executed copy that is missing or not fit to be published."""
+    for chapter in chapters:
+        if not (executed / chapter).exists():
+            raise BookError(f"{chapter} has not been executed at this profile; run `vwlib book` without --only once.")
+        for problem in find_problems(nbformat.read(executed / chapter, as_version=4)):
+            raise BookError(f"{chapter} cannot be published: {problem}.")
+
+
+def stage_pages(stage: Path, executed: Path, root: Path = ROOT) -> None:
+    """Lay out settings, texts, pictures and executed chapters as they lie in the repository.
+
+    A file that is the same as before is not touched, since Sphinx rereads whatever is younger than its last build.
+    """
+    sources = {page: root / page for page in (Path("_config.yml"), Path("_toc.yml"), *list_pages(root))}
+    for path in (root / "book").rglob("*"):
+        relative = path.relative_to(root)
+        if path.is_file() and path.suffix != ".ipynb" and not any(part.startswith(".") for part in relative.parts):
+            sources[relative] = path
+    sources |= {chapter: executed / chapter for chapter in list_chapters(root)}
+    for path in [path for path in stage.rglob("*") if path.is_file()]:
+        relative = path.relative_to(stage)
+        if relative not in sources and relative.parts[0] != "_build":
+            path.unlink()
+    for relative, source in sources.items():
+        target = stage / relative
+        if not target.exists() or not filecmp.cmp(source, target, shallow=False):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
+
+
+def build_pages(stage: Path, html: Path) -> None:
+    """Build the staged pages strictly and put them in the place of `html`, which a failed build leaves as it was."""
+    clean = stage / "_build" / "clean"
+    if not clean.exists():
+        # Sphinx remembers the pages it has read even if a warning failed the build, and would not warn of them again.
+        shutil.rmtree(stage / "_build", ignore_errors=True)
+    clean.unlink(missing_ok=True)
+    command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", str(stage), "-n", "-W", "--keep-going", "-q"]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    if run.returncode != 0:
+        raise BookError(f"Jupyter Book refused the pages:\n{run.stderr.strip()}".replace(f"{stage}{os.sep}", ""))
+    fresh = html.with_name(f"{html.name}.new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    shutil.copytree(stage / "_build" / "html", fresh)
+    shutil.rmtree(html, ignore_errors=True)
+    fresh.rename(html)
+    clean.touch()
+
+
+def build_book(profile: str = "miniature", only: list[str] | None = None, root: Path = ROOT) -> Path:
+    """Execute the chapters that changed (or `only` those named), check them all, build the pages; returns the first page's file.
+
+    With `only`, the other chapters appear as they were last executed at this profile.
+    """
+    chapters = list_chapters(root)
+    names = [chapter.stem for chapter in chapters]
+    only = [Path(name).stem for name in only or []]
+    for name in only:
+        if name not in names:
+            raise BookError(f"There is no chapter '{name}'; the chapters are {', '.join(names) or 'still to be written'}.")
+    build = root / "_build"
+    executed, stage, html = build / "executed" / profile, build / "stage", build / "html"
+    execute_chapters([chapter for chapter in chapters if not only or chapter.stem in only], profile, executed, root)
+    check_chapters(chapters, executed)
+    stage_pages(stage, executed, root)
+    build_pages(stage, html)
+    return html / "index.html"

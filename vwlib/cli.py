@@ -1,0 +1,73 @@
+"""The command line: each command imports what it needs and calls one function."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+
+class Commands(TyperGroup):
+    """Errors meant for the user are one line and exit code 1; VWLIB_DEBUG=1 shows where they come from."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (ValueError, FileNotFoundError) as error:
+            if os.environ.get("VWLIB_DEBUG"):
+                raise
+            typer.secho(f"Error: {error}", fg=typer.colors.RED, err=True)
+            raise typer.Exit(1) from error
+
+
+app = typer.Typer(
+    cls=Commands,
+    help="Visual Words: learn words for visual concepts in one model and use them in another.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.command()
+def book(
+    profile: Annotated[str, typer.Option(envvar="VWLIB_PROFILE", help="smoke, miniature or paper.")] = "miniature",
+    only: Annotated[list[str] | None, typer.Option(help="Execute only this chapter (repeat for more); the others stay as last executed.")] = None,
+) -> None:
+    """Execute the chapters that changed and build the book into _build/html."""
+    from vwlib.book import build_book
+
+    os.environ["VWLIB_PROFILE"] = profile  # the chapters' kernels inherit it
+    print(f"The book is in {os.path.relpath(build_book(profile, only))}.")
+
+
+@app.command()
+def pretrain(
+    models: Annotated[list[str] | None, typer.Argument(help="Which models, by name; all of them if none is named.")] = None,
+) -> None:
+    """Train the miniature's models from the drawings; resumes where it was stopped. For maintainers: the weights are in the repository."""
+    from vwlib.miniature import pretrain
+
+    pretrain.pretrain(models)
+
+
+@app.command()
+def quality() -> None:
+    """Measure the miniature's models on test images and write data/miniature/quality.json."""
+    import json
+
+    from vwlib.miniature import quality
+
+    print(json.dumps(quality.measure(), indent=2))
+
+
+@app.command()
+def sprites(node_modules: Annotated[Path, typer.Argument(help="The folder that `npm install` filled; see data/miniature/LICENSES.md.")]) -> None:
+    """Render the drawings again from the npm packages. For maintainers: they are in the repository."""
+    from vwlib.miniature.sprites import build_sprites
+
+    table = build_sprites(node_modules)
+    print(f"Rendered {len(table)} drawings.")
