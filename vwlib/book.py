@@ -7,7 +7,6 @@ that a page's launch button finds its source, and built there. `_build/html/` is
 
 from __future__ import annotations
 
-import filecmp
 import hashlib
 import os
 import shutil
@@ -31,6 +30,9 @@ from vwlib.paths import ROOT
 
 #: Library files whose change cannot change a page.
 NO_INPUT = {"book.py", "cli.py"}
+
+#: Beside the built pages: the hash of what they were built from.
+INPUTS = ".inputs"
 
 #: Else every kernel warns that another user of this machine could listen to it.
 KERNEL = Config({"KernelManager": {"transport_encryption": "auto"}})
@@ -64,17 +66,21 @@ def list_chapters(root: Path = ROOT) -> list[Path]:
     return [page for page in list_pages(root) if page.suffix == ".ipynb"]
 
 
+def hash_files(root: Path, paths: Iterable[Path], start: str = "") -> str:
+    """A hash of names, relative to `root`, and contents; files that do not exist are left out."""
+    digest = hashlib.sha256(start.encode())
+    for path in sorted(path for path in paths if path.is_file() and not path.name.startswith(".")):
+        with path.open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+        digest.update(f"{path.relative_to(root).as_posix()} {content}\n".encode())
+    return digest.hexdigest()
+
+
 def hash_inputs(chapter: Path, profile: str, root: Path = ROOT) -> str:
     """A hash of all that a chapter's outputs depend on: its source, the profile, the library, the data, the pinned packages."""
     library = [path for path in (root / "vwlib").rglob("*.py") if path.name not in NO_INPUT]
-    data = [path for path in (root / "data").rglob("*") if path.is_file() and not path.name.startswith(".")]
-    digest = hashlib.sha256(f"{profile} {sys.version_info[:2]}".encode())
-    for path in [root / chapter, root / "pyproject.toml", *sorted(library), *sorted(data)]:
-        if path.exists():
-            with path.open("rb") as file:
-                content = hashlib.file_digest(file, "sha256").hexdigest()
-            digest.update(f"{path.relative_to(root).as_posix()} {content}\n".encode())
-    return digest.hexdigest()
+    paths = [root / chapter, root / "pyproject.toml", *library, *(root / "data").rglob("*")]
+    return hash_files(root, paths, f"{profile} {sys.version_info[:2]}")
 
 
 def execute(source: Path, target: Path, parameters: dict[str, object], record: dict[str, str] | None = None) -> NotebookNode:
@@ -162,44 +168,33 @@ def check_chapters(chapters: list[Path], executed: Path) -> None:
 
 
 def stage_pages(stage: Path, executed: Path, root: Path = ROOT) -> None:
-    """Lay out settings, texts, pictures and executed chapters as they lie in the repository.
-
-    A file that is the same as before is not touched, since Sphinx rereads whatever is younger than its last build.
-    """
+    """Lay out settings, texts, pictures and executed chapters as they lie in the repository."""
     sources = {page: root / page for page in (Path("_config.yml"), Path("_toc.yml"), *list_pages(root))}
     for path in (root / "book").rglob("*"):
         relative = path.relative_to(root)
         if path.is_file() and path.suffix != ".ipynb" and not any(part.startswith(".") for part in relative.parts):
             sources[relative] = path
     sources |= {chapter: executed / chapter for chapter in list_chapters(root)}
-    for path in [path for path in stage.rglob("*") if path.is_file()]:
-        relative = path.relative_to(stage)
-        if relative not in sources and relative.parts[0] != "_build":
-            path.unlink()
+    shutil.rmtree(stage, ignore_errors=True)
     for relative, source in sources.items():
-        target = stage / relative
-        if not target.exists() or not filecmp.cmp(source, target, shallow=False):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, target)
+        (stage / relative).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, stage / relative)
 
 
-def build_pages(stage: Path, html: Path) -> None:
-    """Build the staged pages strictly and put them in the place of `html`, which a failed build leaves as it was."""
-    clean = stage / "_build" / "clean"
-    if not clean.exists():
-        # Sphinx remembers the pages it has read even if a warning failed the build, and would not warn of them again.
-        shutil.rmtree(stage / "_build", ignore_errors=True)
-    clean.unlink(missing_ok=True)
+def build_pages(stage: Path, html: Path, inputs: str) -> None:
+    """Build the staged pages strictly and put them in the place of `html`, which a failed build leaves as it was.
+
+    All pages are built afresh, which takes seconds: Sphinx alone would neither repeat the warnings of a page that it has read before nor
+    renew a page whose numbers come from another one.
+    """
     command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", str(stage), "-n", "-W", "--keep-going", "-q"]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     if run.returncode != 0:
         raise BookError(f"Jupyter Book refused the pages:\n{run.stderr.strip()}".replace(f"{stage}{os.sep}", ""))
-    fresh = html.with_name(f"{html.name}.new")
-    shutil.rmtree(fresh, ignore_errors=True)
-    shutil.copytree(stage / "_build" / "html", fresh)
+    built = stage / "_build" / "html"
+    (built / INPUTS).write_text(inputs)
     shutil.rmtree(html, ignore_errors=True)
-    fresh.rename(html)
-    clean.touch()
+    built.rename(html)
 
 
 def build_book(profile: str = "miniature", only: list[str] | None = None, root: Path = ROOT) -> Path:
@@ -218,5 +213,7 @@ def build_book(profile: str = "miniature", only: list[str] | None = None, root: 
     execute_chapters([chapter for chapter in chapters if not only or chapter.stem in only], profile, executed, root)
     check_chapters(chapters, executed)
     stage_pages(stage, executed, root)
-    build_pages(stage, html)
+    inputs = hash_files(root, [*stage.rglob("*"), root / "pyproject.toml"])
+    if not (html / INPUTS).exists() or (html / INPUTS).read_text() != inputs:
+        build_pages(stage, html, inputs)
     return html / "index.html"
