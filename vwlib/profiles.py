@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
 
-from vwlib.concepts import DATASETS
 from vwlib.paths import DATA
 
 
@@ -55,6 +54,9 @@ class Profile(_Settings):
     learning: dict[str, Learning]
     concepts: PositiveInt = 4  # of the live grids in chapters 1 to 4
     anchors: PositiveInt = 4
+
+    def __hash__(self) -> int:
+        return hash(self.model_dump_json())
 
 
 MODELS = DATA / "miniature" / "models"
@@ -110,12 +112,3 @@ def load_profile(name: str | None = None, **changes: Any) -> Profile:
         where = ".".join(str(part) for part in first["loc"])
         raise ValueError(f"Profile '{name}', setting '{where}': {first['msg'].lower()} (got {first['input']!r}).") from error
 
-
-def check_dataset(dataset: str) -> str:
-    """The dataset's name, if it is one.
-
-    Raises ValueError that lists the four.
-    """
-    if dataset not in DATASETS:
-        raise ValueError(f"'{dataset}' is no dataset; choose from {', '.join(DATASETS)}.")
-    return dataset

@@ -57,7 +57,7 @@ def build_open_clip(config: dict, seed: int) -> CLIP:
 DETECTOR_TEXT = {"hidden_size": 96, "intermediate_size": 384, "num_hidden_layers": 6, "num_attention_heads": 4, "max_position_embeddings": CONTEXT}
 DETECTOR_VISION = {
     "hidden_size": 192,
-    "intermediate_size": 576,
+    "intermediate_size": 512,
     "num_hidden_layers": 6,
     "num_attention_heads": 3,
     "image_size": DETECTION_SIZE,
@@ -136,6 +136,7 @@ SCHEDULER = {
     "prediction_type": "v_prediction",
     "clip_sample": False,
     "set_alpha_to_one": False,
+    "steps_offset": 1,
     "rescale_betas_zero_snr": True,
     "timestep_spacing": "trailing",
 }

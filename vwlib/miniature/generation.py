@@ -9,6 +9,7 @@ import timm
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from safetensors.numpy import load_file
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 from transformers import CLIPTextModel
@@ -60,8 +61,8 @@ def autoencoder_loss(pool: Pool, model: AutoencoderKL, *, batch: int = 32, kl: f
 
 
 @torch.inference_mode()
-def encode_pool(pool: Pool, model: AutoencoderKL, target: Path, batch: int = 250) -> tuple[np.ndarray, np.ndarray]:
-    """Mean latents of every scene, float16 (scene, 16, 8, 8), computed once and kept in `target`; and their mean and scale."""
+def encode_pool(pool: Pool, model: AutoencoderKL, target: Path, batch: int = 250) -> np.ndarray:
+    """Mean latents of every scene, float16 (scene, 16, 8, 8), computed once and kept in `target`."""
     if not target.exists():
         latents = np.empty((len(pool), 16, 8, 8), np.float16)
         for start in tqdm(range(0, len(pool), batch), desc="latents", mininterval=5):
@@ -69,11 +70,12 @@ def encode_pool(pool: Pool, model: AutoencoderKL, target: Path, batch: int = 250
                 mean = model.encode(to_tensor(pool.images[start : start + batch])).latent_dist.mean
             latents[start : start + batch] = mean.float().numpy()
         save_atomically({"latents": torch.from_numpy(latents)}, target)
-    from safetensors.numpy import load_file
+    return load_file(target)["latents"]
 
-    latents = load_file(target)["latents"]
-    sample = latents[:: max(1, len(latents) // 5000)].astype(np.float32)
-    return latents, np.array([sample.mean(), sample.std()])
+
+def latent_scale(file: Path) -> float:
+    """The factor that brings the latents of `encode_pool` to a standard deviation of one."""
+    return float(1 / load_file(file)["latents"][:5000].astype(np.float32).std())
 
 
 def denoising_loss(

@@ -16,7 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from vwlib.miniature import architectures
 from vwlib.miniature.contrastive import contrastive_loss
 from vwlib.miniature.detection import detection_loss
-from vwlib.miniature.generation import TextAndImage, autoencoder_loss, denoising_loss, encode_pool
+from vwlib.miniature.generation import TextAndImage, autoencoder_loss, denoising_loss, encode_pool, latent_scale
 from vwlib.miniature.pool import Pool, render_pool
 from vwlib.miniature.sprites import load_sprites
 from vwlib.miniature.training import Schedule, averaged_weights, train
@@ -94,10 +94,10 @@ def pretrain_unet(steps: int = 16_000) -> Path:
     weights, _ = averaged_weights(checkpoint_of("text_encoder"))
     text.load_state_dict({key.removeprefix("text."): value for key, value in weights.items() if key.startswith("text.")})
     text.eval().requires_grad_(False)
-    latents, (_, deviation) = encode_pool(pool, trained_autoencoder(), CHECKPOINTS / "latents.safetensors")
+    latents = encode_pool(pool, trained_autoencoder(), CHECKPOINTS / "latents.safetensors")
     unet = architectures.build_unet(16).train().to(memory_format=torch.channels_last)
     unet.set_attn_processor(AttnProcessor())
-    loss = denoising_loss(pool, load_sprites(), latents, float(1 / deviation), text, unet)
+    loss = denoising_loss(pool, load_sprites(), latents, latent_scale(CHECKPOINTS / "latents.safetensors"), text, unet)
     return train(unet, loss, Schedule(steps, 8e-4, warmup=500, decay=0.01, average=0.9995), seed=16, checkpoint=checkpoint_of("unet"))
 
 

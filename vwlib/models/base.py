@@ -52,6 +52,10 @@ class TaskModel(Protocol):
     prompt: str
 
     @property
+    def text_owner(self) -> nn.Module:
+        """The module of the text encoder whose `token_embedding` is the word table."""
+
+    @property
     def table(self) -> nn.Embedding:
         """The module that holds the word table."""
 
@@ -75,9 +79,15 @@ class TextMixin:
     prompt: str
 
     @property
+    def text_owner(self) -> nn.Module:
+        """The module of the text encoder whose `token_embedding` is the word table."""
+        raise AttributeError("an adapter names the owner of its word table")
+
+    @property
     def table(self) -> nn.Embedding:
-        """The module that holds the word table."""
-        raise AttributeError("an adapter names its own word table")
+        """The module that holds the word table; a control may have put a further layer behind it."""
+        embedding = self.text_owner.token_embedding
+        return embedding[0] if isinstance(embedding, nn.Sequential) else embedding
 
     def word_table(self) -> Tensor:
         """The word embeddings (vocab, d), in float32."""

@@ -45,10 +45,9 @@ class Classifier(TextMixin):
         return cls(model, preprocess, vocabulary, prompt)
 
     @property
-    def table(self) -> nn.Embedding:
-        """The module that holds the word table."""
-        embedding = self.model.token_embedding
-        return embedding[0] if isinstance(embedding, nn.Sequential) else embedding
+    def text_owner(self) -> nn.Module:
+        """The module of the text encoder whose `token_embedding` is the word table."""
+        return self.model
 
     def encode_ids(self, ids: Tensor) -> Tensor:
         """Normalised text features (prompt, d)."""

@@ -45,10 +45,9 @@ class Detector(TextMixin):
         return cls(model, processor, clip_vocabulary(tokenizer, model.config.text_config.max_position_embeddings, seen_words(folder)), prompt)
 
     @property
-    def table(self) -> nn.Embedding:
-        """The module that holds the word table."""
-        embedding = self.model.owlv2.text_model.embeddings.token_embedding
-        return embedding[0] if isinstance(embedding, nn.Sequential) else embedding
+    def text_owner(self) -> nn.Module:
+        """The module of the text encoder whose `token_embedding` is the word table."""
+        return self.model.owlv2.text_model.embeddings
 
     def encode_ids(self, ids: Tensor) -> Tensor:
         """Normalised text features (prompt, d)."""

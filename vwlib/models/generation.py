@@ -46,15 +46,14 @@ class Generator(TextMixin):
         folder = check_folder(settings.source, *files)
         with strict_loading(folder):
             pipeline = StableDiffusionPipeline.from_pretrained(
-                folder, torch_dtype=torch.float32, local_files_only=True, use_safetensors=True, safety_checker=None, requires_safety_checker=False
+                folder, dtype=torch.float32, local_files_only=True, use_safetensors=True, safety_checker=None, requires_safety_checker=False
             )
         return cls(pipeline, judge, settings, prompt, seen_words(folder))
 
     @property
-    def table(self) -> nn.Embedding:
-        """The module that holds the word table."""
-        embedding = self.pipeline.text_encoder.embeddings.token_embedding
-        return embedding[0] if isinstance(embedding, nn.Sequential) else embedding
+    def text_owner(self) -> nn.Module:
+        """The module of the text encoder whose `token_embedding` is the word table."""
+        return self.pipeline.text_encoder.embeddings
 
     def encode_ids(self, ids: Tensor) -> Tensor:
         """Hidden states (prompt, token, d), which the denoiser attends to."""

@@ -1,0 +1,105 @@
+"""Parity of the adapters with the libraries' own paths, on the same weights."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from vwlib.miniature.scenes import LAYOUTS, random_scene
+from vwlib.miniature.sprites import load_sprites
+from vwlib.models import TASKS, load_model
+from vwlib.optimise import Trial
+from vwlib.profiles import load_profile
+from vwlib.splice import PLACEHOLDER, spliced
+
+PROFILE = load_profile("smoke")
+
+
+@pytest.fixture(params=TASKS)
+def model(request):
+    return load_model(request.param, PROFILE)
+
+
+@pytest.fixture(scope="module")
+def images() -> list[Image.Image]:
+    return [random_scene(np.random.default_rng(i), load_sprites(), LAYOUTS["PASCAL"], 96).image for i in range(4)]
+
+
+@torch.no_grad()
+def test_spliced_word_equals_typed_word(model):
+    vector = model.word_table()[model.vocabulary.token_of("cat")][None, None]
+    assert torch.equal(model.encode_words(vector), model.encode_prompts(["a photo of cat"]))
+
+
+@torch.no_grad()
+def test_spliced_vectors_keep_their_order(model):
+    tokens = [model.vocabulary.token_of(word) for word in ("large", "red", "cat", "dog")]
+    assert torch.equal(model.encode_words(model.word_table()[tokens][None]), model.encode_prompts(["a photo of large red cat dog"]))
+
+
+def test_splice_leaves_the_table_alone(model):
+    before = model.word_table().clone()
+    with pytest.raises(RuntimeError, match="stop"), spliced(model.table, torch.zeros(1, 1, before.shape[1])):
+        raise RuntimeError("stop")
+    assert torch.equal(model.word_table(), before) and not model.table._forward_hooks
+
+
+def test_end_of_text_is_the_largest_id(model):
+    assert model.vocabulary.end == len(model.vocabulary.entries) - 1 == model.table.num_embeddings - 1
+    assert PLACEHOLDER not in model.vocabulary.words().values()
+
+
+@torch.no_grad()
+def test_classifier_features_are_open_clips(images):
+    model = load_model("classification", PROFILE)
+    pixels = torch.stack([model.preprocess(image) for image in images])
+    assert torch.equal(model.encode_images(images), model.model.encode_image(pixels, normalize=True))
+    ids = model.vocabulary.prompts(["a photo of a cat", "dog"])
+    assert torch.equal(model.encode_prompts(["a photo of a cat", "dog"]), model.model.encode_text(ids, normalize=True))
+
+
+def test_classifier_ids_are_open_clips():
+    import open_clip
+
+    from vwlib.models.loading import resolve
+
+    model = load_model("classification", PROFILE)
+    folder = resolve(PROFILE.classifier.source)
+    tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}", bpe_path=str(folder / "bpe.txt.gz"))
+    texts = ["a photo of a cat", "a huge red dog on a striped background", "xylophone"]
+    assert torch.equal(model.vocabulary.prompts(texts), tokenizer(texts))
+
+
+@torch.no_grad()
+def test_detector_logits_are_transformers(images):
+    model = load_model("detection", PROFILE)
+    texts = ["a photo of a cat", "a photo of a dog", "car"]
+    frozen = model.encode_images(images)
+    pixels = model.processor(images=images, return_tensors="pt").pixel_values
+    ids = model.vocabulary.prompts(texts)
+    output = model.model(input_ids=ids.repeat(len(images), 1), pixel_values=pixels, attention_mask=None)
+    ours = (torch.einsum("ird,td->irt", frozen["region"], model.encode_prompts(texts)) + frozen["shift"][..., None]) * frozen["scale"][..., None]
+    torch.testing.assert_close(ours, output.logits, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(frozen["objectness"], output.objectness_logits, rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+def test_generator_with_embeddings_equals_generator_with_prompt():
+    model = load_model("generation", PROFILE)
+    typed = model.pipeline(
+        "a photo of cat",
+        num_inference_steps=4,
+        guidance_scale=PROFILE.generator.guidance,
+        height=64,
+        width=64,
+        generator=[torch.Generator().manual_seed(7)],
+    ).images[0]
+    vector = model.word_table()[model.vocabulary.token_of("cat")][None, None]
+    drawn = model.generate(model.encode_words(vector), 1, seed=7)[0][0]
+    assert np.array_equal(np.asarray(drawn), np.asarray(typed))
+
+
+def test_streams_are_the_trials_own():
+    first, second = Trial("COCO", "cat", "dog"), Trial("COCO", "cat", "dog", seed=1)
+    assert torch.equal(torch.rand(3, generator=first.stream()), torch.rand(3, generator=Trial("COCO", "cat", "dog").stream()))
+    assert not torch.equal(torch.rand(3, generator=first.stream()), torch.rand(3, generator=second.stream()))

@@ -1,0 +1,63 @@
+"""Learning words: the ball holds, companions do not matter, and the loss falls."""
+
+import pytest
+import torch
+
+from vwlib.models import TASKS, load_model
+from vwlib.optimise import Trial, ball_radius, learn_words, project_to_ball
+from vwlib.profiles import load_profile
+from vwlib.study import learn, make_trials, prepared
+
+PROFILE = load_profile("smoke")
+
+
+def test_projection_stays_in_the_ball_and_leaves_the_inside_alone():
+    centre, radius = torch.randn(3, 5), torch.tensor([0.5, 2.0, torch.inf])
+    vectors = centre[:, None] + torch.randn(3, 4, 5)
+    projected = project_to_ball(vectors, centre, radius)
+    distance = (projected - centre[:, None]).norm(dim=-1)
+    assert (distance <= radius[:, None] + 1e-6).all() and torch.equal(projected[2], vectors[2])
+    inside = (vectors - centre[:, None]).norm(dim=-1) <= radius[:, None]
+    assert torch.equal(projected[inside], vectors[inside])
+
+
+def test_radius_is_delta_times_the_distance_to_the_nearest_word():
+    table = torch.tensor([[0.0, 0.0], [3.0, 4.0], [0.0, 10.0]])
+    assert ball_radius(table, 0, 0.5) == pytest.approx(2.5)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_word_learned_alone_equals_the_word_learned_among_others(task):
+    trials = make_trials(PROFILE, "COCO")
+    model, frozen = load_model(task, PROFILE), prepared(task, PROFILE, "COCO", "train")
+    together = learn_words(model, frozen, trials, steps=3, rate=0.01, progress=False)
+    alone = learn_words(model, frozen, trials[1:2], steps=3, rate=0.01, progress=False)
+    torch.testing.assert_close(together.vectors[1], alone.vectors[0], rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(together.losses[:, 1], alone.losses[:, 0], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_constrained_words_stay_near_their_anchor(task):
+    trials = [Trial("COCO", "dog", "cat", delta=0.5), Trial("COCO", "dog", "cat")]
+    model = load_model(task, PROFILE)
+    learned = learn_words(model, prepared(task, PROFILE, "COCO", "train"), trials, steps=4, rate=0.5, progress=False)
+    table, token = model.word_table(), model.vocabulary.token_of("cat")
+    words = sorted(model.vocabulary.words().values())
+    distance = (learned.vectors - table[token]).norm(dim=-1)
+    assert (distance[0] <= ball_radius(table[words], words.index(token), 0.5) * 1.001).all()
+    assert (distance[1] > distance[0]).all()
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_only_the_words_learn(task):
+    model = load_model(task, PROFILE)
+    before = model.word_table().clone()
+    learn(task, PROFILE, make_trials(PROFILE, "COCO")[:1], progress=False)
+    assert torch.equal(model.word_table(), before)
+    assert all(not p.requires_grad and p.grad is None for p in model.text_owner.parameters())
+
+
+def test_an_anchor_of_several_tokens_is_refused():
+    model = load_model("classification", PROFILE)
+    with pytest.raises(ValueError, match="'xylophone' is .* tokens"):
+        learn_words(model, prepared("classification", PROFILE, "COCO", "train"), [Trial("COCO", "cat", "xylophone")], steps=1, rate=0.1)

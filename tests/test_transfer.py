@@ -1,0 +1,70 @@
+"""Transfer maps: a known map comes back, a rotated copy transfers perfectly (control K1), bad input is refused."""
+
+import pytest
+import torch
+
+from vwlib.controls import random_rotation, rotated_copy
+from vwlib.models import TASKS, load_model
+from vwlib.optimise import learn_words
+from vwlib.profiles import load_profile
+from vwlib.study import load_material, make_trials, prepared
+from vwlib.transfer import fit_linear_map, fit_transfer, held_out_quality, nearest_words, ordered_pairs, retrieval, shared_words
+
+PROFILE = load_profile("smoke")
+
+
+def test_a_known_linear_map_is_recovered():
+    source, matrix = torch.randn(200, 30), torch.randn(30, 20)
+    torch.testing.assert_close(fit_linear_map(source, source @ matrix), matrix, rtol=1e-4, atol=1e-5)
+
+
+def test_too_few_words_are_refused():
+    with pytest.raises(ValueError, match="10 shared words cannot determine a map from 30 dimensions"):
+        fit_linear_map(torch.randn(10, 30), torch.randn(10, 20))
+
+
+def test_a_map_distributes_over_addition():
+    models = {task: load_model(task, PROFILE) for task in TASKS}
+    mapping = fit_transfer(models["generation"], models["detection"])
+    a, b = torch.randn(2, 4, models["generation"].word_table().shape[1]).split(1)
+    torch.testing.assert_close(mapping(a + b), mapping(a) + mapping(b), rtol=1e-3, atol=1e-3)
+
+
+def test_there_are_six_ordered_pairs():
+    assert len(set(ordered_pairs({task: load_model(task, PROFILE) for task in TASKS}))) == 6
+
+
+def test_shared_words_are_far_more_than_dimensions():
+    models = [load_model(task, PROFILE) for task in TASKS]
+    assert len(shared_words(*models)) > 3.5 * max(model.word_table().shape[1] for model in models)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_rotated_copy_transfers_perfectly(task):
+    model, trials = load_model(task, PROFILE), make_trials(PROFILE, "COCO")[:2]
+    twin = rotated_copy(model, seed=3)
+    learned = learn_words(model, prepared(task, PROFILE, "COCO", "train"), trials, steps=5, rate=0.02, progress=False)
+    mapping = fit_transfer(model, twin)
+    torch.testing.assert_close(mapping.matrix, random_rotation(len(mapping.matrix), 3), rtol=1e-2, atol=1e-3)
+    moved = mapping(learned.vectors)
+    torch.testing.assert_close(twin.encode_words(moved), model.encode_words(learned.vectors), rtol=1e-2, atol=2e-3)
+    names, test = load_material(PROFILE, "COCO").names, prepared(task, PROFILE, "COCO", "test")
+    concepts = [trial.concept for trial in trials]
+    here, there = model.evaluate(learned.vectors, concepts, names, test), twin.evaluate(moved, concepts, names, test)
+    assert [s.value for s in there] == pytest.approx([s.value for s in here], abs=1e-3)
+
+
+def test_retrieval_knows_the_truth():
+    table = torch.eye(4)
+    assert retrieval(table + 0.1, table, torch.arange(4)).all() and not retrieval(table, table, torch.tensor([1, 2, 3, 0])).any()
+
+
+def test_held_out_words_are_not_fitted_on():
+    model = load_model("classification", PROFILE)
+    quality = held_out_quality(model, rotated_copy(model))
+    assert quality["top1"].all() and (quality["r2"] > 0.999).all()
+
+
+def test_nearest_word_of_a_words_embedding_is_itself():
+    model = load_model("detection", PROFILE)
+    assert nearest_words(model.word_table()[[model.vocabulary.token_of("dog")]], model)[0][0] == "dog"

@@ -1,0 +1,140 @@
+"""From a training's checkpoint to the folder that users load: the library's own layout, half precision, and a model card."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import DDIMScheduler, StableDiffusionPipeline
+from safetensors import safe_open
+from torch import Tensor
+from transformers import CLIPTokenizer, Owlv2ImageProcessor
+
+from vwlib.miniature import architectures
+from vwlib.miniature.captions import caption, describe, name_prompt, names_of
+from vwlib.miniature.generation import latent_scale
+from vwlib.miniature.pretrain import CHECKPOINTS, checkpoint_of
+from vwlib.miniature.scenes import LAYOUTS, random_scene
+from vwlib.miniature.sprites import Sprites, load_sprites
+from vwlib.miniature.tokenizer import MERGES
+from vwlib.miniature.training import averaged_weights, save_atomically
+from vwlib.profiles import MODELS
+
+
+def half(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Floating-point weights as float16. Raises ValueError where one does not fit into its range."""
+    for name, value in weights.items():
+        if value.is_floating_point() and value.abs().max() > torch.finfo(torch.float16).max:
+            raise ValueError(f"The weight '{name}' is too large for half precision.")
+    return {name: value.half() if value.is_floating_point() else value for name, value in weights.items()}
+
+
+def words_met(texts: Callable[[np.random.Generator, Sprites, dict[str, tuple[str, ...]]], Iterable[str]], rounds: int = 300) -> list[str]:
+    """The words that a training's texts are made of, found by drawing many of them."""
+    sprites = load_sprites()
+    names = names_of(sprites)
+    found: set[str] = set()
+    for round_ in range(rounds):
+        found.update(word for text in texts(np.random.default_rng((2, round_)), sprites, names) for word in text.split())
+    return sorted(found)
+
+
+def caption_texts(rng: np.random.Generator, sprites: Sprites, names: dict[str, tuple[str, ...]]) -> Iterable[str]:
+    """Texts as the contrastive trainings and the denoiser see them."""
+    yield from (name_prompt(rng, noun, names) for noun in sprites.nouns)
+    for _ in range(20):
+        yield caption(rng, random_scene(rng, sprites, LAYOUTS["PASCAL"], 32), names, 32)
+
+
+def phrase_texts(rng: np.random.Generator, sprites: Sprites, names: dict[str, tuple[str, ...]]) -> Iterable[str]:
+    """Texts as the detector's training sees them: names and phrases for single objects."""
+    yield from (name_prompt(rng, noun, names) for noun in sprites.nouns)
+    for _ in range(20):
+        yield describe(rng, random_scene(rng, sprites, LAYOUTS["ImageNet"], 32).objects[0], names, rich=0.8)
+
+
+def hub_tokenizer() -> CLIPTokenizer:
+    """The miniature's tokenizer as transformers' class, with the same ids as open_clip's."""
+    source = architectures.open_clip_tokenizer()
+    start, end = "<|startoftext|>", "<|endoftext|>"
+    entries = {key: index for key, index in source.encoder.items() if index < source.sot_token_id}
+    entries |= {start: source.sot_token_id, end: source.eot_token_id}
+    merges = list(source.bpe_ranks)
+    return CLIPTokenizer(
+        vocab=entries, merges=merges, bos_token=start, eos_token=end, unk_token=end, pad_token="!", model_max_length=architectures.CONTEXT
+    )
+
+
+def export_open_clip(name: str, config: dict, folder: Path) -> None:
+    """The classifier or the judge, in open_clip's layout."""
+    weights, _ = averaged_weights(checkpoint_of(name))
+    save_atomically(half(weights), folder / "open_clip_model.safetensors")
+    preprocess = {"size": [architectures.IMAGE_SIZE] * 2, "mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "resize_mode": "shortest"}
+    _write_json(folder / "open_clip_config.json", {"model_cfg": config, "preprocess_cfg": preprocess})
+    shutil.copy(MERGES, folder / "bpe.txt.gz")
+    _write_json(folder / "words.json", words_met(caption_texts))
+
+
+def export_detector(folder: Path) -> None:
+    """The detector, in transformers' layout."""
+    model = architectures.build_detector(0)
+    model.load_state_dict(averaged_weights(checkpoint_of("detector"))[0])
+    half(model.state_dict())
+    model.half().save_pretrained(folder)
+    Owlv2ImageProcessor(size={"height": architectures.DETECTION_SIZE, "width": architectures.DETECTION_SIZE}).save_pretrained(folder)
+    hub_tokenizer().save_pretrained(folder)
+    _write_json(folder / "words.json", words_met(phrase_texts))
+
+
+def export_generator(folder: Path) -> None:
+    """The generator, in diffusers' layout; the autoencoder's scale makes its latents' deviation 1."""
+    text = architectures.build_text_encoder(0)
+    weights, _ = averaged_weights(checkpoint_of("text_encoder"))
+    text.load_state_dict({key.removeprefix("text."): value for key, value in weights.items() if key.startswith("text.")})
+    vae, unet = architectures.build_autoencoder(0), architectures.build_unet(0)
+    vae.load_state_dict(averaged_weights(checkpoint_of("autoencoder"))[0])
+    vae.register_to_config(scaling_factor=latent_scale(CHECKPOINTS / "latents.safetensors"))
+    unet.load_state_dict(averaged_weights(checkpoint_of("unet"))[0])
+    for part in (text, vae, unet):
+        half(part.state_dict())
+    pipeline = StableDiffusionPipeline(
+        vae=vae.half(),
+        text_encoder=text.half(),
+        tokenizer=hub_tokenizer(),
+        unet=unet.half(),
+        scheduler=DDIMScheduler(**architectures.SCHEDULER),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.save_pretrained(folder, safe_serialization=True)
+    _write_json(folder / "words.json", words_met(caption_texts))
+
+
+EXPORTS: dict[str, Callable[[], None]] = {
+    "judge": lambda: export_open_clip("judge", architectures.JUDGE, MODELS / "judge"),
+    "classifier": lambda: export_open_clip("classifier", architectures.CLASSIFIER, MODELS / "classifier"),
+    "detector": lambda: export_detector(MODELS / "detector"),
+    "generator": lambda: export_generator(MODELS / "generator"),
+}
+
+
+def steps_of(name: str) -> int:
+    """How many steps the training of `name` has taken."""
+    with safe_open(checkpoint_of(name), "pt") as file:
+        return json.loads(file.metadata()["step"])
+
+
+def _write_json(path: Path, value: object) -> None:
+    path.write_text(json.dumps(value, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    import sys
+
+    for model in sys.argv[1:] or EXPORTS:
+        EXPORTS[model]()

@@ -1,0 +1,168 @@
+"""Trials: learn words for one task, move them to the others, score them everywhere."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from vwlib.concepts import concepts_of, find_anchor, find_concept, find_dataset
+from vwlib.datasets import Example, load_dataset, test_examples, training_examples
+from vwlib.miniature.world import ensure_world
+from vwlib.models import TASKS, Frozen, Score, load_model
+from vwlib.models.loading import resolve
+from vwlib.optimise import Learned, Trial, learn_words
+from vwlib.profiles import Profile
+from vwlib.transfer import fit_transfer
+from vwlib.words import Word, fingerprint
+
+
+@dataclass(frozen=True)
+class Material:
+    """The images of one dataset that a profile asks for; `names` maps each concept to its name in prompts."""
+
+    dataset: str
+    names: dict[str, str]
+    train: list[Example]
+    test: list[Example]
+
+
+def dataset_folder(profile: Profile, dataset: str) -> Path:
+    """Where a dataset lies: the profile's folder, or the miniature's own, written at first use."""
+    if dataset in profile.data:
+        return resolve(profile.data[dataset])
+    return ensure_world() / dataset
+
+
+@lru_cache(maxsize=8)
+def load_material(profile: Profile, dataset: str) -> Material:
+    """Read one dataset and choose training and test images of its ten concepts.
+
+    Raises ValueError and FileNotFoundError as `vwlib.datasets` does.
+    """
+    dataset = find_dataset(dataset)
+    concepts = concepts_of(dataset, profile.world)
+    folder = dataset_folder(profile, dataset)
+    pool = load_dataset(dataset, folder, concepts, "train")
+    names = {concept.name: concept.prompt_name for concept in concepts}
+    train = [example for name in names for example in training_examples(pool, name, profile.train_images)]
+    return Material(dataset, names, train, test_examples(load_dataset(dataset, folder, concepts, "test"), names, profile.test_images))
+
+
+@lru_cache(maxsize=24)
+def prepared(task: str, profile: Profile, dataset: str, split: str) -> Frozen:
+    """A model's frozen work on a dataset's training or test images, once per process."""
+    material = load_material(profile, dataset)
+    return load_model(task, profile).prepare(material.train if split == "train" else material.test)
+
+
+def make_trials(profile: Profile, dataset: str, concepts: Sequence[str] = (), anchors: Sequence[str] = (), delta: float | None = None, seed: int = 0) -> list[Trial]:
+    """The grid of concepts × anchors; without names the first `profile.concepts` concepts and the anchors of the first `profile.anchors`.
+
+    Raises ValueError for a concept or an anchor word that the dataset does not have.
+    """
+    dataset = find_dataset(dataset)
+    known = concepts_of(dataset, profile.world)
+    chosen = [find_concept(name, dataset, profile.world).name for name in concepts] or [c.name for c in known[: profile.concepts]]
+    words = [find_anchor(word, dataset, profile.world) for word in anchors] or [c.anchor for c in known[: profile.anchors]]
+    return [Trial(dataset, concept, anchor, delta, seed) for concept, anchor in itertools.product(chosen, words)]
+
+
+def learn(task: str, profile: Profile, trials: Sequence[Trial], progress: bool = True) -> Learned:
+    """Learn the words of trials of one dataset for one task, with the profile's settings."""
+    settings = profile.learning[task]
+    frozen = prepared(task, profile, trials[0].dataset, "train")
+    return learn_words(
+        load_model(task, profile), frozen, trials, steps=settings.steps, rate=settings.rate, batch=settings.batch, vectors=profile.vectors, progress=progress
+    )
+
+
+def score(task: str, profile: Profile, vectors: Tensor, trials: Sequence[Trial]) -> list[Score]:
+    """Score word vectors (word, vector, d of the task's model) on a task's test images."""
+    dataset = trials[0].dataset
+    model, names = load_model(task, profile), load_material(profile, dataset).names
+    test = prepared(task, profile, dataset, "test") if task != "generation" else Frozen([], {})
+    return model.evaluate(vectors, [trial.concept for trial in trials], names, test, seed=trials[0].seed)
+
+
+def as_words(task: str, profile: Profile, trials: Sequence[Trial], learned: Learned) -> list[Word]:
+    """Learned vectors with their provenance."""
+    settings, table = profile.learning[task], fingerprint(load_model(task, profile).word_table())
+    return [
+        Word(vectors, task, t.dataset, t.concept, t.anchor, t.delta, t.seed, profile.name, settings.steps, settings.rate, settings.batch, table)
+        for vectors, t in zip(learned.vectors, trials, strict=True)
+    ]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Trials, their words in every source model, and the table of scores (design: long form, one row a trial and evaluation)."""
+
+    trials: list[Trial]
+    learned: dict[str, Learned]
+    table: pd.DataFrame
+
+
+def run_grid(profile: Profile, trials: Sequence[Trial], sources: Sequence[str] = TASKS, targets: Sequence[str] = TASKS, progress: bool = True) -> Grid:
+    """Experiment 1 (section 4): learn every trial's word for each source task, and score it on every target task.
+
+    A word is scored as it is on its own task and mapped (equation 3) on the others. Beside the words stand the floor, the
+    anchor word itself in the target (`trained_on` "anchor"), and the ceiling, the concept's own name (`trained_on` "name").
+    """
+    trials = list(trials)
+    learned = {source: learn(source, profile, trials, progress) for source in sources}
+    rows = []
+    for target in targets:
+        rows += reference_rows(target, profile, trials)
+        for source in sources:
+            vectors = learned[source].vectors
+            if source != target:
+                vectors = fit_transfer(load_model(source, profile), load_model(target, profile))(vectors)
+            rows += _rows(profile, trials, source, target, score(target, profile, vectors, trials))
+    return Grid(trials, learned, pd.DataFrame(rows))
+
+
+def reference_rows(target: str, profile: Profile, trials: Sequence[Trial]) -> list[dict]:
+    """Floor and ceiling of a target task: the anchor word, and the words of the concept's own name, in the target's table.
+
+    Each needs one score per anchor and concept, not per trial; trials that share one share its score.
+    """
+    model, names = load_model(target, profile), load_material(profile, trials[0].dataset).names
+    table = model.word_table()
+    anchors = torch.stack([table[model.vocabulary.token_of(t.anchor)] for t in trials])[:, None]
+    rows = _rows(profile, trials, "anchor", target, score(target, profile, anchors, trials))
+    for concept in dict.fromkeys(t.concept for t in trials):
+        own = [t for t in trials if t.concept == concept]
+        vectors = table[model.vocabulary.encode(names[concept])][None]
+        rows += _rows(profile, own, "name", target, score(target, profile, vectors, own[:1]) * len(own))
+    return rows
+
+
+def _rows(profile: Profile, trials: Sequence[Trial], source: str, target: str, scores: Sequence[Score]) -> list[dict]:
+    kind = "none" if source == target else "linear"
+    steps = profile.learning[source].steps if source in profile.learning else 0
+    return [
+        {
+            "study": profile.name,
+            "dataset": t.dataset,
+            "concept": t.concept,
+            "anchor": t.anchor,
+            "trained_on": source,
+            "delta": t.delta,
+            "seed": t.seed,
+            "evaluated_on": target,
+            "metric": s.metric,
+            "value": s.value,
+            "n": s.n,
+            "map": kind if source in TASKS else "none",
+            "steps": steps,
+            **s.more,
+        }
+        for t, s in zip(trials, scores, strict=True)
+    ]

@@ -1,0 +1,115 @@
+"""Moving words between models: a linear map between their word tables (section 3, equations 1 to 3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vwlib.models.base import TaskModel
+
+
+@dataclass(frozen=True)
+class TransferMap:
+    """A linear map from a source model's word embeddings to a target model's; `matrix` is (d_source, d_target)."""
+
+    source: str
+    target: str
+    matrix: Tensor
+
+    def __call__(self, vectors: Tensor) -> Tensor:
+        """Equation 3: move vectors (..., d_source) into the target's space (..., d_target)."""
+        return vectors @ self.matrix.to(vectors.dtype)
+
+
+def shared_words(*models: TaskModel) -> list[str]:
+    """The whole words that all the models have as single tokens and met in training, sorted."""
+    return sorted(set.intersection(*(set(model.vocabulary.words()) for model in models)))
+
+
+def embeddings_of(model: TaskModel, words: list[str]) -> Tensor:
+    """The model's embeddings (word, d) of single-token words."""
+    ids = model.vocabulary.words()
+    return model.word_table()[[ids[word] for word in words]]
+
+
+def fit_linear_map(source: Tensor, target: Tensor) -> Tensor:
+    """Equations 1 and 2: the least-squares T = (YᵀY)⁻¹YᵀX with rows y of `source` (word, d_source) and x of `target` (word, d_target).
+
+    Solved in float64 by a least-squares routine rather than by forming YᵀY, whose condition number is the square of Y's.
+    Raises ValueError when there are fewer words than dimensions, where T is not determined.
+    """
+    if source.shape[0] != target.shape[0]:
+        raise ValueError(f"The two tables must list the same words; they have {source.shape[0]} and {target.shape[0]} rows.")
+    if source.shape[0] < source.shape[1]:
+        raise ValueError(f"{source.shape[0]} shared words cannot determine a map from {source.shape[1]} dimensions; at least as many are needed.")
+    return torch.linalg.lstsq(source.double(), target.double(), driver="gelsd").solution.float()
+
+
+def fit_transfer(source: TaskModel, target: TaskModel, words: list[str] | None = None) -> TransferMap:
+    """The transfer map from one model to another, fitted on all words that both know, or on `words`."""
+    words = words or shared_words(source, target)
+    return TransferMap(source.task, target.task, fit_linear_map(embeddings_of(source, words), embeddings_of(target, words)))
+
+
+def ordered_pairs(models: dict[str, TaskModel]) -> list[tuple[str, str]]:
+    """All six ordered pairs of the three tasks."""
+    return [(source, target) for source in models for target in models if source != target]
+
+
+def fit_all(models: dict[str, TaskModel]) -> dict[tuple[str, str], TransferMap]:
+    """The transfer maps of all ordered pairs of models."""
+    return {pair: fit_transfer(models[pair[0]], models[pair[1]]) for pair in ordered_pairs(models)}
+
+
+def retrieval(mapped: Tensor, table: Tensor, truth: Tensor, at: int = 1) -> Tensor:
+    """Whether the true word is among the `at` nearest words, by Euclidean distance: bool (word,).
+
+    `mapped` (word, d), `table` (candidate, d), `truth` (word,) indexes the candidates.
+    """
+    nearest = torch.cdist(mapped, table).topk(at, largest=False).indices
+    return (nearest == truth[:, None]).any(1)
+
+
+def held_out_quality(source: TaskModel, target: TaskModel, folds: int = 5, seed: int = 0) -> pd.DataFrame:
+    """How well the map carries words that it was not fitted on, by cross-validation over the shared words.
+
+    One row a word: `word`, `fold`, `r2` (of the fold, against the mean of the words fitted on), `cosine`, and whether
+    the word itself is the nearest (`top1`) or among the five nearest (`top5`) of all shared words; `chance1` and
+    `chance5` are what guessing would give.
+    """
+    words = shared_words(source, target)
+    y, x = embeddings_of(source, words), embeddings_of(target, words)
+    fold_of = np.random.default_rng(seed).permutation(len(words)) % folds
+    frames = []
+    for fold in range(folds):
+        test = torch.from_numpy(np.flatnonzero(fold_of == fold))
+        train = torch.from_numpy(np.flatnonzero(fold_of != fold))
+        mapped = y[test] @ fit_linear_map(y[train], x[train])
+        residual, spread = (mapped - x[test]).pow(2).sum(), (x[test] - x[train].mean(0)).pow(2).sum()
+        frames.append(
+            pd.DataFrame(
+                {
+                    "word": [words[i] for i in test],
+                    "fold": fold,
+                    "r2": float(1 - residual / spread),
+                    "cosine": F.cosine_similarity(mapped, x[test]).numpy(),
+                    "top1": retrieval(mapped, x, test, 1).numpy(),
+                    "top5": retrieval(mapped, x, test, 5).numpy(),
+                }
+            )
+        )
+    table = pd.concat(frames, ignore_index=True)
+    return table.assign(source=source.task, target=target.task, words=len(words), chance1=1 / len(words), chance5=5 / len(words))
+
+
+def nearest_words(vectors: Tensor, model: TaskModel, count: int = 5) -> list[list[str]]:
+    """The model's own words nearest to each vector (vector, d), nearest first."""
+    words = model.vocabulary.words()
+    names, ids = list(words), list(words.values())
+    order = torch.cdist(vectors.float(), model.word_table()[ids]).topk(count, largest=False).indices
+    return [[names[i] for i in row] for row in order]
