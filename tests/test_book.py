@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -30,10 +31,7 @@ def project(tmp_path: Path) -> Path:
     """A book of a first page and one chapter, with the settings of the real one."""
     (tmp_path / "_config.yml").write_text((book.ROOT / "_config.yml").read_text())
     (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: book/index\nchapters:\n  - file: book/one\n")
-    static = tmp_path / "book" / "_static"
-    static.mkdir(parents=True)
-    for path in (book.ROOT / "book" / "_static").iterdir():
-        (static / path.name).write_bytes(path.read_bytes())
+    shutil.copytree(book.ROOT / "book" / "_static", tmp_path / "book" / "_static")
     (tmp_path / "book" / "references.bib").write_bytes((book.ROOT / "book" / "references.bib").read_bytes())
     (tmp_path / "book" / "index.md").write_text("# A small book\n\nOne chapter: {doc}`one`.\n")
     write_chapter(tmp_path / "book" / "one.ipynb", "print(profile * 2)")
@@ -134,7 +132,7 @@ def test_staging_mirrors_the_repository(project: Path) -> None:
     write_chapter(project / "executed" / "book" / "one.ipynb", "'the executed copy'")
     book.stage_pages(stage, project / "executed", project)
     staged = {path.relative_to(stage).as_posix() for path in stage.rglob("*") if path.is_file()}
-    static = {f"book/_static/{path.name}" for path in (project / "book" / "_static").iterdir()}
+    static = {path.relative_to(project).as_posix() for path in (project / "book" / "_static").rglob("*") if path.is_file()}
     assert staged == {"_config.yml", "_toc.yml", "book/index.md", "book/one.ipynb", "book/references.bib", *static}
     assert "the executed copy" in (stage / "book" / "one.ipynb").read_text()
 
@@ -146,6 +144,7 @@ def test_build_book(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "smokesmoke" in page
     assert "visual-words/main?urlpath=lab/tree/book/one.ipynb" in page  # the launch button finds the source
     assert "visual-words.css" in page
+    assert (html / "_static" / "mathjax" / "tex-svg.js").exists()  # equations show without a network
     assert "book/one.ipynb: executed" in capsys.readouterr().out
 
     # A second build does nothing; one whose text is broken fails, again when repeated, and leaves the book as it was.
