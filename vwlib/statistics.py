@@ -23,13 +23,21 @@ def crossed_interval(table: pd.DataFrame, value: str = "value", confidence: floa
     """Mean of `value` and a bootstrap interval that resamples concepts and anchors, as (mean, low, high).
 
     The trials of a grid share concepts and anchors, so they are not independent; `table` has columns `concept` and `anchor`.
+    A grid may have holes; a resample that drew nothing but holes is drawn anew.
+
+    Raises ValueError where there is no value at all.
     """
+    if table[value].isna().all():
+        raise ValueError(f"There is no '{value}' to average.")
     grid = table.pivot_table(index="concept", columns="anchor", values=value, aggfunc="mean").to_numpy()
     rng = np.random.default_rng(seed)
     means = np.empty(draws)
     for draw in range(draws):
-        rows, columns = (rng.integers(length, size=length) for length in grid.shape)
-        means[draw] = np.nanmean(grid[np.ix_(rows, columns)])
+        resample = np.full((1, 1), np.nan)
+        while np.isnan(resample).all():
+            rows, columns = (rng.integers(length, size=length) for length in grid.shape)
+            resample = grid[np.ix_(rows, columns)]
+        means[draw] = np.nanmean(resample)
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(np.nanmean(grid)), float(low), float(high)
 

@@ -17,9 +17,10 @@ from vwlib.datasets import Example, load_dataset, test_examples, training_exampl
 from vwlib.miniature.world import ensure_world
 from vwlib.models import TASKS, Frozen, Score, load_model
 from vwlib.models.loading import resolve
-from vwlib.optimise import Learned, Trial, learn_words
+from vwlib.optimise import Learned, Trial, ball_radius, learn_words
 from vwlib.profiles import Profile
-from vwlib.transfer import fit_transfer
+from vwlib.statistics import crossed_interval, mean_interval
+from vwlib.transfer import fit_transfer, nearest_words
 from vwlib.words import Word, fingerprint
 
 
@@ -62,7 +63,9 @@ def prepared(task: str, profile: Profile, dataset: str, split: str) -> Frozen:
     return load_model(task, profile).prepare(material.train if split == "train" else material.test)
 
 
-def make_trials(profile: Profile, dataset: str, concepts: Sequence[str] = (), anchors: Sequence[str] = (), delta: float | None = None, seed: int = 0) -> list[Trial]:
+def make_trials(
+    profile: Profile, dataset: str, concepts: Sequence[str] = (), anchors: Sequence[str] = (), delta: float | None = None, seed: int = 0
+) -> list[Trial]:
     """The grid of concepts × anchors; without names the first `profile.concepts` concepts and the anchors of the first `profile.anchors`.
 
     Raises ValueError for a concept or an anchor word that the dataset does not have.
@@ -121,11 +124,53 @@ def run_grid(profile: Profile, trials: Sequence[Trial], sources: Sequence[str] =
     for target in targets:
         rows += reference_rows(target, profile, trials)
         for source in sources:
-            vectors = learned[source].vectors
-            if source != target:
-                vectors = fit_transfer(load_model(source, profile), load_model(target, profile))(vectors)
+            vectors = carry(profile, learned[source].vectors, source, target)
             rows += _rows(profile, trials, source, target, score(target, profile, vectors, trials))
     return Grid(trials, learned, pd.DataFrame(rows))
+
+
+def carry(profile: Profile, vectors: Tensor, source: str, target: str) -> Tensor:
+    """Equation 3: word vectors of the source task's model as the target's, mapped with the map fitted on all shared words."""
+    return vectors if source == target else fit_transfer(load_model(source, profile), load_model(target, profile))(vectors)
+
+
+def is_diagonal(table: pd.DataFrame, world: str) -> pd.Series:
+    """Whether a row's anchor is its concept's own anchor word, so that the word starts at what it is to learn."""
+    own = {(dataset, c.name, c.anchor) for dataset in table["dataset"].unique() for c in concepts_of(dataset, world)}
+    return pd.Series([row in own for row in zip(table["dataset"], table["concept"], table["anchor"], strict=True)], table.index, dtype=bool)
+
+
+def summarise_grid(table: pd.DataFrame, world: str) -> pd.DataFrame:
+    """Mean of every target and source, over all trials and over those off the diagonal, with two 95 % intervals.
+
+    `low` and `high` take the trials for independent, as the paper does; `crossed_low` and `crossed_high` resample concepts and anchors.
+    """
+    diagonal = is_diagonal(table, world)
+    rows = []
+    for name, chosen in (("all", table), ("off-diagonal", table[~diagonal])):
+        for (target, source), group in chosen.groupby(["evaluated_on", "trained_on"], sort=False):
+            mean, low, high = mean_interval(group["value"])
+            _, crossed_low, crossed_high = crossed_interval(group)
+            rows.append((name, target, source, mean, low, high, crossed_low, crossed_high, len(group)))
+    return pd.DataFrame(rows, columns=["trials", "evaluated_on", "trained_on", "mean", "low", "high", "crossed_low", "crossed_high", "n"])
+
+
+def displacements(task: str, profile: Profile, trials: Sequence[Trial], vectors: Tensor) -> pd.DataFrame:
+    """How far each vector of each learned word (word, vector, d) lies from its anchor, and which word it is nearest to.
+
+    One row a vector; `distance` is in units of delta, the anchor's distance to its nearest other word.
+    """
+    model = load_model(task, profile)
+    table, known = model.word_table(), model.vocabulary.words()
+    rows = []
+    for trial, word in zip(trials, vectors, strict=True):
+        anchor = model.vocabulary.token_of(trial.anchor)
+        ids = sorted({*known.values(), anchor})
+        unit = ball_radius(table[ids], ids.index(anchor), 1.0)
+        for number, (vector, nearest) in enumerate(zip(word, nearest_words(word, model, 1), strict=True), 1):
+            distance = float((vector - table[anchor]).norm()) / unit
+            rows.append((task, trial.concept, trial.anchor, trial.delta, trial.seed, number, distance, nearest[0], nearest[0] == trial.anchor))
+    return pd.DataFrame(rows, columns=["task", "concept", "anchor", "delta", "seed", "vector", "distance", "nearest", "is_anchor"])
 
 
 def reference_rows(target: str, profile: Profile, trials: Sequence[Trial]) -> list[dict]:

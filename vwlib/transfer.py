@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,26 +79,31 @@ def retrieval(mapped: Tensor, table: Tensor, truth: Tensor, at: int = 1) -> Tens
 def held_out_quality(source: TaskModel, target: TaskModel, folds: int = 5, seed: int = 0) -> pd.DataFrame:
     """How well the map carries words that it was not fitted on, by cross-validation over the shared words.
 
-    One row a word: `word`, `fold`, `r2` (of the fold, against the mean of the words fitted on), `cosine`, and whether
-    the word itself is the nearest (`top1`) or among the five nearest (`top5`) of all shared words; `chance1` and
-    `chance5` are what guessing would give.
+    One row a word: `word`, `fold`, `r2` (of the fold, against the mean of the words fitted on; `r2_fitted`: of those words), `cosine`, `error` (distance to
+    the true embedding, in units of that word's distance to its nearest shared word), and whether the word itself is the
+    nearest (`top1`) or among the five nearest (`top5`) of all shared words; `chance1` and `chance5` are what guessing would give.
     """
     words = shared_words(source, target)
     y, x = embeddings_of(source, words), embeddings_of(target, words)
+    spacing = nearest_distances(x)
     fold_of = np.random.default_rng(seed).permutation(len(words)) % folds
     frames = []
     for fold in range(folds):
         test = torch.from_numpy(np.flatnonzero(fold_of == fold))
         train = torch.from_numpy(np.flatnonzero(fold_of != fold))
-        mapped = y[test] @ fit_linear_map(y[train], x[train])
-        residual, spread = (mapped - x[test]).pow(2).sum(), (x[test] - x[train].mean(0)).pow(2).sum()
+        mapping, mean = fit_linear_map(y[train], x[train]), x[train].mean(0)
+        mapped = y[test] @ mapping
+        residual, spread = (mapped - x[test]).pow(2).sum(), (x[test] - mean).pow(2).sum()
+        fitted = 1 - (y[train] @ mapping - x[train]).pow(2).sum() / (x[train] - mean).pow(2).sum()
         frames.append(
             pd.DataFrame(
                 {
                     "word": [words[i] for i in test],
                     "fold": fold,
                     "r2": float(1 - residual / spread),
+                    "r2_fitted": float(fitted),
                     "cosine": F.cosine_similarity(mapped, x[test]).numpy(),
+                    "error": ((mapped - x[test]).norm(dim=-1) / spacing[test]).numpy(),
                     "top1": retrieval(mapped, x, test, 1).numpy(),
                     "top5": retrieval(mapped, x, test, 5).numpy(),
                 }
@@ -105,6 +111,26 @@ def held_out_quality(source: TaskModel, target: TaskModel, folds: int = 5, seed:
         )
     table = pd.concat(frames, ignore_index=True)
     return table.assign(source=source.task, target=target.task, words=len(words), chance1=1 / len(words), chance5=5 / len(words))
+
+
+def nearest_distances(table: Tensor) -> Tensor:
+    """The distance (word,) of each row of `table` (word, d) to the nearest other row: the unit of a ball's delta."""
+    distances = torch.cdist(table, table).fill_diagonal_(torch.inf)
+    return distances.min(1).values
+
+
+def held_out_neighbours(source: TaskModel, target: TaskModel, words: Sequence[str], count: int = 3) -> pd.DataFrame:
+    """Where words land that the map was not fitted on: one row a word, with the `count` nearest of the shared words in the target.
+
+    Raises ValueError for a word that the two models do not share.
+    """
+    known = shared_words(source, target)
+    for word in words:
+        if word not in known:
+            raise ValueError(f"'{word}' is no word that the {source.task} and the {target.task} model share.")
+    mapping = fit_transfer(source, target, [word for word in known if word not in words])
+    order = torch.cdist(mapping(embeddings_of(source, list(words))), embeddings_of(target, known)).topk(count, largest=False).indices
+    return pd.DataFrame([[known[i] for i in row] for row in order], pd.Index(words, name="word"), [f"nearest {k + 1}" for k in range(count)])
 
 
 def nearest_words(vectors: Tensor, model: TaskModel, count: int = 5) -> list[list[str]]:

@@ -62,6 +62,12 @@ class TaskModel(Protocol):
     def word_table(self) -> Tensor:
         """The word embeddings (vocab, d), in float32."""
 
+    def encode_words(self, vectors: Tensor) -> Any:
+        """The text encoder's output for the prompt with each word's vectors (word, vector, d) in it."""
+
+    def encode_prompts(self, texts: Sequence[str]) -> Any:
+        """The text encoder's output for plain prompts."""
+
     def prepare(self, examples: Sequence[Example]) -> Frozen:
         """Run everything that does not depend on a word, once."""
 
