@@ -1,0 +1,145 @@
+"""Figures from small made tables: the right number of bars, boxes and lines, labels, and one colour per task."""
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib import pyplot as plt
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from PIL import Image
+
+from vwlib import figures
+from vwlib.models import TASKS
+
+PICTURE = Image.new("RGB", (8, 8), "teal")
+
+
+def bars(ax):
+    return [patch for container in ax.containers for patch in container]
+
+
+def summary(*sources):
+    return pd.DataFrame(
+        [(target, source, 0.5, 0.4, 0.6) for target, source in itertools.product(TASKS, sources)], columns=["evaluated_on", "trained_on", "mean", "low", "high"]
+    )
+
+
+def drawn(figure):
+    """The figure, once it has been laid out: warnings of the layout are errors here."""
+    assert isinstance(figure, Figure)
+    figure.canvas.draw()
+    return figure
+
+
+@pytest.fixture(autouse=True)
+def leaves_pyplot_alone():
+    open_figure = plt.figure()
+    yield
+    assert plt.get_fignums() == [open_figure.number], "figures are neither registered with pyplot nor closed"
+    plt.close(open_figure)
+
+
+def test_each_task_has_a_colour_and_a_marker_of_its_own():
+    assert list(figures.TASK_COLOURS) == list(figures.TASK_MARKERS) == list(TASKS)
+    assert len(set(figures.TASK_COLOURS.values())) == len(set(figures.TASK_MARKERS.values())) == 3
+
+
+def test_theme_binds_the_palette():
+    with plt.rc_context(), pd.option_context("display.precision", 6):
+        figures.theme()
+        assert to_hex(plt.rcParams["axes.prop_cycle"].by_key()["color"][0]) == figures.TASK_COLOURS["generation"]
+
+
+def test_image_grid_labels_rows_columns_and_pictures():
+    figure = drawn(figures.image_grid([[PICTURE, PICTURE, None]] * 2, rows=["a", "b"], columns=["x", "y", "z"], below=[["1", "2", "3"], ["4", "5", "6"]]))
+    assert [len(ax.images) for ax in figure.axes] == [1, 1, 0] * 2
+    assert [ax.get_ylabel() for ax in figure.axes[::3]] == ["a", "b"]
+    assert [ax.get_title() for ax in figure.axes[:3]] == ["x", "y", "z"]
+    assert [ax.get_xlabel() for ax in figure.axes] == list("123456")
+
+
+def test_detections_draw_found_boxes_in_the_detectors_colour():
+    boxes = pd.DataFrame([(0, 0, 1, 1, 4, 4, np.nan), (0, 0, 2, 2, 5, 5, 0.25)], columns=["row", "image", "left", "top", "right", "bottom", "score"])
+    ax, empty = drawn(figures.draw_detections([PICTURE, PICTURE], boxes)).axes
+    edges = [to_hex(patch.get_edgecolor()) for patch in ax.patches if isinstance(patch, Rectangle)]
+    assert len(edges) == 4  # each box has a white rim
+    assert figures.TASK_COLOURS["detection"] in edges
+    assert (ax.get_xlabel(), empty.get_xlabel()) == ("0.25", "none found")
+
+
+def test_score_bars_mark_the_true_name():
+    scores = pd.DataFrame([(i, name, 0.1, name == "dog") for i in range(2) for name in ("cat", "dog", "cup")], columns=["image", "name", "score", "is_true"])
+    figure = drawn(figures.score_bars([PICTURE, PICTURE], scores, titles=["dog", "dog"]))
+    left = figure.axes[2]
+    assert [text.get_text() for text in left.get_yticklabels()] == ["cup", "dog", "cat"]
+    assert [to_hex(bar.get_facecolor()) == figures.TASK_COLOURS["classification"] for bar in bars(left)] == [False, True, False]
+
+
+def test_score_panels_have_a_panel_for_each_word():
+    scores = pd.DataFrame(
+        [(panel, name, 0.1, name == "(word)") for panel in ("before", "after") for name in ("(word)", "cat")], columns=["panel", "name", "score", "is_true"]
+    )
+    figure = drawn(figures.score_panels(scores))
+    assert [ax.get_title() for ax in figure.axes] == ["before", "after"]
+    assert [len(bars(ax)) for ax in figure.axes] == [2, 2]
+
+
+def test_loss_curves_have_a_line_for_each_setting_in_the_tasks_colour():
+    rows = itertools.product(TASKS, ("free", "ball"), range(3), range(1, 5))
+    losses = pd.DataFrame([(*row, 1 / row[3] + row[2]) for row in rows], columns=["task", "setting", "word", "step", "loss"])
+    figure = drawn(figures.loss_curves(losses, smooth=1))
+    assert [ax.get_title() for ax in figure.axes] == list(TASKS)
+    for ax, task in zip(figure.axes, TASKS, strict=True):
+        assert [to_hex(line.get_color()) for line in ax.lines] == [figures.TASK_COLOURS[task]] * 2
+        np.testing.assert_allclose(ax.lines[0].get_ydata(), 1 / np.arange(1, 5) + 1)
+
+
+def test_transfer_bars_stand_beside_the_papers():
+    figure = drawn(figures.transfer_bars(summary(*TASKS, "anchor", "name"), summary(*TASKS), summary(*TASKS, "anchor")))
+    assert len(figure.axes) == 3
+    for ax, target in zip(figure.axes, TASKS, strict=True):
+        ours, theirs = bars(ax)[::2], bars(ax)[1::2]
+        assert [to_hex(bar.get_facecolor()) for bar in ours] == list(figures.TASK_COLOURS.values())
+        assert [bar.get_hatch() for bar in theirs] == [figures.PAPER_HATCH] * 3
+        assert [text.get_text() for text in ax.get_xticklabels()] == [f"{task} (own)" if task == target else task for task in TASKS]
+        assert {line.get_linestyle() for line in ax.lines} >= {":", "--"}
+        (diamonds,) = [line for line in ax.lines if line.get_marker() == "D"]
+        assert len(diamonds.get_xdata()) == 3
+
+
+def test_transfer_bars_do_without_what_was_not_run():
+    figure = drawn(figures.transfer_bars(summary("generation"), summary(*TASKS)))
+    assert [len(bars(ax)) for ax in figure.axes] == [4, 4, 4]
+
+
+@pytest.fixture
+def quality():
+    pairs = [(a, b) for a, b in itertools.permutations(TASKS, 2)]
+    rows = [(a, b, word % 2 == 0, True, 0.1, 0.5, 0.2 + word / 10) for a, b in pairs for word in range(6)]
+    return pd.DataFrame(rows, columns=["source", "target", "top1", "top5", "chance1", "chance5", "error"])
+
+
+def test_map_quality_has_two_bars_and_chance_for_each_pair(quality):
+    (ax,) = drawn(figures.map_quality_bars(quality)).axes
+    assert [bar.get_height() for bar in bars(ax)] == [0.5, 1.0] * 6
+    assert to_hex(bars(ax)[0].get_facecolor()) == figures.TASK_COLOURS["generation"]
+    assert len(ax.get_xticklabels()) == 6
+
+
+def test_distances_are_shares_of_words_by_source(quality):
+    figure = drawn(figures.distance_histogram(quality))
+    assert [ax.get_title() for ax in figure.axes] == [f"into {task}" for task in TASKS]
+    assert to_hex(figure.axes[0].lines[0].get_color()) == figures.TASK_COLOURS["detection"]
+
+
+def test_displacements_are_filled_where_the_anchor_is_nearest():
+    columns = ["setting", "task", "delta", "distance", "is_anchor"]
+    moves = pd.DataFrame([("free", task, np.nan, 2.0, False) for task in TASKS] + [("ball", task, 0.5, 0.5, True) for task in TASKS], columns=columns)
+    free, ball = drawn(figures.displacement_strip(moves)).axes
+    filled = [
+        [line.get_markerfacecolor() for line in ax.lines if len(line.get_xdata()) and line.get_marker() in figures.TASK_MARKERS.values()] for ax in (free, ball)
+    ]
+    assert filled == [["white"] * 3, list(figures.TASK_COLOURS.values())]
