@@ -1,0 +1,162 @@
+"""The chapters' parameters: which there are, of which type, and what they may be.
+
+The first code cell of a chapter gives each a plain value, papermill puts other values behind it, and the second cell calls `read_parameters`:
+papermill itself checks neither names nor types.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from difflib import get_close_matches
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SkipValidation, ValidationError, model_validator
+
+from vwlib.concepts import find_anchor, find_concept, find_dataset
+from vwlib.profiles import Profile, load_profile
+
+
+def _text(read: Callable[[str], Any]) -> BeforeValidator:
+    """A value that must be text, read by a function that raises ValueError for what it does not know."""
+
+    def check(value: object) -> Any:
+        if not isinstance(value, str):
+            raise ValueError("it must be text")
+        return read(value)
+
+    return BeforeValidator(check)
+
+
+def _listed(value: object) -> object:
+    """A list, or the JSON of one, which is what papermill's `-p` passes on."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except json.JSONDecodeError:
+            raise ValueError('it must be a list, on the command line in quotes: \'["dog", "cat"]\'') from None
+    if not isinstance(value, list):
+        raise ValueError("it must be a list")
+    return value
+
+
+def _distinct(values: list) -> list:
+    if len(set(map(repr, values))) < len(values):
+        raise ValueError("it names something twice")
+    return values
+
+
+ProfileName = Annotated[SkipValidation[Profile], _text(load_profile)]
+Dataset = Annotated[str, _text(find_dataset)]
+Words = Annotated[list[str], Field(max_length=20), BeforeValidator(lambda value: _distinct(_listed(value)))]
+Seed = Annotated[int, Field(ge=0)]
+Seeds = Annotated[list[Seed], Field(min_length=1, max_length=20), BeforeValidator(lambda value: _distinct(_listed(value)))]
+
+
+class Parameters(BaseModel):
+    """Parameters that every chapter has. The text `profile` is read as the profile of that name, empty as the one in `VWLIB_PROFILE`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    profile: ProfileName
+    seed: Seed
+
+
+class ModelsAndWords(Parameters):
+    """Chapter 1."""
+
+    dataset: Dataset
+    images: int = Field(ge=1, le=12)  # generated for each concept
+
+
+class TransferMaps(Parameters):
+    """Chapter 2."""
+
+    folds: int = Field(ge=2, le=20)  # of the cross-validation
+    examples: Words  # words whose way is shown
+
+
+class LearningAWord(Parameters):
+    """Chapter 3."""
+
+    dataset: Dataset
+    concept: str
+    anchor: str
+    delta: float = Field(gt=0, allow_inf_nan=False)  # radius of the ball
+    repeats: int = Field(ge=1, le=20)  # words learned with the same settings, each with a seed of its own
+    images: int = Field(ge=1, le=12)  # shown for each word
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> LearningAWord:
+        _check_names(self.dataset, self.profile, [self.concept], [self.anchor])
+        return self
+
+
+class AreWordsTransferable(Parameters):
+    """Chapter 4."""
+
+    dataset: Dataset
+    concepts: Words  # empty: the first ones of the dataset, as many as the profile says
+    anchors: Words
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> AreWordsTransferable:
+        _check_names(self.dataset, self.profile, self.concepts, self.anchors)
+        return self
+
+
+CHAPTERS: dict[str, type[Parameters]] = {
+    "01_models_and_words": ModelsAndWords,
+    "02_transfer_maps": TransferMaps,
+    "03_learning_a_word": LearningAWord,
+    "04_are_words_transferable": AreWordsTransferable,
+}
+
+#: What IPython itself puts into a notebook's namespace, beside names that begin with an underscore.
+_IPYTHON = {"In", "Out", "exit", "get_ipython", "open", "quit"}
+_CHECKED = "_parameters_checked"
+
+
+def read_parameters(chapter: str, namespace: dict[str, Any]) -> Any:
+    """A chapter's parameters from its notebook's `globals()`, checked.
+
+    Any other plain value found there is a parameter that does not exist: at the first call nothing but the parameters has been set. An
+    unknown one is removed, so that the mended cell can be run again.
+
+    Raises ValueError in one sentence at the first name, type or value that does not fit.
+    """
+    model = CHAPTERS[chapter]
+    if not namespace.get(_CHECKED):
+        for name in [name for name, value in namespace.items() if _is_plain(name, value) and name not in model.model_fields]:
+            del namespace[name]
+            close = get_close_matches(name, model.model_fields, n=1)
+            hint = f"did you mean '{close[0]}'? It has" if close else "it has"
+            raise ValueError(f"'{name}' is no parameter of chapter {chapter}: {hint} {', '.join(model.model_fields)}.")
+    try:
+        parameters = model.model_validate({name: namespace[name] for name in model.model_fields if name in namespace})
+    except ValidationError as error:
+        raise ValueError(_in_one_sentence(chapter, error)) from None
+    namespace[_CHECKED] = True
+    return parameters
+
+
+def _check_names(dataset: str, profile: Profile, concepts: list[str], anchors: list[str]) -> None:
+    for concept in concepts:
+        find_concept(concept, dataset, profile.world)
+    for anchor in anchors:
+        find_anchor(anchor, dataset, profile.world)
+
+
+def _is_plain(name: str, value: object) -> bool:
+    return not name.startswith("_") and name not in _IPYTHON and (value is None or isinstance(value, str | int | float | list | tuple | dict))
+
+
+def _in_one_sentence(chapter: str, error: ValidationError) -> str:
+    first = error.errors()[0]
+    message = first["msg"].removeprefix("Value error, ").rstrip(".")
+    if not first["loc"]:  # a check of several parameters, whose message names the value
+        return f"Chapter {chapter}: {message}."
+    if first["type"] == "missing":
+        return f"Chapter {chapter} needs a value for its parameter '{first['loc'][0]}'."
+    got = "" if repr(first["input"]) in message else f", got {first['input']!r}"
+    return f"Chapter {chapter}, parameter '{first['loc'][0]}'{got}: {message[0].lower()}{message[1:]}."
