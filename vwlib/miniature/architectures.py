@@ -33,16 +33,16 @@ def _text(width: int, heads: int, layers: int) -> dict[str, int]:
     return {"context_length": CONTEXT, "vocab_size": open_clip_tokenizer().vocab_size, "width": width, "heads": heads, "layers": layers}
 
 
-#: open_clip model configurations: the classifier is a CLIP ResNet with attention pooling, the judge a RegNet.
+#: open_clip model configurations: the classifier is a CLIP ResNet with attention pooling, the judge a CSP-Darknet.
 CLASSIFIER = {
     "embed_dim": 128,
     "vision_cfg": {"layers": [2, 2, 2, 2], "width": 24, "head_width": 32, "image_size": IMAGE_SIZE},
-    "text_cfg": _text(112, 4, 6),
+    "text_cfg": _text(80, 4, 6),
 }
 JUDGE = {
     "embed_dim": 144,
-    "vision_cfg": {"timm_model_name": "regnety_002", "timm_model_pretrained": False, "timm_pool": "avg", "timm_proj": "linear", "image_size": IMAGE_SIZE},
-    "text_cfg": _text(80, 4, 4),
+    "vision_cfg": {"timm_model_name": "cs3darknet_s", "timm_model_pretrained": False, "timm_pool": "avg", "timm_proj": "linear", "image_size": IMAGE_SIZE},
+    "text_cfg": _text(72, 4, 4),
 }
 
 
@@ -54,7 +54,7 @@ def build_open_clip(config: dict, seed: int) -> CLIP:
     return model.to(memory_format=torch.channels_last)
 
 
-DETECTOR_TEXT = {"hidden_size": 96, "intermediate_size": 384, "num_hidden_layers": 6, "num_attention_heads": 4, "max_position_embeddings": CONTEXT}
+DETECTOR_TEXT = {"hidden_size": 64, "intermediate_size": 256, "num_hidden_layers": 6, "num_attention_heads": 4, "max_position_embeddings": CONTEXT}
 DETECTOR_VISION = {
     "hidden_size": 192,
     "intermediate_size": 512,
@@ -101,7 +101,7 @@ def build_detector(seed: int) -> Owlv2ForObjectDetection:
     return model
 
 
-GENERATOR_TEXT = {"hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 8, "num_attention_heads": 4, "max_position_embeddings": CONTEXT}
+GENERATOR_TEXT = {"hidden_size": 96, "intermediate_size": 384, "num_hidden_layers": 8, "num_attention_heads": 4, "max_position_embeddings": CONTEXT}
 AUTOENCODER = {
     "in_channels": 3,
     "out_channels": 3,

@@ -46,14 +46,14 @@ def vocabulary(sprites: Sprites) -> list[str]:
     """Every word of the miniature's language, sorted; each is one token of its tokenizer."""
     groups = (COLOUR_WORDS, SIZE_WORDS, PLACE_WORDS, BACKGROUND_WORDS)
     phrases = [phrase for group in groups for phrases in group.values() for phrase in phrases]
-    phrases += [*STYLE_WORDS.values(), *TEMPLATES, *FUNCTION_WORDS, *sprites.nouns]
-    phrases += [synonym for synonyms in sprites.table["synonyms"] for synonym in synonyms]
+    phrases += [*STYLE_WORDS.values(), *TEMPLATES, *FUNCTION_WORDS]
+    phrases += [name for names in names_of(sprites).values() for name in names]
     return sorted({word for phrase in phrases for word in phrase.replace("{}", " ").split()})
 
 
 def names_of(sprites: Sprites) -> dict[str, tuple[str, ...]]:
-    """For each noun its names: the noun itself, then its synonyms."""
-    return {row.noun: (row.noun, *row.synonyms) for row in sprites.table.itertuples()}
+    """For each noun of the language its names: the noun itself, then its synonyms."""
+    return {row.noun: (row.noun, *row.synonyms) for row in sprites.table.itertuples() if row.use == "language"}
 
 
 def size_of(share: float) -> str:

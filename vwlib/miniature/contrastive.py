@@ -31,14 +31,15 @@ def contrastive_loss(
     logit_scale: Tensor,
     tokenize: Callable[[list[str]], Tensor],
     *,
-    batch: int = 256,
-    captions: int = 96,
+    batch: int = 128,
+    choices: int = 160,
+    captions: int = 48,
 ) -> Loss:
-    """CLIP's loss, made denser: each image against the names of *all* nouns, and `captions` of the images against their captions.
+    """CLIP's loss, made denser: each image against `choices` names, and `captions` of the images against their captions.
 
-    With a few hundred nouns a batch names most of them twice; in-batch pairs alone would push an image from captions
-    that are true of it. So the noun is learned against the full list of names, and attributes against captions whose
-    text differs. Both encoders return (n, d) features, not yet normalised.
+    With a few hundred nouns a batch names many of them twice; in-batch pairs alone would push an image from captions
+    that are true of it. So the noun is learned against a list of distinct names (the batch's own and random others), and
+    attributes against captions whose text differs. Both encoders return (n, d) features, not yet normalised.
     """
     names = names_of(sprites)
 
@@ -46,14 +47,18 @@ def contrastive_loss(
         rows = rng.integers(len(pool), size=batch)
         scenes = [pool.scene(int(row)) for row in rows[:captions]]
         texts = [caption(rng, scene, names, pool.images.shape[1]) for scene in scenes]
-        prompts = [name_prompt(rng, noun, names) for noun in sprites.nouns]
+        noun = pool.arrays["noun"][rows, 0].astype(np.int64)
+        shown = np.unique(noun)
+        others = np.setdiff1d(np.arange(len(sprites.nouns)), shown)
+        offered = np.concatenate([shown, rng.permutation(others)])[: max(choices, len(shown))]
+        prompts = [name_prompt(rng, sprites.nouns[index], names) for index in offered]
         images = _shift(to_tensor(pool.images[rows]), rng)
         with torch.autocast("cpu", torch.bfloat16):
             image = encode_image(images)
             text = encode_text(tokenize(prompts + texts))
         image, text = F.normalize(image.float(), dim=-1), F.normalize(text.float(), dim=-1)
         scale = logit_scale.exp().clamp(max=100)
-        target = torch.from_numpy(pool.arrays["noun"][rows, 0].astype(np.int64))
+        target = torch.from_numpy(np.searchsorted(shown, noun))
         by_name = scale * image @ text[: len(prompts)].T  # (image, noun)
         pairs = scale * image[:captions] @ text[len(prompts) :].T  # (image, caption)
         same = torch.tensor([[a == b for b in texts] for a in texts]) & ~torch.eye(captions, dtype=torch.bool)

@@ -13,6 +13,7 @@ from vwlib.miniature.scenes import BACKGROUNDS, COLOURS, LAYOUTS, Drawing, Place
 from vwlib.miniature.sprites import STYLES, Sprites
 from vwlib.paths import CACHE
 
+VERSION = 2  # raise it when scenes are drawn in another way: kept pools are then drawn anew
 _COLOURS, _STYLES = list(COLOURS), list(STYLES)
 _MOST_OBJECTS = max(layout.objects[1] for layout in LAYOUTS.values())
 
@@ -54,7 +55,7 @@ def render_pool(sprites: Sprites, mix: dict[str, float], count: int, size: int, 
     The pool is kept in the cache under a name that says what determines it, so a resumed training finds it.
     """
     name = "-".join(f"{layout}{share:g}" for layout, share in mix.items())
-    path = CACHE / "pools" / f"{name}-{count}x{size}-seed{seed}-{len(sprites.nouns)}nouns"
+    path = CACHE / "pools" / f"{name}-{count}x{size}-seed{seed}-{len(sprites.nouns)}nouns-v{VERSION}"
     if not (path / "images.npy").exists():
         _render(path, sprites, mix, count, size, seed)
     return Pool({file.stem: np.load(file, mmap_mode="r") for file in path.glob("*.npy")}, sprites.nouns)

@@ -27,6 +27,7 @@ COLOURS = {
     "white": (248, 248, 246),
     "gray": (140, 142, 148),
 }
+PATTERN_CONTRAST = 0.5
 BACKGROUNDS = ("plain", "gradient", "striped", "checkered", "dotted", "cloudy")
 
 
@@ -43,8 +44,8 @@ class Layout:
 LAYOUTS = {
     "ImageNet": Layout((1, 1), (0.55, 0.95), (0.0, 0.0)),
     "DreamBooth": Layout((1, 1), (0.45, 0.85), (0.0, 0.0)),
-    "PASCAL": Layout((1, 3), (0.45, 0.75), (0.22, 0.40)),
-    "COCO": Layout((4, 6), (0.42, 0.58), (0.18, 0.36)),
+    "PASCAL": Layout((1, 3), (0.50, 0.78), (0.20, 0.36)),
+    "COCO": Layout((4, 6), (0.48, 0.64), (0.19, 0.32)),
 }
 
 
@@ -131,7 +132,8 @@ def draw_background(rng: np.random.Generator, size: int, kind: str, colours: tup
     else:  # cloudy: smooth noise
         coarse = Image.fromarray(rng.integers(0, 256, (6, 6), dtype=np.uint8), "L")
         weight = np.asarray(coarse.resize((size, size), Image.Resampling.BICUBIC)) / 255
-    return (first + weight[..., None] * (second - first)).clip(0, 255).astype(np.uint8)
+    # Half of the contrast between the two: a pattern is a background, not camouflage.
+    return (first + PATTERN_CONTRAST * weight[..., None] * (second - first)).clip(0, 255).astype(np.uint8)
 
 
 def compose(rng: np.random.Generator, sprites: Sprites, drawings: list[Drawing], layout: Layout, size: int) -> Scene:
@@ -147,7 +149,7 @@ def compose(rng: np.random.Generator, sprites: Sprites, drawings: list[Drawing],
     placed: list[tuple[Drawing, float, float]] = []
     for index, drawing in enumerate(drawings):
         share = rng.uniform(*(layout.main if index == 0 else layout.others))
-        angle = float(rng.normal(0, 8) if rng.random() < 0.85 else rng.uniform(-50, 50))
+        angle = float(rng.normal(0, 7) if rng.random() < 0.9 else rng.uniform(-45, 45))
         sprite = sprites.images[drawing.noun][drawing.style]
         if drawing.hue:
             sprite = recolour(sprite, drawing.hue)
@@ -190,7 +192,7 @@ def _try_place(rng: np.random.Generator, mask: np.ndarray, owner: np.ndarray, ob
     return None if objects and np.any(hidden > 0.1 * shown) else (left, top)
 
 
-def random_drawing(rng: np.random.Generator, nouns: list[str], styles: tuple[str, ...], tinted: float = 0.2) -> Drawing:
+def random_drawing(rng: np.random.Generator, nouns: list[str], styles: tuple[str, ...], tinted: float = 0.12) -> Drawing:
     """A random noun in a random style, tinted in a random colour with probability `tinted`."""
     colour = str(rng.choice(list(COLOURS))) if rng.random() < tinted else None
     return Drawing(nouns[rng.integers(len(nouns))], styles[rng.integers(len(styles))], colour)

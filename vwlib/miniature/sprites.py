@@ -31,7 +31,7 @@ STYLES = {
 class Sprites:
     """All drawings, indexed by noun and style.
 
-    `table` has one row per noun with columns `noun`, `icon`, `synonyms` (a list) and `category`;
+    `table` has one row per noun with columns `noun`, `icon`, `synonyms` (a list), `category` and `use`;
     `images[noun][style]` is an RGBA picture whose longer side is `SPRITE_SIZE` px.
     """
 
@@ -40,12 +40,17 @@ class Sprites:
 
     @cached_property
     def nouns(self) -> list[str]:
-        """Every noun, in the order of the noun list; the order is the axis `noun` of all-noun scores."""
-        return list(self.table["noun"])
+        """The nouns of the miniature's language, in the order of the noun list; the order is the axis `noun` of all-noun scores."""
+        return list(self.table.loc[self.table["use"] == "language", "noun"])
+
+    @cached_property
+    def reserve(self) -> list[str]:
+        """Nouns that are drawn but that no model is taught: things for which the miniature has neither picture nor word."""
+        return list(self.table.loc[self.table["use"] == "reserve", "noun"])
 
 
 def read_nouns(path: Path = MINIATURE / "nouns.csv") -> pd.DataFrame:
-    """The noun list: columns `noun`, `icon`, `synonyms` (a list of words), `category`."""
+    """The noun list: columns `noun`, `icon`, `synonyms` (a list of words), `category`, `use` ("language" or "reserve")."""
     table = pd.read_csv(path, keep_default_na=False)
     return table.assign(synonyms=table["synonyms"].str.split())
 

@@ -39,7 +39,7 @@ from vwlib.paths import CACHE, MINIATURE
 TRAIN, TEST = 8, 50  # images per concept
 INSTANCE_TRAIN = 6  # training images of a DreamBooth subject, the most that the published data has
 QUALITY = 95  # of the JPEGs
-_VERSION = 1  # part of the folder's name: raise it when the same settings make other images
+_VERSION = 2  # part of the folder's name: raise it when the same settings make other images
 
 #: The drawing of each DreamBooth subject: a turn of its hue, or a tint where the drawing is grey and turning would not show.
 INSTANCES = {
@@ -159,7 +159,7 @@ def _fillers(dataset: str) -> list[str]:
     """Nouns for the objects that are no concept."""
     concepts = [concept.prompt_name for concept in concepts_of(dataset, "miniature")]
     excluded = {*concepts, *(name for concept in concepts for name in _KIN.get(concept, ()))}
-    return [row.noun for row in read_nouns().itertuples() if row.noun not in excluded and row.category not in excluded]
+    return [row.noun for row in read_nouns().itertuples() if row.use == "language" and row.noun not in excluded and row.category not in excluded]
 
 
 def _digest() -> str:

@@ -1,0 +1,173 @@
+"""How good the miniature's models are, on images and scenes that no training saw: `vwlib quality`."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+from torchmetrics.detection import MeanAveragePrecision
+
+from vwlib.concepts import DATASETS
+from vwlib.datasets import Example
+from vwlib.miniature.scenes import HELD_OUT_STYLE, LAYOUTS, PRETRAINING_STYLES, Drawing, compose
+from vwlib.miniature.sprites import load_sprites
+from vwlib.models import Classifier, Detector, Generator, load_judge, load_model
+from vwlib.paths import MINIATURE
+from vwlib.profiles import Profile, load_profile
+from vwlib.study import load_material
+
+PHOTO_DATASETS = ("ImageNet", "COCO", "PASCAL")  # by category; DreamBooth's things are instances
+TARGETS = {
+    "classifier": {"ten_way": 0.90, "all_nouns": 0.50},
+    "detector": {"ap50": 0.65, "map": 0.40},
+    "generator": {"ten_way": 0.90, "all_nouns": 0.50},
+    "judge": {"ten_way": 0.95},
+}
+
+
+def noun_images(per_noun: int = 6, size: int = 96, seed: int = 4) -> pd.DataFrame:
+    """New pictures of every noun, half of them in the held-out style: columns `noun`, `style`, `image`."""
+    sprites, rows = load_sprites(), []
+    for index, noun in enumerate(sprites.nouns):
+        for k in range(per_noun):
+            rng = np.random.default_rng((seed, index, k))
+            style = HELD_OUT_STYLE if k % 2 else PRETRAINING_STYLES[rng.integers(len(PRETRAINING_STYLES))]
+            scene = compose(rng, sprites, [Drawing(noun, style)], LAYOUTS["ImageNet"], size)
+            rows.append({"noun": noun, "style": style, "image": scene.image})
+    return pd.DataFrame(rows)
+
+
+def share_right(model: Classifier, images: Sequence[Image.Image], labels: Sequence[str], styles: Sequence[str | None], names: Sequence[str]) -> pd.DataFrame:
+    """Whether the model names each image rightly among `names`: columns `label`, `held_out`, `right`."""
+    choice = [names[index] for index in model.classify(images, names)]
+    return pd.DataFrame({"label": labels, "held_out": [s == HELD_OUT_STYLE for s in styles], "right": [a == b for a, b in zip(choice, labels, strict=True)]})
+
+
+def ten_way(model: Classifier, profile: Profile, datasets: Sequence[str] = PHOTO_DATASETS) -> pd.DataFrame:
+    """Zero-shot naming of test images among the ten concept names of their dataset, with a column `dataset`."""
+    frames = []
+    for dataset in datasets:
+        material = load_material(profile, dataset)
+        label = [material.names[example.label] for example in material.test]
+        images = [example.image() for example in material.test]
+        frames.append(share_right(model, images, label, [e.style for e in material.test], list(material.names.values())).assign(dataset=dataset))
+    return pd.concat(frames, ignore_index=True)
+
+
+def _shares(table: pd.DataFrame) -> dict[str, float]:
+    return {"held_out_style": float(table.loc[table["held_out"], "right"].mean()), "pretraining_styles": float(table.loc[~table["held_out"], "right"].mean())}
+
+
+def measure_classifier(model: Classifier, profile: Profile) -> dict:
+    """Ten-way and all-noun accuracy of the classifier; ten-way is the mean over three datasets."""
+    by_dataset = ten_way(model, profile)
+    nouns = noun_images()
+    everything = share_right(model, list(nouns["image"]), list(nouns["noun"]), list(nouns["style"]), load_sprites().nouns)
+    means = by_dataset.groupby("dataset")["right"].mean()
+    return {
+        "ten_way": float(means.mean()),
+        "all_nouns": float(everything["right"].mean()),
+        "ten_way_by_dataset": means.to_dict(),
+        "ten_way_by_style": _shares(by_dataset),
+        "all_nouns_by_style": _shares(everything),
+        "counts": {"ten_way_images": len(by_dataset), "nouns": everything["label"].nunique(), "all_nouns_images": len(everything)},
+    }
+
+
+def measure_judge(model: Classifier, profile: Profile) -> dict:
+    """The classifier's figures for the judge, and its ten-way accuracy on DreamBooth's instances."""
+    instances = ten_way(model, profile, ("DreamBooth",))
+    return measure_classifier(model, profile) | {"ten_way_dreambooth": float(instances["right"].mean())}
+
+
+def measure_detector(model: Detector, profile: Profile, dataset: str = "COCO") -> dict:
+    """Average precision of the ten concept names as queries on a dataset's test scenes, as COCO scores it."""
+    material = load_material(profile, dataset)
+    frozen = model.prepare(material.test)
+    with torch.no_grad():
+        features = model.encode_prompts([f"a photo of a {name}" for name in material.names.values()])
+    scores = model.detect(features, frozen)  # (name, image, region)
+    order = list(material.names)
+    metric = MeanAveragePrecision(backend="faster_coco_eval")
+    for row, example in enumerate(material.test):
+        best = scores[:, row].flatten().topk(100)
+        found = {
+            "boxes": frozen.tensors["box"][row, best.indices % scores.shape[2]],
+            "scores": best.values,
+            "labels": best.indices // scores.shape[2],
+        }
+        metric.update([found], [_truth(example, order)])
+    result = metric.compute()
+    boxes = sum(len(example.names) for example in material.test)
+    return {"ap50": float(result["map_50"]), "map": float(result["map"]), "counts": {"images": len(material.test), "boxes": boxes, "queries": len(order)}}
+
+
+def _truth(example: Example, order: list[str]) -> dict[str, torch.Tensor]:
+    size = max(example.image().size)
+    return {"boxes": torch.as_tensor(example.boxes) / size, "labels": torch.tensor([order.index(name) for name in example.names], dtype=torch.long)}
+
+
+def measure_generator(model: Generator, profile: Profile, per_concept: int = 10, per_noun: int = 4) -> dict:
+    """How often the judge recognises what was drawn for a name: among its dataset's ten names, and among all nouns."""
+    rights, counts = {}, 0
+    for dataset in DATASETS:
+        names = list(load_material(profile, dataset).names.values())
+        drawn = _draw(model, names, per_concept)
+        choice = model.judge.classify(drawn, names).view(len(names), per_concept)
+        rights[dataset] = float((choice == torch.arange(len(names))[:, None]).float().mean())
+        counts += choice.numel()
+    nouns = load_sprites().nouns
+    choice = model.judge.classify(_draw(model, nouns, per_noun), nouns).view(len(nouns), per_noun)
+    return {
+        "ten_way": float(np.mean(list(rights.values()))),
+        "all_nouns": float((choice == torch.arange(len(nouns))[:, None]).float().mean()),
+        "ten_way_by_dataset": rights,
+        "counts": {"ten_way_images": counts, "nouns": len(nouns), "all_nouns_images": choice.numel()},
+    }
+
+
+def _draw(model: Generator, names: Sequence[str], images: int) -> list[Image.Image]:
+    with torch.no_grad():
+        states = model.encode_prompts([f"a photo of a {name}" for name in names])
+    return [picture for pictures in model.generate(states, images) for picture in pictures]
+
+
+def measure(models: Sequence[str] = tuple(TARGETS), target: Path = MINIATURE / "quality.json") -> dict:
+    """Measure the named models, write `quality.json` and a model card beside each model, and return the figures.
+
+    Raises ValueError where a model misses its target, after everything is written.
+    """
+    profile = load_profile("miniature")
+    measures = {
+        "classifier": lambda: measure_classifier(load_model("classification", profile), profile),
+        "detector": lambda: measure_detector(load_model("detection", profile), profile),
+        "generator": lambda: measure_generator(load_model("generation", profile), profile),
+        "judge": lambda: measure_judge(load_judge(profile), profile),
+    }
+    quality = json.loads(target.read_text()) if target.exists() else {}
+    for name in models:
+        quality[name] = _rounded(measures[name]())
+    target.write_text(json.dumps(quality, indent=2, sort_keys=True) + "\n")
+    return quality
+
+
+def missed(quality: dict) -> list[str]:
+    """One sentence for each figure that is below its target or missing."""
+    return [
+        f"{name}: {figure} is {quality.get(name, {}).get(figure, math.nan):.3f}, the target is {bar:.2f}."
+        for name, bars in TARGETS.items()
+        for figure, bar in bars.items()
+        if not quality.get(name, {}).get(figure, math.nan) >= bar
+    ]
+
+
+def _rounded(value):
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    return round(value, 4) if isinstance(value, float) else value
