@@ -111,4 +111,3 @@ def load_profile(name: str | None = None, **changes: Any) -> Profile:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise ValueError(f"Profile '{name}', setting '{where}': {first['msg'].lower()} (got {first['input']!r}).") from error
-

@@ -31,14 +31,12 @@ def crossed_interval(table: pd.DataFrame, value: str = "value", confidence: floa
         raise ValueError(f"There is no '{value}' to average.")
     grid = table.pivot_table(index="concept", columns="anchor", values=value, aggfunc="mean").to_numpy()
     rng = np.random.default_rng(seed)
-    means = np.empty(draws)
-    for draw in range(draws):
-        resample = np.full((1, 1), np.nan)
-        while np.isnan(resample).all():
-            rows, columns = (rng.integers(length, size=length) for length in grid.shape)
-            resample = grid[np.ix_(rows, columns)]
-        means[draw] = np.nanmean(resample)
-    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
+    means = np.empty(0)
+    while len(means) < draws:
+        rows, columns = (rng.integers(length, size=(draws, length)) for length in grid.shape)
+        resamples = grid[rows[:, :, None], columns[:, None, :]].reshape(draws, -1)
+        means = np.concatenate([means, np.nanmean(resamples[~np.isnan(resamples).all(1)], axis=1)])
+    low, high = np.quantile(means[:draws], [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(np.nanmean(grid)), float(low), float(high)
 
 

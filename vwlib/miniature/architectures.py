@@ -107,10 +107,10 @@ AUTOENCODER = {
     "out_channels": 3,
     "down_block_types": ["DownEncoderBlock2D"] * 4,
     "up_block_types": ["UpDecoderBlock2D"] * 4,
-    "block_out_channels": [24, 48, 64, 64],
+    "block_out_channels": [32, 48, 64, 96],
     "layers_per_block": 1,
     "latent_channels": 16,
-    "norm_num_groups": 8,
+    "norm_num_groups": 16,
     "sample_size": IMAGE_SIZE,
     "mid_block_add_attention": False,
 }

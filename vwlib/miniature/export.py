@@ -64,9 +64,7 @@ def hub_tokenizer() -> CLIPTokenizer:
     entries = {key: index for key, index in source.encoder.items() if index < source.sot_token_id}
     entries |= {start: source.sot_token_id, end: source.eot_token_id}
     merges = list(source.bpe_ranks)
-    return CLIPTokenizer(
-        vocab=entries, merges=merges, bos_token=start, eos_token=end, unk_token=end, pad_token="!", model_max_length=architectures.CONTEXT
-    )
+    return CLIPTokenizer(vocab=entries, merges=merges, bos_token=start, eos_token=end, unk_token=end, pad_token="!", model_max_length=architectures.CONTEXT)
 
 
 def export_open_clip(name: str, config: dict, folder: Path) -> None:

@@ -43,8 +43,9 @@ class Pool:
         objects = []
         for k in range(int((a["noun"] >= 0).sum())):
             colour = _COLOURS[a["colour"][k]] if a["colour"][k] >= 0 else None
+            left, top, right, bottom = (int(edge) for edge in a["box"][k])
             drawing = Drawing(self.nouns[a["noun"][k]], _STYLES[a["style"][k]], colour)
-            objects.append(Placed(drawing, tuple(int(edge) for edge in a["box"][k]), float(a["angle"][k]), float(a["share"][k])))
+            objects.append(Placed(drawing, (left, top, right, bottom), float(a["angle"][k]), float(a["share"][k])))
         colours = (_COLOURS[a["colours"][0]], _COLOURS[a["colours"][1]])
         return Scene(Image.fromarray(self.images[index]), BACKGROUNDS[a["background"]], colours, objects)
 
@@ -63,7 +64,7 @@ def render_pool(sprites: Sprites, mix: dict[str, float], count: int, size: int, 
 
 def _render(path: Path, sprites: Sprites, mix: dict[str, float], count: int, size: int, seed: int) -> None:
     per_object = (count, _MOST_OBJECTS)
-    arrays = {
+    arrays: dict[str, np.ndarray] = {
         "images": np.empty((count, size, size, 3), np.uint8),
         "noun": np.full(per_object, -1, np.int16),
         "style": np.full(per_object, -1, np.int8),

@@ -17,7 +17,7 @@ from vwlib.concepts import DATASETS
 from vwlib.datasets import Example
 from vwlib.miniature.scenes import HELD_OUT_STYLE, LAYOUTS, PRETRAINING_STYLES, Drawing, compose
 from vwlib.miniature.sprites import load_sprites
-from vwlib.models import Classifier, Detector, Generator, load_judge, load_model
+from vwlib.models import Classifier, Detector, Generator, load_classifier, load_detector, load_generator, load_judge
 from vwlib.paths import MINIATURE
 from vwlib.profiles import Profile, load_profile
 from vwlib.study import load_material
@@ -145,9 +145,9 @@ def measure(models: Sequence[str] = tuple(TARGETS), target: Path = MINIATURE / "
     """
     profile = load_profile("miniature")
     measures = {
-        "classifier": lambda: measure_classifier(load_model("classification", profile), profile),
-        "detector": lambda: measure_detector(load_model("detection", profile), profile),
-        "generator": lambda: measure_generator(load_model("generation", profile), profile),
+        "classifier": lambda: measure_classifier(load_classifier(profile), profile),
+        "detector": lambda: measure_detector(load_detector(profile), profile),
+        "generator": lambda: measure_generator(load_generator(profile), profile),
         "judge": lambda: measure_judge(load_judge(profile), profile),
     }
     quality = json.loads(target.read_text()) if target.exists() else {}

@@ -99,7 +99,7 @@ def tint(sprite: Image.Image, colour: str) -> Image.Image:
 def transform(sprite: Image.Image, side: float, angle: float, mirror: bool) -> Image.Image:
     """Scale a sprite's longer side to `side` px, mirror and turn it, and cut it to its visible pixels."""
     scale = side / max(sprite.size)
-    size = tuple(max(2, round(scale * length)) for length in sprite.size)
+    size = (max(2, round(scale * sprite.width)), max(2, round(scale * sprite.height)))
     picture = sprite.convert("RGBa").resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
     if mirror:
         picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)

@@ -80,7 +80,7 @@ def render_icon(body: str, width: int, height: int, left: int = 0, top: int = 0)
     visible = picture.getchannel("A").point(lambda alpha: 255 * (alpha > 24))
     picture = picture.crop(visible.getbbox())
     scale = SPRITE_SIZE / max(picture.size)
-    size = tuple(max(1, round(scale * length)) for length in picture.size)
+    size = (max(1, round(scale * picture.width)), max(1, round(scale * picture.height)))
     # Resize with premultiplied alpha, else the colour of fully transparent pixels bleeds into the edge.
     return picture.convert("RGBa").resize(size, Image.Resampling.LANCZOS).convert("RGBA")
 

@@ -7,9 +7,9 @@ The file is in the format that open_clip and transformers both read, so all mode
 from __future__ import annotations
 
 import gzip
+import itertools
+from collections import Counter
 from pathlib import Path
-
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from vwlib.paths import MINIATURE
 
@@ -17,14 +17,29 @@ MERGES = MINIATURE / "bpe.txt.gz"
 
 
 def build_merges(words: list[str]) -> list[tuple[str, str]]:
-    """Byte-pair merges under which each of `words` is a single token."""
-    tokenizer = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    trainer = trainers.BpeTrainer(vocab_size=100_000, min_frequency=1, end_of_word_suffix="</w>", show_progress=False)
-    tokenizer.train_from_iterator([" ".join(sorted(words))], trainer)
-    import json
+    """Byte-pair merges under which each of `words` (lower-case ASCII) is a single token.
 
-    return [tuple(pair) for pair in json.loads(tokenizer.to_str())["model"]["merges"]]
+    The most frequent pair merges first, the alphabetically first among equals. The trainer of `tokenizers` breaks ties
+    differently from run to run, which would give the words other ids each time the file is rebuilt.
+    """
+    spelled = [[*word[:-1], word[-1] + "</w>"] for word in words]
+    merges = []
+    while any(len(symbols) > 1 for symbols in spelled):
+        pairs = Counter(pair for symbols in spelled for pair in itertools.pairwise(symbols))
+        best = min(pairs, key=lambda pair: (-pairs[pair], pair))
+        merges.append(best)
+        spelled = [_merge(symbols, best) for symbols in spelled]
+    return merges
+
+
+def _merge(symbols: list[str], pair: tuple[str, str]) -> list[str]:
+    merged: list[str] = []
+    for symbol in symbols:
+        if merged and (merged[-1], symbol) == pair:
+            merged[-1] += symbol
+        else:
+            merged.append(symbol)
+    return merged
 
 
 def write_merges(words: list[str], target: Path = MERGES) -> None:

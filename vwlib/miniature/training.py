@@ -61,7 +61,8 @@ def train(module: nn.Module, loss: Loss, schedule: Schedule, *, seed: int, check
     average = {name: p.detach().clone() for name, p in parameters.items()} if schedule.average else {}
     start = _resume(checkpoint, module, parameters, optimiser, average)
     bar = tqdm(range(start, schedule.steps), initial=start, total=schedule.steps, desc=checkpoint.stem, unit="step", mininterval=5)
-    saved, smooth = time.monotonic(), {}
+    saved = time.monotonic()
+    smooth: dict[str, float] = {}
     for step in bar:
         for group in optimiser.param_groups:
             group["lr"] = schedule.rate_at(step)

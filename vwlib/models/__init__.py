@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,21 @@ if TYPE_CHECKING:
 
 TASKS = ("generation", "detection", "classification")
 
-__all__ = ["TASKS", "Classifier", "Detector", "Frozen", "Generator", "Score", "TaskModel", "load_judge", "load_model", "load_models"]
+__all__ = [
+    "TASKS",
+    "Classifier",
+    "Detector",
+    "Frozen",
+    "Generator",
+    "Score",
+    "TaskModel",
+    "load_classifier",
+    "load_detector",
+    "load_generator",
+    "load_judge",
+    "load_model",
+    "load_models",
+]
 
 
 @lru_cache(maxsize=2)
@@ -24,19 +39,33 @@ def load_judge(profile: Profile) -> Classifier:
     return Classifier.load(profile.judge, profile.prompt)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=2)
+def load_generator(profile: Profile) -> Generator:
+    """The generator, with its judge."""
+    return Generator.load(profile.generator, load_judge(profile), profile.prompt)
+
+
+@lru_cache(maxsize=2)
+def load_detector(profile: Profile) -> Detector:
+    """The detector."""
+    return Detector.load(profile.detector, profile.prompt)
+
+
+@lru_cache(maxsize=2)
+def load_classifier(profile: Profile) -> Classifier:
+    """The classifier."""
+    return Classifier.load(profile.classifier, profile.prompt)
+
+
 def load_model(task: str, profile: Profile) -> TaskModel:
     """The model of a task, loaded once per process.
 
     Raises ValueError for an unknown task, FileNotFoundError for missing weights.
     """
-    if task == "generation":
-        return Generator.load(profile.generator, load_judge(profile), profile.prompt)
-    if task == "detection":
-        return Detector.load(profile.detector, profile.prompt)
-    if task == "classification":
-        return Classifier.load(profile.classifier, profile.prompt)
-    raise ValueError(f"'{task}' is no task; choose from {', '.join(TASKS)}.")
+    loaders: dict[str, Callable[[Profile], TaskModel]] = {"generation": load_generator, "detection": load_detector, "classification": load_classifier}
+    if task not in loaders:
+        raise ValueError(f"'{task}' is no task; choose from {', '.join(TASKS)}.")
+    return loaders[task](profile)
 
 
 def load_models(profile: Profile) -> dict[str, TaskModel]:

@@ -93,7 +93,9 @@ class TextMixin:
     def table(self) -> nn.Embedding:
         """The module that holds the word table; a control may have put a further layer behind it."""
         embedding = self.text_owner.token_embedding
-        return embedding[0] if isinstance(embedding, nn.Sequential) else embedding
+        table = embedding[0] if isinstance(embedding, nn.Sequential) else embedding
+        assert isinstance(table, nn.Embedding)
+        return table
 
     def word_table(self) -> Tensor:
         """The word embeddings (vocab, d), in float32."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import open_clip
 import torch
-import torch.nn.functional as F
+from open_clip import CLIP
 from PIL import Image
 from torch import Tensor, nn
 
@@ -25,7 +25,7 @@ class Classifier(TextMixin):
 
     task = "classification"
 
-    def __init__(self, model: nn.Module, preprocess, vocabulary: Vocabulary, prompt: str) -> None:
+    def __init__(self, model: CLIP, preprocess: Callable[[Image.Image], Tensor], vocabulary: Vocabulary, prompt: str) -> None:
         self.model, self.preprocess, self.vocabulary, self.prompt = model.eval().requires_grad_(False), preprocess, vocabulary, prompt
 
     @classmethod
@@ -41,7 +41,8 @@ class Classifier(TextMixin):
             raise ValueError(f"The weights in {folder} do not fit its open_clip_config.json: {str(error).splitlines()[0]}") from error
         merges = folder / "bpe.txt.gz"
         tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}", **({"bpe_path": str(merges)} if merges.exists() else {}))
-        vocabulary = Vocabulary(tokenizer.encoder, tokenizer.encode, tokenizer.sot_token_id, tokenizer.eot_token_id, tokenizer.context_length, seen_words(folder))
+        ends = tokenizer.sot_token_id, tokenizer.eot_token_id, tokenizer.context_length
+        vocabulary = Vocabulary(tokenizer.encoder, tokenizer.encode, *ends, seen_words(folder))
         return cls(model, preprocess, vocabulary, prompt)
 
     @property
@@ -103,4 +104,3 @@ class Classifier(TextMixin):
         """Index (image,) of the name that fits each image best, with the prompt "a photo of a {name}"."""
         text = self.encode_prompts([f"a photo of a {name}" for name in names])
         return (self.encode_images(images) @ text.T).argmax(1)
-

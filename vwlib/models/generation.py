@@ -27,7 +27,9 @@ class Generator(TextMixin):
 
     task = "generation"
 
-    def __init__(self, pipeline: StableDiffusionPipeline, judge: Classifier, settings: GeneratorSettings, prompt: str, seen: frozenset[str] | None = None) -> None:
+    def __init__(
+        self, pipeline: StableDiffusionPipeline, judge: Classifier, settings: GeneratorSettings, prompt: str, seen: frozenset[str] | None = None
+    ) -> None:
         self.pipeline, self.judge, self.settings, self.prompt = pipeline, judge, settings, prompt
         for part in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
             part.eval().requires_grad_(False)
