@@ -144,7 +144,7 @@ def test_build_book(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "smokesmoke" in page
     assert "visual-words/main?urlpath=lab/tree/book/one.ipynb" in page  # the launch button finds the source
     assert "visual-words.css" in page
-    assert (html / "_static" / "mathjax" / "tex-svg.js").exists()  # equations show without a network
+    assert (html / "_static" / "mathjax" / "tex-chtml.js").exists()  # equations show without a network
     assert "book/one.ipynb: executed" in capsys.readouterr().out
 
     # A second build does nothing; one whose text is broken fails, again when repeated, and leaves the book as it was.

@@ -49,9 +49,10 @@ def pretrain(
     models: Annotated[list[str] | None, typer.Argument(help="Which models, by name; all of them if none is named.")] = None,
 ) -> None:
     """Train the miniature's models from the drawings; resumes where it was stopped. For maintainers: the weights are in the repository."""
-    from vwlib.miniature import pretrain
+    from vwlib.miniature import export, pretrain
 
     pretrain.pretrain(models)
+    print(f"Written to data/miniature/models: {', '.join(export.export_finished())}.")
 
 
 @app.command()
@@ -61,7 +62,10 @@ def quality() -> None:
 
     from vwlib.miniature import quality
 
-    print(json.dumps(quality.measure(), indent=2))
+    figures = quality.measure()
+    print(json.dumps(figures, indent=2))
+    for sentence in quality.missed(figures):
+        typer.secho(sentence, fg=typer.colors.YELLOW, err=True)
 
 
 @app.command()

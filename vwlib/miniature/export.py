@@ -121,6 +121,10 @@ EXPORTS: dict[str, Callable[[], None]] = {
 }
 
 
+#: The trainings that a model is made of, where they are several.
+PARTS = {"generator": ("text_encoder", "autoencoder", "unet")}
+
+
 def steps_of(name: str) -> int:
     """How many steps the training of `name` has taken."""
     with safe_open(checkpoint_of(name), "pt") as file:
@@ -131,8 +135,10 @@ def _write_json(path: Path, value: object) -> None:
     path.write_text(json.dumps(value, indent=1) + "\n")
 
 
-if __name__ == "__main__":
-    import sys
-
-    for model in sys.argv[1:] or EXPORTS:
-        EXPORTS[model]()
+def export_finished() -> list[str]:
+    """Write every model whose trainings have left a checkpoint, and return their names."""
+    finished = [name for name in EXPORTS if all(checkpoint_of(part).exists() for part in PARTS.get(name, (name,)))]
+    for name in finished:
+        (MODELS / name).mkdir(parents=True, exist_ok=True)
+        EXPORTS[name]()
+    return finished
