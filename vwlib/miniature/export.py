@@ -141,4 +141,5 @@ def export_finished() -> list[str]:
     for name in finished:
         (MODELS / name).mkdir(parents=True, exist_ok=True)
         EXPORTS[name]()
+        _write_json(MODELS / name / "training.json", {"steps": {part: steps_of(part) for part in PARTS.get(name, (name,))}})
     return finished

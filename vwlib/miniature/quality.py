@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 from PIL import Image
+from safetensors import safe_open
 from torchmetrics.detection import MeanAveragePrecision
 
 from vwlib.concepts import DATASETS
@@ -19,7 +20,7 @@ from vwlib.miniature.scenes import HELD_OUT_STYLE, LAYOUTS, PRETRAINING_STYLES, 
 from vwlib.miniature.sprites import load_sprites
 from vwlib.models import Classifier, Detector, Generator, load_classifier, load_detector, load_generator, load_judge
 from vwlib.paths import MINIATURE
-from vwlib.profiles import Profile, load_profile
+from vwlib.profiles import MODELS, Profile, load_profile
 from vwlib.study import load_material
 
 PHOTO_DATASETS = ("ImageNet", "COCO", "PASCAL")  # by category; DreamBooth's things are instances
@@ -139,10 +140,7 @@ def _draw(model: Generator, names: Sequence[str], images: int) -> list[Image.Ima
 
 
 def measure(models: Sequence[str] = tuple(TARGETS), target: Path = MINIATURE / "quality.json") -> dict:
-    """Measure the named models, write `quality.json` and a model card beside each model, and return the figures.
-
-    Raises ValueError where a model misses its target, after everything is written.
-    """
+    """Measure the named models, write `quality.json` and a model card beside each model, and return the figures."""
     profile = load_profile("miniature")
     measures = {
         "classifier": lambda: measure_classifier(load_classifier(profile), profile),
@@ -154,7 +152,55 @@ def measure(models: Sequence[str] = tuple(TARGETS), target: Path = MINIATURE / "
     for name in models:
         quality[name] = _rounded(measures[name]())
     target.write_text(json.dumps(quality, indent=2, sort_keys=True) + "\n")
+    for name in models:
+        (MODELS / name / "README.md").write_text(model_card(name, quality[name]))
     return quality
+
+
+DESCRIPTIONS = {
+    "classifier": "An open_clip model, trained contrastively on generated scenes and captions. It names images, zero-shot.",
+    "detector": "An OWL-v2 of transformers, trained on generated scenes with boxes. It finds what a text names.",
+    "generator": "A Stable Diffusion pipeline of diffusers: text encoder (trained contrastively), autoencoder and denoiser. It draws what a text names.",
+    "judge": "An open_clip model of another architecture than the classifier. It says what the generator drew.",
+}
+FIGURES = {
+    "ten_way": "accuracy among the ten concept names of a dataset",
+    "all_nouns": "accuracy among all nouns of the language",
+    "ap50": "average precision at IoU 0.50, concept names as queries",
+    "map": "mean average precision, IoU 0.50:0.95, concept names as queries",
+}
+
+
+def model_card(name: str, figures: dict) -> str:
+    """The model's README, from its files and measured figures."""
+    folder = MODELS / name
+    weights = sorted(folder.rglob("*.safetensors"))
+    parameters = 0
+    for file in weights:
+        with safe_open(file, "pt") as tensors:
+            parameters += sum(math.prod(tensors.get_slice(key).get_shape()) for key in tensors.keys())  # noqa: SIM118 - not a mapping
+    steps = json.loads((folder / "training.json").read_text())["steps"]
+    rows = [f"| {FIGURES[key]} | {figures[key]:.3f} | {bar:.2f} |" for key, bar in TARGETS[name].items()]
+    return "\n".join(
+        [
+            f"# The miniature's {name}",
+            "",
+            DESCRIPTIONS[name],
+            "",
+            f"- Parameters: {parameters / 1e6:.2f} million, stored in half precision ({sum(file.stat().st_size for file in weights) / 1e6:.1f} MB).",
+            f"- Training steps: {', '.join(f'{part} {count}' for part, count in steps.items())}; `make pretrain` repeats them.",
+            f"- Drawing styles seen in training: {', '.join(PRETRAINING_STYLES)}; held out: {HELD_OUT_STYLE}.",
+            "- Made from openly licensed emoji; see `../../LICENSES.md`. The weights are under the project's licence.",
+            "",
+            "| figure | measured | target |",
+            "|---|---|---|",
+            *rows,
+            "",
+            f"Measured by `make quality` on images that no training saw; counts: {json.dumps(figures['counts'])}.",
+            "Good for studying learned words at small scale. It knows drawings of a few hundred things and no photographs.",
+            "",
+        ]
+    )
 
 
 def missed(quality: dict) -> list[str]:
