@@ -31,7 +31,9 @@ def test_a_stopped_training_resumes_on_the_same_path(tmp_path, average):
     train(straight, loss_of(straight), schedule, seed=1, checkpoint=tmp_path / "a.safetensors")
     stop = iter(range(12))
 
-    def stopping(rng, noise, inner=loss_of(broken)):
+    inner = loss_of(broken)
+
+    def stopping(rng, noise):
         if next(stop, None) is None:
             raise KeyboardInterrupt
         return inner(rng, noise)

@@ -22,7 +22,7 @@ from PIL import Image
 from vwlib.models import TASKS
 from vwlib.statistics import mean_interval, summarise
 
-WIDTH = 7.4  # inches: the text column of a page
+WIDTH = 6.6  # inches: the text column of a page
 TASK_COLOURS = dict(zip(TASKS, sns.color_palette("colorblind").as_hex(), strict=False))
 TASK_MARKERS = dict(zip(TASKS, ("o", "s", "^"), strict=True))
 PAPER_HATCH = "////"
@@ -69,7 +69,7 @@ def image_grid(
             if picture is not None:
                 _show(axes[row, column], picture)
             if below:
-                axes[row, column].set_xlabel(below[row][column], fontsize=8.5, labelpad=2)
+                axes[row, column].set_xlabel(below[row][column], fontsize=9, labelpad=2)
     _label(axes, rows, columns)
     return figure
 
@@ -90,7 +90,7 @@ def draw_detections(images: Sequence[Image.Image], boxes: pd.DataFrame, rows: Se
             for box in chosen.itertuples():
                 _draw_box(ax, box)
             found = chosen["score"].dropna().sort_values(ascending=False)
-            ax.set_xlabel(", ".join(f"{score:.2f}" for score in found) or "none found", fontsize=8.5, labelpad=2)
+            ax.set_xlabel(", ".join(f"{score:.2f}" for score in found) or "none found", fontsize=9, labelpad=2)
     _label(axes, rows, columns)
     handles = [
         Line2D([], [], color=TASK_COLOURS["detection"], lw=2, label="found (score below)"),
@@ -212,8 +212,8 @@ def map_quality_bars(quality: pd.DataFrame) -> Figure:
             _bar(ax, place + shift, low_high, edgecolor=colour, **look)
             chance = words[f"chance{column}"].iloc[0]
             ax.plot([place + shift - 0.19, place + shift + 0.19], [chance, chance], color=_INK, lw=1.6, zorder=4)
-        labels.append(f"{source} →\n{target}")
-    ax.set_xticks(range(len(labels)), labels)
+        labels.append(f"{source}\nto {target}")
+    ax.set_xticks(range(len(labels)), labels, fontsize=8.5)
     ax.set_ylim(0, 1.05)
     ax.set_ylabel("share of held-out words")
     ax.grid(axis="x", visible=False)
@@ -296,7 +296,7 @@ def displacement_strip(moves: pd.DataFrame) -> Figure:
 
 def _grid(rows: int, columns: int, labels: Sequence[str], *, titled: bool, captioned: bool, legend: bool = False) -> tuple[Figure, np.ndarray]:
     longest = max((len(line) for label in labels for line in label.split("\n")), default=0)
-    side = min(1.5, (WIDTH - 0.1 - 0.08 * longest) / columns - 0.06)
+    side = min(1.5, (WIDTH - 0.1 - 0.085 * longest) / columns - 0.06)
     height = rows * (side + (0.24 if captioned else 0.06)) + (0.25 if titled else 0) + (0.35 if legend else 0)
     figure = Figure(figsize=(WIDTH, height), layout=ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.02, wspace=0, hspace=0))
     axes = figure.subplots(rows, columns, squeeze=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from vwlib.optimise import Learned, Trial
 from vwlib.paths import MINIATURE
 from vwlib.profiles import Profile
 from vwlib.study import Grid, carry, is_diagonal, load_material, reference_rows, score
+from vwlib.transfer import held_out_neighbours, ordered_pairs
 
 #: Blocks of the text encoder, image size in px, and the modules whose parameters count, of each kind of adapter.
 _TEXT_BLOCKS: dict[str, Callable] = {
@@ -40,11 +42,30 @@ _PARTS: dict[str, Callable] = {
 }
 
 
-def describe_models(profile: Profile) -> pd.DataFrame:
-    """The three models and the judge beside the paper's: one row each, indexed by `role`.
+@dataclass(frozen=True)
+class Table:
+    """A table as a page shows it: without row numbers, rounded, headings on the left."""
 
-    `d` is the width of the word table and `blocks` the depth of the text encoder; the columns `paper's ...` say the same of the paper's model.
-    """
+    frame: pd.DataFrame
+    digits: int
+    header: bool = True
+
+    def _repr_html_(self) -> str:
+        return self.frame.to_html(index=False, header=self.header, border=0, justify="left", na_rep="–", float_format=f"{{:.{self.digits}f}}".format)
+
+    def __repr__(self) -> str:
+        return self.frame.to_string(index=False, header=self.header, na_rep="–", float_format=f"{{:.{self.digits}f}}".format)
+
+
+def as_table(frame: pd.DataFrame, digits: int = 2, upright: bool = False) -> Table:
+    """A data frame as a page shows it, its index as first columns; `upright` turns columns into rows, with no heading."""
+    if upright:
+        return Table(frame.T.reset_index(), digits, header=False)
+    return Table(frame if isinstance(frame.index, pd.RangeIndex) else frame.reset_index(), digits)
+
+
+def describe_models(profile: Profile) -> pd.DataFrame:
+    """The three models and the judge, each beside the paper's: one row a role, with the columns that `model_table` shows upright."""
     adapters: dict[str, TaskModel] = {task: load_model(task, profile) for task in TASKS} | {"judge": load_judge(profile)}
     rows = []
     for role, model in adapters.items():
@@ -53,19 +74,25 @@ def describe_models(profile: Profile) -> pd.DataFrame:
         rows.append(
             {
                 "role": role,
-                "paper's model": name,
-                "paper's d": width,
-                "paper's blocks": blocks,
-                "paper's image (px)": pixels,
-                "class": type(_PARTS[kind](model)[0]).__name__ if kind != "Generator" else "StableDiffusionPipeline",
-                "parameters (M)": sum(p.numel() for part in _PARTS[kind](model) for p in part.parameters()) / 1e6,
-                "d": model.word_table().shape[1],
-                "blocks": _TEXT_BLOCKS[kind](model),
-                "image (px)": _IMAGE_SIZE[kind](model),
-                "words": len(model.vocabulary.words()),
+                "model in the paper": name,
+                "class here": "StableDiffusionPipeline" if isinstance(model, Generator) else type(_PARTS[kind](model)[0]).__name__,
+                "parameters here (M)": sum(p.numel() for part in _PARTS[kind](model) for p in part.parameters()) / 1e6,
+                "d in the paper": width,
+                "d here": model.word_table().shape[1],
+                "text blocks in the paper": blocks,
+                "text blocks here": _TEXT_BLOCKS[kind](model),
+                "image in the paper (px)": pixels,
+                "image here (px)": _IMAGE_SIZE[kind](model),
+                "words known here": len(model.vocabulary.words()),
             }
         )
     return pd.DataFrame(rows).set_index("role")
+
+
+def model_table(description: pd.DataFrame) -> pd.DataFrame:
+    """The description of the models with a column for each role."""
+    shown = description.assign(**{"parameters here (M)": description["parameters here (M)"].map("{:.1f}".format)})
+    return shown.astype(str).T.rename_axis("", axis=0).rename_axis(None, axis=1)
 
 
 #: What each figure of quality.json says, and of how many things it is the share.
@@ -138,6 +165,21 @@ def word_scores(model: Classifier, examples: Sequence[Example], concept: str, na
         rows.append((panel, "(word)", float(feature[0] @ mean), True))
         rows += [(panel, name, score, False) for name, score in zip(others, rivals, strict=True)]
     return pd.DataFrame(rows, columns=["panel", "name", "score", "is_true"])
+
+
+def landing_table(models: dict[str, TaskModel], words: Sequence[str]) -> pd.DataFrame:
+    """For each ordered pair the shared word nearest to where each of the words lands, by a map that was not fitted on them: a row a pair."""
+    pairs = {pair: held_out_neighbours(models[pair[0]], models[pair[1]], words, count=1) for pair in ordered_pairs(models)}
+    return pd.DataFrame({" to ".join(pair): landed["nearest 1"] for pair, landed in pairs.items()}).T.rename_axis("map").rename_axis(None, axis=1)
+
+
+def nearest_table(moves: pd.DataFrame, most: int = 8) -> pd.DataFrame:
+    """The words nearest to the vectors in a table of `vwlib.study.displacements`, the most frequent first: a row for each task and setting."""
+    rows = []
+    for (task, setting), part in moves.groupby(["task", "setting"], sort=False):
+        counts = part["nearest"].value_counts().head(most)
+        rows.append((task, setting, ", ".join(f"{word} ({count})" for word, count in counts.items())))
+    return pd.DataFrame(rows, columns=["task", "setting", "nearest words (number of vectors)"])
 
 
 def setting_of(trial: Trial) -> str:
@@ -229,20 +271,40 @@ def draw_trials(profile: Profile, grid: Grid, rows: Sequence[int]) -> tuple[list
     return pictures, verdicts
 
 
-def describe_run(profile: Profile) -> str:
-    """One sentence on how a run with the profile differs from the paper's in models, images, and the learning of words."""
+def describe_run(profile: Profile, learning: bool = True) -> str:
+    """How a run with the profile differs from the paper's in models, images and, with `learning`, in how words are learned and scored."""
     if profile.name == "paper":
         return "This page was run with the paper's models, datasets and settings."
-    millions = describe_models(profile)["parameters (M)"]
-    sizes = ", ".join(f"{millions[task]:.1f}" for task in TASKS)
-    steps = " / ".join(str(profile.learning[task].steps) for task in TASKS)
+    millions = describe_models(profile)["parameters here (M)"]
+    sizes = "{:.1f}, {:.1f} and {:.1f}".format(*(millions[task] for task in TASKS))
+    steps = list(dict.fromkeys(f"{profile.learning[task].steps:,}" for task in TASKS))
     pixels = profile.generator.image_size
-    return (
+    models = (
         f"This page was run with the profile '{profile.name}': a generator, a detector and a classifier of {sizes} million parameters, trained by this "
-        f"project on generated scenes, stand for the paper's. The generator draws {pixels} px instead of 768. Words are learned in {steps} steps "
-        f"(generation / detection / classification; the paper: 1,000) and scored on {profile.test_images} test images a concept or on "
-        f"{profile.generator.images_per_word} pictures a word."
+        f"project on generated scenes, stand for the paper's. The generator draws {pixels} px instead of 768."
     )
+    words = (
+        f" Words are learned in {' or '.join(steps)} steps instead of 1,000, and scored on {profile.test_images} test images a concept "
+        f"or on {profile.generator.images_per_word} pictures a word."
+    )
+    return models + words if learning else models
+
+
+def grid_table(summary: pd.DataFrame) -> pd.DataFrame:
+    """The summary of a grid for reading: a row for each target and source, with both intervals of the trials off the diagonal."""
+    parts = {name: part.set_index(["evaluated_on", "trained_on"]) for name, part in summary.groupby("trials", sort=False)}
+    off = parts["off-diagonal"].reindex(parts["all"].index)
+    shown = {
+        "all trials": parts["all"]["mean"],
+        "off-diagonal": off["mean"],
+        "interval, independent": [_span(*row) for row in off[["low", "high"]].itertuples(index=False)],
+        "interval, crossed": [_span(*row) for row in off[["crossed_low", "crossed_high"]].itertuples(index=False)],
+    }
+    return pd.DataFrame(shown, index=parts["all"].index).rename_axis(["scored on", "learned for"])
+
+
+def _span(low: float, high: float) -> str:
+    return f"{low:.2f}\u00a0to\u00a0{high:.2f}"  # kept on one line
 
 
 def provenance(profile: Profile, **settings: object) -> pd.DataFrame:
@@ -281,3 +343,21 @@ def transfer_findings(summary: pd.DataFrame) -> dict[str, int | float | str]:
         "own_low": float(min(cells.loc[(task, task), "mean"] for task in TASKS)),
         "own_high": float(max(cells.loc[(task, task), "mean"] for task in TASKS)),
     }
+
+
+def comparison_table(comparison: pd.DataFrame) -> pd.DataFrame:
+    """The comparison of `vwlib.paper.beside_paper` for reading."""
+    spans = {
+        who: [f"{mean:.2f}\u00a0({_span(low, high)})" for mean, low, high in comparison[[f"mean_{who}", f"low_{who}", f"high_{who}"]].itertuples(index=False)]
+        for who in ("paper", "ours")
+    }
+    return pd.DataFrame(
+        {
+            "scored on": comparison["evaluated_on"],
+            "learned for": comparison["trained_on"],
+            "paper": spans["paper"],
+            "here": spans["ours"],
+            "difference": comparison["difference"].map("{:+.2f}".format),
+            "our interval holds the paper's mean": comparison["within"].map({True: "yes", False: "no"}),
+        }
+    )

@@ -113,6 +113,11 @@ def held_out_quality(source: TaskModel, target: TaskModel, folds: int = 5, seed:
     return table.assign(source=source.task, target=target.task, words=len(words), chance1=1 / len(words), chance5=5 / len(words))
 
 
+def quality_of_all(models: dict[str, TaskModel], folds: int = 5, seed: int = 0) -> pd.DataFrame:
+    """`held_out_quality` of all ordered pairs, one below the other."""
+    return pd.concat([held_out_quality(models[source], models[target], folds, seed) for source, target in ordered_pairs(models)], ignore_index=True)
+
+
 def nearest_distances(table: Tensor) -> Tensor:
     """The distance (word,) of each row of `table` (word, d) to the nearest other row: the unit of a ball's delta."""
     distances = torch.cdist(table, table).fill_diagonal_(torch.inf)

@@ -1,0 +1,128 @@
+"""What the pages show: tables of models and runs, of a grid and of where words lie."""
+
+import json
+
+import pandas as pd
+import pytest
+import torch
+
+from vwlib import pages
+from vwlib.models import TASKS, load_model, load_models
+from vwlib.optimise import Learned, Trial, ball_radius
+from vwlib.profiles import load_profile
+from vwlib.study import Grid, displacements, is_diagonal, load_material, summarise_grid
+
+PROFILE = load_profile("smoke")
+
+
+def scores(values):
+    """A grid of 2 x 2 trials with a value for each source, the same in every target."""
+    rows = [
+        {"dataset": "COCO", "concept": concept, "anchor": anchor, "trained_on": source, "evaluated_on": target, "value": value + (concept == anchor) / 4}
+        for target in TASKS
+        for source, value in values.items()
+        for concept in ("laptop", "dog")
+        for anchor in ("laptop", "dog")
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_the_diagonal_is_where_a_word_starts_at_its_own_name():
+    table = pd.DataFrame({"dataset": ["ImageNet", "ImageNet", "COCO"], "concept": ["top hat", "fish", "dog"], "anchor": ["hat", "hat", "dog"]})
+    assert is_diagonal(table, "miniature").tolist() == [True, False, True]
+
+
+def test_a_grid_is_summarised_with_and_without_the_diagonal():
+    summary = summarise_grid(scores({"generation": 0.5}), "miniature").set_index(["trials", "evaluated_on"])
+    assert summary.loc[("all", "detection"), "mean"].item() == pytest.approx(0.625)
+    assert summary.loc[("off-diagonal", "detection"), ["mean", "crossed_low", "crossed_high", "n"]].tolist() == [0.5, 0.5, 0.5, 2]
+
+
+def test_findings_count_transfers_below_own_words_and_above_the_floor():
+    summary = summarise_grid(scores({"anchor": 0.1, "name": 0.7, "generation": 0.5, "detection": 0.1, "classification": 0.4}), "miniature")
+    findings = pages.transfer_findings(summary[summary["trials"] == "off-diagonal"])
+    assert (findings["transfers"], findings["above_floor"], findings["below_own"]) == (6, 4, 3)
+    assert findings["order"] == "generation (+0.40), classification (+0.30), detection (+0.00)"
+    assert (findings["own_low"], findings["own_high"]) == (0.1, 0.5)
+
+
+def test_the_grid_is_shown_with_a_row_for_each_target_and_source():
+    shown = pages.grid_table(summarise_grid(scores({"anchor": 0.1, "generation": 0.5}), "miniature"))
+    assert shown.loc[("classification", "generation"), "off-diagonal"] == 0.5
+    assert len(shown) == 6
+
+
+def test_displacements_are_in_units_of_the_balls_radius():
+    model = load_model("classification", PROFILE)
+    table = model.word_table()
+    token = model.vocabulary.token_of("dog")
+    known = sorted(model.vocabulary.words().values())
+    offset = torch.zeros_like(table[token])
+    offset[0] = 0.4 * ball_radius(table[known], known.index(token), 1.0)
+    trial = Trial("COCO", "cup", "dog", 0.5)
+    moves = displacements("classification", PROFILE, [trial], torch.stack([table[token], table[token] + offset])[None])
+    assert moves["distance"].tolist() == pytest.approx([0, 0.4], abs=1e-4)
+    assert moves["is_anchor"].all()
+
+
+def test_stages_run_from_the_anchor_to_the_name():
+    trials = [Trial("COCO", "cup", "dog"), Trial("COCO", "cup", "dog", seed=1), Trial("COCO", "cup", "dog", 0.5)]
+    d = load_model("detection", PROFILE).word_table().shape[1]
+    stages = pages.encode_stages("detection", PROFILE, trials, Learned(torch.randn(3, 4, d), torch.zeros(1, 3)))
+    assert list(stages) == ["anchor word", "learned, unconstrained", "learned, within delta = 0.5", "concept's name"]
+    assert len({feature.shape for feature in stages.values()}) == 1
+
+
+def test_found_boxes_are_as_many_as_true_ones():
+    material = load_material(PROFILE, "PASCAL")
+    examples = pages.first_of(material.test, ["car", "cat"])
+    model = load_model("detection", PROFILE)
+    boxes = pages.found_boxes(model, examples, model.encode_prompts(["a photo of a car", "a photo of a cat"])[None])
+    for image, example in enumerate(examples):
+        drawn = boxes[boxes["image"] == image]
+        assert drawn["score"].isna().sum() == drawn["score"].notna().sum() == len(example.boxes_of(example.label))
+
+
+def test_one_trial_per_concept_starts_elsewhere():
+    trials = [Trial("COCO", concept, anchor) for concept in ("laptop", "dog") for anchor in ("laptop", "dog")]
+    assert pages.one_per_concept(Grid(trials, {}, pd.DataFrame()), "miniature") == [1, 2]
+
+
+def test_models_stand_beside_the_papers():
+    description = pages.describe_models(PROFILE)
+    assert description.index.tolist() == [*TASKS, "judge"]
+    assert description.loc["generation", "d in the paper"] == 1024
+    assert description["d here"].is_unique
+    assert pages.model_table(description).loc["image here (px)", "generation"] == "64"
+
+
+def test_quality_that_was_not_measured_is_called_so(tmp_path):
+    assert set(pages.quality_table(tmp_path / "none.json")["value"]) == {"not measured"}
+    file = tmp_path / "quality.json"
+    file.write_text(json.dumps({"detector": {"ap50": 0.7, "counts": {"images": 500}}}))
+    assert pages.quality_table(file).loc["detector", ["value", "measured on"]].iloc[0].tolist() == ["0.700", "500 scenes"]
+
+
+def test_a_run_says_what_it_reduced():
+    assert "instead of 1,000" in pages.describe_run(PROFILE)
+    assert "instead of 1,000" not in pages.describe_run(PROFILE, learning=False)
+    assert pages.describe_run(load_profile("paper")) == "This page was run with the paper's models, datasets and settings."
+
+
+def test_provenance_is_one_row():
+    row = pages.provenance(PROFILE, dataset="COCO", concepts=[], seed=0)
+    assert len(row) == 1
+    assert row.loc[0, ["profile", "concepts", "seed"]].tolist() == ["smoke", "the profile's", 0]
+
+
+def test_words_land_somewhere_for_each_pair():
+    table = pages.landing_table(load_models(PROFILE), ["dog", "cup"])
+    assert table.shape == (6, 2)
+    assert table.index[0] == "generation to detection"
+
+
+def test_tables_are_shown_without_row_numbers():
+    shown = pages.as_table(pd.DataFrame({"a": [0.123], "b": [None]}))
+    assert "0.12" in shown._repr_html_()
+    assert "<th>0</th>" not in shown._repr_html_()
+    assert pages.as_table(pd.DataFrame({"a": ["x"]}), upright=True)._repr_html_().count("<td>") == 2
