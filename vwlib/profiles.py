@@ -26,6 +26,7 @@ class GeneratorSettings(ModelSettings):
     image_size: PositiveInt  # px
     inference_steps: PositiveInt = 50  # denoising steps (table 2)
     guidance: float = Field(7.5, ge=1)  # scale of classifier-free guidance; the paper does not state it
+    precision: Literal["float32", "bfloat16"] = "float32"  # of the denoiser's matrix products
     images_per_word: PositiveInt = 4  # pictures judged per word; the paper's values suggest one
 
 

@@ -57,6 +57,11 @@ class Generator(TextMixin):
         """The module of the text encoder whose `token_embedding` is the word table."""
         return self.pipeline.text_encoder.embeddings
 
+    def precision(self) -> torch.autocast:
+        """The context in which the denoiser and the autoencoder run; words, texts and losses stay in float32."""
+        device = self.pipeline.unet.device.type
+        return torch.autocast(device, torch.bfloat16, enabled=self.settings.precision == "bfloat16")
+
     def encode_ids(self, ids: Tensor) -> Tensor:
         """Hidden states (prompt, token, d), which the denoiser attends to."""
         return self.pipeline.text_encoder(input_ids=ids).last_hidden_state
@@ -82,8 +87,9 @@ class Generator(TextMixin):
         latents, epsilon, time = torch.cat(clean), torch.cat(noise), torch.cat(times)
         target = self.target(latents, epsilon, time)
         states = self.encode_words(vectors).repeat_interleave(batch, 0)  # (word · image, token, d)
-        output = self.pipeline.unet(self.noising.add_noise(latents, epsilon, time), time, states).sample
-        return F.mse_loss(output, target, reduction="none").mean((1, 2, 3)).view(len(vectors), batch).mean(1)
+        with self.precision():
+            output = self.pipeline.unet(self.noising.add_noise(latents, epsilon, time), time, states).sample
+        return F.mse_loss(output.float(), target, reduction="none").mean((1, 2, 3)).view(len(vectors), batch).mean(1)
 
     def target(self, latents: Tensor, noise: Tensor, times: Tensor) -> Tensor:
         """What the denoiser is asked for, by the scheduler's `prediction_type`.
@@ -109,22 +115,27 @@ class Generator(TextMixin):
         drawn: list[Image.Image] = []
         for start in range(0, len(pairs), at_once):
             part = pairs[start : start + at_once]
-            drawn += self.pipeline(
-                prompt_embeds=states[[row for row, _ in part]],
-                negative_prompt_embeds=empty.expand(len(part), -1, -1),
-                num_inference_steps=settings.inference_steps,
-                guidance_scale=settings.guidance,
-                height=settings.image_size,
-                width=settings.image_size,
-                generator=[torch.Generator().manual_seed(seed + picture) for _, picture in part],
-            ).images
+            with self.precision():
+                drawn += self.pipeline(
+                    prompt_embeds=states[[row for row, _ in part]],
+                    negative_prompt_embeds=empty.expand(len(part), -1, -1),
+                    num_inference_steps=settings.inference_steps,
+                    guidance_scale=settings.guidance,
+                    height=settings.image_size,
+                    width=settings.image_size,
+                    generator=[torch.Generator().manual_seed(seed + picture) for _, picture in part],
+                ).images
         return [drawn[start : start + images] for start in range(0, len(drawn), images)]
 
     def evaluate(self, vectors: Tensor, concepts: Sequence[str], names: dict[str, str], frozen: Frozen | None = None, seed: int = 0) -> list[Score]:
-        """Generation accuracy: share of pictures that the judge assigns to the concept, choosing among the dataset's ten names."""
+        """Generation accuracy: share of pictures that the judge assigns to the concept, choosing among the dataset's ten names.
+
+        Words that are equal are drawn once, whatever concepts they are judged for.
+        """
+        distinct, which = torch.unique(vectors.flatten(1), dim=0, return_inverse=True)
         with torch.no_grad():
-            pictures = self.generate(self.encode_words(vectors), self.settings.images_per_word, seed)
-        return [self.judged(drawn, concept, names) for drawn, concept in zip(pictures, concepts, strict=True)]
+            pictures = self.generate(self.encode_words(distinct.view(-1, *vectors.shape[1:])), self.settings.images_per_word, seed)
+        return [self.judged(pictures[row], concept, names) for row, concept in zip(which.tolist(), concepts, strict=True)]
 
     def judged(self, pictures: Sequence[Image.Image], concept: str, names: dict[str, str]) -> Score:
         """The judge's accuracy on one word's pictures."""
