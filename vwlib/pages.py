@@ -358,6 +358,6 @@ def comparison_table(comparison: pd.DataFrame) -> pd.DataFrame:
             "paper": spans["paper"],
             "here": spans["ours"],
             "difference": comparison["difference"].map("{:+.2f}".format),
-            "our interval holds the paper's mean": comparison["within"].map({True: "yes", False: "no"}),
+            "holds the paper's mean": comparison["within"].map({True: "yes", False: "no"}),
         }
     )
