@@ -219,7 +219,7 @@ def stage_scores(profile: Profile, trials: Sequence[Trial], learned: dict[str, L
     for task, result in learned.items():
         references = pd.DataFrame(reference_rows(task, profile, [first])).set_index("trained_on")["value"]
         scores = score(task, profile, result.vectors, trials)
-        row: dict[str, object] = {"task": task, "metric": scores[0].metric, "anchor word": references["anchor"]}
+        row: dict[str, object] = {"task": task, "anchor word": references["anchor"]}
         for setting in dict.fromkeys(map(setting_of, trials)):
             chosen = [(trial, s.value) for trial, s in zip(trials, scores, strict=True) if setting_of(trial) == setting]
             row[setting] = sum(value for _, value in chosen) / len(chosen)

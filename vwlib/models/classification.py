@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from vwlib.datasets import Example
 from vwlib.models.base import Frozen, Score, TextMixin, draw
-from vwlib.models.loading import check_folder, seen_words
+from vwlib.models.loading import check_folder, seen_words, strict_loading
 from vwlib.splice import Vocabulary
 
 if TYPE_CHECKING:
@@ -35,10 +35,8 @@ class Classifier(TextMixin):
         Raises FileNotFoundError for missing weights and ValueError for weights of another shape.
         """
         folder = check_folder(settings.source, "open_clip_config.json", "open_clip_model.safetensors")
-        try:
+        with strict_loading(folder):
             model, preprocess = open_clip.create_model_from_pretrained(f"local-dir:{folder}")
-        except (RuntimeError, ValueError) as error:
-            raise ValueError(f"The weights in {folder} do not fit its open_clip_config.json: {str(error).splitlines()[0]}") from error
         merges = folder / "bpe.txt.gz"
         tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}", **({"bpe_path": str(merges)} if merges.exists() else {}))
         ends = tokenizer.sot_token_id, tokenizer.eot_token_id, tokenizer.context_length
