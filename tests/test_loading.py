@@ -35,7 +35,7 @@ def test_missing_weights_are_named(task, tmp_path):
 
 @pytest.mark.parametrize("task", FILES)
 def test_a_missing_folder_is_named(task, tmp_path):
-    profile, file = copied(task, tmp_path)
+    profile, _ = copied(task, tmp_path)
     shutil.rmtree(tmp_path / FILES[task][0])
     with pytest.raises(FileNotFoundError, match=f"{FILES[task][0]} is missing"):
         load_model(task, profile)
