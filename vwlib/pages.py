@@ -140,8 +140,8 @@ def found_boxes(model: Detector, examples: Sequence[Example], features: Tensor, 
 
 @torch.no_grad()
 def name_scores(model: Classifier, examples: Sequence[Example], names: dict[str, str]) -> pd.DataFrame:
-    """Cosine of each image with "a photo of a {name}" for each name: the table that `figures.score_bars` takes."""
-    text = model.encode_prompts([f"a photo of a {name}" for name in names.values()])
+    """Cosine of each image with each name in `NAME_PROMPT`: the table that `figures.score_bars` takes."""
+    text = model.encode_names(names.values())
     cosine = model.encode_images([example.image() for example in examples]) @ text.T
     rows = [
         (image, names[concept], float(cosine[image, column]), concept == example.label)
@@ -159,7 +159,7 @@ def word_scores(model: Classifier, examples: Sequence[Example], concept: str, na
     """
     mean = model.encode_images([example.image() for example in examples if example.label == concept]).mean(0)
     others = [name for other, name in names.items() if other != concept]
-    rivals = (model.encode_prompts([f"a photo of a {name}" for name in others]) @ mean).tolist()
+    rivals = (model.encode_names(others) @ mean).tolist()
     rows = []
     for panel, feature in words.items():
         rows.append((panel, "(word)", float(feature[0] @ mean), True))

@@ -20,7 +20,7 @@ from vwlib.models.loading import resolve
 from vwlib.optimise import Learned, Trial, ball_radius, learn_words
 from vwlib.profiles import Profile
 from vwlib.statistics import crossed_interval, mean_interval
-from vwlib.transfer import fit_transfer, nearest_words
+from vwlib.transfer import TransferMap, fit_transfer, nearest_words
 from vwlib.words import Word, fingerprint
 
 
@@ -131,7 +131,13 @@ def run_grid(profile: Profile, trials: Sequence[Trial], sources: Sequence[str] =
 
 def carry(profile: Profile, vectors: Tensor, source: str, target: str) -> Tensor:
     """Equation 3: word vectors of the source task's model as the target's, mapped with the map fitted on all shared words."""
-    return vectors if source == target else fit_transfer(load_model(source, profile), load_model(target, profile))(vectors)
+    return vectors if source == target else transfer_map(profile, source, target)(vectors)
+
+
+@lru_cache(maxsize=12)
+def transfer_map(profile: Profile, source: str, target: str) -> TransferMap:
+    """The transfer map of an ordered pair of tasks, fitted once per process on all words that both models know."""
+    return fit_transfer(load_model(source, profile), load_model(target, profile))
 
 
 def is_diagonal(table: pd.DataFrame, world: str) -> pd.Series:
@@ -176,7 +182,8 @@ def displacements(task: str, profile: Profile, trials: Sequence[Trial], vectors:
 def reference_rows(target: str, profile: Profile, trials: Sequence[Trial]) -> list[dict]:
     """Floor and ceiling of a target task: the anchor word, and the words of the concept's own name, in the target's table.
 
-    Each needs one score per anchor and concept, not per trial; trials that share one share its score.
+    The floor is the anchor as one word, as in a prompt (control K4); a learned word starts as `profile.vectors` copies of it.
+    The name is scored once per concept, and its trials share the score.
     """
     model, names = load_model(target, profile), load_material(profile, trials[0].dataset).names
     table = model.word_table()

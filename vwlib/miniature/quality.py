@@ -92,7 +92,7 @@ def measure_detector(model: Detector, profile: Profile, dataset: str = "COCO") -
     material = load_material(profile, dataset)
     frozen = model.prepare(material.test)
     with torch.no_grad():
-        features = model.encode_prompts([f"a photo of a {name}" for name in material.names.values()])
+        features = model.encode_names(material.names.values())
     scores = model.detect(features, frozen)  # (name, image, region)
     order = list(material.names)
     metric = MeanAveragePrecision(backend="faster_coco_eval")
@@ -135,7 +135,7 @@ def measure_generator(model: Generator, profile: Profile, per_concept: int = 10,
 
 def _draw(model: Generator, names: Sequence[str], images: int) -> list[Image.Image]:
     with torch.no_grad():
-        states = model.encode_prompts([f"a photo of a {name}" for name in names])
+        states = model.encode_names(names)
     return [picture for pictures in model.generate(states, images) for picture in pictures]
 
 

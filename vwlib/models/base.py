@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -11,6 +11,9 @@ from torch import Tensor, nn
 
 from vwlib.datasets import Example
 from vwlib.splice import Vocabulary, spliced
+
+
+NAME_PROMPT = "a photo of a {}"  # how concepts are named to the judge (table 2), and beside a learned word
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,9 @@ class TaskModel(Protocol):
     def encode_prompts(self, texts: Sequence[str]) -> Any:
         """The text encoder's output for plain prompts."""
 
+    def encode_names(self, names: Iterable[str]) -> Any:
+        """The text encoder's output for things by name, in `NAME_PROMPT`."""
+
     def prepare(self, examples: Sequence[Example]) -> Frozen:
         """Run everything that does not depend on a word, once."""
 
@@ -114,6 +120,10 @@ class TextMixin:
     def encode_prompts(self, texts: Sequence[str]) -> Any:
         """The text encoder's output for plain prompts."""
         return self.encode_ids(self.vocabulary.prompts(list(texts)))
+
+    def encode_names(self, names: Iterable[str]) -> Any:
+        """The text encoder's output for things by name, in `NAME_PROMPT`."""
+        return self.encode_prompts([NAME_PROMPT.format(name) for name in names])
 
 
 def draw(rows: Tensor, count: int, stream: torch.Generator) -> Tensor:

@@ -85,7 +85,7 @@ class Classifier(TextMixin):
         The concept's own name is not offered. `drawn` is the share of the other concepts' images that the word wrongly draws.
         """
         order = list(names)
-        name_features = self.encode_prompts([f"a photo of a {names[concept]}" for concept in order])
+        name_features = self.encode_names(names.values())
         by_name = frozen.tensors["image"] @ name_features.T  # (image, concept)
         by_word = frozen.tensors["image"] @ self.encode_words(vectors).T  # (image, word)
         scores = []
@@ -99,6 +99,6 @@ class Classifier(TextMixin):
 
     @torch.no_grad()
     def classify(self, images: Sequence[Image.Image], names: Sequence[str]) -> Tensor:
-        """Index (image,) of the name that fits each image best, with the prompt "a photo of a {name}"."""
-        text = self.encode_prompts([f"a photo of a {name}" for name in names])
+        """Index (image,) of the name that fits each image best, each in `NAME_PROMPT`."""
+        text = self.encode_names(names)
         return (self.encode_images(images) @ text.T).argmax(1)

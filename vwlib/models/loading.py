@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import diffusers
+import transformers
 from safetensors import SafetensorError
 
 from vwlib.paths import ROOT
@@ -39,10 +41,12 @@ def seen_words(folder: Path) -> frozenset[str] | None:
 
 @contextmanager
 def strict_loading(folder: Path) -> Iterator[None]:
-    """Turn a library's complaint about weights into one sentence that names the folder.
+    """Load without progress bars, and turn a library's complaint about weights into one sentence that names the folder.
 
     Raises ValueError where a file is truncated or a tensor is missing or of another shape.
     """
+    diffusers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
     try:
         yield
     except (RuntimeError, ValueError, OSError, SafetensorError) as error:
