@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
@@ -60,7 +61,8 @@ class Profile(_Settings):
         return hash(self.model_dump_json())
 
 
-MODELS = DATA / "miniature" / "models"
+#: Another folder of miniature models, say ones that you trained yourself, can take the place of the committed ones.
+MODELS = Path(os.environ.get("VWLIB_MODELS", DATA / "miniature" / "models")).resolve()
 
 _MINIATURE: dict[str, Any] = {
     "name": "miniature",

@@ -67,9 +67,11 @@ def hub_tokenizer() -> CLIPTokenizer:
     return CLIPTokenizer(vocab=entries, merges=merges, bos_token=start, eos_token=end, unk_token=end, pad_token="!", model_max_length=architectures.CONTEXT)
 
 
-def export_open_clip(name: str, config: dict, folder: Path) -> None:
+Weights = dict[str, Tensor]
+
+
+def export_open_clip(config: dict, weights: Weights, folder: Path) -> None:
     """The classifier or the judge, in open_clip's layout."""
-    weights, _ = averaged_weights(checkpoint_of(name))
     save_atomically(half(weights), folder / "open_clip_model.safetensors")
     preprocess = {"size": [architectures.IMAGE_SIZE] * 2, "mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "resize_mode": "shortest"}
     _write_json(folder / "open_clip_config.json", {"model_cfg": config, "preprocess_cfg": preprocess})
@@ -77,28 +79,22 @@ def export_open_clip(name: str, config: dict, folder: Path) -> None:
     _write_json(folder / "words.json", words_met(caption_texts))
 
 
-def export_detector(folder: Path) -> None:
+def export_detector(weights: Weights, folder: Path) -> None:
     """The detector, in transformers' layout."""
     model = architectures.build_detector(0)
-    model.load_state_dict(averaged_weights(checkpoint_of("detector"))[0])
-    half(model.state_dict())
+    model.load_state_dict(half(weights))
     model.half().save_pretrained(folder)
     Owlv2ImageProcessor(size={"height": architectures.DETECTION_SIZE, "width": architectures.DETECTION_SIZE}).save_pretrained(folder)
     hub_tokenizer().save_pretrained(folder)
     _write_json(folder / "words.json", words_met(phrase_texts))
 
 
-def export_generator(folder: Path) -> None:
-    """The generator, in diffusers' layout; the autoencoder's scale makes its latents' deviation 1."""
-    text = architectures.build_text_encoder(0)
-    weights, _ = averaged_weights(checkpoint_of("text_encoder"))
-    text.load_state_dict({key.removeprefix("text."): value for key, value in weights.items() if key.startswith("text.")})
-    vae, unet = architectures.build_autoencoder(0), architectures.build_unet(0)
-    vae.load_state_dict(averaged_weights(checkpoint_of("autoencoder"))[0])
-    vae.register_to_config(scaling_factor=latent_scale(CHECKPOINTS / "latents.safetensors"))
-    unet.load_state_dict(averaged_weights(checkpoint_of("unet"))[0])
-    for part in (text, vae, unet):
-        half(part.state_dict())
+def export_generator(text_weights: Weights, vae_weights: Weights, unet_weights: Weights, scale: float, folder: Path) -> None:
+    """The generator, in diffusers' layout; `scale` brings the autoencoder's latents to a deviation of 1."""
+    text, vae, unet = architectures.build_text_encoder(0), architectures.build_autoencoder(0), architectures.build_unet(0)
+    vae.register_to_config(scaling_factor=scale)
+    for part, weights in ((text, text_weights), (vae, vae_weights), (unet, unet_weights)):
+        part.load_state_dict(half(weights))
     pipeline = StableDiffusionPipeline(
         vae=vae.half(),
         text_encoder=text.half(),
@@ -113,14 +109,24 @@ def export_generator(folder: Path) -> None:
     _write_json(folder / "words.json", words_met(caption_texts))
 
 
-EXPORTS: dict[str, Callable[[], None]] = {
-    "judge": lambda: export_open_clip("judge", architectures.JUDGE, MODELS / "judge"),
-    "classifier": lambda: export_open_clip("classifier", architectures.CLASSIFIER, MODELS / "classifier"),
-    "detector": lambda: export_detector(MODELS / "detector"),
-    "generator": lambda: export_generator(MODELS / "generator"),
+def trained(name: str) -> Weights:
+    """The weights that a training ended with."""
+    return averaged_weights(checkpoint_of(name))[0]
+
+
+def trained_text_encoder() -> Weights:
+    """The text encoder's weights, without the image tower that taught it."""
+    return {key.removeprefix("text."): value for key, value in trained("text_encoder").items() if key.startswith("text.")}
+
+
+EXPORTS: dict[str, Callable[[Path], None]] = {
+    "judge": lambda folder: export_open_clip(architectures.JUDGE, trained("judge"), folder),
+    "classifier": lambda folder: export_open_clip(architectures.CLASSIFIER, trained("classifier"), folder),
+    "detector": lambda folder: export_detector(trained("detector"), folder),
+    "generator": lambda folder: export_generator(
+        trained_text_encoder(), trained("autoencoder"), trained("unet"), latent_scale(CHECKPOINTS / "latents.safetensors"), folder
+    ),
 }
-
-
 #: The trainings that a model is made of, where they are several.
 PARTS = {"generator": ("text_encoder", "autoencoder", "unet")}
 
@@ -140,6 +146,6 @@ def export_finished() -> list[str]:
     finished = [name for name in EXPORTS if all(checkpoint_of(part).exists() for part in PARTS.get(name, (name,)))]
     for name in finished:
         (MODELS / name).mkdir(parents=True, exist_ok=True)
-        EXPORTS[name]()
+        EXPORTS[name](MODELS / name)
         _write_json(MODELS / name / "training.json", {"steps": {part: steps_of(part) for part in PARTS.get(name, (name,))}})
     return finished

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from vwlib.datasets import Example
 from vwlib.splice import Vocabulary, spliced
 
-
 NAME_PROMPT = "a photo of a {}"  # how concepts are named to the judge (table 2), and beside a learned word
 
 
