@@ -28,7 +28,7 @@ class TextAndImage(nn.Module):
     def __init__(self, text: CLIPTextModel, width: int = 128) -> None:
         super().__init__()
         self.text = text
-        self.image = timm.create_model("regnety_002", num_classes=width)
+        self.image = timm.create_model("cs3darknet_s", num_classes=width)
         self.project = nn.Linear(text.config.hidden_size, width, bias=False)
         self.logit_scale = nn.Parameter(torch.tensor(2.66))
 

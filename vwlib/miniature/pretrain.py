@@ -68,7 +68,7 @@ def _generation_pool() -> Pool:
     return render_pool(load_sprites(), GENERATION_MIX, 100_000, architectures.IMAGE_SIZE, 14)
 
 
-def pretrain_text_encoder(steps: int = 1500) -> Path:
+def pretrain_text_encoder(steps: int = 2500) -> Path:
     """The generator's text encoder, from images and captions, beside an image tower that is thrown away."""
     pool = _generation_pool()
     model = TextAndImage(architectures.build_text_encoder(14)).train().to(memory_format=torch.channels_last)
@@ -76,7 +76,7 @@ def pretrain_text_encoder(steps: int = 1500) -> Path:
     return train(model, loss, Schedule(steps, 1.5e-3), seed=14, checkpoint=checkpoint_of("text_encoder"))
 
 
-def pretrain_autoencoder(steps: int = 4000) -> Path:
+def pretrain_autoencoder(steps: int = 3500) -> Path:
     """The generator's autoencoder, from images."""
     model = architectures.build_autoencoder(15).train().to(memory_format=torch.channels_last)
     for part in (model.encoder, model.decoder):
