@@ -19,7 +19,7 @@ Encode = Callable[[Tensor], Tensor]
 
 def to_tensor(images: np.ndarray, mean: float = 0.5, std: float = 0.5) -> Tensor:
     """uint8 images (image, y, x, 3) to float (image, 3, y, x), scaled to [-1, 1] by default, channels last in memory."""
-    pixels = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float()
+    pixels = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).float()
     return pixels.div_(255).sub_(mean).div_(std).contiguous(memory_format=torch.channels_last)
 
 
@@ -52,7 +52,7 @@ def contrastive_loss(
         others = np.setdiff1d(np.arange(len(sprites.nouns)), shown)
         offered = np.concatenate([shown, rng.permutation(others)])[: max(choices, len(shown))]
         prompts = [name_prompt(rng, sprites.nouns[index], names) for index in offered]
-        images = _shift(to_tensor(pool.images[rows]), rng)
+        images = augment(to_tensor(pool.images[rows]), rng)
         with torch.autocast("cpu", torch.bfloat16):
             image = encode_image(images)
             text = encode_text(tokenize(prompts + texts))
@@ -72,9 +72,28 @@ def contrastive_loss(
     return loss
 
 
-def _shift(images: Tensor, rng: np.random.Generator, most: int = 4) -> Tensor:
-    """Move the whole batch by up to `most` px each way, repeating the edge, and change its brightness a little."""
-    padded = F.pad(images, (most,) * 4, mode="replicate")
-    x, y = rng.integers(0, 2 * most + 1, 2)
-    size = images.shape[-1]
-    return padded[..., y : y + size, x : x + size] * float(rng.uniform(0.85, 1.1)) + float(rng.uniform(-0.1, 0.1))
+def augment(images: Tensor, rng: np.random.Generator) -> Tensor:
+    """Move, turn, scale and recolour each image a little: what makes a thing that thing is neither its place nor its exact colours.
+
+    (image, 3, y, x) in [-1, 1], both ways. Shifts stay within a sixteenth of the side, so that captions about places stay true.
+    """
+    count = len(images)
+    angle, scale = rng.normal(0, 0.08, count), rng.uniform(0.88, 1.12, count)
+    cosine, sine = np.cos(angle) / scale, np.sin(angle) / scale
+    shift = rng.uniform(-0.125, 0.125, (2, count))  # in half sides
+    affine = np.stack([cosine, -sine, shift[0], sine, cosine, shift[1]], 1).reshape(count, 2, 3)
+    grid = F.affine_grid(torch.from_numpy(affine.astype(np.float32)), list(images.shape), align_corners=False)
+    moved = F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+    colour = torch.from_numpy(_colour_matrices(rng, count))
+    moved = torch.einsum("ncyx,ndc->ndyx", moved, colour) + torch.from_numpy(rng.normal(0, 0.08, (count, 1, 1, 1)).astype(np.float32))
+    return moved.clamp(-1, 1).contiguous(memory_format=torch.channels_last)
+
+
+def _colour_matrices(rng: np.random.Generator, count: int) -> np.ndarray:
+    """Random changes of contrast, saturation and hue as matrices on RGB: float32 (image, 3, 3)."""
+    grey = np.full((3, 3), 1 / 3)
+    # A rotation about the grey axis turns the hue and keeps greys as they are (Rodrigues' formula).
+    cross = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / np.sqrt(3)
+    hue = rng.normal(0, 0.25, (count, 1, 1))  # radians
+    turn = np.cos(hue) * (np.eye(3) - grey) + np.sin(hue) * cross
+    return (rng.uniform(0.8, 1.15, (count, 1, 1)) * (grey + rng.uniform(0.6, 1.3, (count, 1, 1)) * turn)).astype(np.float32)
