@@ -13,7 +13,9 @@ from vwlib.miniature.training import Schedule, averaged_weights, train
 
 def small() -> nn.Module:
     torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Linear(8, 2))
+    module = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Linear(8, 2))
+    module.unused = nn.Parameter(torch.ones(2, 2))  # as OWL-v2 has: no loss reaches it
+    return module
 
 
 def loss_of(module: nn.Module):

@@ -20,6 +20,8 @@ from tqdm.auto import tqdm
 #: `loss(numpy generator, torch generator) -> (loss, figures to show)`; both generators are seeded from (seed, step).
 Loss = Callable[[np.random.Generator, torch.Generator], tuple[Tensor, dict[str, float]]]
 
+_MOMENTS = ("exp_avg", "exp_avg_sq")  # AdamW's state of a parameter
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -89,8 +91,8 @@ def train(module: nn.Module, loss: Loss, schedule: Schedule, *, seed: int, check
 def _save(path: Path, module: nn.Module, parameters: dict[str, nn.Parameter], optimiser: torch.optim.Optimizer, average: dict[str, Tensor], step: int) -> None:
     tensors = {f"model.{name}": value for name, value in module.state_dict().items()}
     for name, parameter in parameters.items():
-        for key in ("exp_avg", "exp_avg_sq"):
-            tensors[f"{key}.{name}"] = optimiser.state[parameter][key]
+        # A parameter that the loss does not use, such as OWL-v2's unused projection, has no state.
+        tensors |= {f"{key}.{name}": optimiser.state[parameter][key] for key in _MOMENTS if key in optimiser.state[parameter]}
     tensors |= {f"average.{name}": value for name, value in average.items()}
     save_atomically(tensors, path, {"step": json.dumps(step)})
 
@@ -103,8 +105,9 @@ def _resume(path: Path, module: nn.Module, parameters: dict[str, nn.Parameter], 
         step = json.loads(file.metadata()["step"])
     module.load_state_dict({key.removeprefix("model."): value for key, value in tensors.items() if key.startswith("model.")})
     for name, parameter in parameters.items():
-        state = {key: tensors[f"{key}.{name}"] for key in ("exp_avg", "exp_avg_sq")}
-        optimiser.state[parameter] = {"step": torch.tensor(float(step)), **state}
+        state = {key: tensors[f"{key}.{name}"] for key in _MOMENTS if f"{key}.{name}" in tensors}
+        if state:
+            optimiser.state[parameter] = {"step": torch.tensor(float(step)), **state}
     for name, value in average.items():
         value.copy_(tensors[f"average.{name}"])
     return step
