@@ -75,17 +75,17 @@ def contrastive_loss(
 def augment(images: Tensor, rng: np.random.Generator) -> Tensor:
     """Move, turn, scale and recolour each image a little: what makes a thing that thing is neither its place nor its exact colours.
 
-    (image, 3, y, x) in [-1, 1], both ways. Shifts stay within a sixteenth of the side, so that captions about places stay true.
+    (image, 3, y, x) in [-1, 1], both ways. Shifts stay within a twentieth of the side, so that captions about places stay true.
     """
     count = len(images)
-    angle, scale = rng.normal(0, 0.08, count), rng.uniform(0.88, 1.12, count)
+    angle, scale = rng.normal(0, 0.04, count), rng.uniform(0.94, 1.06, count)
     cosine, sine = np.cos(angle) / scale, np.sin(angle) / scale
-    shift = rng.uniform(-0.125, 0.125, (2, count))  # in half sides
+    shift = rng.uniform(-0.08, 0.08, (2, count))  # in half sides
     affine = np.stack([cosine, -sine, shift[0], sine, cosine, shift[1]], 1).reshape(count, 2, 3)
     grid = F.affine_grid(torch.from_numpy(affine.astype(np.float32)), list(images.shape), align_corners=False)
     moved = F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
     colour = torch.from_numpy(_colour_matrices(rng, count))
-    moved = torch.einsum("ncyx,ndc->ndyx", moved, colour) + torch.from_numpy(rng.normal(0, 0.08, (count, 1, 1, 1)).astype(np.float32))
+    moved = torch.einsum("ncyx,ndc->ndyx", moved, colour) + torch.from_numpy(rng.normal(0, 0.05, (count, 1, 1, 1)).astype(np.float32))
     return moved.clamp(-1, 1).contiguous(memory_format=torch.channels_last)
 
 
@@ -94,6 +94,6 @@ def _colour_matrices(rng: np.random.Generator, count: int) -> np.ndarray:
     grey = np.full((3, 3), 1 / 3)
     # A rotation about the grey axis turns the hue and keeps greys as they are (Rodrigues' formula).
     cross = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / np.sqrt(3)
-    hue = rng.normal(0, 0.25, (count, 1, 1))  # radians
+    hue = rng.normal(0, 0.1, (count, 1, 1))  # radians
     turn = np.cos(hue) * (np.eye(3) - grey) + np.sin(hue) * cross
-    return (rng.uniform(0.8, 1.15, (count, 1, 1)) * (grey + rng.uniform(0.6, 1.3, (count, 1, 1)) * turn)).astype(np.float32)
+    return (rng.uniform(0.88, 1.08, (count, 1, 1)) * (grey + rng.uniform(0.75, 1.2, (count, 1, 1)) * turn)).astype(np.float32)
