@@ -44,12 +44,12 @@ def _pretrain_open_clip(name: str, config: dict, seed: int, schedule: Schedule) 
         return train(model, loss, schedule, seed=seed, checkpoint=checkpoint_of(name))
 
 
-def pretrain_classifier(steps: int = 4500) -> Path:
+def pretrain_classifier(steps: int = 8000) -> Path:
     """The classifier, an open_clip model, from images and captions."""
     return _pretrain_open_clip("classifier", architectures.CLASSIFIER, 11, Schedule(steps, 1.5e-3))
 
 
-def pretrain_judge(steps: int = 4500) -> Path:
+def pretrain_judge(steps: int = 8000) -> Path:
     """The judge of generations, another open_clip model of another architecture."""
     return _pretrain_open_clip("judge", architectures.JUDGE, 12, Schedule(steps, 1.5e-3))
 
