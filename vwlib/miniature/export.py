@@ -17,11 +17,11 @@ from transformers import CLIPTokenizer, Owlv2ImageProcessor
 from vwlib.miniature import architectures
 from vwlib.miniature.captions import caption, describe, name_prompt, names_of
 from vwlib.miniature.generation import latent_scale
-from vwlib.miniature.pretrain import CHECKPOINTS, checkpoint_of
+from vwlib.miniature.pretrain import CHECKPOINTS, Weights, checkpoint_of, trained, trained_text_encoder
 from vwlib.miniature.scenes import LAYOUTS, random_scene
 from vwlib.miniature.sprites import Sprites, load_sprites
 from vwlib.miniature.tokenizer import MERGES
-from vwlib.miniature.training import averaged_weights, save_atomically
+from vwlib.miniature.training import save_atomically
 from vwlib.profiles import MODELS
 
 
@@ -67,9 +67,6 @@ def hub_tokenizer() -> CLIPTokenizer:
     return CLIPTokenizer(vocab=entries, merges=merges, bos_token=start, eos_token=end, unk_token=end, pad_token="!", model_max_length=architectures.CONTEXT)
 
 
-Weights = dict[str, Tensor]
-
-
 def export_open_clip(config: dict, weights: Weights, folder: Path) -> None:
     """The classifier or the judge, in open_clip's layout."""
     save_atomically(half(weights), folder / "open_clip_model.safetensors")
@@ -107,16 +104,6 @@ def export_generator(text_weights: Weights, vae_weights: Weights, unet_weights: 
     )
     pipeline.save_pretrained(folder, safe_serialization=True)
     _write_json(folder / "words.json", words_met(caption_texts))
-
-
-def trained(name: str) -> Weights:
-    """The weights that a training ended with."""
-    return averaged_weights(checkpoint_of(name))[0]
-
-
-def trained_text_encoder() -> Weights:
-    """The text encoder's weights, without the image tower that taught it."""
-    return {key.removeprefix("text."): value for key, value in trained("text_encoder").items() if key.startswith("text.")}
 
 
 EXPORTS: dict[str, Callable[[Path], None]] = {

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderKL
 from diffusers.models.attention_processor import AttnProcessor
+from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from vwlib.miniature import architectures
@@ -23,6 +24,7 @@ from vwlib.miniature.sprites import load_sprites
 from vwlib.miniature.training import Schedule, averaged_weights, train
 from vwlib.paths import CACHE
 
+Weights = dict[str, Tensor]
 CHECKPOINTS = CACHE / "checkpoints"
 CONTRASTIVE_MIX = {"ImageNet": 0.6, "PASCAL": 0.25, "COCO": 0.15}
 DETECTION_MIX = {"ImageNet": 0.15, "PASCAL": 0.35, "COCO": 0.5}
@@ -32,6 +34,16 @@ GENERATION_MIX = {"ImageNet": 0.8, "PASCAL": 0.15, "COCO": 0.05}
 def checkpoint_of(name: str) -> Path:
     """Where the training of a model keeps its checkpoint."""
     return CHECKPOINTS / f"{name}.safetensors"
+
+
+def trained(name: str) -> Weights:
+    """The weights that a training ended with."""
+    return averaged_weights(checkpoint_of(name))[0]
+
+
+def trained_text_encoder() -> Weights:
+    """The text encoder's weights, without the image tower that taught it."""
+    return {key.removeprefix("text."): value for key, value in trained("text_encoder").items() if key.startswith("text.")}
 
 
 def _pretrain_open_clip(name: str, config: dict, seed: int, schedule: Schedule) -> Path:
@@ -87,7 +99,7 @@ def pretrain_autoencoder(steps: int = 3500) -> Path:
 def trained_autoencoder() -> AutoencoderKL:
     """The autoencoder of its checkpoint, frozen."""
     model = architectures.build_autoencoder(15)
-    model.load_state_dict(averaged_weights(checkpoint_of("autoencoder"))[0])
+    model.load_state_dict(trained("autoencoder"))
     return model.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
 
@@ -95,8 +107,7 @@ def pretrain_unet(steps: int = 16_000) -> Path:
     """The generator's denoiser, from latents and captions; text encoder and autoencoder stay as they are."""
     pool = _generation_pool()
     text = architectures.build_text_encoder(14)
-    weights, _ = averaged_weights(checkpoint_of("text_encoder"))
-    text.load_state_dict({key.removeprefix("text."): value for key, value in weights.items() if key.startswith("text.")})
+    text.load_state_dict(trained_text_encoder())
     text.eval().requires_grad_(False)
     latents = encode_pool(pool, trained_autoencoder(), CHECKPOINTS / "latents.safetensors")
     unet = architectures.build_unet(16).train().to(memory_format=torch.channels_last)
