@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import torch
@@ -30,10 +31,13 @@ class Frozen:
 
         Raises ValueError where there is none.
         """
-        rows = torch.tensor([row for row, name in enumerate(self.concepts) if name == concept], dtype=torch.long)
-        if not len(rows):
-            raise ValueError(f"There is no image of '{concept}' among the prepared ones ({', '.join(sorted(set(self.concepts)))}).")
-        return rows
+        if concept not in self._rows:
+            raise ValueError(f"There is no image of '{concept}' among the prepared ones ({', '.join(sorted(self._rows))}).")
+        return self._rows[concept]
+
+    @cached_property
+    def _rows(self) -> dict[str, Tensor]:
+        return {concept: torch.tensor([row for row, name in enumerate(self.concepts) if name == concept]) for concept in set(self.concepts)}
 
 
 @dataclass(frozen=True)
