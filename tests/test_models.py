@@ -7,10 +7,11 @@ from PIL import Image
 
 from vwlib.miniature.scenes import LAYOUTS, random_scene
 from vwlib.miniature.sprites import load_sprites
-from vwlib.models import TASKS, load_model
+from vwlib.models import TASKS, Frozen, load_model
 from vwlib.optimise import Trial
 from vwlib.profiles import load_profile
 from vwlib.splice import PLACEHOLDER, spliced
+from vwlib.study import load_material, prepared
 
 PROFILE = load_profile("smoke")
 
@@ -103,3 +104,35 @@ def test_streams_are_the_trials_own():
     first, second = Trial("COCO", "cat", "dog"), Trial("COCO", "cat", "dog", seed=1)
     assert torch.equal(torch.rand(3, generator=first.stream()), torch.rand(3, generator=Trial("COCO", "cat", "dog").stream()))
     assert not torch.equal(torch.rand(3, generator=first.stream()), torch.rand(3, generator=second.stream()))
+
+
+def test_finding_the_concept_in_another_concepts_image_is_right():
+    """The second image is labelled "dog" but shows a cat too; the third shows a cat that counts neither way."""
+    cat, dog = [0.1, 0.1, 0.5, 0.5], [0.5, 0.5, 0.9, 0.9]
+    nowhere = [0.0, 0.0, 0.0, 0.0]
+    tensors = {
+        "box": torch.tensor([[cat, dog]] * 3),
+        "truth": torch.tensor([[cat, nowhere], [dog, cat], [dog, cat]]),
+        "kind": torch.tensor([[0, -1], [1, 0], [1, 0]]),
+        "ignored": torch.tensor([[False, False], [False, False], [False, True]]),
+    }
+    frozen = Frozen(["cat", "dog", "dog"], tensors)
+    detector = load_model("detection", PROFILE)
+    finds_cats = torch.tensor([[0.9, 0.1], [0.8, 0.1], [0.95, 0.1]])
+    finds_dogs = finds_cats.flip(1)
+    assert detector.average_precision(finds_cats, "cat", frozen).value == 1
+    assert detector.average_precision(finds_dogs, "cat", frozen).value < 0.5
+    with pytest.raises(ValueError, match="no true box of 'bird'"):
+        detector.average_precision(finds_cats, "bird", frozen)
+
+
+def test_detector_prepares_every_annotated_object():
+    """Each image's own concept has positive regions, and other concepts' objects are kept with their kind."""
+    material = load_material(PROFILE, "COCO")
+    frozen = prepared("detection", PROFILE, "COCO", "test")
+    order = list(dict.fromkeys(frozen.concepts))
+    for row, example in enumerate(material.test):
+        kinds = [kind for kind in frozen.tensors["kind"][row].tolist() if kind >= 0]
+        assert sorted(order[kind] for kind in kinds) == sorted(example.names)
+        assert frozen.tensors["positive"][row].any()
+    assert any(len(set(example.names)) > 1 for example in material.test)

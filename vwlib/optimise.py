@@ -57,10 +57,12 @@ def project_to_ball(vectors: Tensor, centre: Tensor, radius: Tensor) -> Tensor:
 
 def radii(model: TaskModel, trials: Sequence[Trial]) -> Tensor:
     """The radius of each trial's ball (word,), infinite for the unconstrained; the nearest word is sought among the words that the model knows."""
-    ids = torch.tensor(sorted(model.vocabulary.words().values()))
-    known = model.word_table()[ids]
-    place = {int(token): row for row, token in enumerate(ids)}
-    return torch.tensor([torch.inf if t.delta is None else ball_radius(known, place[model.vocabulary.token_of(t.anchor)], t.delta) for t in trials])
+    tokens = [model.vocabulary.token_of(trial.anchor) for trial in trials]
+    known = sorted({*model.vocabulary.words().values(), *tokens})
+    table = model.word_table()[known]
+    return torch.tensor(
+        [torch.inf if t.delta is None else ball_radius(table, known.index(token), t.delta) for t, token in zip(trials, tokens, strict=True)]
+    )
 
 
 def learn_words(
@@ -82,11 +84,8 @@ def learn_words(
     """
     table = model.word_table()
     tokens = [model.vocabulary.token_of(trial.anchor) for trial in trials]
-    known = torch.tensor(sorted({*model.vocabulary.words().values(), *tokens}))
     centre = table[tokens].clone()  # (word, d)
-    radius = torch.tensor(
-        [torch.inf if t.delta is None else ball_radius(table[known], int((known == token).nonzero()), t.delta) for t, token in zip(trials, tokens, strict=True)]
-    )
+    radius = radii(model, trials)
     words = torch.nn.Parameter(centre[:, None].repeat(1, vectors, 1))
     optimiser = torch.optim.Adam([words], lr=rate, betas=(0.9, 0.999), eps=1e-8)
     streams = [trial.stream() for trial in trials]

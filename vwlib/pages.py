@@ -97,13 +97,13 @@ def model_table(description: pd.DataFrame) -> pd.DataFrame:
 
 #: What each figure of quality.json says, and of how many things it is the share.
 _MEASURES = {
-    ("classifier", "ten_way"): ("names a test image among its dataset's ten concepts", "ten_way_images", "images"),
-    ("classifier", "all_nouns"): ("names a new picture among all drawn nouns", "all_nouns_images", "images"),
+    ("classifier", "ten_way"): ("names a test image among its dataset's ten concepts", "concept_images", "images"),
+    ("classifier", "all_nouns"): ("names a new picture among all drawn nouns", "noun_images", "images"),
     ("detector", "ap50"): ("average precision of ten concept names, IoU 0.50", "images", "scenes"),
     ("detector", "map"): ("average precision of ten concept names, IoU 0.50 to 0.95", "images", "scenes"),
-    ("generator", "ten_way"): ("judge names the drawn concept among its dataset's ten", "ten_way_images", "images"),
-    ("generator", "all_nouns"): ("judge names the drawn noun among all nouns", "all_nouns_images", "images"),
-    ("judge", "ten_way"): ("names a test image among its dataset's ten concepts", "ten_way_images", "images"),
+    ("generator", "ten_way"): ("judge names the drawn concept among its dataset's ten", "concept_images", "images"),
+    ("generator", "all_nouns"): ("judge names the drawn concept among all nouns", "concept_images", "images"),
+    ("judge", "ten_way"): ("names a test image among its dataset's ten concepts", "concept_images", "images"),
 }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -45,70 +47,102 @@ def candidate_regions(boxes: Tensor, present: Tensor, grid: int) -> Tensor:
     return inside & (area == area.min(1, keepdim=True).values)
 
 
-def detection_loss(pool: Pool, sprites: Sprites, model: Owlv2ForObjectDetection, *, batch: int = 32, negatives: int = 64, phrases: int = 32) -> Loss:
+@dataclass(frozen=True)
+class Batch:
+    """Some scenes and the queries put to them.
+
+    `texts` are the queries: first the names of nouns, those that the scenes show before absent ones, `named` in all; then a
+    phrase for each (image, object) in `described`.
+    """
+
+    pixels: Tensor  # (image, 3, y, x)
+    boxes: Tensor  # (image, object, 4): left, top, right, bottom as shares of the image
+    present: Tensor  # bool (image, object)
+    column: Tensor  # (image, object): the query that names the object
+    texts: list[str]
+    named: int
+    described: list[tuple[int, int]]
+
+
+def draw_batch(pool: Pool, sprites: Sprites, rng: np.random.Generator, *, images: int, negatives: int, phrases: int) -> Batch:
+    """Random scenes with the names of what they show, of `negatives` other things, and `phrases` that describe an object each."""
+    names = names_of(sprites)
+    rows = rng.integers(len(pool), size=images)
+    noun = torch.from_numpy(pool.arrays["noun"][rows].astype(np.int64))  # (image, object)
+    boxes = torch.from_numpy(pool.arrays["box"][rows].astype(np.float32)) / pool.images.shape[1]
+    present = noun >= 0
+    shown = torch.unique(noun[present])
+    absent = np.setdiff1d(rng.choice(len(sprites.nouns), len(shown) + negatives, replace=False), shown.numpy())
+    queried = [*shown.tolist(), *absent.tolist()]
+    described = [(i, int(rng.integers(int(present[i].sum())))) for i in range(phrases)]
+    texts = [name_prompt(rng, sprites.nouns[index], names) for index in queried]
+    texts += [describe(rng, pool.scene(int(rows[i])).objects[k], names, rich=0.8) for i, k in described]
+    column = torch.searchsorted(shown, noun.clamp(min=0))
+    return Batch(normalise(pool.images[rows]), boxes, present, column, texts, len(queried), described)
+
+
+def best_regions(around: Tensor, logits: Tensor, predicted: Tensor, batch: Batch) -> Tensor:
+    """The region that already finds each object best: (image, object).
+
+    `around` (image, object, region) are the candidates, `logits` (image, region, query), `predicted` (image, region, 4).
+    """
+    image, slot, region = around.nonzero(as_tuple=True)
+    quality = torch.full(around.shape, -torch.inf)
+    found = logits[image, region, batch.column[image, slot]].sigmoid()
+    quality[image, slot, region] = found.log() - 3 * (predicted[image, region] - batch.boxes[image, slot]).abs().mean(-1)
+    return quality.argmax(-1)
+
+
+def focal_loss(logits: Tensor, best: Tensor, batch: Batch) -> Tensor:
+    """Sigmoid focal loss of every region against every query; `logits` (image, region, query), `best` (image, object)."""
+    target, weight = torch.zeros_like(logits), torch.ones_like(logits)
+    picture = torch.arange(len(best))[:, None].expand_as(best)[batch.present]
+    target[picture, best[batch.present], batch.column[batch.present]] = 1
+    for number, (i, k) in enumerate(batch.described, start=batch.named):
+        weight[:, :, number] = 0  # a phrase may be true of other images; only its own image teaches
+        weight[i, :, number] = 1
+        target[i, best[i, k], number] = 1
+    return (sigmoid_focal_loss(logits, target, alpha=0.5) * weight).sum() / target.sum()
+
+
+def objectness_loss(logits: Tensor, best: Tensor, batch: Batch) -> Tensor:
+    """Cross-entropy of the objectness `logits` (image, region): one region of each object is an object."""
+    target = torch.zeros_like(logits)
+    target[torch.arange(len(best))[:, None].expand_as(best)[batch.present], best[batch.present]] = 1
+    return F.binary_cross_entropy_with_logits(logits, target)
+
+
+def detection_loss(pool: Pool, sprites: Sprites, model: Owlv2ForObjectDetection, *, images: int = 32, negatives: int = 64, phrases: int = 32) -> Loss:
     """OWL-v2's losses: focal over text queries, L1 and generalised IoU for boxes, cross-entropy for objectness.
 
-    Queries are the names of the batch's nouns, `negatives` names of absent ones, and `phrases` that describe one object
-    with its attributes. One region per object - of those around its centre, the one that already finds it best - is the
-    positive of the focal loss, so that no object is found twice; all of them learn its box and, through a softmax over
-    names, its features.
+    One region per object - of those around its centre, the one that already finds it best - is the positive of the focal
+    loss, so that no object is found twice; all of them learn its box and, through a softmax over names, its features.
     """
-    names = names_of(sprites)
-    grid = model.num_patches_height
-    size = pool.images.shape[1]
 
     def loss(rng: np.random.Generator, _: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        rows = rng.integers(len(pool), size=batch)
-        noun = torch.from_numpy(pool.arrays["noun"][rows].astype(np.int64))  # (image, object)
-        boxes = torch.from_numpy(pool.arrays["box"][rows].astype(np.float32)) / size
-        present = noun >= 0
-        shown = torch.unique(noun[present])
-        absent = torch.from_numpy(np.setdiff1d(rng.choice(len(sprites.nouns), len(shown) + negatives, replace=False), shown.numpy()))
-        queries = torch.cat([shown, absent])
-        described = [(i, int(rng.integers(int(present[i].sum())))) for i in range(phrases)]
-        texts = [name_prompt(rng, sprites.nouns[index], names) for index in queries]
-        texts += [describe(rng, pool.scene(int(rows[i])).objects[k], names, rich=0.8) for i, k in described]
-        ids = tokenize(texts)
+        batch = draw_batch(pool, sprites, rng, images=images, negatives=negatives, phrases=phrases)
         with torch.autocast("cpu", torch.bfloat16):
-            features, _ = model.image_embedder(pixel_values=normalise(pool.images[rows]))
+            features, _ = model.image_embedder(pixel_values=batch.pixels)
             regions = features.flatten(1, 2)  # (image, region, d)
-            text = model.owlv2.text_projection(model.owlv2.text_model(input_ids=ids, attention_mask=None).pooler_output)
+            text = model.owlv2.text_projection(model.owlv2.text_model(input_ids=tokenize(batch.texts), attention_mask=None).pooler_output)
             predicted = model.box_predictor(regions, features).float()  # (image, region, 4) as centre and size
         regions, text = regions.float(), text.float()
-        logits, embeds = model.class_predictor(regions, text[None].expand(batch, -1, -1), torch.ones(batch, len(texts)))
+        logits, embeds = model.class_predictor(regions, text[None].expand(images, -1, -1), torch.ones(images, len(text)))
         predicted = box_convert(predicted, "cxcywh", "xyxy")
 
-        around = candidate_regions(boxes, present, grid)  # (image, object, region)
-        column = torch.searchsorted(shown, noun.clamp(min=0))  # of each object's name among the queries
+        around = candidate_regions(batch.boxes, batch.present, model.num_patches_height)
         image, slot, region = around.nonzero(as_tuple=True)
-        truth, guess = boxes[image, slot], predicted[image, region]
-        box_loss = 5 * F.l1_loss(guess, truth) + 2 * generalized_box_iou_loss(guess, truth, reduction="mean")
-
+        truth, guess = batch.boxes[image, slot], predicted[image, region]
+        boxes = 5 * F.l1_loss(guess, truth) + 2 * generalized_box_iou_loss(guess, truth, reduction="mean")
         # The softmax over names shapes the features; temperature as CLIP's.
-        embeds = F.normalize(embeds, dim=-1)
-        by_name = embeds[image, region] @ F.normalize(text, dim=-1)[: len(queries)].T / 0.05
-        name_loss = F.cross_entropy(by_name, column[image, slot])
-
+        by_name = F.normalize(embeds, dim=-1)[image, region] @ F.normalize(text, dim=-1)[: batch.named].T / 0.05
+        names = F.cross_entropy(by_name, batch.column[image, slot])
         with torch.no_grad():
-            quality = torch.full(around.shape, -torch.inf)
-            found = logits[image, region, column[image, slot]].sigmoid()
-            quality[image, slot, region] = found.log() - 3 * (guess - truth).abs().mean(-1)
-            best = quality.argmax(-1)  # (image, object)
-        target = torch.zeros_like(logits)
-        picture = torch.arange(batch)[:, None].expand_as(noun)
-        target[picture[present], best[present], column[present]] = 1
-        weight = torch.ones_like(logits)
-        for number, (i, k) in enumerate(described, start=len(queries)):
-            weight[:, :, number] = 0  # a phrase may be true of other images; only its own image teaches
-            weight[i, :, number] = 1
-            target[i, best[i, k], number] = 1
-        focal = (sigmoid_focal_loss(logits, target, alpha=0.5) * weight).sum() / target.sum()
-        objectness = model.objectness_predictor(regions)
-        objects = torch.zeros_like(objectness)
-        objects[picture[present], best[present]] = 1
-        objectness_loss = F.binary_cross_entropy_with_logits(objectness, objects)
-        accuracy = (by_name.argmax(1) == column[image, slot]).float().mean().item()
-        figures = {"names": name_loss.item(), "top1": accuracy, "boxes": box_loss.item(), "focal": focal.item()}
-        return name_loss + box_loss + 2 * focal + objectness_loss, figures
+            best = best_regions(around, logits, predicted, batch)
+        focal = focal_loss(logits, best, batch)
+        objects = objectness_loss(model.objectness_predictor(regions), best, batch)
+        accuracy = (by_name.argmax(1) == batch.column[image, slot]).float().mean().item()
+        figures = {"names": names.item(), "top1": accuracy, "boxes": boxes.item(), "focal": focal.item()}
+        return names + boxes + 2 * focal + objects, figures
 
     return loss

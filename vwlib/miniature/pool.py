@@ -9,11 +9,14 @@ import numpy as np
 from PIL import Image
 from tqdm.auto import tqdm
 
+from vwlib.concepts import DATASETS, concepts_of
 from vwlib.miniature.scenes import BACKGROUNDS, COLOURS, LAYOUTS, Drawing, Placed, Scene, random_scene
 from vwlib.miniature.sprites import STYLES, Sprites
 from vwlib.paths import CACHE
 
-VERSION = 2  # raise it when scenes are drawn in another way: kept pools are then drawn anew
+VERSION = 3  # raise it when scenes are drawn in another way: kept pools are then drawn anew
+#: How much more often than another noun a scene shows one of the forty concepts: in photographs, too, dogs and cars are common.
+CONCEPT_WEIGHT = 4.0
 _COLOURS, _STYLES = list(COLOURS), list(STYLES)
 _MOST_OBJECTS = max(layout.objects[1] for layout in LAYOUTS.values())
 
@@ -50,6 +53,13 @@ class Pool:
         return Scene(Image.fromarray(self.images[index]), BACKGROUNDS[a["background"]], colours, objects)
 
 
+def noun_weights(nouns: list[str]) -> np.ndarray:
+    """The probability of each noun in pretraining, (noun,)."""
+    concepts = {concept.prompt_name for dataset in DATASETS for concept in concepts_of(dataset, "miniature")}
+    weights = np.array([CONCEPT_WEIGHT if noun in concepts else 1.0 for noun in nouns])
+    return weights / weights.sum()
+
+
 def render_pool(sprites: Sprites, mix: dict[str, float], count: int, size: int, seed: int) -> Pool:
     """Render `count` random scenes of `size` px in the pretraining styles; `mix` gives each layout's share.
 
@@ -76,10 +86,11 @@ def _render(path: Path, sprites: Sprites, mix: dict[str, float], count: int, siz
         "colours": np.zeros((count, 2), np.int8),
     }
     index_of = {noun: index for index, noun in enumerate(sprites.nouns)}
-    layouts, weights = list(mix), np.array(list(mix.values())) / sum(mix.values())
+    layouts, shares = list(mix), np.array(list(mix.values())) / sum(mix.values())
+    weights = noun_weights(sprites.nouns)
     for i in tqdm(range(count), desc="scenes", unit="scene", mininterval=2):
         rng = np.random.default_rng((seed, i))
-        scene = random_scene(rng, sprites, LAYOUTS[layouts[rng.choice(len(layouts), p=weights)]], size)
+        scene = random_scene(rng, sprites, LAYOUTS[layouts[rng.choice(len(layouts), p=shares)]], size, weights=weights)
         arrays["images"][i] = np.asarray(scene.image)
         arrays["background"][i] = BACKGROUNDS.index(scene.background)
         arrays["colours"][i] = [_COLOURS.index(colour) for colour in scene.colours]

@@ -77,7 +77,7 @@ def measure_classifier(model: Classifier, profile: Profile) -> dict:
         "ten_way_by_dataset": means.to_dict(),
         "ten_way_by_style": _shares(by_dataset),
         "all_nouns_by_style": _shares(everything),
-        "counts": {"ten_way_images": len(by_dataset), "nouns": everything["label"].nunique(), "all_nouns_images": len(everything)},
+        "counts": {"concept_images": len(by_dataset), "nouns": everything["label"].nunique(), "noun_images": len(everything)},
     }
 
 
@@ -115,21 +115,28 @@ def _truth(example: Example, order: list[str]) -> dict[str, torch.Tensor]:
 
 
 def measure_generator(model: Generator, profile: Profile, per_concept: int = 10, per_noun: int = 4) -> dict:
-    """How often the judge recognises what was drawn for a name: among its dataset's ten names, and among all nouns."""
-    rights, counts = {}, 0
+    """How often the judge recognises what was drawn for a concept's name: among its dataset's ten names, and among all nouns.
+
+    `every_noun` is the same for the names of all nouns, among all nouns.
+    """
+    nouns = load_sprites().nouns
+    rights, known, counts = {}, {}, 0
     for dataset in DATASETS:
         names = list(load_material(profile, dataset).names.values())
         drawn = _draw(model, names, per_concept)
         choice = model.judge.classify(drawn, names).view(len(names), per_concept)
         rights[dataset] = float((choice == torch.arange(len(names))[:, None]).float().mean())
+        among_all = model.judge.classify(drawn, nouns).view(len(names), per_concept)
+        known[dataset] = float((among_all == torch.tensor([nouns.index(name) for name in names])[:, None]).float().mean())
         counts += choice.numel()
-    nouns = load_sprites().nouns
     choice = model.judge.classify(_draw(model, nouns, per_noun), nouns).view(len(nouns), per_noun)
     return {
         "ten_way": float(np.mean(list(rights.values()))),
-        "all_nouns": float((choice == torch.arange(len(nouns))[:, None]).float().mean()),
+        "all_nouns": float(np.mean(list(known.values()))),
+        "every_noun": float((choice == torch.arange(len(nouns))[:, None]).float().mean()),
         "ten_way_by_dataset": rights,
-        "counts": {"ten_way_images": counts, "nouns": len(nouns), "all_nouns_images": choice.numel()},
+        "all_nouns_by_dataset": known,
+        "counts": {"concept_images": counts, "nouns": len(nouns), "noun_images": choice.numel()},
     }
 
 

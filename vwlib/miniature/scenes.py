@@ -45,7 +45,7 @@ LAYOUTS = {
     "ImageNet": Layout((1, 1), (0.55, 0.95), (0.0, 0.0)),
     "DreamBooth": Layout((1, 1), (0.45, 0.85), (0.0, 0.0)),
     "PASCAL": Layout((1, 3), (0.50, 0.78), (0.20, 0.36)),
-    "COCO": Layout((4, 6), (0.48, 0.64), (0.19, 0.32)),
+    "COCO": Layout((4, 6), (0.54, 0.72), (0.19, 0.30)),
 }
 
 
@@ -198,9 +198,11 @@ def random_drawing(rng: np.random.Generator, nouns: list[str], styles: tuple[str
     return Drawing(nouns[rng.integers(len(nouns))], styles[rng.integers(len(styles))], colour)
 
 
-def random_scene(rng: np.random.Generator, sprites: Sprites, layout: Layout, size: int, styles: tuple[str, ...] = PRETRAINING_STYLES) -> Scene:
-    """A scene of distinct random nouns in the given styles, `size` × `size` px."""
+def random_scene(
+    rng: np.random.Generator, sprites: Sprites, layout: Layout, size: int, styles: tuple[str, ...] = PRETRAINING_STYLES, weights: np.ndarray | None = None
+) -> Scene:
+    """A scene of distinct random nouns in the given styles, `size` × `size` px; `weights` (noun,) are their probabilities, equal by default."""
     count = int(rng.integers(layout.objects[0], layout.objects[1] + 1))
-    nouns = [sprites.nouns[i] for i in rng.choice(len(sprites.nouns), count, replace=False)]
+    nouns = [sprites.nouns[i] for i in rng.choice(len(sprites.nouns), count, replace=False, p=weights)]
     drawings = [random_drawing(rng, [noun], styles) for noun in nouns]
     return compose(rng, sprites, drawings, layout, size)

@@ -10,7 +10,7 @@
 Training images use the styles of pretraining. Of the test images, the first, third, ... of each concept are drawn in the style
 that is held out of pretraining, all their objects alike; the others in the styles of pretraining. `styles.json` beside each
 dataset says which style an image's main object has. The other objects of COCO and PASCAL scenes are another of the dataset's
-concepts with probability 0.25, else a noun that is no concept of the dataset and that nobody would call by a concept's name.
+concepts with probability 0.15, else a noun that is no concept of the dataset and that nobody would call by a concept's name.
 
 Every scene follows from the seed, its dataset, concept, split and index alone: more images change none of the others.
 """
@@ -38,8 +38,9 @@ from vwlib.paths import CACHE, MINIATURE
 
 TRAIN, TEST = 8, 50  # images per concept
 INSTANCE_TRAIN = 6  # training images of a DreamBooth subject, the most that the published data has
+OTHER_CONCEPT = 0.15  # probability that an object beside the main one is another of the dataset's concepts
 QUALITY = 95  # of the JPEGs
-_VERSION = 2  # part of the folder's name: raise it when the same settings make other images
+_VERSION = 3  # part of the folder's name: raise it when the same settings make other images
 
 #: The drawing of each DreamBooth subject: a turn of its hue, or a tint where the drawing is grey and turning would not show.
 INSTANCES = {
@@ -145,7 +146,7 @@ def make_scene(sprites: Sprites, concept: Concept, split: str, index: int, *, si
         else:
             nouns = [concept.prompt_name]
             for _ in range(int(rng.integers(layout.objects[0], layout.objects[1] + 1)) - 1):
-                options = [noun for noun in (concepts if rng.random() < 0.25 else fillers) if noun not in nouns]
+                options = [noun for noun in (concepts if rng.random() < OTHER_CONCEPT else fillers) if noun not in nouns]
                 nouns.append(options[rng.integers(len(options))])
             drawings = [random_drawing(rng, [noun], styles, tinted=0) for noun in nouns]
         scene = compose(rng, sprites, drawings, layout, size)

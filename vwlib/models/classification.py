@@ -55,8 +55,11 @@ class Classifier(TextMixin):
     @torch.inference_mode()
     def encode_images(self, images: Sequence[Image.Image]) -> Tensor:
         """Normalised image features (image, d)."""
-        pixels = [torch.stack([self.preprocess(image) for image in images[start : start + 100]]) for start in range(0, len(images), 100)]
-        return torch.cat([self.model.encode_image(batch, normalize=True) for batch in pixels])
+        features = []
+        for start in range(0, len(images), 100):
+            pixels = torch.stack([self.preprocess(image) for image in images[start : start + 100]])
+            features.append(self.model.encode_image(pixels, normalize=True))
+        return torch.cat(features)
 
     def prepare(self, examples: Sequence[Example]) -> Frozen:
         """Image features, `image` (image, d)."""

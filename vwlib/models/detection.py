@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
@@ -79,24 +80,30 @@ class Detector(TextMixin):
         return {key: torch.cat([part[key] for part in parts]).clone() for key in parts[0]}
 
     def prepare(self, examples: Sequence[Example]) -> Frozen:
-        """Region features and boxes of every image, and the true boxes of its own concept.
+        """Region features of every image and the true boxes of all that it shows.
 
-        `truth` (image, box, 4), padded with zeros, in shares of the padded square image; `objects` (image,) counts them;
-        `positive` (image, region) marks the regions whose predicted box overlaps one of those objects best.
+        `truth` (image, box, 4), padded with zeros, in shares of the padded square image; `kind` (image, box) says which
+        concept each shows, as an index into the concepts in the order of their first image, -1 for padding and for things
+        that no prepared image is labelled with; `ignored` (image, box) marks those that are neither right nor wrong; `positive` (image, region) marks the regions whose predicted box overlaps
+        an object of the image's own concept best.
         """
         images = [example.image() for example in examples]
         tensors = self.encode_images(images)
-        own = []
-        for example, image in zip(examples, images, strict=True):
-            rows = [row for row, name in enumerate(example.names) if name == example.label]
-            own.append(torch.as_tensor(example.boxes[rows], dtype=torch.float32) / max(image.size))
-        tensors["objects"] = torch.tensor([len(boxes) for boxes in own])
-        tensors["truth"] = torch.zeros(len(own), int(tensors["objects"].max().clamp(min=1)), 4)
+        order = _kinds([example.label for example in examples])
+        most = max(1, *(len(example.boxes) + len(example.ignored_boxes) for example in examples))
+        tensors["truth"] = torch.zeros(len(examples), most, 4)
+        tensors["kind"] = torch.full((len(examples), most), -1)
+        tensors["ignored"] = torch.zeros(len(examples), most, dtype=torch.bool)
         tensors["positive"] = torch.zeros(tensors["region"].shape[:2], dtype=torch.bool)
-        for row, boxes in enumerate(own):
-            tensors["truth"][row, : len(boxes)] = boxes
-            if len(boxes):
-                tensors["positive"][row, box_iou(boxes, tensors["box"][row]).argmax(1)] = True
+        for row, (example, image) in enumerate(zip(examples, images, strict=True)):
+            names = [*example.names, *example.ignored_names]
+            boxes = torch.as_tensor(np.concatenate([example.boxes, example.ignored_boxes]), dtype=torch.float32)
+            tensors["truth"][row, : len(names)] = boxes / max(image.size)
+            tensors["kind"][row, : len(names)] = torch.tensor([order.get(name, -1) for name in names], dtype=torch.long)
+            tensors["ignored"][row, len(example.names) : len(names)] = True
+            own = tensors["truth"][row][(tensors["kind"][row] == order[example.label]) & ~tensors["ignored"][row]]
+            if len(own):
+                tensors["positive"][row, box_iou(own, tensors["box"][row]).argmax(1)] = True
         return Frozen([example.label for example in examples], tensors)
 
     def losses(self, vectors: Tensor, concepts: Sequence[str], frozen: Frozen, streams: Sequence[torch.Generator], batch: int) -> Tensor:
@@ -123,7 +130,7 @@ class Detector(TextMixin):
     def evaluate(self, vectors: Tensor, concepts: Sequence[str], names: dict[str, str], frozen: Frozen, seed: int = 0) -> list[Score]:
         """COCO's mean average precision (IoU 0.50:0.95) with the learned word as the only query for its class.
 
-        The images are the concept's own and those of the other concepts, in which each detection is a false one.
+        The images are the concept's own and those of the other concepts, where it is found rightly only in the background.
         `ap50` is the average precision at IoU 0.50.
         """
         scores = self.detect(self.encode_words(vectors), frozen)
@@ -132,20 +139,25 @@ class Detector(TextMixin):
     def average_precision(self, score: Tensor, concept: str, frozen: Frozen, most: int = 100) -> Score:
         """Average precision of one query over all prepared images; `score` is (image, region)."""
         metric = MeanAveragePrecision(backend="faster_coco_eval")
-        own = [name == concept for name in frozen.concepts]
+        kind = _kinds(frozen.concepts).get(concept, -2)  # -2: nothing is of it
         best = score.topk(min(most, score.shape[1]), dim=1)
         label = torch.zeros(best.indices.shape[1], dtype=torch.int)
-        for row in range(len(own)):
-            count = int(frozen.tensors["objects"][row]) if own[row] else 0
-            truth = frozen.tensors["truth"][row, :count]
+        for row in range(len(score)):
+            asked = frozen.tensors["kind"][row] == kind
+            truth = {"boxes": frozen.tensors["truth"][row, asked], "iscrowd": frozen.tensors["ignored"][row, asked].int()}
             found = {"boxes": frozen.tensors["box"][row, best.indices[row]], "scores": best.values[row], "labels": label}
-            metric.update([found], [{"boxes": truth, "labels": torch.zeros(count, dtype=torch.int)}])
+            metric.update([found], [truth | {"labels": torch.zeros(int(asked.sum()), dtype=torch.int)}])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             result = metric.compute()
         if result["map"] < 0:
             raise ValueError(f"There is no true box of '{concept}' among the prepared images, so it has no average precision.")
-        return Score("mAP", float(result["map"]), len(own), {"ap50": float(result["map_50"])})
+        return Score("mAP", float(result["map"]), len(score), {"ap50": float(result["map_50"])})
+
+
+def _kinds(labels: Sequence[str]) -> dict[str, int]:
+    """A number for each concept, in the order of its first image."""
+    return {concept: number for number, concept in enumerate(dict.fromkeys(labels))}
 
 
 def clip_vocabulary(tokenizer: CLIPTokenizer, context: int, seen: frozenset[str] | None) -> Vocabulary:
