@@ -1,6 +1,7 @@
 """The readers: the four real formats on real photographs where these are at hand, and small made-up folders for the rest."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -38,12 +39,26 @@ def voc(root, objects, size=(40, 30)):
     return text(devkit / "Annotations" / "a.xml", xml)
 
 
-def coco(root, annotations):
+def coco(root, annotations, year=2017, name="7.jpg"):
     """A COCO training set of one 40 × 30 px image, with all categories of the paper's concepts and one more."""
     categories = [{"id": 3 * k + 1, "name": concept.label} for k, concept in enumerate(concepts_of("COCO"))] + [{"id": 90, "name": "toothbrush"}]
-    content = {"images": [{"id": 7, "file_name": "7.jpg", "width": 40, "height": 30}], "annotations": annotations, "categories": categories}
-    picture(root / "train2017" / "7.jpg")
-    return text(root / "annotations" / "instances_train2017.json", json.dumps(content))
+    content = {"images": [{"id": 7, "file_name": name, "width": 40, "height": 30}], "annotations": annotations, "categories": categories}
+    picture(root / f"train{year}" / name)
+    return text(root / "annotations" / f"instances_train{year}.json", json.dumps(content))
+
+
+def imagenet(root, objects, size=(40, 30), split="train"):
+    """A CLS-LOC set of one strawberry of 40 × 30 px, its XML as published: `filename` without extension, names are WordNet ids."""
+    wnid = find_concept("strawberry", "ImageNet").label
+    part = Path("train", wnid) if split == "train" else Path("val")
+    picture(root / "ILSVRC" / "Data" / "CLS-LOC" / part / "a_1.JPEG")
+    head = f"<folder>{part.name}</folder><filename>a_1</filename><size><width>{size[0]}</width><height>{size[1]}</height><depth>3</depth></size>"
+    return text(root / "ILSVRC" / "Annotations" / "CLS-LOC" / part / "a_1.xml", f"<annotation>{head}{objects}</annotation>")
+
+
+def thing(name, *corners):
+    edges = "".join(f"<{edge}>{value}</{edge}>" for edge, value in zip(("xmin", "ymin", "xmax", "ymax"), corners, strict=True))
+    return f"<object><name>{name}</name><bndbox>{edges}</bndbox></object>"
 
 
 def box(category, *bbox, iscrowd=0):
@@ -74,6 +89,33 @@ def test_difficult_objects_are_no_targets_but_are_kept(tmp_path):
     assert (example.ignored_names, example.ignored_boxes.tolist()) == (["car"], [[0, 0, 40, 30]])
 
 
+def test_voc_coordinates_may_have_decimals(tmp_path):
+    voc(tmp_path, thing("aeroplane", 1.5, 2.25, "30.0", 20))
+    (example,) = read_voc(tmp_path, concepts_of("PASCAL"), "train")
+    assert example.boxes.tolist() == [[0.5, 1.25, 30, 20]]
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "1e400", "wide", ""])
+def test_a_coordinate_that_is_no_number_is_named(tmp_path, value):
+    voc(tmp_path, thing("aeroplane", 1, 2, value, 20))
+    with pytest.raises(ValueError, match=r"^.*a\.xml is no valid annotation \(.*\)\.$"):
+        read_voc(tmp_path, concepts_of("PASCAL"), "train")
+
+
+def test_a_size_without_end_is_named(tmp_path):
+    voc(tmp_path, "", size=(40, 30)).write_text("<annotation><size><width>inf</width><height>3</height></size></annotation>")
+    with pytest.raises(ValueError, match=r"a\.xml is no valid annotation"):
+        read_voc(tmp_path, concepts_of("PASCAL"), "train")
+
+
+def test_an_image_without_objects_is_left_out_beside_others(tmp_path):
+    voc(tmp_path, AEROPLANE.format(""))
+    devkit = tmp_path / "VOCdevkit" / "VOC2012"
+    text(devkit / "ImageSets" / "Main" / "train.txt", "empty\na\n\n")
+    text(devkit / "Annotations" / "empty.xml", "<annotation><filename>empty.jpg</filename></annotation>")
+    assert [example.path.stem for example in read_voc(tmp_path, concepts_of("PASCAL"), "train")] == ["a"]
+
+
 def test_boxes_are_clipped_to_the_image(tmp_path):
     voc(tmp_path, AEROPLANE.format(""), size=(25, 10))
     (example,) = read_voc(tmp_path, concepts_of("PASCAL"), "train")
@@ -92,6 +134,37 @@ def test_coco_boxes_are_corner_and_size_and_crowds_are_ignored(tmp_path):
     (example,) = load_dataset("coco", tmp_path, concepts_of("COCO"), "train")
     assert (example.label, example.names, example.boxes.tolist()) == ("laptop", ["laptop", "scissors"], [[2, 3, 12, 23], [0, 0, 4, 4]])
     assert example.ignored_names == ["laptop"]
+
+
+def test_coco_knows_crowds_as_rle_gaps_between_categories_and_boxes_without_area(tmp_path):
+    crowd = box(1, 0, 0, 40, 30, iscrowd=1) | {"segmentation": {"counts": [0, 1200], "size": [30, 40]}}
+    coco(tmp_path, [crowd, box(28, 5, 5, 10, 10), box(1, 3, 3, 8, 0), box(90, 0, 0, 5, 5)])
+    (example,) = load_dataset("COCO", tmp_path, concepts_of("COCO"), "train")
+    assert (example.label, example.names, example.ignored_names) == ("remote", ["remote"], ["laptop"])
+
+
+def test_coco_of_2014_is_read_where_2017_is_absent(tmp_path):
+    coco(tmp_path, [box(1, 2, 3, 10, 20)], 2014, "COCO_train2014_000000000007.jpg")
+    (example,) = training_examples(load_dataset("COCO", tmp_path, concepts_of("COCO"), "train"), "laptop", 1)
+    assert example.path == tmp_path / "train2014" / "COCO_train2014_000000000007.jpg" and example.image().size == (40, 30)
+
+
+def test_imagenet_takes_the_class_from_the_folder_and_boxes_of_its_wordnet_id(tmp_path):
+    imagenet(tmp_path, thing("n07745940", 5, 6, 50, 20) + thing("n03495258", 0, 0, 9, 9))
+    (example,) = read_imagenet(tmp_path, [find_concept("strawberry", "ImageNet")], "train")
+    assert (example.label, example.names, example.boxes.tolist()) == ("strawberry", ["strawberry"], [[5, 6, 40, 20]])
+
+
+def test_imagenets_validation_images_lie_flat_with_their_class_in_the_xml(tmp_path):
+    imagenet(tmp_path, thing("n07745940", 5, 6, 15, 20), split="test")
+    (example,) = load_dataset("ImageNet", tmp_path, concepts_of("ImageNet"), "test")
+    assert (example.label, example.boxes.tolist()) == ("strawberry", [[5, 6, 15, 20]])
+
+
+def test_imagenets_corners_in_the_wrong_order_are_put_in_order_and_boxes_outside_left_out(tmp_path):
+    imagenet(tmp_path, thing("n07745940", 15, 20, 5, 6) + thing("n07745940", 50, 40, 60, 50))
+    (example,) = read_imagenet(tmp_path, [find_concept("strawberry", "ImageNet")], "train")
+    assert example.boxes.tolist() == [[5, 6, 15, 20]]
 
 
 def test_imagenet_boxes_are_shares_of_the_size_that_the_xml_states(tmp_path):
@@ -139,6 +212,33 @@ def test_own_photos_take_boxes_from_the_file_beside_them(tmp_path):
     assert (second.boxes.shape, read_photos(tmp_path / "mug", "cup")[0].label) == ((0, 4), "cup")
 
 
+def test_a_scaled_copy_keeps_its_boxes_and_another_picture_is_refused(tmp_path):
+    voc(tmp_path, AEROPLANE.format(""))
+    photo = tmp_path / "VOCdevkit" / "VOC2012" / "JPEGImages" / "a.jpg"
+    found = read_voc(tmp_path, concepts_of("PASCAL"), "train")
+    picture(photo, (80, 61))
+    (example,) = training_examples(found, "airplane", 1)
+    assert np.allclose(example.boxes, [[0, 61 / 30, 60, 61 / 1.5]])
+    picture(photo, (30, 40))
+    with pytest.raises(ValueError, match=r"a\.jpg is 30 × 40 px, but its annotation is for 40 × 30 px"):
+        training_examples(found, "airplane", 1)
+    photo.unlink()
+    with pytest.raises(FileNotFoundError, match=r"^The image .*a\.jpg is missing\.$"):
+        datasets.test_examples(found, ["airplane"])
+
+
+def test_names_that_lead_out_of_the_dataset_are_refused(tmp_path):
+    voc(tmp_path, AEROPLANE.format(""))
+    text(tmp_path / "VOCdevkit" / "VOC2012" / "ImageSets" / "Main" / "train.txt", "../../secret\n")
+    with pytest.raises(ValueError, match=r"train\.txt names a picture outside the dataset: \.\./\.\./secret"):
+        read_voc(tmp_path, concepts_of("PASCAL"), "train")
+    for name in ("../7.jpg", "/7.jpg", "a\\..\\..\\7.jpg", "C:7.jpg"):
+        annotations = coco(tmp_path, [box(1, 2, 3, 10, 20)])
+        annotations.write_text(annotations.read_text().replace('"7.jpg"', json.dumps(name)))
+        with pytest.raises(ValueError, match=r"instances_train2017\.json names a picture outside the dataset"):
+            load_dataset("COCO", tmp_path, concepts_of("COCO"), "train")
+
+
 # --- pictures --------------------------------------------------------------------------------------------------------------
 
 
@@ -147,6 +247,11 @@ def test_pictures_of_every_mode_become_rgb(tmp_path, mode):
     path = tmp_path / f"a.{'jpg' if mode == 'CMYK' else 'png'}"
     Image.new(mode, (4, 3)).save(path)
     assert (load_image(path).mode, load_image(path).size) == ("RGB", (4, 3))
+
+
+def test_grey_of_16_bits_keeps_its_shades(tmp_path):
+    Image.new("I;16", (4, 3), 128 * 257).save(tmp_path / "a.png")
+    assert load_image(tmp_path / "a.png").getpixel((0, 0)) == (128, 128, 128)
 
 
 def test_transparent_parts_turn_white(tmp_path):
@@ -229,6 +334,24 @@ def test_a_malformed_box_file_is_named(tmp_path):
     picture(tmp_path / "a.jpg")
     text(tmp_path / "boxes.json", json.dumps({"a.jpg": [[1, 2, 3]]}))
     with pytest.raises(ValueError, match=r"boxes\.json gives a\.jpg no boxes of four numbers"):
+        read_photos(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ({"b.jpg": [[1, 2, 3, 4]]}, r"boxes\.json gives boxes to b\.jpg, which is not there"),
+        ({"../a.jpg": [[1, 2, 3, 4]]}, r"boxes\.json names a picture outside the dataset"),
+        ({"a.jpg": [[9, 2, 3, 4]]}, r"\[9, 2, 3, 4\] is no box .* within a\.jpg, which is 40 × 30 px"),
+        ({"a.jpg": [[1, 2, float("nan"), 4]]}, r"boxes\.json gives a\.jpg no boxes of four numbers"),
+        ({"a.jpg": 4}, r"boxes\.json gives a\.jpg no boxes of four numbers"),
+        ([1, 2, 3, 4], r"boxes\.json is no list of boxes by picture"),
+    ],
+)
+def test_boxes_by_hand_are_checked(tmp_path, content, sentence):
+    picture(tmp_path / "a.jpg")
+    text(tmp_path / "boxes.json", json.dumps(content))
+    with pytest.raises(ValueError, match=sentence):
         read_photos(tmp_path)
 
 
@@ -326,6 +449,17 @@ def test_real_imagenet_folders_are_read_without_boxes():
     found = load_dataset("ImageNet", SAMPLES / "imagenet", concepts, "train")
     assert [e.label for e in found] == ["strawberry"] * 3 + ["harp"] * 3
     assert all(e.boxes.shape == (0, 4) and e.image().mode == "RGB" for e in found)
+
+
+@needs_samples
+def test_every_real_picture_is_read_and_fits_its_annotation():
+    pictures = [path for path in SAMPLES.rglob("*") if path.suffix.lower() in datasets.IMAGE_SUFFIXES]
+    assert len(pictures) > 100 and all(load_image(path).mode == "RGB" for path in pictures)
+    for name in ("COCO", "PASCAL"):
+        for split in ("train", "test"):
+            found = load_dataset(name, SAMPLES / {"COCO": "coco", "PASCAL": "voc"}[name], concepts_of(name), split)
+            chosen = datasets.test_examples(found, dict.fromkeys(example.label for example in found))
+            assert len(chosen) <= len(found) and all(example.size is None for example in chosen)
 
 
 @needs_samples

@@ -10,6 +10,10 @@
 Two optional files lie beside the data, keyed by each image's path below the dataset's folder: `boxes.json` gives boxes
 (left, top, right, bottom) to images that have no others, and `styles.json` the drawing style of generated images.
 Whatever is missing or broken raises FileNotFoundError or ValueError with one sentence that names the file.
+
+The published annotations have flaws of their own, which are mended: boxes that reach beyond the picture are clipped, corners
+in the wrong order (ImageNet) are put in order, and boxes without an area (COCO, ImageNet) are left out. In `boxes.json`, which
+a person writes, the same is refused.
 """
 
 from __future__ import annotations
@@ -18,9 +22,10 @@ import json
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
+from math import isfinite
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import numpy as np
@@ -31,6 +36,7 @@ from vwlib.concepts import Concept, find_dataset
 SPLITS = ("train", "test")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 PHOTOS = "photos"  # the dataset name of own photos
+BOXES = "boxes.json"
 #: Datasets that hold every picture there is of one thing: a word is learned from as many as there are, up to the wanted number.
 FEWER_ALLOWED = ("DreamBooth", PHOTOS)
 
@@ -54,6 +60,7 @@ class Example:
     ignored_boxes: np.ndarray = field(default_factory=lambda: _NO_BOXES)  # (box, 4), VOC's difficult objects and COCO's crowds: neither right nor wrong
     ignored_names: list[str] = field(default_factory=list)
     style: str | None = None  # drawing style of the main object; None for photographs
+    size: tuple[int, int] | None = None  # (width, height) in px that the annotation states, where it was not yet compared with the picture
 
     def image(self) -> Image.Image:
         """The picture, upright and RGB; read anew at every call."""
@@ -71,6 +78,8 @@ def load_image(path: Path) -> Image.Image:
     """
     with _opened(path) as file:
         picture = ImageOps.exif_transpose(file)  # the first picture of a multi-picture file
+        if picture.mode.startswith("I;16"):
+            picture = picture.point(lambda value: value / 257, "L")  # Pillow would clip 16-bit grey at 255
         if picture.has_transparency_data:
             picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture.convert("RGBA"))
         return picture.convert("RGB")
@@ -95,7 +104,8 @@ def read_voc(root: Path, concepts: Sequence[Concept], split: str) -> list[Exampl
     source = _Source("PASCAL", root, concepts)
     listing = devkit / "ImageSets" / "Main" / f"{part}.txt"
     examples = []
-    for stem in (line.split()[0] for line in _read(listing).decode().splitlines() if line.strip()):
+    for stem in (line.split()[0] for line in _read(listing).decode(errors="replace").splitlines() if line.strip()):
+        _inside(listing, stem)
         size, objects = _read_xml(devkit / "Annotations" / f"{stem}.xml", first=1)
         examples.append(source.example(devkit / "JPEGImages" / f"{stem}.jpg", objects, size))
     return source.some(examples, listing)
@@ -116,16 +126,17 @@ def read_coco(root: Path, concepts: Sequence[Concept], split: str) -> list[Examp
         categories = {category["id"]: category["name"] for category in content["categories"]}
         objects: dict[int, list[_Object]] = {}
         for annotation in content["annotations"]:
-            left, top, width, height = annotation["bbox"]
-            thing = _Object(categories[annotation["category_id"]], (left, top, left + width, top + height), bool(annotation.get("iscrowd")))
+            left, top, width, height = (float(number) for number in annotation["bbox"])
+            box = _finite((left, top, left + width, top + height))
+            thing = _Object(categories[annotation["category_id"]], box, bool(annotation.get("iscrowd")))
             objects.setdefault(annotation["image_id"], []).append(thing)
-        images = sorted((image["id"], image["file_name"], (image["width"], image["height"])) for image in content["images"])
+        images = sorted((image["id"], str(image["file_name"]), (int(image["width"]), int(image["height"]))) for image in content["images"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"{file} is no COCO instances file ({type(error).__name__}: {_one_line(error)}).") from error
     if lacking := [concept.label for concept in concepts if concept.label not in categories.values()]:
         raise ValueError(f"{file} has no category '{lacking[0]}'.")
     folder = root / file.stem.removeprefix("instances_")
-    return source.some([source.example(folder / name, objects.get(key, []), size) for key, name, size in images], file)
+    return source.some([source.example(folder / _inside(file, name), objects.get(key, []), size) for key, name, size in images], file)
 
 
 def read_imagenet(root: Path, concepts: Sequence[Concept], split: str) -> list[Example]:
@@ -211,14 +222,15 @@ def training_examples(examples: Sequence[Example], concept: str, count: int = 8,
     Where some of the concept's images have boxes, only those are drawn, so that all three tasks learn from the same images.
     DreamBooth and own photos have few images of a thing: there all are taken if there are fewer than `count`.
 
-    Raises ValueError where there are too few.
+    Raises ValueError where there are too few and where a picture is not of the size that its annotation states,
+    FileNotFoundError where a picture is missing.
     """
     usable = _usable(examples, concept)
     enough = min(count, 1) if usable and usable[0].dataset in FEWER_ALLOWED else count
     if len(usable) < enough:
         boxed = " with boxes" if any(len(example.boxes) for example in usable) else ""
         raise ValueError(f"Too few training images of '{concept}'{boxed}: {len(usable)} found, {enough} needed.")
-    return _draw(usable, count, seed)
+    return [_fitted(example) for example in _draw(usable, count, seed)]
 
 
 def test_examples(examples: Sequence[Example], concepts: Iterable[str], count: int | None = None, seed: int = 0) -> list[Example]:
@@ -227,7 +239,7 @@ def test_examples(examples: Sequence[Example], concepts: Iterable[str], count: i
     As in training, where some of a concept's images have boxes, only those are taken. The images stand in the order of the
     concepts, each concept's in the order of `examples`.
 
-    Raises ValueError where a concept has none.
+    Raises ValueError where a concept has none, and otherwise as `training_examples` does.
     """
     chosen = []
     for concept in concepts:
@@ -235,7 +247,7 @@ def test_examples(examples: Sequence[Example], concepts: Iterable[str], count: i
         if not usable:
             raise ValueError(f"Too few test images of '{concept}': 0 found, 1 needed.")
         drawn = {example.path for example in _draw(usable, len(usable) if count is None else count, seed)}
-        chosen += [example for example in usable if example.path in drawn]
+        chosen += [_fitted(example) for example in usable if example.path in drawn]
     return chosen
 
 
@@ -249,6 +261,29 @@ def _usable(examples: Iterable[Example], concept: str) -> list[Example]:
 
 def _draw(examples: list[Example], count: int, seed: int) -> list[Example]:
     return [examples[i] for i in np.random.default_rng(seed).permutation(len(examples))[:count]]
+
+
+def _fitted(example: Example) -> Example:
+    """The example with its boxes in px of the picture itself, which is opened only now: a dataset has many more than are chosen.
+
+    A copy of the dataset may be scaled, and a picture may have been annotated before it was turned upright.
+    """
+    if example.size is None:
+        return example
+    stored, upright, _ = _sizes(example.path)
+    if min(_misfit(example.size, stored), _misfit(example.size, upright)) > 1:
+        real, stated = (" × ".join(map(str, size)) for size in (upright, example.size))
+        raise ValueError(f"The image {example.path} is {real} px, but its annotation is for {stated} px; one of the two is not the original.")
+    both = np.concatenate([example.boxes, example.ignored_boxes])
+    things = [_Object("", (float(a), float(b), float(c), float(d))) for a, b, c, d in both]
+    boxes = np.array([thing.box for thing in _to_upright(example.path, example.size, things)[1]], np.float32).reshape(-1, 4)
+    return replace(example, boxes=boxes[: len(example.boxes)], ignored_boxes=boxes[len(example.boxes) :], size=None)
+
+
+def _misfit(size: tuple[int, int], other: tuple[int, int]) -> float:
+    """By how many px the shorter side is off when `size` is scaled to the longer side of `other`."""
+    scale = max(other) / max(size)
+    return max(abs(size[0] * scale - other[0]), abs(size[1] * scale - other[1]))
 
 
 @dataclass(frozen=True)
@@ -278,12 +313,25 @@ class _Source:
         return _read_json(file) if (file := self.root / "styles.json").exists() else {}
 
     @cached_property
-    def boxes(self) -> dict[str, list[list[float]]]:
-        return _read_json(file) if (file := self.root / "boxes.json").exists() else {}
+    def boxes(self) -> dict[str, list[tuple[float, float, float, float]]]:
+        """The boxes of `boxes.json`, which must name pictures that are there."""
+        file = self.root / BOXES
+        content = _read_json(file) if file.exists() else {}
+        if not isinstance(content, dict):
+            raise ValueError(f"{file} is no list of boxes by picture.")
+        boxes = {}
+        for name, rows in content.items():
+            if not (self.root / _inside(file, name)).is_file():
+                raise ValueError(f"{file} gives boxes to {name}, which is not there.")
+            try:
+                boxes[name] = [_finite((float(a), float(b), float(c), float(d))) for a, b, c, d in rows]
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"{file} gives {name} no boxes of four numbers.") from error
+        return boxes
 
     def example(self, path: Path, objects: list[_Object], size: tuple[int, int] | None, label: str | None = None) -> Example | None:
         """The example of an image of `size` (width, height) px, or None where neither `label` nor its largest box is a concept."""
-        edges = np.array(size or _upright_size(path)) if objects else np.zeros(2)
+        edges = np.array(size or _sizes(path)[1]) if objects else np.zeros(2)
         boxes = np.array([thing.box for thing in objects], np.float32).reshape(-1, 4).clip(0, [*edges, *edges]).astype(np.float32)
         areas = (boxes[:, 2:] - boxes[:, :2]).clip(0).prod(1)
         if label is None:
@@ -297,16 +345,18 @@ class _Source:
         ignored = [index for index in kept if objects[index].ignored]
         names = [self.names.get(thing.label, "") for thing in objects]
         style = self.styles.get(path.relative_to(self.root).as_posix())
-        return Example(self.dataset, path, label, boxes[targets], [names[i] for i in targets], boxes[ignored], [names[i] for i in ignored], style)
+        named = [names[i] for i in targets], [names[i] for i in ignored]
+        return Example(self.dataset, path, label, boxes[targets], named[0], boxes[ignored], named[1], style, size)
 
     def boxed_apart(self, path: Path, concept: Concept) -> Example:
         """The example of an image of `concept` whose boxes, if it has any, stand in `boxes.json`."""
-        try:
-            objects = [
-                _Object(concept.label, (float(a), float(b), float(c), float(d))) for a, b, c, d in self.boxes.get(path.relative_to(self.root).as_posix(), [])
-            ]
-        except (TypeError, ValueError, AttributeError) as error:
-            raise ValueError(f"{self.root / 'boxes.json'} gives {path.name} no boxes of four numbers.") from error
+        objects = [_Object(concept.label, box) for box in self.boxes.get(path.relative_to(self.root).as_posix(), [])]
+        size = _sizes(path)[1] if objects else (0, 0)
+        for left, top, right, bottom in (thing.box for thing in objects):
+            if not (left < right and top < bottom and left < size[0] and top < size[1] and right > 0 and bottom > 0):
+                box = ", ".join(f"{edge:g}" for edge in (left, top, right, bottom))
+                picture = f"{path.name}, which is {size[0]} × {size[1]} px"
+                raise ValueError(f"{self.root / BOXES}: [{box}] is no box (left, top, right, bottom) within {picture}.")
         example = self.example(path, objects, None, concept.name)
         assert example is not None  # it has a label
         return example
@@ -363,21 +413,39 @@ def _read_xml(path: Path, first: int = 0) -> tuple[tuple[int, int] | None, list[
         objects = []
         for thing in annotation.findall("object"):
             label = thing.findtext("name", "").strip()
-            left, top, right, bottom = (float(thing.findtext(f"bndbox/{edge}", "missing")) for edge in ("xmin", "ymin", "xmax", "ymax"))
+            left, top, right, bottom = _finite(tuple(float(thing.findtext(f"bndbox/{edge}", "missing")) for edge in ("xmin", "ymin", "xmax", "ymax")))
+            left, right, top, bottom = *sorted((left, right)), *sorted((top, bottom))
             objects.append(_Object(label, (left - first, top - first, right, bottom), thing.findtext("difficult", "0").strip() == "1"))
-    except (ET.ParseError, ValueError) as error:
+    except (ET.ParseError, ValueError, OverflowError) as error:
         raise ValueError(f"{path} is no valid annotation ({_one_line(error)}).") from error
     return (width, height) if width > 0 and height > 0 else None, objects
 
 
+def _finite(numbers: tuple[float, ...]) -> tuple[float, float, float, float]:
+    """The four numbers of a box. Raises ValueError where one is none."""
+    a, b, c, d = numbers
+    if not all(map(isfinite, numbers)):
+        raise ValueError(f"{a:g}, {b:g}, {c:g}, {d:g} is no box")
+    return a, b, c, d
+
+
+def _inside(file: Path, name: str) -> str:
+    """The name that `file` gives to a picture.
+
+    Raises ValueError where it would lead out of the dataset's folder.
+    """
+    parts = PurePosixPath(name.replace("\\", "/"))
+    if parts.is_absolute() or ".." in parts.parts or PureWindowsPath(name).drive:
+        raise ValueError(f"{file} names a picture outside the dataset: {name}")
+    return name
+
+
 def _to_upright(path: Path, size: tuple[int, int] | None, objects: list[_Object]) -> tuple[tuple[int, int], list[_Object]]:
     """Size and objects in px of the upright picture, from objects in px of a copy of `size`, perhaps one not yet turned upright."""
-    with _opened(path) as file:
-        (width, height), orientation = file.size, file.getexif().get(_ORIENTATION, 1)
-    upright = (height, width) if orientation in (5, 6, 7, 8) else (width, height)
+    stored, upright, orientation = _sizes(path)
     if size is None or size == upright:
         return upright, objects
-    turned = orientation in (6, 8) and (size[0] > size[1]) == (width > height)  # annotated on the picture as it is stored
+    turned = orientation in (6, 8) and (size[0] > size[1]) == (stored[0] > stored[1])  # annotated on the picture as it is stored
     moved = []
     for thing in objects:
         left, top, right, bottom = (edge / size[axis % 2] for axis, edge in enumerate(thing.box))
@@ -387,8 +455,11 @@ def _to_upright(path: Path, size: tuple[int, int] | None, objects: list[_Object]
     return upright, moved
 
 
-def _upright_size(path: Path) -> tuple[int, int]:
-    return _to_upright(path, None, [])[0]
+def _sizes(path: Path) -> tuple[tuple[int, int], tuple[int, int], int]:
+    """Size (width, height) px of the picture as it is stored, its size upright, and its EXIF orientation."""
+    with _opened(path) as file:
+        stored, orientation = file.size, file.getexif().get(_ORIENTATION, 1)
+    return stored, (stored[1], stored[0]) if orientation in (5, 6, 7, 8) else stored, orientation
 
 
 @contextmanager
