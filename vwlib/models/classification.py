@@ -1,32 +1,34 @@
-"""The classifier: an open_clip model. Also the judge of generations, which is another such model."""
+"""The classifier: an open_clip model with CLIP's vocabulary. Also the judge of generations, which is another such model."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-import open_clip
 import torch
 from open_clip import CLIP
+from open_clip.tokenizer import SimpleTokenizer
 from PIL import Image
 from torch import Tensor, nn
 
 from vwlib.datasets import Example
 from vwlib.models.base import Frozen, Score, TextMixin, draw
-from vwlib.models.loading import check_folder, seen_words, strict_loading
+from vwlib.models.judge import Judge, open_model
+from vwlib.models.loading import resolve, seen_words
 from vwlib.splice import Vocabulary
 
 if TYPE_CHECKING:
     from vwlib.profiles import ModelSettings
 
 
-class Classifier(TextMixin):
-    """Names an image by the cosine between its feature and each text's, as CLIP does."""
+class Classifier(TextMixin, Judge):
+    """A judge in which words can be learned."""
 
     task = "classification"
 
     def __init__(self, model: CLIP, preprocess: Callable[[Image.Image], Tensor], vocabulary: Vocabulary, prompt: str) -> None:
-        self.model, self.preprocess, self.vocabulary, self.prompt = model.eval().requires_grad_(False), preprocess, vocabulary, prompt
+        super().__init__(model, preprocess, vocabulary.prompts)
+        self.vocabulary, self.prompt = vocabulary, prompt
 
     @classmethod
     def load(cls, settings: ModelSettings, prompt: str) -> Classifier:
@@ -34,13 +36,11 @@ class Classifier(TextMixin):
 
         Raises FileNotFoundError for missing weights and ValueError for weights of another shape.
         """
-        folder = check_folder(settings.source, "open_clip_config.json", "open_clip_model.safetensors")
-        with strict_loading(folder):
-            model, preprocess = open_clip.create_model_from_pretrained(f"local-dir:{folder}")
-        merges = folder / "bpe.txt.gz"
-        tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}", **({"bpe_path": str(merges)} if merges.exists() else {}))
+        model, preprocess, tokenizer = open_model(settings)
+        if not isinstance(model, CLIP) or not isinstance(tokenizer, SimpleTokenizer):
+            raise ValueError(f"The model in {resolve(settings.source)} does not read CLIP's vocabulary; it can only be the second judge.")
         ends = tokenizer.sot_token_id, tokenizer.eot_token_id, tokenizer.context_length
-        vocabulary = Vocabulary(tokenizer.encoder, tokenizer.encode, *ends, seen_words(folder))
+        vocabulary = Vocabulary(tokenizer.encoder, tokenizer.encode, *ends, seen_words(resolve(settings.source)))
         return cls(model, preprocess, vocabulary, prompt)
 
     @property
@@ -51,15 +51,6 @@ class Classifier(TextMixin):
     def encode_ids(self, ids: Tensor) -> Tensor:
         """Normalised text features (prompt, d)."""
         return self.model.encode_text(ids, normalize=True)
-
-    @torch.inference_mode()
-    def encode_images(self, images: Sequence[Image.Image]) -> Tensor:
-        """Normalised image features (image, d)."""
-        features = []
-        for start in range(0, len(images), 100):
-            pixels = torch.stack([self.preprocess(image) for image in images[start : start + 100]])
-            features.append(self.model.encode_image(pixels, normalize=True))
-        return torch.cat(features)
 
     def prepare(self, examples: Sequence[Example]) -> Frozen:
         """Image features, `image` (image, d)."""
@@ -99,9 +90,3 @@ class Classifier(TextMixin):
             own = torch.tensor([name == concept for name in frozen.concepts])
             scores.append(Score("accuracy", won[own].float().mean().item(), int(own.sum()), {"drawn": won[~own].float().mean().item()}))
         return scores
-
-    @torch.no_grad()
-    def classify(self, images: Sequence[Image.Image], names: Sequence[str]) -> Tensor:
-        """Index (image,) of the name that fits each image best, each in `NAME_PROMPT`."""
-        text = self.encode_names(names)
-        return (self.encode_images(images) @ text.T).argmax(1)

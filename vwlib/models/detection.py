@@ -17,7 +17,7 @@ from transformers import CLIPTokenizer, Owlv2ForObjectDetection, Owlv2ImageProce
 
 from vwlib.datasets import Example
 from vwlib.models.base import Frozen, Score, TextMixin, draw
-from vwlib.models.loading import check_folder, seen_words, strict_loading
+from vwlib.models.loading import TRANSFORMERS, check_folder, seen_words, strict_loading
 from vwlib.splice import Vocabulary
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Detector(TextMixin):
 
         Raises FileNotFoundError for missing weights and ValueError for weights of another shape.
         """
-        folder = check_folder(settings.source, "config.json", "model.safetensors")
+        folder = check_folder(settings, *TRANSFORMERS)
         with strict_loading(folder):
             model = Owlv2ForObjectDetection.from_pretrained(folder, dtype=torch.float32, local_files_only=True, use_safetensors=True)
         tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
@@ -84,8 +84,8 @@ class Detector(TextMixin):
 
         `truth` (image, box, 4), padded with zeros, in shares of the padded square image; `kind` (image, box) says which
         concept each shows, as an index into the concepts in the order of their first image, -1 for padding and for things
-        that no prepared image is labelled with; `ignored` (image, box) marks those that are neither right nor wrong; `positive` (image, region) marks the regions whose predicted box overlaps
-        an object of the image's own concept best.
+        that no prepared image is labelled with; `ignored` (image, box) marks those that are neither right nor wrong;
+        `positive` (image, region) marks the regions whose predicted box overlaps an object of the image's own concept best.
         """
         images = [example.image() for example in examples]
         tensors = self.encode_images(images)

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import DDIMScheduler, StableDiffusionPipeline
+from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
 from PIL import Image
 from torch import Tensor, nn
+from transformers import CLIPImageProcessor
 
 from vwlib.datasets import Example
 from vwlib.models.base import Frozen, Score, TextMixin, draw
 from vwlib.models.classification import Classifier
 from vwlib.models.detection import clip_vocabulary
-from vwlib.models.loading import check_folder, seen_words, strict_loading
+from vwlib.models.judge import Judge
+from vwlib.models.loading import PIPELINE, TRANSFORMERS, check_folder, seen_words, strict_loading
 
 if TYPE_CHECKING:
-    from vwlib.profiles import GeneratorSettings
+    from vwlib.profiles import GeneratorSettings, ModelSettings
 
 
 class Generator(TextMixin):
@@ -28,9 +31,15 @@ class Generator(TextMixin):
     task = "generation"
 
     def __init__(
-        self, pipeline: StableDiffusionPipeline, judge: Classifier, settings: GeneratorSettings, prompt: str, seen: frozenset[str] | None = None
+        self,
+        pipeline: StableDiffusionPipeline,
+        judge: Classifier,
+        settings: GeneratorSettings,
+        prompt: str,
+        seen: frozenset[str] | None = None,
+        second_judge: Judge | None = None,
     ) -> None:
-        self.pipeline, self.judge, self.settings, self.prompt = pipeline, judge, settings, prompt
+        self.pipeline, self.judge, self.settings, self.prompt, self.second_judge = pipeline, judge, settings, prompt, second_judge
         for part in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
             part.eval().requires_grad_(False)
         pipeline.set_progress_bar_config(disable=True)
@@ -39,18 +48,18 @@ class Generator(TextMixin):
         self.vocabulary = clip_vocabulary(pipeline.tokenizer, pipeline.tokenizer.model_max_length, seen)
 
     @classmethod
-    def load(cls, settings: GeneratorSettings, judge: Classifier, prompt: str) -> Generator:
+    def load(cls, settings: GeneratorSettings, judge: Classifier, prompt: str, second_judge: Judge | None = None) -> Generator:
         """Load from a local folder in diffusers' layout.
 
         Raises FileNotFoundError for missing weights and ValueError for weights of another shape.
         """
-        files = ("model_index.json", "unet/diffusion_pytorch_model.safetensors", "vae/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors")
-        folder = check_folder(settings.source, *files)
+        folder = check_folder(settings, *PIPELINE)
+        checker = load_safety_checker(settings.safety_checker) if settings.safety_checker else {"safety_checker": None}
         with strict_loading(folder):
             pipeline = StableDiffusionPipeline.from_pretrained(
-                folder, dtype=torch.float32, local_files_only=True, use_safetensors=True, safety_checker=None, requires_safety_checker=False
+                folder, dtype=torch.float32, local_files_only=True, use_safetensors=True, requires_safety_checker=False, **checker
             )
-        return cls(pipeline, judge, settings, prompt, seen_words(folder))
+        return cls(pipeline, judge, settings, prompt, seen_words(folder), second_judge)
 
     @property
     def text_owner(self) -> nn.Module:
@@ -58,9 +67,13 @@ class Generator(TextMixin):
         return self.pipeline.text_encoder.embeddings
 
     def precision(self) -> torch.autocast:
-        """The context in which the denoiser and the autoencoder run; words, texts and losses stay in float32."""
+        """The context in which the denoiser and the autoencoder run; words, texts and losses stay in float32.
+
+        SD 2.1's products of queries and keys exceed half precision (its configuration says `upcast_attention`). torch's fused
+        attention, which diffusers uses and which does not look at that setting, keeps them in float32 in any case.
+        """
         device = self.pipeline.unet.device.type
-        return torch.autocast(device, torch.bfloat16, enabled=self.settings.precision == "bfloat16")
+        return torch.autocast(device, getattr(torch, self.settings.precision), enabled=self.settings.precision != "float32")
 
     def encode_ids(self, ids: Tensor) -> Tensor:
         """Hidden states (prompt, token, d), which the denoiser attends to."""
@@ -108,6 +121,7 @@ class Generator(TextMixin):
         """Draw `images` pictures for each of the texts' hidden states (prompt, token, d).
 
         Picture i of every text starts from the same noise, that of seed + i, so that texts can be compared.
+        A picture that the safety checker flags is black, and its `info["flagged"]` is true.
         """
         settings = self.settings
         empty = self.encode_prompts([""])
@@ -116,7 +130,7 @@ class Generator(TextMixin):
         for start in range(0, len(pairs), at_once):
             part = pairs[start : start + at_once]
             with self.precision():
-                drawn += self.pipeline(
+                output = self.pipeline(
                     prompt_embeds=states[[row for row, _ in part]],
                     negative_prompt_embeds=empty.expand(len(part), -1, -1),
                     num_inference_steps=settings.inference_steps,
@@ -124,7 +138,10 @@ class Generator(TextMixin):
                     height=settings.image_size,
                     width=settings.image_size,
                     generator=[torch.Generator().manual_seed(seed + picture) for _, picture in part],
-                ).images
+                )
+            for picture, flagged in zip(output.images, output.nsfw_content_detected or [False] * len(part), strict=True):
+                picture.info["flagged"] = bool(flagged)
+                drawn.append(picture)
         return [drawn[start : start + images] for start in range(0, len(drawn), images)]
 
     def evaluate(self, vectors: Tensor, concepts: Sequence[str], names: dict[str, str], frozen: Frozen | None = None, seed: int = 0) -> list[Score]:
@@ -138,7 +155,24 @@ class Generator(TextMixin):
         return [self.judged(pictures[row], concept, names) for row, concept in zip(which.tolist(), concepts, strict=True)]
 
     def judged(self, pictures: Sequence[Image.Image], concept: str, names: dict[str, str]) -> Score:
-        """The judge's accuracy on one word's pictures."""
-        choice = self.judge.classify(pictures, list(names.values()))
-        right = choice == list(names).index(concept)
-        return Score("accuracy", right.float().mean().item(), len(pictures), {})
+        """The judge's accuracy on one word's pictures; where there are such, also the `second_judge`'s and the share `flagged` by the safety checker."""
+
+        def accuracy(judge: Judge) -> float:
+            choice = judge.classify(pictures, list(names.values()))
+            return (choice == list(names).index(concept)).float().mean().item()
+
+        more = {"second_judge": accuracy(self.second_judge)} if self.second_judge else {}
+        if self.pipeline.safety_checker is not None:
+            more["flagged"] = float(np.mean([picture.info.get("flagged", False) for picture in pictures]))
+        return Score("accuracy", accuracy(self.judge), len(pictures), more)
+
+
+def load_safety_checker(settings: ModelSettings) -> dict[str, Any]:
+    """The safety checker and its preprocessing, as a pipeline takes them, from a local folder in transformers' layout.
+
+    Raises FileNotFoundError for missing weights and ValueError for weights of another shape.
+    """
+    folder = check_folder(settings, *TRANSFORMERS)
+    with strict_loading(folder):
+        checker = StableDiffusionSafetyChecker.from_pretrained(folder, dtype=torch.float32, local_files_only=True, use_safetensors=True)
+        return {"safety_checker": checker.eval(), "feature_extractor": CLIPImageProcessor.from_pretrained(folder, local_files_only=True)}

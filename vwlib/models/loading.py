@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import diffusers
+import torch
 import transformers
 from safetensors import SafetensorError
+from safetensors.torch import save_file
 
 from vwlib.paths import ROOT
+
+if TYPE_CHECKING:
+    from vwlib.profiles import ModelSettings
+
+#: The files without which a model cannot be loaded, by the layout of its folder.
+PIPELINE = ("model_index.json", "unet/diffusion_pytorch_model.safetensors", "vae/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors")
+TRANSFORMERS = ("config.json", "model.safetensors")
+OPEN_CLIP = ("open_clip_config.json", "open_clip_model.safetensors")
+#: The same weights as pickles, which run code when they are loaded and are therefore not.
+PICKLES = {"model.safetensors": "pytorch_model.bin", "open_clip_model.safetensors": "open_clip_pytorch_model.bin"}
 
 
 def resolve(source: str) -> Path:
@@ -19,18 +33,69 @@ def resolve(source: str) -> Path:
     return (ROOT / source).resolve()
 
 
-def check_folder(source: str, *files: str) -> Path:
-    """The folder `source`, once all of `files` are in it.
+def check_folder(settings: ModelSettings, *files: str) -> Path:
+    """The model's folder, once all of `files` are in it.
 
-    Raises FileNotFoundError that names what is missing.
+    Raises FileNotFoundError that names what is missing and how to get it.
     """
-    folder = resolve(source)
+    folder = resolve(settings.source)
     if not folder.is_dir():
-        raise FileNotFoundError(f"The model folder {folder} is missing; restore it from the repository or train it with `make pretrain`.")
+        raise FileNotFoundError(f"The model folder {folder} is missing; {remedy(settings)}.")
     for file in files:
         if not (folder / file).exists():
-            raise FileNotFoundError(f"{folder / file} is missing; restore it from the repository or train the model with `make pretrain`.")
+            raise FileNotFoundError(f"{folder / file} is missing; {remedy(settings, file)}.")
     return folder
+
+
+def remedy(settings: ModelSettings, file: str | None = None) -> str:
+    """How to get a model's folder, or one `file` of it: what to fetch, from where, how big it is and where to put it."""
+    folder = resolve(settings.source)
+    if file in PICKLES and (folder / PICKLES[file]).exists():
+        return f"`vwlib convert {shlex.quote(str(folder))}` writes it from {PICKLES[file]}"
+    if settings.hub is None:
+        return "restore it from the repository or train it with `make pretrain`"
+    patterns = [part for pattern in settings.fetch for part in ("--include", pattern)]
+    command = shlex.join(["hf", "download", settings.hub, "--revision", settings.revision, "--local-dir", str(folder), *patterns])
+    size = f" (about {settings.gigabytes:g} GB)" if settings.gigabytes else ""
+    return f"fetch {settings.hub}{size} from the Hugging Face hub: `{command}`"
+
+
+def check_open_clip(settings: ModelSettings, folder: Path) -> None:
+    """That an open_clip model is built with the activation its weights were trained with; the wrong one loads as well, and names images wrongly.
+
+    Raises ValueError where it is not, and where the configuration asks to run code of its own.
+    """
+    file = folder / "open_clip_config.json"
+    text = file.read_text()
+    try:
+        config = json.loads(text)["model_cfg"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{file} is no configuration of open_clip: it needs 'model_cfg'.") from error
+    if "trust_remote_code" in text:
+        raise ValueError(f"{file} asks for trust_remote_code, which would run the repository's own code; remove it.")
+    if settings.activation and bool(config.get("quick_gelu")) != (settings.activation == "quick_gelu"):
+        wanted = json.dumps(settings.activation == "quick_gelu")
+        raise ValueError(f'{file} builds the model with another activation than {settings.activation}: set "quick_gelu" to {wanted} in its "model_cfg".')
+
+
+def convert_weights(folder: Path) -> Path:
+    """Write a folder's pickled weights as safetensors beside them, and return the new file. The pickle may hold tensors only.
+
+    Raises FileNotFoundError where there is no pickle and ValueError where it holds anything else.
+    """
+    found = [(name, pickle) for name, pickle in PICKLES.items() if (folder / pickle).exists()]
+    if not found:
+        raise FileNotFoundError(f"{folder} holds neither {' nor '.join(PICKLES.values())}.")
+    name, pickle = found[0]
+    try:
+        weights = torch.load(folder / pickle, map_location="cpu", weights_only=True)
+        weights = {key: value.contiguous().clone() for key, value in weights.get("state_dict", weights).items()}  # no two may share memory
+    except Exception as error:  # torch raises whatever the pickle's content leads to
+        raise ValueError(f"{folder / pickle} holds something else than weights: {str(error).strip().splitlines()[0]}") from error
+    temporary = folder / f"{name}.partial"
+    save_file(weights, temporary, {"format": "pt"})
+    temporary.rename(folder / name)
+    return folder / name
 
 
 def seen_words(folder: Path) -> frozenset[str] | None:
