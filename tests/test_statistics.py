@@ -1,0 +1,234 @@
+"""Intervals and tests on numbers whose truth is known: they find it, they refuse too little, and they cover as often as they say."""
+
+import itertools
+from math import inf, isnan
+
+import numpy as np
+import pandas as pd
+import pytest
+from statsmodels.stats.proportion import proportion_confint
+
+from vwlib.statistics import (
+    Estimate,
+    combined_p,
+    crossed_estimate,
+    crossed_interval,
+    design_effect,
+    holm,
+    limits_of,
+    mean_interval,
+    pooled_estimate,
+    slope_estimate,
+    summarise,
+    trials_per_arm,
+    unseen_interval,
+)
+
+
+def grid(value=0.5, concepts=10, anchors=10, noise=0.1, concept_spread=0.0, anchor_spread=0.0, datasets=("COCO",), seed=0):
+    """A table of trials: `value` plus a part of each concept, of each anchor, and of each trial."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for dataset in datasets:
+        of_concept, of_anchor = rng.normal(0, concept_spread, concepts), rng.normal(0, anchor_spread, anchors)
+        for c, a in itertools.product(range(concepts), range(anchors)):
+            rows.append((dataset, f"c{c}", f"a{a}", value + of_concept[c] + of_anchor[a] + rng.normal(0, noise)))
+    return pd.DataFrame(rows, columns=["dataset", "concept", "anchor", "value"])
+
+
+def test_equal_shares_have_the_interval_of_clopper_and_pearson():
+    for count, n in ((100, 100), (0, 12), (1, 1)):
+        mean, low, high = mean_interval([float(count > 0)] * n)
+        assert mean == float(count > 0)
+        assert (low, high) == pytest.approx(proportion_confint(count, n, method="beta"))
+
+
+def test_equal_values_that_are_no_shares_have_none():
+    assert mean_interval([0.3, 0.3]) == mean_interval([0.3]) == (0.3, 0.3, 0.3)
+    assert mean_interval([1.0, 1.0], share=False) == (1, 1, 1)
+
+
+def test_equal_shares_between_nought_and_one_may_be_unlucky():
+    _, low, high = mean_interval([0.5] * 10, share=True)
+    assert 0.5 - low == pytest.approx(high - 0.5)
+    assert low == pytest.approx(0.5 * 0.025**0.1)
+
+
+def test_values_that_differ_keep_their_t_interval():
+    assert mean_interval([0.0, 1.0, 1.0, 1.0]) == pytest.approx((0.75, -0.0456, 1.5456), abs=1e-3)
+
+
+def test_nothing_has_no_mean():
+    with pytest.raises(ValueError, match=r"There is no value to average\."):
+        mean_interval([])
+
+
+def test_a_grid_of_successes_is_no_certainty():
+    table = grid(1.0, noise=0)
+    assert crossed_interval(table) == pytest.approx((1, 0.025**0.01, 1))
+    assert summarise(table, ["dataset"])["low"].item() == pytest.approx(0.025**0.01)
+
+
+def test_unseen_interval_narrows_with_trials():
+    widths = [np.ptp(unseen_interval(0.9, n, -1, 1)) for n in (2, 10, 100, 1000)]
+    assert widths == sorted(widths, reverse=True)
+    assert widths[-1] < 0.01
+
+
+@pytest.mark.parametrize("value", [0.2, 0.5])
+def test_p_values_and_intervals_agree(value):
+    estimate = Estimate(value, 0.05, 9, 40, 0, 1)
+    low, high = estimate.interval()
+    assert estimate.p_above(low) == pytest.approx(0.025)
+    assert estimate.p_below(high) == pytest.approx(0.025)
+    assert estimate.p_within(low, high) == pytest.approx(0.025)
+    assert estimate.p_outside(0.9, 1.0) < 0.001 < 0.5 < estimate.p_outside(0, 1)
+
+
+def test_few_equal_trials_prove_nothing():
+    few, many = (Estimate(1.0, 0.0, n - 1, n, 0, 1) for n in (4, 12))
+    assert few.p_above(0.5) == pytest.approx(0.5**4)
+    assert few.interval()[0] < 0.5 < many.interval()[0]
+    assert many.p_above(0.5) == pytest.approx(0.5**12)
+    assert many.p_below(0.5) == 1
+
+
+def test_without_spread_or_limits_nothing_follows():
+    assert Estimate(1.0, 0.0, 9, 10).p_above(0.5) == 1
+    lone = Estimate(1.0, inf, 0, 1, 0, 1)
+    assert lone.interval() == (0, 1)
+    assert lone.p_above(0.1) == lone.p_below(0.9) == 1
+    assert isnan(lone.detectable())
+
+
+def test_what_is_detectable_is_detected_nine_times_in_ten():
+    estimate = Estimate(0.0, 0.1, 1000, 1000)
+    truth = np.random.default_rng(0).normal(estimate.detectable(), 0.1, 4000)
+    assert np.mean([Estimate(value, 0.1, 1000, 1000).interval()[0] > 0 for value in truth]) == pytest.approx(0.9, abs=0.02)
+
+
+def test_limits_follow_the_expression():
+    assert limits_of("a - b", ["a", "b"], 0, 1) == (-1, 1)
+    assert limits_of("a / b", ["a", "b"], 0, 1) == (0, inf)
+    assert limits_of("a - b", ["a", "b"], -inf, inf) == (-inf, inf)
+
+
+def test_noise_alone_gives_the_error_of_independent_trials():
+    errors = [crossed_estimate({"a": grid(seed=seed)}, "a", seed=seed).se for seed in range(20)]
+    assert np.mean(errors) == pytest.approx(0.01, rel=0.25)
+
+
+@pytest.mark.parametrize("spread", [{"concept_spread": 0.2}, {"anchor_spread": 0.2}])
+def test_shared_concepts_and_anchors_widen_the_error(spread):
+    errors = [crossed_estimate({"a": grid(seed=seed, **spread)}, "a", seed=seed).se for seed in range(20)]
+    assert np.mean(errors) == pytest.approx(np.hypot(0.2 / np.sqrt(10), 0.01), rel=0.2)
+    assert design_effect(grid(**spread)) > 5
+
+
+def test_intervals_cover_the_truth():
+    hits = []
+    for seed in range(100):
+        low, high = crossed_estimate({"a": grid(concept_spread=0.1, anchor_spread=0.1, seed=seed)}, "a", draws=200, seed=seed).interval()
+        hits.append(low < 0.5 < high)
+    assert 0.9 <= np.mean(hits) <= 0.99
+
+
+def test_the_design_effect_of_independent_trials_is_one():
+    assert np.mean([design_effect(grid(seed=seed), seed=seed) for seed in range(40)]) == pytest.approx(1, abs=0.25)
+    assert isnan(design_effect(grid(noise=0)))
+
+
+def test_what_arms_share_cancels():
+    one = grid(concept_spread=0.3)
+    other = one.assign(value=one["value"] - 0.05)
+    estimate = crossed_estimate({"one": one, "other": other}, "one - other")
+    assert estimate.value == pytest.approx(0.05)
+    assert estimate.se < 1e-6
+
+
+def test_arms_are_compared_on_the_cells_they_share():
+    one = grid(0.9, noise=0)
+    easy = grid(0.5, noise=0).query("concept == 'c0'")
+    one.loc[one["concept"] != "c0", "value"] = 0.1
+    assert crossed_estimate({"one": one, "easy": easy}, "one - easy").value == pytest.approx(0.4)
+    apart = crossed_estimate({"one": one, "easy": easy}, "one - easy", together=[["one"], ["easy"]])
+    assert apart.value == pytest.approx(0.18 - 0.5)
+
+
+def test_strata_count_alike_and_failed_trials_not_at_all():
+    table = pd.concat([grid(0.2, 3, 3, 0, datasets=("COCO",)), grid(0.8, noise=0, datasets=("PASCAL",))])
+    table.iloc[0, 3] = np.nan
+    estimate = crossed_estimate({"a": table}, "a")
+    assert (estimate.value, estimate.n, estimate.df) == (pytest.approx(0.5), 108, 11)
+
+
+def test_a_ratio_of_nothing_is_undetermined():
+    estimate = crossed_estimate({"a": grid(0.5), "b": grid(0.0, noise=0)}, "a / b")
+    assert estimate.p_above(0.1) == estimate.p_below(10) == 1
+
+
+def test_the_sign_test_counts_cells():
+    estimate = crossed_estimate({"a": grid(0.6, noise=0), "b": grid(0.5, noise=0)}, "a - b", positive=True)
+    assert (estimate.value, estimate.low, estimate.high) == (1, 0, 1)
+    assert crossed_estimate({"a": grid(), "b": grid()}, "a - b", positive=True).value == 0.5
+
+
+def test_one_unit_is_enough_and_one_trial_is_not():
+    words = pd.DataFrame({"word": [f"w{i}" for i in range(50)], "top1": [1.0] * 40 + [0.0] * 10})
+    estimate = crossed_estimate({"a": words}, "a", units=("word",), stratum=None, measure="top1", limits=(0, 1))
+    assert estimate.se == pytest.approx(np.sqrt(0.8 * 0.2 / 49), rel=0.1)
+    assert crossed_estimate({"a": words[:1]}, "a", units=("word",), stratum=None, measure="top1", limits=(0, 1)).interval() == (0, 1)
+
+
+def test_arms_without_trials_are_named():
+    with pytest.raises(ValueError, match=r"There is no trial for 'b'\."):
+        crossed_estimate({"a": grid(), "b": grid()[:0]}, "a - b")
+    with pytest.raises(ValueError, match=r"The arms a, b have no trial in common\."):
+        crossed_estimate({"a": grid(datasets=("COCO",)), "b": grid(datasets=("PASCAL",))}, "a - b")
+
+
+@pytest.mark.parametrize(("slope", "found"), [(1.0, True), (0.0, False)])
+def test_a_trend_is_found_where_there_is_one(slope, found):
+    table = grid(concept_spread=0.05, seed=3)
+    table["x"] = table["concept"].str[1:].astype(int) / 10
+    table["value"] += slope * table["x"]
+    estimate = slope_estimate(table, "x")
+    assert estimate.value == pytest.approx(slope, abs=0.2)
+    assert (estimate.p_above(0) < 0.025) == found
+
+
+def test_a_trend_needs_groups_and_a_range():
+    with pytest.raises(ValueError, match=r"A trend needs four concepts or more; there are 3\."):
+        slope_estimate(grid(concepts=3).assign(x=1), "x")
+    with pytest.raises(ValueError, match="'x' is the same throughout"):
+        slope_estimate(grid().assign(x=1), "x")
+
+
+def test_results_with_intervals_are_pooled():
+    estimate = pooled_estimate([0.7, 0.8, 0.9], [0.6, 0.7, 0.8], [0.8, 0.9, 1.0])
+    assert (estimate.value, estimate.se, estimate.df) == (pytest.approx(0.8), pytest.approx(0.1 / np.sqrt(3)), 2)
+    assert pooled_estimate([0.7], [0.6], [0.8]).p_above(0) == 1
+    with pytest.raises(ValueError, match="no result to pool"):
+        pooled_estimate([], [], [])
+
+
+def test_holm_is_stricter_than_each_p_value_alone():
+    assert holm([0.01, 0.04, 0.5]) == pytest.approx([0.03, 0.08, 0.5])
+    assert len(holm([])) == 0
+
+
+def test_several_cases_make_one_p_value():
+    p = [0.001, 0.004, 0.01, 0.9]
+    assert combined_p(p, "all") == 0.9
+    assert combined_p(p, "any") == pytest.approx(0.004)
+    assert combined_p(p, "half") == pytest.approx(0.012)
+    assert combined_p(p, "most") == pytest.approx(0.02)
+    with pytest.raises(ValueError, match="'few' is no need; choose from all, most, half, any"):
+        combined_p(p, "few")
+    with pytest.raises(ValueError, match="no p value to combine"):
+        combined_p([], "all")
+
+
+def test_trials_per_arm_are_those_of_the_plan():
+    planned = {(0.97, 0.10): 5, (0.94, 0.25): 9, (0.84, 0.30): 16, (0.67, 0.16): 18, (0.99, 0.67): 27, (0.45, 0.12): 38, (0.84, 0.55): 51, (0.30, 0.10): 82}
+    assert {pair: trials_per_arm(*pair) for pair in planned} == planned
