@@ -45,6 +45,35 @@ def book(
 
 
 @app.command()
+def manifest(
+    file: Annotated[Path, typer.Argument(help="The manifest, a json file.")],
+    profile: Annotated[str, typer.Option(envvar="VWLIB_PROFILE", help="smoke, miniature or paper.")] = "miniature",
+    check: Annotated[bool, typer.Option("--check", help="Compare the images at hand with the manifest instead of writing it.")] = False,
+) -> None:
+    """Write down which images a profile trains and tests on, with their checksums, or find out which differ."""
+    from vwlib.manifest import Manifest, differences, make_manifest
+    from vwlib.profiles import load_profile
+
+    settings = load_profile(profile)
+    if not check:
+        make_manifest(settings).save(file)
+        print(f"Written to {file}.")
+    elif found := differences(Manifest.load(file), settings):
+        print("\n".join(found))
+        raise typer.Exit(1)
+    else:
+        print(f"All images are those of {file}.")
+
+
+@app.command()
+def convert(folder: Annotated[Path, typer.Argument(help="A model's folder.")]) -> None:
+    """Write a model's pickled weights as safetensors, the only form that is loaded."""
+    from vwlib.models.loading import convert_weights
+
+    print(f"Written to {convert_weights(folder)}.")
+
+
+@app.command()
 def pretrain(
     models: Annotated[list[str] | None, typer.Argument(help="Which models, by name; all of them if none is named.")] = None,
 ) -> None:
