@@ -26,12 +26,17 @@ help: ## list the targets
 book: $(READY) ## execute the chapters that changed and build the book into _build/html
 	$(BIN)/vwlib book --profile $(PROFILE)
 
-test: $(READY) ## lint, type check, unit tests, every chapter by nbmake and by papermill
+test: $(READY) ## lint, type check, unit tests, every chapter by nbmake and by papermill; test-full: the paper's models at full size
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
 	$(BIN)/python -m pytest --nbmake --nbmake-timeout=1200 book/
+
+.PHONY: test-full
+# Needs 20 GB of memory, 6 GB of disk and hours on two cores; the times and memory measured go to .cache/full_size.json.
+test-full: $(READY)
+	$(BIN)/python -m pytest -m full --durations=0 tests/full
 
 serve: book ## build the book and show it on http://localhost:8000
 	$(BIN)/python -m http.server $(PORT) --bind localhost --directory _build/html
