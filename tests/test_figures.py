@@ -143,3 +143,68 @@ def test_displacements_are_filled_where_the_anchor_is_nearest():
         [line.get_markerfacecolor() for line in ax.lines if len(line.get_xdata()) and line.get_marker() in figures.TASK_MARKERS.values()] for ax in (free, ball)
     ]
     assert filled == [["white"] * 3, list(figures.TASK_COLOURS.values())]
+
+
+def layer_grid(kinds=("learned", "real words")):
+    """A row for each task, kind, number of blocks, concept and anchor."""
+    rows = itertools.product(TASKS, kinds, range(4), "cd", "ab")
+    table = pd.DataFrame(list(rows), columns=["task", "kind", "blocks", "concept", "anchor"])
+    return table.assign(anchor_concept=table["anchor"], layer=table["blocks"], value=table["blocks"] / 3)
+
+
+def curves(ax):
+    return [line for line in ax.lines if len(line.get_xdata()) == 4]
+
+
+def test_layer_map_colours_concepts_and_shapes_anchors():
+    points = layer_grid().assign(x=0.0, y=1.0)
+    figure = drawn(figures.layer_map(points[points["layer"] > 0], row="task"))
+    assert [ax.get_title() for ax in figure.axes[:3]] == ["layer 1", "layer 2", "layer 3"]
+    assert [ax.get_ylabel() for ax in figure.axes[::3]] == list(TASKS)
+    looks = {(line.get_color(), line.get_marker()) for line in figure.axes[0].lines}
+    assert looks == set(itertools.product(figures.CONCEPT_COLOURS[:2], figures.ANCHOR_MARKERS[:2]))
+    assert [[text.get_text() for text in legend.get_texts()] for legend in figure.legends] == [["c", "d"], ["a", "b"]]
+
+
+def test_layer_map_of_models_of_different_depth_hides_what_is_missing():
+    points = layer_grid().query("task != 'detection' or layer < 2").assign(x=0.0, y=1.0)
+    figure = drawn(figures.layer_map(points, row="task"))
+    assert [ax.get_visible() for ax in figure.axes] == [True] * 6 + [False] * 2 + [True] * 4
+
+
+def test_layer_map_refuses_more_than_can_be_told_apart():
+    points = pd.DataFrame({"concept": [f"c{n}" for n in range(11)], "anchor": "a", "layer": 1, "x": 0.0, "y": 0.0})
+    with pytest.raises(ValueError, match="At most 10 concepts and anchors"):
+        figures.layer_map(points)
+
+
+def test_agreement_curves_have_a_solid_and_a_dashed_line_in_the_tasks_colour():
+    rows = itertools.product(TASKS, range(4), ("anchor", "concept", "concept - anchor"))
+    agreement = pd.DataFrame(list(rows), columns=["task", "layer", "by"]).assign(ari=0.5, low=0.4, high=0.6)
+    figure = drawn(figures.agreement_curves(agreement))
+    for ax, task in zip(figure.axes, TASKS, strict=True):
+        assert [line.get_linestyle() for line in curves(ax)] == ["-", "--"]
+        assert {line.get_color() for line in curves(ax)} == {figures.TASK_COLOURS[task]}
+
+
+def test_truncation_curves_set_real_words_apart():
+    scores = pd.concat([layer_grid().assign(of=of) for of in ("concept", "anchor")])
+    figure = drawn(figures.truncation_curves(scores))
+    for ax, task in zip(figure.axes, TASKS, strict=True):
+        assert [to_hex(line.get_color()) == figures.TASK_COLOURS[task] for line in curves(ax)] == [True, True, False, False]
+        np.testing.assert_allclose(curves(ax)[0].get_ydata(), np.arange(4) / 3)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["concept", "anchor", "learned", "real words"]
+
+
+def test_way_curves_have_a_line_for_each_kind():
+    figure = drawn(figures.way_curves(layer_grid()))
+    assert [len(curves(ax)) for ax in figure.axes] == [2, 2, 2]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["learned", "real words"]
+
+
+def test_crossing_steps_are_shares_of_all_words():
+    crossings = pd.DataFrame([(task, turn, 3) for task in TASKS for turn in (1, 3, 3, np.nan)], columns=["task", "crossing", "depth"])
+    figure = drawn(figures.crossing_steps(crossings))
+    for ax in figure.axes:
+        assert list(curves(ax)[0].get_ydata()) == [0, 0.25, 0.25, 0.75]
+    assert not figure.legends
