@@ -66,6 +66,18 @@ def manifest(
 
 
 @app.command()
+def boxes(
+    photos: Annotated[Path | None, typer.Option(help="A folder of own photos, named after the thing they show; without it DreamBooth's pictures.")] = None,
+    profile: Annotated[str, typer.Option(envvar="VWLIB_PROFILE", help="smoke, miniature or paper: whose detector proposes.")] = "miniature",
+) -> None:
+    """Let the detector propose a box for every picture without one, and add them to boxes.json for a person to correct."""
+    from vwlib.boxes import box_pictures
+    from vwlib.profiles import load_profile
+
+    print(box_pictures(load_profile(profile), photos))
+
+
+@app.command()
 def convert(folder: Annotated[Path, typer.Argument(help="A model's folder.")]) -> None:
     """Write a model's pickled weights as safetensors, the only form that is loaded."""
     from vwlib.models.loading import convert_weights

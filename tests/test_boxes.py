@@ -1,0 +1,66 @@
+"""Proposed boxes lie in their pictures, are read back, and never replace a person's."""
+
+import json
+
+import numpy as np
+from PIL import Image
+from typer.testing import CliRunner
+
+from vwlib.boxes import box_pictures, propose_boxes, write_proposals
+from vwlib.cli import app
+from vwlib.concepts import concepts_of
+from vwlib.datasets import load_dataset, read_photos
+from vwlib.models import load_detector
+from vwlib.profiles import load_profile
+
+
+def photos(folder):
+    """A wide and a tall picture of a mug."""
+    folder.mkdir()
+    for name, size in (("a.png", (90, 60)), ("b.png", (60, 90))):
+        pixels = np.random.default_rng(0).integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / name)
+    return folder
+
+
+def test_proposals_lie_in_the_picture_and_are_the_detectors_best(tmp_path):
+    detector, examples = load_detector(load_profile("smoke")), read_photos(photos(tmp_path / "mug"))
+    boxes = propose_boxes(detector, examples, {"mug": "mug"})
+    for example, (left, top, right, bottom) in zip(examples, boxes, strict=True):
+        width, height = example.image().size
+        assert 0 <= left <= right <= width and 0 <= top <= bottom <= height
+    frozen = detector.prepare(examples[:1])
+    best = detector.detect(detector.encode_names(["mug"]), frozen)[0, 0].argmax()
+    assert np.allclose(boxes[0], np.clip(frozen.tensors["box"][0, best].numpy() * 90, 0, [90, 60, 90, 60]), atol=0.06)
+
+
+def test_what_a_person_corrected_stays(tmp_path):
+    folder = photos(tmp_path / "mug")
+    (folder / "boxes.json").write_text(json.dumps({"a.png": [[1, 2, 30, 40]]}))
+    examples = read_photos(folder)
+    assert write_proposals(folder, examples, [[0, 0, 9, 9], [5, 5, 20, 30.5]]) == 1
+    assert [example.boxes.tolist() for example in read_photos(folder)] == [[[1, 2, 30, 40]], [[5, 5, 20, 30.5]]]
+    assert len((folder / "boxes.json").read_text().splitlines()) == 4 and list(folder.glob("*.partial")) == []
+    (folder / "boxes.json").unlink()
+    assert write_proposals(folder, examples, [[5, 5, 5, 9], [5, 5, 20, 30]]) == 1
+
+
+def test_the_command_boxes_own_photos(tmp_path):
+    folder = photos(tmp_path / "mug")
+    done = CliRunner().invoke(app, ["boxes", "--photos", str(folder), "--profile", "smoke"])
+    assert done.exit_code == 0 and "pictures got a box in" in done.output
+    assert set(json.loads((folder / "boxes.json").read_text())) <= {"a.png", "b.png"}
+
+
+def test_all_subjects_of_dreambooth_are_boxed(tmp_path):
+    concepts = concepts_of("DreamBooth", "miniature")
+    for concept in concepts:
+        (tmp_path / "dataset" / concept.label).mkdir(parents=True)
+        for name in ("00.png", "01.png"):
+            Image.new("RGB", (60, 40), "teal").save(tmp_path / "dataset" / concept.label / name)
+    profile = load_profile("smoke", data={"DreamBooth": str(tmp_path)})
+    told = box_pictures(profile)
+    boxes = json.loads((tmp_path / "boxes.json").read_text())
+    assert told.startswith(f"{len(boxes)} of 20 pictures got a box in ")
+    found = [example for split in ("train", "test") for example in load_dataset("DreamBooth", tmp_path, concepts, split)]
+    assert sum(len(example.boxes) for example in found) == len(boxes)

@@ -1,0 +1,72 @@
+"""Boxes for pictures that have none: the detector proposes, a person corrects the file.
+
+The paper's DreamBooth boxes came about in the same way: OWL-v2, asked for the subject's name, then checked by hand.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from vwlib.concepts import concepts_of
+from vwlib.datasets import BOXES, SPLITS, Example, load_dataset, read_photos
+from vwlib.models import Detector, load_detector
+from vwlib.profiles import Profile
+from vwlib.study import dataset_folder
+
+DATASET = "DreamBooth"  # the only one of the four that has no boxes
+
+
+def box_pictures(profile: Profile, photos: Path | None = None) -> str:
+    """Propose boxes for the profile's DreamBooth pictures, or for a folder of own photos of the thing it is named after; say what was done.
+
+    Raises ValueError and FileNotFoundError as `vwlib.datasets` does.
+    """
+    if photos is not None:
+        root, examples = photos, read_photos(photos)
+        names = {example.label: example.label for example in examples}
+    else:
+        root, concepts = dataset_folder(profile, DATASET), concepts_of(DATASET, profile.world)
+        examples = [example for split in SPLITS for example in load_dataset(DATASET, root, concepts, split)]
+        names = {concept.name: concept.prompt_name for concept in concepts}
+    unboxed = [example for example in examples if not len(example.boxes)]
+    added = write_proposals(root, unboxed, propose_boxes(load_detector(profile), unboxed, names)) if unboxed else 0
+    return f"{added} of {len(examples)} pictures got a box in {root / BOXES}; check them there, (left, top, right, bottom) in px of the upright picture."
+
+
+@torch.no_grad()
+def propose_boxes(detector: Detector, examples: Sequence[Example], names: dict[str, str]) -> list[list[float]]:
+    """For each picture the box (left, top, right, bottom) in px that the detector finds likeliest to show the picture's own concept.
+
+    `names` gives the prompt name of each concept.
+    """
+    boxes = []
+    for example in examples:  # one at a time: photographs are large, and there are few
+        frozen = detector.prepare([example])
+        best = detector.detect(detector.encode_names([names[example.label]]), frozen)[0, 0].argmax()
+        width, height = example.image().size
+        left, top, right, bottom = (frozen.tensors["box"][0, best] * max(width, height)).tolist()
+        boxes.append([round(min(max(edge, 0), side), 1) for edge, side in ((left, width), (top, height), (right, width), (bottom, height))])
+    return boxes
+
+
+def write_proposals(root: Path, examples: Sequence[Example], boxes: Sequence[Sequence[float]]) -> int:
+    """Add boxes to `boxes.json` beside the data, a line a picture, and return how many were added.
+
+    What the file has already stays as it is: a person may have corrected it. A box without an area is not written.
+    """
+    file = root / BOXES
+    known = json.loads(file.read_text()) if file.exists() else {}
+    added = {}
+    for example, (left, top, right, bottom) in zip(examples, boxes, strict=True):
+        name = example.path.relative_to(root).as_posix()
+        if name not in known and left < right and top < bottom:
+            added[name] = [[left, top, right, bottom]]
+    lines = [f"{json.dumps(name)}: {json.dumps(rows)}" for name, rows in sorted((known | added).items())]
+    temporary = file.with_suffix(".partial")
+    temporary.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+    temporary.rename(file)
+    return len(added)
