@@ -13,6 +13,7 @@ from math import inf, isfinite, nan
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from scipy import stats
 from statsmodels.genmod.cov_struct import Exchangeable
 from statsmodels.genmod.generalized_estimating_equations import GEE
@@ -96,10 +97,10 @@ def summarise(table: pd.DataFrame, by: Sequence[str], value: str = "value") -> p
 
 @dataclass(frozen=True)
 class Estimate:
-    """A quantity with its standard error `se`, `df` degrees of freedom, `n` trials (cells of the grid), and the limits of what it can be.
+    """A quantity with its standard error `se`, `df` degrees of freedom, `n` trials, and the limits of what it can be.
 
-    Where it has a limit, intervals and p values are never sharper than `n` equal trials would allow (`unseen_interval`): two trials
-    that agree have no spread, and are no proof. Without spread and without limit nothing follows.
+    Without spread its interval and p values are those of `n` equal trials (`unseen_interval`): two trials that agree are no proof.
+    Without spread and without limits nothing follows.
     """
 
     value: float
@@ -113,23 +114,21 @@ class Estimate:
         """The interval of Student's t, within the limits; the limits themselves where nothing is known."""
         if not self._known:
             return self.low, self.high
-        reach = stats.t.ppf((1 + confidence) / 2, self.df) * self.se
-        low, high = self.value - reach, self.value + reach
-        if isfinite(self.low):
-            low = min(low, unseen_interval(self.value, self.n, low=self.low, confidence=confidence)[0])
-        if isfinite(self.high):
-            high = max(high, unseen_interval(self.value, self.n, high=self.high, confidence=confidence)[1])
-        return max(float(low), self.low), min(float(high), self.high)
+        if self._equal:
+            low = unseen_interval(self.value, self.n, low=self.low, confidence=confidence)[0] if isfinite(self.low) else -inf
+            return low, unseen_interval(self.value, self.n, high=self.high, confidence=confidence)[1] if isfinite(self.high) else inf
+        reach = float(stats.t.ppf((1 + confidence) / 2, self.df)) * self.se
+        return max(self.value - reach, self.low), min(self.value + reach, self.high)
 
     def p_above(self, bound: float) -> float:
         """One-sided p value of the null hypothesis that the quantity is at most `bound`; 1 where nothing is known."""
-        if not self._known or (self.value <= bound and self.se == 0):
+        if not self._known:
             return 1.0
-        without_spread = 0.0 if isfinite(self.low) else 1.0
-        p = float(stats.t.sf((self.value - bound) / self.se, self.df)) if self.se else without_spread
-        if isfinite(self.low) and self.value > bound:
-            p = max(p, (max(bound - self.low, 0) / (self.value - self.low)) ** self.n)  # all n trials missed the rest
-        return p
+        if not self._equal:
+            return float(stats.t.sf((self.value - bound) / self.se, self.df))
+        if self.value <= bound or not isfinite(self.low):
+            return 1.0
+        return (max(bound - self.low, 0.0) / (self.value - self.low)) ** self.n  # all n trials missed the low part
 
     def p_below(self, bound: float) -> float:
         """One-sided p value of the null hypothesis that the quantity is at least `bound`; 1 where nothing is known."""
@@ -144,14 +143,18 @@ class Estimate:
         return min(self.p_below(low), self.p_above(high))
 
     def detectable(self, power: float = 0.9, alpha: float = 0.05) -> float:
-        """How far beyond a bound the quantity must truly lie for its 95 % interval to clear the bound with probability `power`; NaN where nothing is known."""
-        if not self._known:
+        """How far beyond a bound the quantity must truly lie for its 95 % interval to clear the bound with probability `power`; NaN without spread."""
+        if not self._known or self._equal:
             return nan
         return float((stats.t.ppf(1 - alpha / 2, self.df) + stats.norm.ppf(power)) * self.se)
 
     @property
     def _known(self) -> bool:
         return isfinite(self.value) and isfinite(self.se) and self.df >= 1
+
+    @property
+    def _equal(self) -> bool:
+        return self.se < 1e-9  # rounding leaves some
 
 
 def evaluate(quantity: str, means: Mapping[str, float | np.ndarray]) -> np.ndarray:
@@ -163,16 +166,15 @@ def evaluate(quantity: str, means: Mapping[str, float | np.ndarray]) -> np.ndarr
 
 
 def limits_of(quantity: str, arms: Sequence[str], low: float, high: float) -> tuple[float, float]:
-    """The smallest and largest value of an expression whose arms lie in [low, high], infinite where a divisor may be zero.
+    """The smallest and largest value of an expression whose arms lie in [low, high]; infinite where it divides by what may be zero.
 
-    Sums, products and quotients of distinct arms take their extremes where each arm does.
+    Sums and products of distinct arms take their extremes where each arm does.
     """
     if not (isfinite(low) and isfinite(high)):
         return -inf, inf
     corners = np.array(list(itertools.product((low, high), repeat=len(arms)))).T
     values = evaluate(quantity, dict(zip(arms, corners, strict=True)))
-    values = values[~np.isnan(values)]
-    return float(values.min()), float(values.max())
+    return (float(values.min()), float(values.max())) if np.isfinite(values).all() else (-inf, inf)
 
 
 def crossed_estimate(
@@ -200,18 +202,20 @@ def crossed_estimate(
 
     Raises ValueError for a name in `quantity` that is no arm, and where an arm has no trial, or none that it shares with the others.
     """
-    cells = {name: _cells(name, table, units, stratum, measure) for name, table in arms.items()}
+    counted = {name: _cells(name, table, units, stratum, measure) for name, table in arms.items()}
+    cells = {name: cell["mean"] for name, cell in counted.items()}
     for group in together or [list(arms)]:
         shared = pd.concat([cells[name] for name in group], axis=1, join="inner").index
         if shared.empty:
             raise ValueError(f"The arms {', '.join(group)} have no trial in common.")
         cells |= {name: cells[name].loc[shared] for name in group}
+    trials = min(int(counted[name].loc[cell.index, "count"].sum()) for name, cell in cells.items())
     if positive:
         frame = pd.DataFrame(cells)
         cells, quantity, limits = {"positive": np.sign(frame.eval(quantity)) / 2 + 0.5}, "positive", (0, 1)
     rng = np.random.default_rng(seed)
     strata = [_Stratum.of({name: cell.loc[[key]] for name, cell in cells.items() if key in cell.index}, len(units), draws, rng) for key in _strata(cells)]
-    value = float(evaluate(quantity, {name: np.mean([s.means[name] for s in strata if name in s.means]) for name in cells})[0])
+    value = float(evaluate(quantity, {name: float(np.mean([s.means[name] for s in strata if name in s.means])) for name in cells})[0])
     variance = {}
     for scheme in ("rows", "columns", "cells"):
         resampled = {name: np.mean([s.resampled[scheme][name] for s in strata if name in s.means], axis=0) for name in cells}
@@ -219,12 +223,13 @@ def crossed_estimate(
     crossed = variance["rows"] + variance["columns"] - variance["cells"] if len(units) > 1 else variance["cells"]
     low, high = limits_of(quantity, list(cells), *limits)
     df = sum(s.df for s in strata)
-    return Estimate(value, float(np.sqrt(max(crossed, variance["cells"]))) if df else inf, df, min(map(len, cells.values())), low, high)
+    return Estimate(value, float(np.sqrt(max(crossed, variance["cells"]))) if df else inf, df, trials, low, high)
 
 
-def _cells(name: str, table: pd.DataFrame, units: Sequence[str], stratum: str | None, measure: str) -> pd.Series:
+def _cells(name: str, table: pd.DataFrame, units: Sequence[str], stratum: str | None, measure: str) -> pd.DataFrame:
+    """Mean and number of the trials of each cell."""
     table = pd.DataFrame({"stratum": table[stratum] if stratum else "all", **{unit: table[unit] for unit in units}, "value": table[measure].astype(float)})
-    cells = table.dropna().groupby(["stratum", *units], observed=True)["value"].mean()
+    cells = table.dropna().groupby(["stratum", *units], observed=True)["value"].agg(["mean", "count"])
     if cells.empty:
         raise ValueError(f"There is no trial for '{name}'.")
     return cells
@@ -276,7 +281,7 @@ def design_effect(table: pd.DataFrame, measure: str = "value", draws: int = 1000
 
     `table` has columns `concept`, `anchor` and `measure`. The expected value is 1 for independent trials, so one grid's may be below.
     """
-    part = _Stratum.of({measure: _cells(measure, table, ("concept", "anchor"), None, measure)}, 2, draws, np.random.default_rng(seed))
+    part = _Stratum.of({measure: _cells(measure, table, ("concept", "anchor"), None, measure)["mean"]}, 2, draws, np.random.default_rng(seed))
     rows, columns, cells = (part.resampled[scheme][measure].var(ddof=1) for scheme in ("rows", "columns", "cells"))
     return float((rows + columns - cells) / cells) if cells else nan
 
@@ -300,7 +305,7 @@ def slope_estimate(table: pd.DataFrame, x: str, measure: str = "value", group: s
     return Estimate(float(fitted.params[1]), float(fitted.bse[1]), groups - 2, len(table))
 
 
-def pooled_estimate(values: Sequence[float], low: Sequence[float], high: Sequence[float], confidence: float = 0.95) -> Estimate:
+def pooled_estimate(values: ArrayLike, low: ArrayLike, high: ArrayLike, confidence: float = 0.95) -> Estimate:
     """The mean of several results that come with intervals of their own, such as one for each dataset.
 
     The larger of two standard errors counts, that of the results' spread and that of their intervals, with one degree of freedom fewer
