@@ -1,0 +1,394 @@
+"""The ledger: all 57 claims load, each can come out either way, too little decides nothing, and the file says what was found."""
+
+import itertools
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from vwlib import claims as ledger
+from vwlib.claims import KINDS, VERDICTS, judge_claims, ledger_table, load_claims, prepare, read_claims, read_tables, verdict_counts, write_claims
+from vwlib.concepts import DATASETS, concepts_of
+from vwlib.models import TASKS
+from vwlib.statistics import evaluate
+
+CLAIMS = {claim.id: claim for claim in load_claims()}
+DELTAS = (np.nan, 0.1, 0.2, 0.5, 1.0)
+DRAWS = 200
+NOISE = 0.02
+
+
+def crossed(size=10, **columns):
+    """A row for every dataset, concept, anchor and combination of further columns."""
+    grid = [(d, c.name, a.anchor) for d in DATASETS for c, a in itertools.product(concepts_of(d, "miniature")[:size], repeat=2)]
+    further = list(itertools.product(*columns.values()))
+    rows = [(*cell, *values) for cell in grid for values in further]
+    return pd.DataFrame(rows, columns=["dataset", "concept", "anchor", *columns])
+
+
+def blank(name, size=10, deltas=(np.nan,)):
+    """A table of the ledger with every row that its claims ask for, and 0.5 wherever something is measured."""
+    kinds = sorted({arm.kind for claim in CLAIMS.values() if claim.table == name for arm in claim.arms.values() if arm.kind})
+    words = {"kind": kinds} if kinds else {}
+    if name == "trials":
+        words = crossed(size, trained_on=TASKS, evaluated_on=TASKS, delta=deltas, value=[0.5])
+        return pd.concat([words, crossed(size, trained_on=["anchor", "name"], evaluated_on=TASKS, delta=[np.nan], value=[0.5])], ignore_index=True)
+    if name == "displacements":
+        return crossed(size, task=TASKS, delta=DELTAS, distance=[0.4], nearest=["?"], is_anchor=[True])
+    if name == "mapped_displacements":
+        return crossed(size, trained_on=TASKS, evaluated_on=TASKS, delta=[np.nan], is_anchor=[True])
+    if name == "maps":
+        return pd.DataFrame([(f"w{i}", s, t, 0.5) for i in range(2 * size - 1) for s in TASKS for t in TASKS], columns=["word", "source", "target", "top1"])
+    if name == "clusters":
+        columns = ["dataset", "task", "kind", "delta", "layer", "by", "ari", "low", "high"]
+        return pd.DataFrame(
+            [(d, t, "learned", 0.5, layer, "concept - anchor", 0.0, -0.05, 0.05) for d in DATASETS[:size] for t in TASKS[:size] for layer in range(7)],
+            columns=columns,
+        )
+    if name == "truncation":
+        return crossed(size, task=TASKS, **words, delta=[0.5], blocks=[0, 1, 2, 4, 6], of=["concept", "anchor"], value=[0.5])
+    if name == "crossings":
+        return crossed(size, task=TASKS, **words, delta=[0.5], crossing=[3.0], depth=[6])
+    if name == "sweep":
+        return crossed(size, task=TASKS, steps=[50, 100, 200], value=[0.5])
+    if name == "compounds":
+        rows = itertools.product(TASKS, range(2 * size - 1), kinds)
+        return pd.DataFrame([(task, f"c{i}", kind, 0.5) for task, i, kind in rows], columns=["task", "concept", "kind", "residual"])
+    measured = {column: [0.5] for column in KINDS[name].columns if column not in ("dataset", "concept", "anchor", "delta", "task", "kind")}
+    task = {"task": TASKS} if "task" in KINDS[name].columns else {}
+    return crossed(size, **task, **words, delta=[np.nan, 0.5], **measured)
+
+
+def means_for(claim, holds):
+    """Means of the arms with which a claim is as plainly true, or false, as can be, in every case."""
+    rng = np.random.default_rng(0)
+    lowest = {"ari": -0.9}.get(claim.measure, 0.03)
+    levels = {name: np.linspace(0.4 if name in ("own", "GG", "DD", "CC") else lowest, 0.97, 11) for name in claim.arms}  # what is divided by is not small
+    means = {name: rng.choice(level, 20000) for name, level in levels.items()}
+    values = np.array([evaluate(expression, means) for expression in claim.value.values()])
+    bound = 0.0 if claim.positive else claim.bound
+    against = bound if claim.against is None else claim.against
+    if claim.test == "equivalent":
+        slack = (claim.margin - abs(values)) * (1 if holds else -1)
+    else:
+        slack = (values - (bound if holds else against)) * (1 if (claim.test == "above") == holds else -1)
+    best = slack.min(axis=0).argmax()
+    assert slack[:, best].min() > 0.04, f"claim {claim.id} cannot come out {holds}"
+    return {name: mean[best] for name, mean in means.items()}
+
+
+def set_measure(claim, table, rows, mean, rng):
+    """Give rows of a table a mean of the claim's measure, by changing what it is derived from."""
+    own, chance = claim.measure, rng.random(len(rows)) < mean
+    if own == "names_concept":
+        table.loc[rows, "nearest"] = np.where(chance, table.loc[rows, "concept"], "?")
+    elif own == "never":
+        table.loc[rows, "crossing"] = np.where(chance, np.nan, 3.0)
+    elif own == "crossing_share":
+        table.loc[rows, "crossing"] = np.rint(mean * 6)
+    elif own in ("is_anchor", "kept", "found", "agrees"):
+        table[own] = table[own].astype(float)
+        table.loc[rows, own] = chance.astype(float)
+    else:
+        table.loc[rows, own] = np.clip(mean + rng.normal(0, NOISE, len(rows)), -1 if own == "ari" else 0, 1)
+    if own == "ari":
+        table.loc[rows, "low"], table.loc[rows, "high"] = table.loc[rows, own] - 0.05, table.loc[rows, own] + 0.05
+
+
+def made(claim, holds, size=10):
+    """A table on which a claim is plainly true, or plainly false."""
+    rng = np.random.default_rng(claim.id)
+    table = blank(claim.table, size, {np.nan, *(arm.delta for arm in claim.arms.values() if isinstance(arm.delta, float))})
+    if claim.x:
+        sign = 1 if (claim.test == "above") == holds else -1
+        x = table["concept"].map({name: i for i, name in enumerate(table["concept"].unique())}) / table["concept"].nunique()
+        return table.assign(**{claim.x: x, claim.measure: 0.5 + sign * 0.3 * (x - 0.5) + rng.normal(0, NOISE, len(table))})
+    ready = prepare(claim.table, table, "miniature")
+    for name, mean in means_for(claim, holds).items():
+        for case in ledger._cases(claim, "miniature"):
+            set_measure(claim, table, claim.arms[name].choose(ready, case).index, mean, rng)
+    return table
+
+
+def alone(claim, tmp_path, monkeypatch):
+    """Judge with one claim of the ledger only."""
+    monkeypatch.setattr(ledger, "load_claims", lambda path=None: [claim])
+    return lambda table: judge_claims({claim.table.replace("grid_effects", "trials"): table}, draws=DRAWS).iloc[0]
+
+
+def write_ledger(path, *claims):
+    """A small ledger file of TOML lines."""
+    path.write_text("\n".join("[[claim]]\n" + claim for claim in claims))
+    return path
+
+
+SMALL = """id = {id}
+claim = "Words work."
+place = "section 1"
+scope = "miniature"
+table = "sweep"
+quantity = "the score"
+arms = {{ words = {{ stage = "last", task = "detection" }} }}
+value = "words"
+{test}
+"""
+
+
+def small_ledger(tmp_path, test, count=1):
+    return write_ledger(tmp_path / "claims.toml", *(SMALL.format(id=number, test=test) for number in range(1, count + 1)))
+
+
+def scores(mean, size=10, noise=0.1, seed=0):
+    """A sweep whose scores spread around exactly `mean`, for each task and number of steps."""
+    table = blank("sweep", size)
+    table["value"] = np.random.default_rng(seed).normal(0, noise, len(table))
+    return table.assign(value=(mean + table["value"] - table.groupby(["task", "steps"])["value"].transform("mean")).clip(0, 1))
+
+
+def test_all_claims_are_there_and_whole():
+    assert list(CLAIMS) == list(range(1, 58))
+    for claim in CLAIMS.values():
+        assert claim.rule.endswith(".")
+        assert claim.place
+        assert claim.scope
+        assert claim.test_name
+    assert {claim.table for claim in CLAIMS.values()} <= set(KINDS)
+
+
+def test_bounds_are_in_the_rule():
+    assert CLAIMS[5].rule == (
+        "The score of mapped words less that of words learned in the target model. Replicated where it lies below 0 in every case, contradicted "
+        "where it lies above -0.1 in any case: with its 95 % interval, and p < 0.05 by Holm's correction over the ledger; else undecided."
+    )
+
+
+@pytest.fixture(scope="module")
+def unjudged():
+    """The whole ledger without any table."""
+    return judge_claims({}).set_index("id", drop=False)
+
+
+def test_without_tables_nothing_fails_and_the_reasons_name_what_is_missing(unjudged):
+    judged = unjudged
+    assert judged.loc[1, "why"] == "The table 'trials' is missing (scores of the study's words); `vwlib study` makes it."
+    assert set(judged.loc[[10, 50, 55], "verdict"]) == {"not decidable at this scale"}
+    assert (judged.loc[23, "verdict"], judged.loc[52, "verdict"]) == ("contradicted", "replicated")
+    rest = judged.drop([10, 50, 55, 23, 52])
+    assert set(rest["verdict"]) == {"undecided"}
+    assert rest["why"].str.len().min() > 20
+
+
+def test_the_papers_numbers_come_from_its_figures(unjudged):
+    judged = unjudged
+    assert judged.loc[1, "paper"] == "0.97 to 1.00"
+    assert judged.loc[15, "paper"] == "text: 28 %; figures: 0.27"
+    assert judged.loc[23, "ours"] == pytest.approx(0.159 / 0.801)
+    assert "Text and figure disagree" in judged.loc[23, "note"]
+    assert judged.loc[27, "paper"] == judged.loc[26, "paper"] == "no number"  # the figures do not tell the diagonal
+
+
+TESTED = [c for c in CLAIMS.values() if c.scope != "real weights" and c.test not in ("number", "equals") and c.table not in ("paper", "grid_effects")]
+
+
+@pytest.mark.parametrize("claim", TESTED, ids=lambda claim: f"claim {claim.id}")
+def test_a_claim_is_replicated_contradicted_or_undecided(claim, tmp_path, monkeypatch):
+    judge = alone(claim, tmp_path, monkeypatch)
+    true, false, little = judge(made(claim, True)), judge(made(claim, False)), judge(made(claim, True, size=1))
+    assert [true["verdict"], false["verdict"], little["verdict"]] == ["replicated", "contradicted", "undecided"], (true["why"], false["why"], little["why"])
+    assert true["p"] < 0.05
+    assert true["interval"][0] <= true["ours"] <= true["interval"][1]
+    assert little["why"]
+
+
+@pytest.mark.parametrize(("share", "verdict"), [(1.0, "replicated"), (0.7, "contradicted")])
+def test_a_number_is_the_papers_or_not(share, verdict, tmp_path, monkeypatch):
+    claim = CLAIMS[14]
+    table = blank("trials")
+    paper = 0.416 / 0.7
+    same = table["trained_on"] == table["evaluated_on"]
+    table["value"] = np.where(same, 0.8, 0.8 * paper * share) + np.random.default_rng(0).normal(0, NOISE, len(table))
+    row = alone(claim, tmp_path, monkeypatch)(table)
+    assert row["verdict"] == ("replicated" if abs(1 - share) * paper < 0.15 else "contradicted") == verdict
+    assert row["cases"][0]["paper"] == pytest.approx(0.594, abs=1e-3)
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.2])
+def test_shared_concepts_make_intervals_wider_than_independent_trials(spread, tmp_path, monkeypatch):
+    rng = np.random.default_rng(1)
+    table = blank("trials")
+    of_concept = {key: rng.normal(0, spread) for key in table.groupby(["dataset", "concept"]).groups}
+    table["value"] = np.clip(0.5 + rng.normal(0, 0.1, len(table)) + [of_concept[key] for key in zip(table["dataset"], table["concept"], strict=True)], 0, 1)
+    verdict = alone(CLAIMS[53], tmp_path, monkeypatch)(table)["verdict"]
+    assert verdict == "contradicted" if spread else verdict != "contradicted"
+
+
+def test_an_exact_claim_fails_with_a_single_exception(tmp_path, monkeypatch):
+    judge = alone(CLAIMS[32], tmp_path, monkeypatch)
+    table = blank("displacements")
+    assert judge(table)["verdict"] == "replicated"
+    table.loc[(table["delta"] == 0.2).idxmax(), "is_anchor"] = False
+    assert judge(table)["verdict"] == "contradicted"
+    row = judge(blank("displacements")[table["delta"] != 0.1])
+    assert row["verdict"] == "undecided"
+    assert row["why"] == "The table 'displacements' has no rows for 'tenth' (delta 0.1)."
+
+
+def test_a_changed_table_changes_the_verdict(tmp_path):
+    path = small_ledger(tmp_path, 'test = "above"\nbound = 0.5')
+    verdicts = [judge_claims({"sweep": scores(mean)}, path=path, draws=DRAWS)["verdict"].item() for mean in (0.7, 0.5, 0.3)]
+    assert verdicts == ["replicated", "undecided", "contradicted"]
+
+
+def test_four_successes_of_four_decide_nothing(tmp_path):
+    path = small_ledger(tmp_path, 'test = "above"\nbound = 0.9')
+    row = judge_claims({"sweep": blank("sweep", 2).assign(value=1.0)}, path=path).iloc[0]
+    assert (row["verdict"], row["n"]) == ("undecided", 8)
+    assert row["interval"][0] < 0.9
+
+
+def test_an_undecided_claim_states_its_power(tmp_path):
+    row = judge_claims({"sweep": scores(0.5)}, path=small_ledger(tmp_path, 'test = "above"\nbound = 0.5'), draws=DRAWS).iloc[0]
+    assert f"With these {row['n']} trials a true value {row['detectable']:.2g} beyond the bound would be found nine times in ten" in row["why"]
+    assert 0 < row["detectable"] < 0.1
+
+
+def test_the_more_claims_the_stricter(tmp_path):
+    table = scores(0.515).query("task == 'detection'")
+    alone, among = (judge_claims({"sweep": table}, path=small_ledger(tmp_path, 'test = "above"\nbound = 0.5', n), draws=DRAWS).iloc[0] for n in (1, 20))
+    assert alone["p"] == among["p"] == alone["p_holm"]
+    assert 0.05 / 20 < alone["p"] < 0.05
+    assert (alone["verdict"], among["verdict"]) == ("replicated", "undecided")
+    assert among["p_holm"] == pytest.approx(min(1, 20 * among["p"]))
+    assert "not among so many claims" in among["why"]
+
+
+def test_an_incomplete_study_names_what_it_lacks(tmp_path, monkeypatch):
+    judge = alone(CLAIMS[33], tmp_path, monkeypatch)
+    table = made(CLAIMS[33], True)
+    row = judge(table[table["dataset"] != "PASCAL"])
+    assert row["verdict"] == "undecided"
+    assert "has no rows for 'one' (evaluated_on generation, role own, delta 1.0) with dataset PASCAL" in row["why"]
+    assert judge(table[table["evaluated_on"] != "detection"])["verdict"] == "undecided"
+
+
+def test_the_papers_own_profile_decides_about_real_weights(monkeypatch):
+    monkeypatch.setattr(ledger, "load_claims", lambda path: [CLAIMS[55]])
+    days = pd.DataFrame({"days": [2.5]})
+    judged = [judge_claims({"timing": table}, profile)["verdict"].item() for table, profile in ((days, "paper"), (days * 2, "paper"), (days, "smoke"))]
+    assert judged == ["replicated", "contradicted", "not decidable at this scale"]
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (('test = "above"', 'test = "abvoe"'), "claims.toml, claim 1, field 'test': input should be 'above', 'below', 'equivalent', 'number' or 'equals'."),
+        (("bound = 0.5", ""), "claims.toml, claim 1, field 'bound': the test 'above' needs it."),
+        (("bound = 0.5", 'bound = "half"'), "claims.toml, claim 1, field 'bound': input should be a valid number"),
+        (('place = "section 1"', ""), "claims.toml, claim 1, field 'place': field required."),
+        (('place = "section 1"', 'place = "section 1"\nplaice = "section 1"'), "claims.toml, claim 1, field 'plaice': extra inputs are not permitted."),
+        (('scope = "miniature"', 'scope = "moon"'), "claims.toml, claim 1, field 'scope': input should be 'miniature'"),
+        (('table = "sweep"', 'table = "sweeps"'), "claims.toml, claim 1, field 'table': 'sweeps' is no table; there are trials"),
+        (('value = "words"', 'value = "word"'), "claims.toml, claim 1, field 'value': 'word' names 'word', which is no arm."),
+        (('value = "words"', 'value = "words +"'), "claims.toml, claim 1, field 'value': 'words +' is no expression."),
+        (('value = "words"', 'value = "words.mean()"'), "field 'value': 'words.mean()' may only add, subtract, multiply and divide arms."),
+        (('value = "words"', 'value = "words"\nmeasure = "valeu"'), "claims.toml, claim 1, field 'measure': the table 'sweep' has no column 'valeu'."),
+        (('task = "detection"', 'trained_on = "detection"'), "claims.toml, claim 1, field 'arms': the table 'sweep' has no column 'trained_on'."),
+        (('value = "words"', 'value = "words"\neach = ["sneed"]'), "claims.toml, claim 1, field 'each': the table 'sweep' has no column 'sneed'."),
+        (("arms = { words = { ", 'arms = ["nobody"] # { { '), "claims.toml, claim 1, field 'arms': 'nobody' is not among the shared arms."),
+        (('stage = "last"', 'stage = "later"'), "claims.toml, claim 1, field 'arms.words.stage': input should be 'first', 'half', 'last' or 'before'."),
+        (("id = 1\n", ""), "claims.toml, the 1. claim, field 'id': field required."),
+        (("id = 1\n", "id = = 1\n"), "claims.toml is not readable as TOML: "),
+    ],
+)
+def test_a_malformed_ledger_is_refused_in_one_sentence(change, sentence, tmp_path):
+    path = small_ledger(tmp_path, 'test = "above"\nbound = 0.5')
+    assert change[0] in path.read_text()
+    path.write_text(path.read_text().replace(*change))
+    with pytest.raises(ValueError) as error:
+        load_claims(path)
+    assert str(error.value).startswith(sentence) or sentence in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_claim_may_stand_once_only(tmp_path):
+    path = write_ledger(tmp_path / "claims.toml", *[SMALL.format(id=1, test='test = "above"\nbound = 0.5')] * 2)
+    with pytest.raises(ValueError, match=r"claims\.toml, claim 1, field 'id': there are 2 claims of that number\."):
+        load_claims(path)
+    path.write_text("")
+    with pytest.raises(ValueError, match=r"claims\.toml holds no claim\."):
+        load_claims(path)
+
+
+def test_tables_are_checked():
+    with pytest.raises(ValueError, match="'trails' is no table of the ledger; there are trials, "):
+        judge_claims({"trails": pd.DataFrame()})
+    with pytest.raises(ValueError, match=r"The table 'timing' has no column 'days'; it needs days\."):
+        judge_claims({"timing": pd.DataFrame({"hours": [1]})})
+    with pytest.raises(ValueError, match="The table 'sweep' has values of 'value' outside 0 to 1"):
+        judge_claims({"sweep": blank("sweep", 1).assign(value=1.2)})
+
+
+def test_failed_words_are_left_out(tmp_path):
+    path = small_ledger(tmp_path, 'test = "above"\nbound = 0.5')
+    table = scores(0.7)
+    table.loc[table["concept"] == "dog", "value"] = np.nan
+    row = judge_claims({"sweep": table}, path=path, draws=DRAWS).iloc[0]
+    assert (row["verdict"], row["n"]) == ("replicated", 351)
+
+
+def test_stages_are_the_first_half_and_last_layer():
+    ready = prepare("truncation", blank("truncation", 1), "miniature")
+    assert ready.groupby("stage")["blocks"].unique().map(list).to_dict() == {"half": [2], "last": [6], "other": [0, 1, 4]}
+    assert prepare("clusters", blank("clusters"), "miniature").query("stage == 'first'")["layer"].unique() == [1]
+    assert prepare("sweep", blank("sweep"), "miniature").query("stage == 'before'")["steps"].unique() == [100]
+
+
+def test_verdicts_make_the_round_trip_through_their_file(tmp_path, unjudged):
+    judged = unjudged.reset_index(drop=True)
+    path = write_claims(judged, "miniature", tmp_path)
+    assert path == tmp_path / "results" / "miniature" / "claims.json"
+    rows = json.loads(path.read_text())
+    assert list(rows[0])[:11] == ["id", "claim", "place", "paper", "ours", "interval", "test", "p", "verdict", "scope", "figure"]
+    assert rows[0]["ours"] is None
+    again = read_claims("miniature", tmp_path)
+    assert (again["verdict"] == judged["verdict"]).all()
+    assert again.loc[22, "ours"] == pytest.approx(judged.loc[22, "ours"], rel=1e-5)
+    assert write_claims(again, "miniature", tmp_path).read_text() == json.dumps(rows, indent=1, ensure_ascii=False) + "\n"
+    assert [file.name for file in path.parent.iterdir()] == ["claims.json"]
+
+
+def test_verdicts_that_cannot_be_written_leave_the_old_ones(tmp_path):
+    judged = judge_claims({}, path=small_ledger(tmp_path, 'test = "above"\nbound = 0.5'))
+    path = write_claims(judged, "miniature", tmp_path)
+    before = path.read_text()
+    with pytest.raises(TypeError):
+        write_claims(judged.assign(note=[object()]), "miniature", tmp_path)
+    assert path.read_text() == before
+    with pytest.raises(OSError):
+        write_claims(judged, "miniature", path)  # a file where the folder should be
+
+
+def test_without_verdicts_reading_says_so(tmp_path):
+    with pytest.raises(FileNotFoundError, match="There are no verdicts of the profile 'smoke' yet"):
+        read_claims("smoke", tmp_path)
+    assert read_tables("smoke", tmp_path) == {}
+
+
+def test_tables_are_read_by_name(tmp_path):
+    folder = tmp_path / "results" / "smoke"
+    folder.mkdir(parents=True)
+    blank("sweep", 1).to_parquet(folder / "sweep.parquet")
+    blank("sweep", 1).to_parquet(folder / "something.parquet")
+    assert list(read_tables("smoke", tmp_path)) == ["sweep"]
+
+
+def test_the_page_shows_verdicts_first_and_counts_them(tmp_path, unjudged):
+    judged = judge_claims({"sweep": scores(0.7)}, path=small_ledger(tmp_path, 'test = "above"\nbound = 0.5\nnote = "A note."'), draws=DRAWS)
+    (row,) = ledger_table(judged).to_dict("records")
+    assert list(row)[:4] == ["verdict", "no.", "claim", "paper"]
+    assert (row["verdict"], row["p"], row["why"]) == ("replicated", "< 0.001", "A note.")
+    assert row["here"].startswith("0.70 (0.6")
+    counts = verdict_counts(judged)
+    assert (list(counts.index), counts.to_list()) == (list(VERDICTS), [1, 0, 0, 0])
+    assert (ledger_table(unjudged)["here"] == "–").sum() == 55
