@@ -45,6 +45,20 @@ def book(
 
 
 @app.command()
+def doctor(
+    profile: Annotated[str, typer.Option(envvar="VWLIB_PROFILE", help="smoke, miniature or paper.")] = "miniature",
+    checksums: Annotated[bool, typer.Option(help="Compare the weights with the originals' checksums (reads them once).")] = True,
+) -> None:
+    """Say what is ready for a run and what is missing: devices, weights, datasets. Exit code 1 where something is missing."""
+    from vwlib.doctor import examine
+    from vwlib.profiles import load_profile
+
+    report = examine(load_profile(profile), checksums=checksums)
+    print(report.text())
+    raise typer.Exit(0 if report.ready else 1)
+
+
+@app.command()
 def manifest(
     file: Annotated[Path, typer.Argument(help="The manifest, a json file.")],
     profile: Annotated[str, typer.Option(envvar="VWLIB_PROFILE", help="smoke, miniature or paper.")] = "miniature",

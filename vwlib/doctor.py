@@ -1,0 +1,206 @@
+"""What is ready for a run and what is missing: devices, weights, datasets."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from vwlib.concepts import DATASETS, Concept, concepts_of
+from vwlib.datasets import FEWER_ALLOWED, SPLITS, Example, load_dataset, test_examples, training_examples
+from vwlib.manifest import digest
+from vwlib.miniature import world
+from vwlib.models.loading import OPEN_CLIP, PIPELINE, TRANSFORMERS, remedy, resolve
+from vwlib.paths import ROOT
+from vwlib.profiles import ModelSettings, Profile
+
+State = Literal["ready", "note", "missing"]
+_MARKS: dict[State, str] = {"ready": "ok     ", "note": "note   ", "missing": "MISSING"}
+
+#: Where the real datasets are published, how big they are, and which of their files are needed.
+ORIGINS = {
+    "ImageNet": "ILSVRC2012 CLS-LOC (image-net.org after registration, or Kaggle's imagenet-object-localization-challenge; 155 GB), with its Annotations",
+    "DreamBooth": "github.com/google/dreambooth (110 MB), its folder `dataset`",
+    "COCO": "train2017.zip, val2017.zip and annotations_trainval2017.zip from cocodataset.org (20 GB)",
+    "PASCAL": "VOCtrainval_11-May-2012.tar from the PASCAL VOC site (2 GB)",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at: what it is, whether it is ready, and where it is not, what to do."""
+
+    section: str
+    state: State
+    text: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """All findings, in order."""
+
+    profile: str
+    findings: list[Finding]
+
+    @property
+    def ready(self) -> bool:
+        """Whether nothing is missing."""
+        return all(finding.state != "missing" for finding in self.findings)
+
+    def text(self) -> str:
+        """The report for people: a line a finding, and a verdict."""
+        lines = []
+        for section in dict.fromkeys(finding.section for finding in self.findings):
+            lines += [section, *(f"  {_MARKS[f.state]} {f.text}" for f in self.findings if f.section == section), ""]
+        missing = sum(finding.state == "missing" for finding in self.findings)
+        verdict = "is ready" if self.ready else f"is not ready: {missing} {'thing is' if missing == 1 else 'things are'} missing"
+        return "\n".join([*lines, f"The profile '{self.profile}' {verdict}."])
+
+
+def examine(profile: Profile, checksums: bool = True) -> Report:
+    """Look at everything that a run of the profile needs; `checksums` reads all weights whose original checksum is known."""
+    findings = [*machine(profile)]
+    for role, settings, files in models_of(profile):
+        findings += model(role, settings, files, checksums)
+    for dataset in DATASETS:
+        findings += data(profile, dataset)
+    return Report(profile.name, findings)
+
+
+def machine(profile: Profile) -> Iterator[Finding]:
+    """Processors, memory, accelerators and disk space."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    yield Finding("Machine", "ready", f"{len(os.sched_getaffinity(0))} processor cores, {memory:.0f} GB of memory, torch {torch.__version__}")
+    for index in range(torch.cuda.device_count()):
+        free, total = torch.cuda.mem_get_info(index)
+        yield Finding("Machine", "ready", f"cuda:{index}: {torch.cuda.get_device_name(index)}, {free / 1e9:.0f} of {total / 1e9:.0f} GB free")
+    if not torch.cuda.is_available() and profile.world == "paper":
+        yield Finding("Machine", "note", "no GPU that torch can use; a study with these models needs one")
+    yield Finding("Machine", "ready", f"{shutil.disk_usage(ROOT).free / 1e9:.0f} GB free on the project's disk")
+
+
+def models_of(profile: Profile) -> Iterator[tuple[str, ModelSettings, Sequence[str]]]:
+    """Every model that a profile loads: its role, its settings and the files it cannot do without."""
+    yield "generator", profile.generator, PIPELINE
+    if profile.generator.safety_checker:
+        yield "safety checker", profile.generator.safety_checker, TRANSFORMERS
+    yield "detector", profile.detector, TRANSFORMERS
+    yield "classifier", profile.classifier, OPEN_CLIP
+    yield "judge", profile.judge, OPEN_CLIP
+    if profile.second_judge:
+        yield "second judge", profile.second_judge, OPEN_CLIP
+
+
+def model(role: str, settings: ModelSettings, files: Sequence[str], checksums: bool = True) -> Iterator[Finding]:
+    """Whether a model's files are there, whole, trained, and the originals."""
+    folder = resolve(settings.source)
+    origin = f", a copy of {settings.hub} ({settings.revision})" if settings.hub else ""
+    lacking = [file for file in files if not (folder / file).exists()]
+    if not folder.is_dir() or lacking:
+        what = f"{folder} is not there" if not folder.is_dir() else f"{folder} lacks {', '.join(lacking)}"
+        yield Finding("Models", "missing", f"{role}: {what}; {remedy(settings, lacking[0])}")
+        return
+    weights = [file for file in files if file.endswith(".safetensors")]
+    broken = [sentence for file in weights if (sentence := _damage(settings, file))]
+    if broken:
+        yield from (Finding("Models", "missing", f"{role}: {sentence}") for sentence in broken)
+        return
+    size = sum((folder / file).stat().st_size for file in weights) / 1e9
+    yield Finding("Models", "ready", f"{role}: {folder}{origin}, {size:.2g} GB of weights")
+    if not _is_trained(settings):
+        yield Finding("Models", "note", f"{role}: these weights are random, only for trying the code; nothing learned in them means anything")
+    for file, original in settings.sha256.items() if checksums else ():
+        if not (folder / file).exists():
+            continue
+        if (real := digest(folder / file)) != original:
+            differs = f"{file} is not the original (SHA-256 {real[:12]}…, the original's is {original[:12]}…)"
+            yield Finding("Models", "note", f"{role}: {differs}; results will not be the paper's model's")
+
+
+def _damage(settings: ModelSettings, file: str) -> str | None:
+    """A sentence about a weights file that is cut off or no such file; None for a whole one."""
+    path = resolve(settings.source) / file
+    try:
+        with safe_open(path, "pt"):
+            return None
+    except (SafetensorError, OSError) as error:
+        return f"{path} is damaged ({str(error).splitlines()[0]}); {remedy(settings, file)}"
+
+
+def _is_trained(settings: ModelSettings) -> bool:
+    """False where the folder's `training.json` says that no step was taken."""
+    file = resolve(settings.source) / "training.json"
+    try:
+        return not file.exists() or any(json.loads(file.read_text())["steps"].values())
+    except (ValueError, KeyError, AttributeError):
+        return True
+
+
+def data(profile: Profile, dataset: str) -> Iterator[Finding]:
+    """Whether a dataset is there and has enough images of every concept, with the counts."""
+    if dataset not in profile.data:
+        counts = f"{world.INSTANCE_TRAIN if dataset == 'DreamBooth' else world.TRAIN} training and {world.TEST} test images of each concept"
+        yield Finding("Datasets", "ready", f"{dataset}: drawn by the project at first use, {counts}")
+        return
+    folder = resolve(profile.data[dataset])
+    if not folder.is_dir():
+        yield Finding("Datasets", "missing", f"{dataset}: {folder} is not there; put there {ORIGINS[dataset]}")
+        return
+    concepts = concepts_of(dataset, profile.world)
+    found: dict[str, list[Example]] = {}
+    complaints: dict[str, str] = {}
+    for split in SPLITS:
+        found[split], wrong = _read(profile, dataset, concepts, split)
+        shared = {sentence for sentence, count in Counter(wrong.values()).items() if count > 1}
+        yield from (Finding("Datasets", "missing", f"{dataset}, {split}: {sentence}") for sentence in sorted(shared))
+        complaints = {concept: sentence for concept, sentence in wrong.items() if sentence not in shared} | complaints
+    if not any(found.values()):
+        return
+    yield Finding("Datasets", "ready", f"{dataset}: {folder}")
+    for concept in concepts:
+        yield _counted(profile, concept, found, complaints.get(concept.name))
+
+
+def _read(profile: Profile, dataset: str, concepts: Sequence[Concept], split: str) -> tuple[list[Example], dict[str, str]]:
+    """The examples of a split, and a sentence for each concept with which something is wrong."""
+    folder = resolve(profile.data[dataset])
+    try:
+        return load_dataset(dataset, folder, concepts, split), {}
+    except (ValueError, FileNotFoundError) as error:
+        if dataset not in ("ImageNet", "DreamBooth"):  # the annotations of all classes are in the same files
+            return [], dict.fromkeys((concept.name for concept in concepts), str(error))
+    examples, complaints = [], {}
+    for concept in concepts:  # a class a folder: some may be there
+        try:
+            examples += load_dataset(dataset, folder, [concept], split)
+        except (ValueError, FileNotFoundError) as error:
+            complaints[concept.name] = str(error)
+    return examples, complaints
+
+
+def _counted(profile: Profile, concept: Concept, found: dict[str, list[Example]], complaint: str | None) -> Finding:
+    """How many images of a concept there are, and whether training and test images can be chosen and opened."""
+    counts = []
+    for split, name in zip(SPLITS, ("training", "test"), strict=True):
+        kinds = Counter(bool(len(example.boxes_of(concept.name))) for example in found[split] if example.label == concept.name)
+        counts.append(f"{kinds.total()} {name} images ({kinds[True]} with boxes)")
+    text = f"{concept.dataset}, {concept.name}: {', '.join(counts)}"
+    try:
+        chosen = training_examples(found["train"], concept.name, profile.train_images)
+        chosen += test_examples(found["test"], [concept.name], profile.test_images)
+    except (ValueError, FileNotFoundError) as error:
+        return Finding("Datasets", "missing", f"{text}; {complaint or error}")
+    unseen = [example.path for example in chosen if not example.path.exists()]
+    if unseen:
+        return Finding("Datasets", "missing", f"{text}; the image {unseen[0]} is missing")
+    if not all(len(example.boxes) for example in chosen):
+        hint = f", and `vwlib boxes --profile {profile.name}` proposes some" if concept.dataset in FEWER_ALLOWED else ""
+        return Finding("Datasets", "missing", f"{text}; detection needs boxes in all of them{hint}")
+    return Finding("Datasets", "ready", text)
