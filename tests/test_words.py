@@ -7,7 +7,7 @@ import torch
 
 from vwlib.words import Word, export_textual_inversion, load_words, save_words
 
-WORD = Word(torch.randn(4, 8), "generation", "COCO", "cat", "dog", 0.5, 0, "smoke", 5, 0.01, 8, "f00d")
+WORD = Word(torch.randn(4, 8), "generation", "COCO", "cat", "dog", 0.5, 0, "smoke", 5, 0.01, 8, "a photo of {}", "float32", "f00d", "cafe")
 
 
 def test_round_trip(tmp_path):
@@ -19,12 +19,13 @@ def test_round_trip(tmp_path):
 
 
 def test_the_same_words_give_the_same_bytes(tmp_path):
-    for name in ("a", "b"):
-        save_words([WORD], tmp_path / name)
+    words = [dataclasses.replace(WORD, seed=seed) for seed in range(20)]
+    for name, order in (("a", words), ("b", words[::-1])):
+        save_words(order, tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
-@pytest.mark.parametrize("field,value", [("anchor", "cup"), ("delta", None), ("seed", 1), ("steps", 6), ("model", "beef")])
+@pytest.mark.parametrize("field,value", [("anchor", "cup"), ("delta", None), ("seed", 1), ("steps", 6), ("model", "beef"), ("images", "beef")])
 def test_the_id_depends_on_all_that_determines_the_word(field, value):
     assert dataclasses.replace(WORD, **{field: value}).word_id != WORD.word_id
 

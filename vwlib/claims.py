@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_core import PydanticCustomError
 
 from vwlib.concepts import DATASETS, anchors_of, concepts_of
+from vwlib.files import write_whole
 from vwlib.models import TASKS
 from vwlib.paper import paper_results
 from vwlib.paths import DATA
@@ -625,13 +626,7 @@ def write_claims(judged: pd.DataFrame, profile: str, root: Path = DATA) -> Path:
     rows = [{key: _json(value) for key, value in row.items()} for row in judged.to_dict("records")]
     path = root / "results" / profile / "claims.json"
     content = json.dumps(rows, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.partial")
-    try:
-        temporary.write_text(content)
-        temporary.rename(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(path, content.encode())
     return path
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
 
+from vwlib.concepts import DATASETS
 from vwlib.paths import DATA
 
 
@@ -49,6 +50,18 @@ class Learning(_Settings):
     batch: PositiveInt = 8  # images a step
 
 
+class StudySettings(_Settings):
+    """Which words the stored study learns: concepts × anchors of each dataset and task, unconstrained and for every delta."""
+
+    datasets: tuple[str, ...] = DATASETS
+    concepts: PositiveInt = 10  # the first of each dataset
+    anchors: PositiveInt = 10  # those of its first concepts
+    deltas: tuple[PositiveFloat, ...] = (0.1, 0.2, 0.5, 1.0)  # section 5
+    #: Words learned in one go, by task; part of the definition, because floating-point sums depend on the batch.
+    words_at_once: dict[str, PositiveInt] = {"generation": 25, "detection": 100, "classification": 100}
+    threads: PositiveInt = 1  # of each process; also part of the definition
+
+
 class Profile(_Settings):
     """All settings of a run."""
 
@@ -67,6 +80,17 @@ class Profile(_Settings):
     learning: dict[str, Learning]
     concepts: PositiveInt = 4  # of the live grids in chapters 1 to 4
     anchors: PositiveInt = 4
+    study: StudySettings = StudySettings()
+
+    def model_of(self, task: str) -> ModelSettings:
+        """The settings of a task's model.
+
+        Raises ValueError for an unknown task.
+        """
+        models = {"generation": self.generator, "detection": self.detector, "classification": self.classifier}
+        if task not in models:
+            raise ValueError(f"'{task}' is no task; choose from {', '.join(models)}.")
+        return models[task]
 
     def __hash__(self) -> int:
         return hash(self.model_dump_json())
@@ -95,6 +119,7 @@ _SMOKE = _MINIATURE | {
     "test_images": 4,
     "concepts": 2,
     "anchors": 2,
+    "study": {"datasets": ("COCO",), "concepts": 2, "anchors": 2, "deltas": (0.5,), "words_at_once": {"generation": 2, "detection": 4, "classification": 4}},
 }
 _PAPER: dict[str, Any] = {
     "name": "paper",

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -16,12 +17,12 @@ from vwlib.concepts import concepts_of, find_anchor, find_concept, find_dataset
 from vwlib.datasets import Example, load_dataset, test_examples, training_examples
 from vwlib.miniature.world import ensure_world
 from vwlib.models import TASKS, Frozen, Score, load_model
-from vwlib.models.loading import resolve
+from vwlib.models.loading import digest_files, digest_folder, resolve
 from vwlib.optimise import Learned, Trial, ball_radius, learn_words
 from vwlib.profiles import Profile
 from vwlib.statistics import crossed_interval, mean_interval
 from vwlib.transfer import TransferMap, fit_transfer, nearest_words
-from vwlib.words import Word, fingerprint
+from vwlib.words import Word
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,19 @@ def make_trials(
 
 
 def learn(task: str, profile: Profile, trials: Sequence[Trial], progress: bool = True) -> Learned:
-    """Learn the words of trials of one dataset for one task, with the profile's settings."""
+    """Learn the words of trials of one dataset for one task, with the profile's settings.
+
+    Raises FloatingPointError where a word stops being a number.
+    """
+    learned = learn_whatever_comes(task, profile, trials, progress)
+    broken = [f"{t.concept} from {t.anchor}" for t, fine in zip(trials, learned.finite.tolist(), strict=True) if not fine]
+    if broken:
+        raise FloatingPointError(f"{task}: the words {', '.join(broken)} diverged; lower the learning rate.")
+    return learned
+
+
+def learn_whatever_comes(task: str, profile: Profile, trials: Sequence[Trial], progress: bool = True) -> Learned:
+    """`learn`, but words that diverge are left as they are; `Learned.finite` tells them."""
     settings = profile.learning[task]
     frozen = prepared(task, profile, trials[0].dataset, "train")
     return learn_words(
@@ -94,12 +107,21 @@ def score(task: str, profile: Profile, vectors: Tensor, trials: Sequence[Trial])
     return model.evaluate(vectors, [trial.concept for trial in trials], names, test, seed=trials[0].seed)
 
 
-def as_words(task: str, profile: Profile, trials: Sequence[Trial], learned: Learned) -> list[Word]:
-    """Learned vectors with their provenance."""
-    settings, table = profile.learning[task], fingerprint(load_model(task, profile).word_table())
+@lru_cache(maxsize=16)
+def training_digest(profile: Profile, dataset: str) -> str:
+    """A short name for the training images that a profile chooses from a dataset."""
+    return digest_files([example.path for example in load_material(profile, dataset).train])
+
+
+def as_words(task: str, profile: Profile, trials: Sequence[Trial], vectors: Tensor) -> list[Word]:
+    """Learned vectors (word, vector, d) with all that determined them."""
+    settings = profile.learning[task]
+    precision = profile.generator.precision if task == "generation" else "float32"
+    learning = (settings.steps, settings.rate, settings.batch, profile.prompt, precision)
+    model = digest_folder(profile.model_of(task).source)
     return [
-        Word(vectors, task, t.dataset, t.concept, t.anchor, t.delta, t.seed, profile.name, settings.steps, settings.rate, settings.batch, table)
-        for vectors, t in zip(learned.vectors, trials, strict=True)
+        Word(word, task, t.dataset, t.concept, t.anchor, t.delta, t.seed, profile.name, *learning, model, training_digest(profile, t.dataset))
+        for word, t in zip(vectors, trials, strict=True)
     ]
 
 
@@ -125,7 +147,7 @@ def run_grid(profile: Profile, trials: Sequence[Trial], sources: Sequence[str] =
         rows += reference_rows(target, profile, trials)
         for source in sources:
             vectors = carry(profile, learned[source].vectors, source, target)
-            rows += _rows(profile, trials, source, target, score(target, profile, vectors, trials))
+            rows += score_rows(profile, trials, source, target, score(target, profile, vectors, trials))
     return Grid(trials, learned, pd.DataFrame(rows))
 
 
@@ -179,7 +201,7 @@ def displacements(task: str, profile: Profile, trials: Sequence[Trial], vectors:
     return pd.DataFrame(rows, columns=["task", "concept", "anchor", "delta", "seed", "vector", "distance", "nearest", "is_anchor"])
 
 
-def reference_rows(target: str, profile: Profile, trials: Sequence[Trial]) -> list[dict]:
+def reference_rows(target: str, profile: Profile, trials: Sequence[Trial]) -> list[dict[str, Any]]:
     """Floor and ceiling of a target task: the anchor word, and the words of the concept's own name, in the target's table.
 
     The floor is the anchor as one word, as in a prompt (control K4); a learned word starts as `profile.vectors` copies of it.
@@ -188,15 +210,18 @@ def reference_rows(target: str, profile: Profile, trials: Sequence[Trial]) -> li
     model, names = load_model(target, profile), load_material(profile, trials[0].dataset).names
     table = model.word_table()
     anchors = torch.stack([table[model.vocabulary.token_of(t.anchor)] for t in trials])[:, None]
-    rows = _rows(profile, trials, "anchor", target, score(target, profile, anchors, trials))
+    rows = score_rows(profile, trials, "anchor", target, score(target, profile, anchors, trials))
     for concept in dict.fromkeys(t.concept for t in trials):
         own = [t for t in trials if t.concept == concept]
         vectors = table[model.vocabulary.encode(names[concept])][None]
-        rows += _rows(profile, own, "name", target, score(target, profile, vectors, own[:1]) * len(own))
+        rows += score_rows(profile, own, "name", target, score(target, profile, vectors, own[:1]) * len(own))
     return rows
 
 
-def _rows(profile: Profile, trials: Sequence[Trial], source: str, target: str, scores: Sequence[Score]) -> list[dict]:
+def score_rows(
+    profile: Profile, trials: Sequence[Trial], source: str, target: str, scores: Sequence[Score], word_ids: Sequence[str | None] | None = None
+) -> list[dict[str, Any]]:
+    """Rows of the table of trials (design.md, section 7): one a trial, for words of `source` scored on `target`."""
     kind = "none" if source == target else "linear"
     steps = profile.learning[source].steps if source in profile.learning else 0
     return [
@@ -214,7 +239,8 @@ def _rows(profile: Profile, trials: Sequence[Trial], source: str, target: str, s
             "n": s.n,
             "map": kind if source in TASKS else "none",
             "steps": steps,
+            "word_id": word_id,
             **s.more,
         }
-        for t, s in zip(trials, scores, strict=True)
+        for t, s, word_id in zip(trials, scores, word_ids or [None] * len(trials), strict=True)
     ]

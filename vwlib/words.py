@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
+
+from vwlib.files import write_whole
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,15 @@ class Word:
     steps: int
     rate: float
     batch: int
-    model: str  # fingerprint of the model's word table
+    prompt: str
+    precision: str  # of the frozen model's matrix products
+    model: str  # digest of the model's weights
+    images: str  # digest of the concept's training images and of those that it is told from
 
     @property
     def provenance(self) -> dict[str, str | int | float | None]:
         """Everything but the vectors."""
-        return {key: value for key, value in asdict(self).items() if key != "vectors"}
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "vectors"}
 
     @property
     def word_id(self) -> str:
@@ -42,21 +46,16 @@ class Word:
         return hashlib.sha256(json.dumps(self.provenance, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def fingerprint(table: Tensor) -> str:
-    """A short hash of a word table (vocab, d), by which a word recognises the model it was learned in."""
-    return hashlib.sha256(table.detach().float().contiguous().numpy().tobytes()).hexdigest()[:16]
+def pack_words(words: Sequence[Word]) -> bytes:
+    """Words as the content of a safetensors file, keyed by `word_id`; the same words give the same bytes, in whatever order."""
+    # One entry of metadata for all words: safetensors writes several in an order that changes from run to run.
+    described = json.dumps({word.word_id: word.provenance for word in words}, sort_keys=True)
+    return save({word.word_id: word.vectors.contiguous().clone() for word in words}, {"words": described})
 
 
 def save_words(words: Sequence[Word], path: Path) -> None:
-    """Write words to one safetensors file, keyed by `word_id`; the file appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.partial")
-    metadata = {word.word_id: json.dumps(word.provenance, sort_keys=True) for word in words}
-    try:
-        save_file({word.word_id: word.vectors.clone() for word in words}, temporary, dict(sorted(metadata.items())))
-        temporary.rename(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Write words to one file; it appears whole or not at all."""
+    write_whole(path, pack_words(words))
 
 
 def load_words(path: Path) -> list[Word]:
@@ -68,8 +67,8 @@ def load_words(path: Path) -> list[Word]:
         raise FileNotFoundError(f"{path} is missing; learn the words first.")
     try:
         with safe_open(path, "pt") as file:
-            described = file.metadata() or {}
-            return [Word(file.get_tensor(key), **json.loads(described[key])) for key in sorted(file.keys())]
+            described = json.loads((file.metadata() or {})["words"])
+            return [Word(file.get_tensor(key), **described[key]) for key in sorted(file.keys())]
     except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} is damaged or holds no learned words: {str(error).splitlines()[0]}") from error
 
@@ -81,5 +80,4 @@ def export_textual_inversion(word: Word, token: str, path: Path) -> None:
     """
     if word.task != "generation":
         raise ValueError(f"Only a generation word can be loaded into a Stable Diffusion pipeline; this one was learned for {word.task}.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({token: word.vectors.float().clone()}, path)
+    write_whole(path, save({token: word.vectors.float().contiguous().clone()}))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -116,3 +118,18 @@ def strict_loading(folder: Path) -> Iterator[None]:
         yield
     except (RuntimeError, ValueError, OSError, SafetensorError) as error:
         raise ValueError(f"The weights in {folder} are damaged or do not fit its configuration: {str(error).strip().splitlines()[0]}") from error
+
+
+def digest_files(paths: Sequence[Path]) -> str:
+    """A short hash of the files' contents, in their order."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:16]
+
+
+@lru_cache
+def digest_folder(source: str) -> str:
+    """A short hash of all weights in a model's folder; read once per process."""
+    return digest_files(sorted(resolve(source).rglob("*.safetensors")))
