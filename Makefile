@@ -3,6 +3,7 @@
 PYTHON  ?= python3
 PROFILE ?= miniature
 PORT    ?= 8000
+WORKERS ?= $(shell nproc)
 
 VENV  := .venv
 BIN   := $(VENV)/bin
@@ -16,30 +17,32 @@ export MALLOC_TOP_PAD_        := 100000000
 export JUPYTER_PREFER_ENV_PATH := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help book test serve pretrain quality clean
+.PHONY: help book test test-full serve study pretrain quality clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo 'Settings: PROFILE=smoke|miniature|paper (now $(PROFILE)), PYTHON=python3.12 for another Python, PORT=8000 for serve.'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo 'Settings: PROFILE=smoke|miniature|paper (now $(PROFILE)), PYTHON=python3.12 for another Python, PORT=8000 for serve, WORKERS=2 processes for study.'
 
 book: $(READY) ## execute the chapters that changed and build the book into _build/html
 	$(BIN)/vwlib book --profile $(PROFILE)
 
-test: $(READY) ## lint, type check, unit tests, every chapter by nbmake and by papermill; test-full: the paper's models at full size
+test: $(READY) ## lint, type check, unit tests, every chapter by nbmake and by papermill
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
 	$(BIN)/python -m pytest --nbmake --nbmake-timeout=1200 book/
 
-.PHONY: test-full
-# Needs 20 GB of memory, 6 GB of disk and hours on two cores; the times and memory measured go to .cache/full_size.json.
-test-full: $(READY)
+# Needs 20 GB of memory and 6 GB of disk; the times and memory measured go to .cache/full_size.json.
+test-full: $(READY) ## the paper's models at full size with random weights (hours)
 	$(BIN)/python -m pytest -m full --durations=0 tests/full
 
 serve: book ## build the book and show it on http://localhost:8000
 	$(BIN)/python -m http.server $(PORT) --bind localhost --directory _build/html
+
+study: $(READY) ## learn and score every word of the study (hours; goes on where it was stopped; the results are in data/)
+	$(BIN)/vwlib study --profile $(PROFILE) --workers $(WORKERS)
 
 pretrain: $(READY) ## train the miniature's models from the drawings (hours; resumes where it was stopped; for maintainers)
 	$(BIN)/vwlib pretrain

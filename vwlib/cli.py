@@ -16,7 +16,7 @@ class Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except (ValueError, FileNotFoundError) as error:
+        except (ValueError, OSError, ModuleNotFoundError) as error:
             if os.environ.get("VWLIB_DEBUG"):
                 raise
             typer.secho(f"Error: {error}", fg=typer.colors.RED, err=True)
@@ -42,6 +42,28 @@ def book(
 
     os.environ["VWLIB_PROFILE"] = profile  # the chapters' kernels inherit it
     print(f"The book is in {os.path.relpath(build_book(profile, only))}.")
+
+
+@app.command()
+def study(
+    profile: Annotated[str, typer.Option(envvar="VWLIB_PROFILE", help="smoke, miniature or paper.")] = "miniature",
+    workers: Annotated[int, typer.Option(help="Local processes (needs vwlib[grid]); 0 computes in this one.")] = 0,
+    scheduler: Annotated[str | None, typer.Option(help="Address of a running Dask scheduler, such as tcp://host:8786.")] = None,
+    store: Annotated[Path | None, typer.Option(help="Folder of the results and words; the project's data/ by default.")] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Learn the words again that diverged.")] = False,
+    status: Annotated[bool, typer.Option("--status", help="Only say what is done, missing and failed.")] = False,
+) -> None:
+    """Learn and score every word of the profile's study; whatever is finished already is kept."""
+    from vwlib import runner
+    from vwlib.paths import DATA
+    from vwlib.profiles import load_profile
+    from vwlib.store import Store
+
+    settings, root = load_profile(profile), (store or DATA).resolve()
+    if status:
+        print(runner.status(settings, Store(settings, root)))
+    else:
+        print(runner.run_study(settings, root, workers=workers, scheduler=scheduler, retry_failed=retry_failed))
 
 
 @app.command()

@@ -1,0 +1,210 @@
+"""The study's store: interrupted, damaged or shared, it ends with the same bytes."""
+
+import hashlib
+import json
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pandas as pd
+import psutil
+import pytest
+import torch
+
+from vwlib import runner
+from vwlib.cli import app
+from vwlib.optimise import Learned
+from vwlib.plan import WORDS, make_plan, word_count
+from vwlib.profiles import load_profile
+from vwlib.runner import compute, run_study, status
+from vwlib.store import Part, Store, pack_part, unpack_part
+from vwlib.words import load_words
+
+PROFILE = load_profile("smoke")
+
+
+def contents(root: Path) -> dict[str, str]:
+    """Checksums of everything that is published, the run log aside."""
+    files = [path for path in root.rglob("*") if path.is_file() and "chunks" not in path.parts and path.name != "runs.jsonl"]
+    return {path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    """A store filled without interruption."""
+    root = tmp_path_factory.mktemp("store")
+    run_study(PROFILE, root, progress=False)
+    return root
+
+
+@pytest.fixture
+def copy(whole, tmp_path) -> Path:
+    """A copy of the full store, to be damaged."""
+    return shutil.copytree(whole, tmp_path / "store")
+
+
+def chunk_files(root: Path) -> list[Path]:
+    return sorted((root / "chunks").rglob("*.safetensors"))
+
+
+@contextmanager
+def study_process(root: Path, *options: str) -> Iterator[subprocess.Popen]:
+    """`vwlib study` on a store, as a process of its own."""
+    command = [sys.executable, "-c", "from vwlib.cli import app; app()", "study", "--profile", "smoke", "--store", str(root), *options]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        yield process
+
+
+def test_the_plan_has_every_word_once():
+    plan = make_plan(load_profile("miniature"))
+    assert word_count(plan) == 6000
+    assert len({(chunk.task, trial) for chunk in plan if chunk.kind == WORDS for trial in chunk.trials}) == 6000
+    assert len({chunk.name for chunk in plan}) == len(plan)
+
+
+def test_every_word_has_three_scores_and_its_anchor_and_name_stand_beside_it(whole):
+    table = pd.read_parquet(whole / "results" / "smoke" / "trials.parquet")
+    words = table[table["word_id"].notna()]
+    assert (words.groupby("word_id")["evaluated_on"].nunique() == 3).all() and words["word_id"].nunique() == 24
+    assert set(table[table["word_id"].isna()]["trained_on"]) == {"anchor", "name"}
+    bank = [word for task in ("generation", "detection", "classification") for word in load_words(whole / "words" / "smoke" / f"{task}.safetensors")]
+    assert {word.word_id for word in bank} == set(words["word_id"])
+
+
+def test_killed_at_any_point_the_rerun_ends_with_the_same_bytes(whole, tmp_path):
+    with study_process(tmp_path) as process:
+        while len(chunk_files(tmp_path)) < 5 and process.poll() is None:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGKILL)
+    kept = {path: path.stat().st_mtime_ns for path in chunk_files(tmp_path)}
+    assert 5 <= len(kept) < len(make_plan(PROFILE)) and not (tmp_path / "results" / "smoke" / "trials.parquet").exists()
+    run_study(PROFILE, tmp_path, progress=False)
+    assert contents(tmp_path) == contents(whole)
+    assert all(path.stat().st_mtime_ns == when for path, when in kept.items())  # nothing finished was repeated
+
+
+def test_published_files_alone_are_a_finished_study(copy, monkeypatch):
+    shutil.rmtree(copy / "chunks")
+    monkeypatch.setattr(runner, "compute", lambda *_: pytest.fail("computed again"))
+    assert run_study(PROFILE, copy, progress=False).finished == 24
+
+
+@pytest.mark.parametrize("lost", ["words/smoke/classification.safetensors", "results/smoke/trials.parquet", "results/smoke/study.json"])
+def test_a_lost_file_is_made_again(copy, whole, lost):
+    shutil.rmtree(copy / "chunks")
+    (copy / lost).unlink()
+    assert status(PROFILE, Store(PROFILE, copy)).finished < 24
+    run_study(PROFILE, copy, progress=False)
+    assert contents(copy) == contents(whole)
+
+
+@pytest.mark.parametrize("harm", ["truncated", "altered"])
+def test_a_damaged_bank_is_named_and_made_again(copy, whole, harm, caplog):
+    shutil.rmtree(copy / "chunks")
+    path = copy / "words" / "smoke" / "detection.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content[:-9] if harm == "truncated" else content)
+    run_study(PROFILE, copy, progress=False)
+    assert "detection.safetensors is damaged" in caplog.text
+    assert contents(copy) == contents(whole)
+
+
+def test_a_damaged_chunk_is_named_and_computed_again(copy, whole, caplog):
+    path = next(path for path in chunk_files(copy) if "words-classification" in path.name)
+    path.write_bytes(path.read_bytes()[:-5])
+    store = Store(PROFILE, copy)
+    assert status(PROFILE, store).finished == 20 and path.name in caplog.text
+    run_study(PROFILE, copy, progress=False)
+    assert contents(copy) == contents(whole)
+
+
+def test_a_part_whose_content_was_altered_is_refused():
+    content = pack_part(Part(rows=[{"value": 0.25}], failed=["f00d"]))
+    assert unpack_part(content).rows == [{"value": 0.25}]
+    with pytest.raises(ValueError, match="checksum"):
+        unpack_part(content.replace(b"0.25", b"0.75"))
+
+
+def test_a_full_disk_stops_with_one_sentence_and_no_damage(copy, whole):
+    shutil.rmtree(copy / "chunks")
+    (copy / "results" / "smoke" / "trials.parquet").unlink()
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limit[1]))
+    try:
+        with pytest.raises(OSError, match=r"cannot be written to \(File too large\). What is finished is kept"):
+            run_study(PROFILE, copy, progress=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert not list(copy.rglob("*.partial"))
+    run_study(PROFILE, copy, progress=False)
+    assert contents(copy) == contents(whole)
+
+
+def test_an_unwritable_folder_stops_with_one_sentence(tmp_path, capsys):
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(SystemExit):
+        app(["study", "--profile", "smoke", "--store", str(tmp_path / "file")])
+    error = capsys.readouterr().err
+    assert "cannot be written to" in error and "Traceback" not in error
+
+
+def test_a_diverged_word_is_recorded_as_failed_and_retried_on_request(copy, whole, monkeypatch):
+    chunk = next(chunk for chunk in make_plan(PROFILE) if chunk.kind == WORDS and chunk.task == "classification")
+    learn = runner.learn_whatever_comes
+
+    def diverging(*arguments, **settings) -> Learned:
+        learned = learn(*arguments, **settings)
+        learned.vectors[1, 0, 0] = torch.nan
+        return learned
+
+    monkeypatch.setattr(runner, "learn_whatever_comes", diverging)
+    part = compute(PROFILE, chunk)
+    assert len(part.words) == 3 and len(part.failed) == 1 and not {row["word_id"] for row in part.rows} & set(part.failed)
+    store = Store(PROFILE, copy)
+    store.save(chunk, part)
+    store.publish()
+    report = status(PROFILE, Store(PROFILE, copy))
+    assert report.finished == 23 and chunk.name in str(report)
+    monkeypatch.undo()
+    assert run_study(PROFILE, copy, progress=False).finished == 23  # not on its own
+    assert run_study(PROFILE, copy, progress=False, retry_failed=True).finished == 24
+    assert contents(copy) == contents(whole)
+
+
+def test_two_processes_on_one_store_do_no_harm(whole, tmp_path):
+    with study_process(tmp_path) as first, study_process(tmp_path) as second:
+        for process in (first, second):
+            _, error = process.communicate()
+            assert process.returncode == 0, error
+    assert contents(tmp_path) == contents(whole)
+
+
+def test_a_cluster_that_loses_a_worker_ends_with_the_same_bytes(whole, tmp_path):
+    pytest.importorskip("distributed")
+    with study_process(tmp_path, "--workers", "2") as process:
+        while len(chunk_files(tmp_path)) < 2 and process.poll() is None:
+            time.sleep(0.05)
+        children = [child for child in psutil.Process(process.pid).children() if child.status() != psutil.STATUS_ZOMBIE]
+        workers = [child for child in children if "--multiprocessing-fork" in child.cmdline()]
+        assert workers, "no worker process was found"
+        workers[-1].kill()
+        _, error = process.communicate()
+        assert process.returncode == 0, error
+    assert contents(tmp_path) == contents(whole)
+
+
+def test_status_tells_how_long_the_rest_takes(copy):
+    for path in chunk_files(copy)[-2:]:
+        path.unlink()
+    shutil.rmtree(copy / "words")
+    report = status(PROFILE, Store(PROFILE, copy))
+    assert report.seconds_left and report.seconds_left > 0 and len(report.missing) == 2
+    assert json.loads((copy / "results" / "smoke" / "runs.jsonl").read_text().splitlines()[0])["seconds"] > 0
