@@ -1,4 +1,4 @@
-"""What is ready for a run and what is missing: devices, weights, datasets."""
+"""What is ready for a run and what is missing: devices, weights, datasets, and how much a run has to do."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from vwlib.concepts import DATASETS, Concept, concepts_of
 from vwlib.datasets import FEWER_ALLOWED, SPLITS, Example, load_dataset, test_examples, training_examples
 from vwlib.manifest import digest
 from vwlib.miniature import world
+from vwlib.models import TASKS
 from vwlib.models.loading import OPEN_CLIP, PIPELINE, TRANSFORMERS, remedy, resolve
 from vwlib.paths import ROOT
 from vwlib.profiles import ModelSettings, Profile
@@ -71,7 +72,7 @@ def examine(profile: Profile, checksums: bool = True) -> Report:
         findings += model(role, settings, files, checksums)
     for dataset in DATASETS:
         findings += data(profile, dataset)
-    return Report(profile.name, findings)
+    return Report(profile.name, [*findings, *run(profile)])
 
 
 def machine(profile: Profile) -> Iterator[Finding]:
@@ -204,3 +205,17 @@ def _counted(profile: Profile, concept: Concept, found: dict[str, list[Example]]
         hint = f", and `vwlib boxes --profile {profile.name}` proposes some" if concept.dataset in FEWER_ALLOWED else ""
         return Finding("Datasets", "missing", f"{text}; detection needs boxes in all of them{hint}")
     return Finding("Datasets", "ready", text)
+
+
+def run(profile: Profile) -> Iterator[Finding]:
+    """What the study of a profile has to do."""
+    study = profile.study
+    free = len(study.datasets) * study.concepts * study.anchors * len(TASKS)
+    constrained = free * len(study.deltas)
+    yield Finding("Study", "ready", f"{free:,} unconstrained and {constrained:,} constrained words of {profile.vectors} vectors")
+    for task in TASKS:
+        learning, words = profile.learning[task], (free + constrained) // len(TASKS)
+        yield Finding("Study", "ready", f"{task}: {words:,} words × {learning.steps:,} steps × {learning.batch} images")
+    generator = profile.generator
+    pictures = (free + constrained) * generator.images_per_word
+    yield Finding("Study", "ready", f"{pictures:,} pictures of {generator.image_size} px, {generator.inference_steps} denoising steps each")

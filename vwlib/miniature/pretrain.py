@@ -103,7 +103,7 @@ def trained_autoencoder() -> AutoencoderKL:
     return model.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
 
-def pretrain_unet(steps: int = 16_000) -> Path:
+def pretrain_unet(steps: int = 12_000) -> Path:
     """The generator's denoiser, from latents and captions; text encoder and autoencoder stay as they are."""
     pool = _generation_pool()
     text = architectures.build_text_encoder(14)
