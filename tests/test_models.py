@@ -56,7 +56,19 @@ def test_classifier_features_are_open_clips(images):
     pixels = torch.stack([model.preprocess(image) for image in images])
     assert torch.equal(model.encode_images(images), model.model.encode_image(pixels, normalize=True))
     ids = model.vocabulary.prompts(["a photo of a cat", "dog"])
-    assert torch.equal(model.encode_prompts(["a photo of a cat", "dog"]), model.model.encode_text(ids, normalize=True))
+    assert torch.equal(model.encode_ids(ids), model.model.encode_text(ids, normalize=True))
+    torch.testing.assert_close(model.encode_prompts(["a photo of a cat", "dog"]), model.encode_ids(ids), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("task", ["classification", "detection"])
+@torch.no_grad()
+def test_padding_that_is_left_out_changes_nothing(task):
+    model = load_model(task, PROFILE)
+    vectors = torch.randn(5, 4, model.word_table().shape[1])
+    ids = model.vocabulary.prompt(model.prompt, 4).expand(5, -1)
+    with spliced(model.table, vectors):
+        padded = model.encode_ids(ids)
+    torch.testing.assert_close(model.encode_words(vectors), padded, rtol=1e-5, atol=1e-6)
 
 
 def test_classifier_ids_are_open_clips():

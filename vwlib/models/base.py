@@ -31,13 +31,28 @@ class Frozen:
 
         Raises ValueError where there is none.
         """
-        if concept not in self._rows:
-            raise ValueError(f"There is no image of '{concept}' among the prepared ones ({', '.join(sorted(self._rows))}).")
-        return self._rows[concept]
+        return self._rows_of(concept, own=True)
+
+    def other_rows(self, concept: str) -> Tensor:
+        """Rows of the images of all other concepts.
+
+        Raises ValueError where there is none of the concept itself.
+        """
+        return self._rows_of(concept, own=False)
+
+    def _rows_of(self, concept: str, own: bool) -> Tensor:
+        if (concept, own) not in self._rows:
+            raise ValueError(f"There is no image of '{concept}' among the prepared ones ({', '.join(sorted(set(self.concepts)))}).")
+        return self._rows[concept, own]
 
     @cached_property
-    def _rows(self) -> dict[str, Tensor]:
-        return {concept: torch.tensor([row for row, name in enumerate(self.concepts) if name == concept]) for concept in set(self.concepts)}
+    def _rows(self) -> dict[tuple[str, bool], Tensor]:
+        """Found once, not at every step of every word."""
+        kinds = [(concept, own) for concept in set(self.concepts) for own in (True, False)]
+        return {
+            (concept, own): torch.tensor([row for row, name in enumerate(self.concepts) if (name == concept) == own], dtype=torch.long)
+            for concept, own in kinds
+        }
 
 
 @dataclass(frozen=True)
@@ -92,6 +107,7 @@ class TextMixin:
 
     vocabulary: Vocabulary
     prompt: str
+    pools: bool  # whether only the end-of-text token's output is used
 
     @property
     def text_owner(self) -> nn.Module:
@@ -118,11 +134,18 @@ class TextMixin:
         """The text encoder's output for the prompt with each word's vectors (word, vector, d) in it."""
         ids = self.vocabulary.prompt(self.prompt, vectors.shape[1]).expand(len(vectors), -1)
         with spliced(self.table, vectors):
-            return self.encode_ids(ids)
+            return self.encode_ids(self.without_padding(ids))
 
     def encode_prompts(self, texts: Sequence[str]) -> Any:
         """The text encoder's output for plain prompts."""
-        return self.encode_ids(self.vocabulary.prompts(list(texts)))
+        return self.encode_ids(self.without_padding(self.vocabulary.prompts(list(texts))))
+
+    def without_padding(self, ids: Tensor) -> Tensor:
+        """Token ids (prompt, token) up to the last end of text, where only that is used: it sees nothing behind it.
+
+        Padding is most of a context: a prompt with a word of four vectors takes 9 of CLIP's 77 tokens.
+        """
+        return ids[:, : int(ids.argmax(-1).max()) + 1] if self.pools else ids
 
     def encode_names(self, names: Iterable[str]) -> Any:
         """The text encoder's output for things by name, in `NAME_PROMPT`."""

@@ -6,8 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 from open_clip import CLIP
 from open_clip.tokenizer import SimpleTokenizer
+from open_clip.transformer import text_global_pool
 from PIL import Image
 from torch import Tensor, nn
 
@@ -25,6 +27,7 @@ class Classifier(TextMixin, Judge):
     """A judge in which words can be learned."""
 
     task = "classification"
+    pools = True
 
     def __init__(self, model: CLIP, preprocess: Callable[[Image.Image], Tensor], vocabulary: Vocabulary, prompt: str) -> None:
         super().__init__(model, preprocess, vocabulary.prompts)
@@ -49,8 +52,15 @@ class Classifier(TextMixin, Judge):
         return self.model
 
     def encode_ids(self, ids: Tensor) -> Tensor:
-        """Normalised text features (prompt, d)."""
-        return self.model.encode_text(ids, normalize=True)
+        """Normalised text features (prompt, d): open_clip's `encode_text`, which adds positions for the whole context, also for shorter prompts."""
+        model, length = self.model, ids.shape[1]
+        if length == self.vocabulary.context:
+            return model.encode_text(ids, normalize=True)
+        states = model.token_embedding(ids) + model.positional_embedding[:length]
+        states = model.ln_final(model.transformer(states, attn_mask=model.attn_mask[:length, :length]))
+        pooled = text_global_pool(states, ids, model.text_pool_type, eos_token_id=getattr(model, "text_eos_id", None))
+        projection = model.text_projection
+        return F.normalize(projection(pooled) if isinstance(projection, nn.Linear) else pooled @ projection, dim=-1)
 
     def prepare(self, examples: Sequence[Example]) -> Frozen:
         """Image features, `image` (image, d)."""
@@ -62,13 +72,10 @@ class Classifier(TextMixin, Judge):
 
         Half of the batch shows the concept, half does not; each half is a mean, so that the many others do not outweigh it.
         """
-        everything = torch.arange(len(frozen.concepts))
         difference = []
         for concept, stream in zip(concepts, streams, strict=True):
-            own = frozen.rows_of(concept)
-            others = everything[~torch.isin(everything, own)]
-            pull = frozen.tensors["image"][draw(own, batch // 2, stream)].mean(0)
-            push = frozen.tensors["image"][draw(others, batch - batch // 2, stream)].mean(0)
+            pull = frozen.tensors["image"][draw(frozen.rows_of(concept), batch // 2, stream)].mean(0)
+            push = frozen.tensors["image"][draw(frozen.other_rows(concept), batch - batch // 2, stream)].mean(0)
             difference.append(push - pull)  # the cosine of unit vectors is linear in the image feature
         return (torch.stack(difference) * self.encode_words(vectors)).sum(-1)
 

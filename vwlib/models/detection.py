@@ -28,6 +28,7 @@ class Detector(TextMixin):
     """Finds objects by the cosine between the features of an image's regions and a text's."""
 
     task = "detection"
+    pools = True
 
     def __init__(self, model: Owlv2ForObjectDetection, processor: Owlv2ImageProcessor, vocabulary: Vocabulary, prompt: str) -> None:
         self.model, self.processor, self.vocabulary, self.prompt = model.eval().requires_grad_(False), processor, vocabulary, prompt
@@ -104,22 +105,16 @@ class Detector(TextMixin):
             own = tensors["truth"][row][(tensors["kind"][row] == order[example.label]) & ~tensors["ignored"][row]]
             if len(own):
                 tensors["positive"][row, box_iou(own, tensors["box"][row]).argmax(1)] = True
+        # The cosine with a text is linear in a region's feature, so the weighed mean over regions is taken here, once.
+        tensors["push"] = torch.einsum("ir,ird->id", region_weights(tensors["positive"]), tensors["region"])
         return Frozen([example.label for example in examples], tensors)
 
     def losses(self, vectors: Tensor, concepts: Sequence[str], frozen: Frozen, streams: Sequence[torch.Generator], batch: int) -> Tensor:
-        """Table 1, detection: E w · cos(region feature, text feature), w = -1 for the regions of the object and +1 for all others.
-
-        The few regions of the object and the many others are weighed as two means, image by image.
-        """
-        features = self.encode_words(vectors)  # (word, d)
-        losses = []
-        for feature, concept, stream in zip(features, concepts, streams, strict=True):
-            rows = draw(frozen.rows_of(concept), batch, stream)
-            positive = frozen.tensors["positive"][rows].float()  # (image, region)
-            weight = (1 - positive) / (1 - positive).sum(1, keepdim=True) - positive / positive.sum(1, keepdim=True).clamp(min=1)
-            pull = torch.einsum("ir,ird->d", weight, frozen.tensors["region"][rows]) / batch  # linear in the features, as the cosine is
-            losses.append(pull @ feature)
-        return torch.stack(losses)
+        """Table 1, detection: E w · cos(region feature, text feature), w = -1 for the regions of the object and +1 for all others."""
+        push = torch.stack(
+            [frozen.tensors["push"][draw(frozen.rows_of(concept), batch, stream)].mean(0) for concept, stream in zip(concepts, streams, strict=True)]
+        )
+        return (push * self.encode_words(vectors)).sum(-1)
 
     @torch.no_grad()
     def detect(self, features: Tensor, frozen: Frozen) -> Tensor:
@@ -153,6 +148,12 @@ class Detector(TextMixin):
         if result["map"] < 0:
             raise ValueError(f"There is no true box of '{concept}' among the prepared images, so it has no average precision.")
         return Score("mAP", float(result["map"]), len(score), {"ap50": float(result["map_50"])})
+
+
+def region_weights(positive: Tensor) -> Tensor:
+    """Table 1's w, from bool (image, region): the few regions of the object and the many others are weighed as two means."""
+    positive = positive.float()
+    return (1 - positive) / (1 - positive).sum(1, keepdim=True) - positive / positive.sum(1, keepdim=True).clamp(min=1)
 
 
 def _kinds(labels: Sequence[str]) -> dict[str, int]:

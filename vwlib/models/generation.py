@@ -29,6 +29,7 @@ class Generator(TextMixin):
     """Draws images from noise, guided by a text's hidden states."""
 
     task = "generation"
+    pools = False  # the denoiser attends to every token, the padding too
 
     def __init__(
         self,
@@ -57,7 +58,7 @@ class Generator(TextMixin):
         checker = load_safety_checker(settings.safety_checker) if settings.safety_checker else {"safety_checker": None}
         with strict_loading(folder):
             pipeline = StableDiffusionPipeline.from_pretrained(
-                folder, dtype=torch.float32, local_files_only=True, use_safetensors=True, requires_safety_checker=False, **checker
+                folder, dtype=torch.float32, local_files_only=True, use_safetensors=True, low_cpu_mem_usage=False, requires_safety_checker=False, **checker
             )
         return cls(pipeline, judge, settings, prompt, seen_words(folder), second_judge)
 
