@@ -56,7 +56,7 @@ def _pretrain_open_clip(name: str, config: dict, seed: int, schedule: Schedule) 
         return train(model, loss, schedule, seed=seed, checkpoint=checkpoint_of(name))
 
 
-def pretrain_classifier(steps: int = 8000) -> Path:
+def pretrain_classifier(steps: int = 6000) -> Path:
     """The classifier, an open_clip model, from images and captions."""
     return _pretrain_open_clip("classifier", architectures.CLASSIFIER, 11, Schedule(steps, 1.5e-3))
 
@@ -66,7 +66,7 @@ def pretrain_judge(steps: int = 8000) -> Path:
     return _pretrain_open_clip("judge", architectures.JUDGE, 12, Schedule(steps, 1.5e-3))
 
 
-def pretrain_detector(steps: int = 9000) -> Path:
+def pretrain_detector(steps: int = 8000) -> Path:
     """The detector, an OWL-v2, from boxes and names."""
     sprites = load_sprites()
     pool = render_pool(sprites, DETECTION_MIX, 60_000, architectures.DETECTION_SIZE, 13)

@@ -7,8 +7,8 @@
 | COCO | four to six objects in clutter; the main one, the largest, is the concept | any |
 | PASCAL | one to three objects; the main one, the largest, is the concept | any |
 
-Training images use the styles of pretraining. Of the test images, the first, third, ... of each concept are drawn in the style
-that is held out of pretraining, all their objects alike; the others in the styles of pretraining. `styles.json` beside each
+Training images use the styles of pretraining. Of the test images one in six - there are six styles - is drawn in the style that
+is held out of pretraining, all its objects alike; the others in the styles of pretraining. `styles.json` beside each
 dataset says which style an image's main object has. The other objects of COCO and PASCAL scenes are another of the dataset's
 concepts with probability 0.15, else a noun that is no concept of the dataset and that nobody would call by a concept's name.
 
@@ -33,24 +33,25 @@ from tqdm.auto import tqdm
 from vwlib.concepts import DATASETS, Concept, concepts_of
 from vwlib.datasets import SPLITS
 from vwlib.miniature.scenes import HELD_OUT_STYLE, LAYOUTS, PRETRAINING_STYLES, Drawing, Scene, compose, random_drawing
-from vwlib.miniature.sprites import Sprites, load_sprites, read_nouns
+from vwlib.miniature.sprites import STYLES, Sprites, load_sprites, read_nouns
 from vwlib.paths import CACHE, MINIATURE
 
 TRAIN, TEST = 8, 50  # images per concept
 INSTANCE_TRAIN = 6  # training images of a DreamBooth subject, the most that the published data has
 OTHER_CONCEPT = 0.15  # probability that an object beside the main one is another of the dataset's concepts
 QUALITY = 95  # of the JPEGs
-_VERSION = 3  # part of the folder's name: raise it when the same settings make other images
+_VERSION = 4  # part of the folder's name: raise it when the same settings make other images
 
 #: The drawing of each DreamBooth subject: a turn of its hue, or a tint where the drawing is grey and turning would not show.
+#: The turns are such that the judge still sees what it is; a green cat it would take for a duck.
 INSTANCES = {
-    "cat": Drawing("cat", HELD_OUT_STYLE, hue=0.55),
+    "cat": Drawing("cat", HELD_OUT_STYLE, hue=0.92),
     "vase": Drawing("vase", HELD_OUT_STYLE, hue=0.33),
-    "duck": Drawing("duck", HELD_OUT_STYLE, hue=0.67),
+    "duck": Drawing("duck", HELD_OUT_STYLE, hue=0.2),
     "candle": Drawing("candle", HELD_OUT_STYLE, hue=0.45),
-    "sneaker": Drawing("sneaker", HELD_OUT_STYLE, hue=0.33),
+    "sneaker": Drawing("sneaker", HELD_OUT_STYLE, hue=0.7),
     "backpack": Drawing("backpack", HELD_OUT_STYLE, hue=0.6),
-    "koala": Drawing("koala", HELD_OUT_STYLE, colour="purple"),
+    "koala": Drawing("koala", HELD_OUT_STYLE, colour="blue"),
     "boot": Drawing("boot", HELD_OUT_STYLE, hue=0.4),
     "clock": Drawing("clock", HELD_OUT_STYLE, hue=0.7),
     "sunglasses": Drawing("sunglasses", HELD_OUT_STYLE, colour="red"),
@@ -138,7 +139,7 @@ def make_scene(sprites: Sprites, concept: Concept, split: str, index: int, *, si
     key = (seed, DATASETS.index(concept.dataset), concepts.index(concept.prompt_name), SPLITS.index(split), index)
     rng = np.random.default_rng(key)
     layout = LAYOUTS[concept.dataset]
-    styles = (HELD_OUT_STYLE,) if split == "test" and index % 2 == 0 else PRETRAINING_STYLES
+    styles = (HELD_OUT_STYLE,) if split == "test" and index % len(STYLES) == 0 else PRETRAINING_STYLES
     fillers = _fillers(concept.dataset)
     while True:
         if concept.dataset == "DreamBooth":
