@@ -8,7 +8,7 @@ from torch import nn
 
 from vwlib.miniature.contrastive import contrastive_loss
 from vwlib.miniature.detection import candidate_regions
-from vwlib.miniature.training import Schedule, averaged_weights, train
+from vwlib.miniature.training import Schedule, checkpoint_step, train
 
 
 def small() -> nn.Module:
@@ -46,7 +46,7 @@ def test_a_stopped_training_resumes_on_the_same_path(tmp_path, average):
     train(fresh, loss_of(fresh), schedule, seed=1, checkpoint=tmp_path / "b.safetensors")
     a, b = load_file(tmp_path / "a.safetensors"), load_file(tmp_path / "b.safetensors")
     assert a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
-    assert averaged_weights(tmp_path / "b.safetensors")[1] == 20
+    assert checkpoint_step(tmp_path / "b.safetensors") == 20
 
 
 def test_a_loss_that_is_no_number_stops_the_training(tmp_path):

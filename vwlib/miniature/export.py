@@ -10,14 +10,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline
-from safetensors import safe_open
 from torch import Tensor
 from transformers import CLIPTokenizer, Owlv2ImageProcessor
 
 from vwlib.miniature import architectures
 from vwlib.miniature.captions import caption, describe, name_prompt, names_of
 from vwlib.miniature.generation import latent_scale
-from vwlib.miniature.pretrain import CHECKPOINTS, Weights, checkpoint_of, trained, trained_text_encoder
+from vwlib.miniature.pretrain import CHECKPOINTS, STEPS, Weights, steps_of, trained, trained_text_encoder
 from vwlib.miniature.scenes import LAYOUTS, random_scene
 from vwlib.miniature.sprites import Sprites, load_sprites
 from vwlib.miniature.tokenizer import MERGES
@@ -118,21 +117,16 @@ EXPORTS: dict[str, Callable[[Path], None]] = {
 PARTS = {"generator": ("text_encoder", "autoencoder", "unet")}
 
 
-def steps_of(name: str) -> int:
-    """How many steps the training of `name` has taken."""
-    with safe_open(checkpoint_of(name), "pt") as file:
-        return json.loads(file.metadata()["step"])
-
-
 def _write_json(path: Path, value: object) -> None:
     path.write_text(json.dumps(value, indent=1) + "\n")
 
 
 def export_finished() -> list[str]:
-    """Write every model whose trainings have left a checkpoint, and return their names."""
-    finished = [name for name in EXPORTS if all(checkpoint_of(part).exists() for part in PARTS.get(name, (name,)))]
+    """Write every model whose trainings have come to their end, and return their names."""
+    parts = {name: PARTS.get(name, (name,)) for name in EXPORTS}
+    finished = [name for name in EXPORTS if all(steps_of(part) == STEPS[part] for part in parts[name])]
     for name in finished:
         (MODELS / name).mkdir(parents=True, exist_ok=True)
         EXPORTS[name](MODELS / name)
-        _write_json(MODELS / name / "training.json", {"steps": {part: steps_of(part) for part in PARTS.get(name, (name,))}})
+        _write_json(MODELS / name / "training.json", {"steps": {part: steps_of(part) for part in parts[name]}})
     return finished

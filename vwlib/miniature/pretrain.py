@@ -21,11 +21,13 @@ from vwlib.miniature.detection import detection_loss
 from vwlib.miniature.generation import TextAndImage, autoencoder_loss, denoising_loss, encode_pool, latent_scale
 from vwlib.miniature.pool import Pool, render_pool
 from vwlib.miniature.sprites import load_sprites
-from vwlib.miniature.training import Schedule, averaged_weights, train
+from vwlib.miniature.training import Schedule, averaged_weights, checkpoint_step, train
 from vwlib.paths import CACHE
 
 Weights = dict[str, Tensor]
 CHECKPOINTS = CACHE / "checkpoints"
+#: How long each training takes.
+STEPS = {"judge": 8000, "classifier": 6000, "detector": 8000, "text_encoder": 2500, "autoencoder": 3500, "unet": 12_000}
 CONTRASTIVE_MIX = {"ImageNet": 0.6, "PASCAL": 0.25, "COCO": 0.15}
 DETECTION_MIX = {"ImageNet": 0.15, "PASCAL": 0.35, "COCO": 0.5}
 GENERATION_MIX = {"ImageNet": 0.8, "PASCAL": 0.15, "COCO": 0.05}
@@ -36,9 +38,14 @@ def checkpoint_of(name: str) -> Path:
     return CHECKPOINTS / f"{name}.safetensors"
 
 
+def steps_of(name: str) -> int:
+    """How many steps the training of `name` has taken; 0 where it has not begun."""
+    return checkpoint_step(checkpoint_of(name)) if checkpoint_of(name).exists() else 0
+
+
 def trained(name: str) -> Weights:
     """The weights that a training ended with."""
-    return averaged_weights(checkpoint_of(name))[0]
+    return averaged_weights(checkpoint_of(name))
 
 
 def trained_text_encoder() -> Weights:
@@ -56,17 +63,17 @@ def _pretrain_open_clip(name: str, config: dict, seed: int, schedule: Schedule) 
         return train(model, loss, schedule, seed=seed, checkpoint=checkpoint_of(name))
 
 
-def pretrain_classifier(steps: int = 6000) -> Path:
+def pretrain_classifier(steps: int = STEPS["classifier"]) -> Path:
     """The classifier, an open_clip model, from images and captions."""
     return _pretrain_open_clip("classifier", architectures.CLASSIFIER, 11, Schedule(steps, 1.5e-3))
 
 
-def pretrain_judge(steps: int = 8000) -> Path:
+def pretrain_judge(steps: int = STEPS["judge"]) -> Path:
     """The judge of generations, another open_clip model of another architecture."""
     return _pretrain_open_clip("judge", architectures.JUDGE, 12, Schedule(steps, 1.5e-3))
 
 
-def pretrain_detector(steps: int = 8000) -> Path:
+def pretrain_detector(steps: int = STEPS["detector"]) -> Path:
     """The detector, an OWL-v2, from boxes and names."""
     sprites = load_sprites()
     pool = render_pool(sprites, DETECTION_MIX, 60_000, architectures.DETECTION_SIZE, 13)
@@ -80,7 +87,7 @@ def _generation_pool() -> Pool:
     return render_pool(load_sprites(), GENERATION_MIX, 100_000, architectures.IMAGE_SIZE, 14)
 
 
-def pretrain_text_encoder(steps: int = 2500) -> Path:
+def pretrain_text_encoder(steps: int = STEPS["text_encoder"]) -> Path:
     """The generator's text encoder, from images and captions, beside an image tower that is thrown away."""
     pool = _generation_pool()
     model = TextAndImage(architectures.build_text_encoder(14)).train().to(memory_format=torch.channels_last)
@@ -88,7 +95,7 @@ def pretrain_text_encoder(steps: int = 2500) -> Path:
     return train(model, loss, Schedule(steps, 1.5e-3), seed=14, checkpoint=checkpoint_of("text_encoder"))
 
 
-def pretrain_autoencoder(steps: int = 3500) -> Path:
+def pretrain_autoencoder(steps: int = STEPS["autoencoder"]) -> Path:
     """The generator's autoencoder, from images."""
     model = architectures.build_autoencoder(15).train().to(memory_format=torch.channels_last)
     for part in (model.encoder, model.decoder):
@@ -103,7 +110,7 @@ def trained_autoencoder() -> AutoencoderKL:
     return model.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
 
-def pretrain_unet(steps: int = 12_000) -> Path:
+def pretrain_unet(steps: int = STEPS["unet"]) -> Path:
     """The generator's denoiser, from latents and captions; text encoder and autoencoder stay as they are."""
     pool = _generation_pool()
     text = architectures.build_text_encoder(14)

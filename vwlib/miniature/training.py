@@ -113,10 +113,16 @@ def _resume(path: Path, module: nn.Module, parameters: dict[str, nn.Parameter], 
     return step
 
 
-def averaged_weights(checkpoint: Path) -> tuple[dict[str, Tensor], int]:
-    """The weights of a checkpoint, the moving average in place of the last ones where it was kept, and the step."""
+def checkpoint_step(checkpoint: Path) -> int:
+    """How many steps led to a checkpoint."""
+    with safe_open(checkpoint, "pt") as file:
+        return json.loads(file.metadata()["step"])
+
+
+def averaged_weights(checkpoint: Path) -> dict[str, Tensor]:
+    """The weights of a checkpoint, the moving average in place of the last ones where it was kept."""
     with safe_open(checkpoint, "pt") as file:
         keys = file.keys()
         weights = {key.removeprefix("model."): file.get_tensor(key) for key in keys if key.startswith("model.")}
         weights |= {key.removeprefix("average."): file.get_tensor(key) for key in keys if key.startswith("average.")}
-        return weights, json.loads(file.metadata()["step"])
+        return weights
