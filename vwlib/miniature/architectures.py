@@ -107,7 +107,7 @@ AUTOENCODER = {
     "out_channels": 3,
     "down_block_types": ["DownEncoderBlock2D"] * 4,
     "up_block_types": ["UpDecoderBlock2D"] * 4,
-    "block_out_channels": [32, 48, 64, 96],
+    "block_out_channels": [16, 32, 64, 128],
     "layers_per_block": 1,
     "latent_channels": 16,
     "norm_num_groups": 16,

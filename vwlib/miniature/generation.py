@@ -41,8 +41,17 @@ class TextAndImage(nn.Module):
         return self.project(self.text(input_ids=ids).pooler_output)
 
 
-def autoencoder_loss(pool: Pool, model: AutoencoderKL, *, batch: int = 32, kl: float = 1e-4) -> Loss:
-    """Absolute error of pixels and of their differences (which keeps edges sharp), and a weak pull towards the normal prior."""
+def features(tower: nn.Module, pixels: Tensor) -> list[Tensor]:
+    """What the image tower makes of images after its stem and its first three stages, each place's feature of unit length."""
+    found = [tower.stem(pixels)]
+    for stage in tower.stages[:3]:
+        found.append(stage(found[-1]))
+    return [F.normalize(feature.float(), dim=1) for feature in found]
+
+
+def autoencoder_loss(pool: Pool, model: AutoencoderKL, tower: nn.Module, *, batch: int = 32, kl: float = 1e-4, perceptual: float = 0.3) -> Loss:
+    """Absolute error of pixels and of their differences (which keeps edges sharp), of a trained tower's features (which keeps what
+    tells things apart), and a weak pull towards the normal prior."""
 
     def loss(rng: np.random.Generator, noise: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         pixels = to_tensor(pool.images[rng.integers(len(pool), size=batch)])
@@ -51,11 +60,15 @@ def autoencoder_loss(pool: Pool, model: AutoencoderKL, *, batch: int = 32, kl: f
             mean, logvar = posterior.mean.float(), posterior.logvar.float()
             latent = mean + (0.5 * logvar).exp() * torch.randn(mean.shape, generator=noise)
             output = model.decode(latent).sample
+            with torch.no_grad():
+                wanted = features(tower, pixels)
+            seen = sum((a - b).pow(2).sum(1).mean() for a, b in zip(features(tower, output), wanted, strict=True))
         output = output.float()
         error = F.l1_loss(output, pixels)
         edges = sum(F.l1_loss(output.diff(dim=axis), pixels.diff(dim=axis)) for axis in (-1, -2))
         divergence = 0.5 * (mean.pow(2) + logvar.exp() - 1 - logvar).mean()
-        return error + edges + kl * divergence, {"l1": error.item(), "edges": float(edges), "kl": divergence.item()}
+        figures = {"l1": error.item(), "edges": float(edges), "features": float(seen), "kl": divergence.item()}
+        return error + edges + perceptual * seen + kl * divergence, figures
 
     return loss
 

@@ -27,7 +27,7 @@ from vwlib.paths import CACHE
 Weights = dict[str, Tensor]
 CHECKPOINTS = CACHE / "checkpoints"
 #: How long each training takes.
-STEPS = {"judge": 8000, "classifier": 6000, "detector": 8000, "text_encoder": 2500, "autoencoder": 3500, "unet": 12_000}
+STEPS = {"judge": 8000, "classifier": 6000, "detector": 8000, "text_encoder": 2500, "autoencoder": 5000, "unet": 9000}
 CONTRASTIVE_MIX = {"ImageNet": 0.6, "PASCAL": 0.25, "COCO": 0.15}
 DETECTION_MIX = {"ImageNet": 0.15, "PASCAL": 0.35, "COCO": 0.5}
 GENERATION_MIX = {"ImageNet": 0.8, "PASCAL": 0.15, "COCO": 0.05}
@@ -96,11 +96,15 @@ def pretrain_text_encoder(steps: int = STEPS["text_encoder"]) -> Path:
 
 
 def pretrain_autoencoder(steps: int = STEPS["autoencoder"]) -> Path:
-    """The generator's autoencoder, from images."""
+    """The generator's autoencoder, from images, with an eye on what the image tower beside the text encoder sees in them."""
+    both = TextAndImage(architectures.build_text_encoder(14))
+    both.load_state_dict(trained("text_encoder"))
+    tower = both.image.eval().requires_grad_(False).to(memory_format=torch.channels_last)
     model = architectures.build_autoencoder(15).train().to(memory_format=torch.channels_last)
     for part in (model.encoder, model.decoder):
         part.compile(dynamic=False)
-    return train(model, autoencoder_loss(_generation_pool(), model), Schedule(steps, 2e-3), seed=15, checkpoint=checkpoint_of("autoencoder"))
+    loss = autoencoder_loss(_generation_pool(), model, tower)
+    return train(model, loss, Schedule(steps, 2e-3), seed=15, checkpoint=checkpoint_of("autoencoder"))
 
 
 def trained_autoencoder() -> AutoencoderKL:
