@@ -13,6 +13,7 @@ import torch
 
 from vwlib.concepts import concepts_of
 from vwlib.datasets import BOXES, SPLITS, Example, load_dataset, read_photos
+from vwlib.files import write_whole
 from vwlib.models import Detector, load_detector
 from vwlib.profiles import Profile
 from vwlib.study import dataset_folder
@@ -66,7 +67,5 @@ def write_proposals(root: Path, examples: Sequence[Example], boxes: Sequence[Seq
         if name not in known and left < right and top < bottom:
             added[name] = [[left, top, right, bottom]]
     lines = [f"{json.dumps(name)}: {json.dumps(rows)}" for name, rows in sorted((known | added).items())]
-    temporary = file.with_suffix(".partial")
-    temporary.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
-    temporary.rename(file)
+    write_whole(file, ("{\n" + ",\n".join(lines) + "\n}\n").encode())
     return len(added)

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vwlib.concepts import DATASETS
 from vwlib.datasets import Example
+from vwlib.files import write_whole
 from vwlib.profiles import Profile
 from vwlib.study import dataset_folder, load_material
 
@@ -39,10 +40,7 @@ class Manifest(BaseModel):
 
     def save(self, file: Path) -> None:
         """Write it as json; the file appears whole or not at all."""
-        file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_name(f".{file.name}.partial")
-        temporary.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        temporary.rename(file)
+        write_whole(file, (self.model_dump_json(indent=1) + "\n").encode())
 
     @classmethod
     def load(cls, file: Path) -> Manifest:
