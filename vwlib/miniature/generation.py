@@ -43,8 +43,9 @@ class TextAndImage(nn.Module):
 
 def features(tower: nn.Module, pixels: Tensor) -> list[Tensor]:
     """What the image tower makes of images after its stem and its first three stages, each place's feature of unit length."""
-    found = [tower.stem(pixels)]
-    for stage in tower.stages[:3]:
+    parts = dict(tower.named_children())
+    found = [parts["stem"](pixels)]
+    for stage in list(parts["stages"].children())[:3]:
         found.append(stage(found[-1]))
     return [F.normalize(feature.float(), dim=1) for feature in found]
 
