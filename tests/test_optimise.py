@@ -36,6 +36,14 @@ def test_a_word_learned_alone_equals_the_word_learned_among_others(task):
     torch.testing.assert_close(together.losses[:, 1], alone.losses[:, 0], rtol=1e-3, atol=1e-4)
 
 
+def test_words_kept_on_the_way_are_what_fewer_steps_learn():
+    trials = make_trials(PROFILE, "COCO")[:2]
+    model, frozen = load_model("classification", PROFILE), prepared("classification", PROFILE, "COCO", "train")
+    whole = learn_words(model, frozen, trials, steps=4, rate=0.01, keep=(2, 4), progress=False)
+    half = learn_words(model, frozen, trials, steps=2, rate=0.01, progress=False)
+    assert list(whole.after) == [2, 4] and torch.equal(whole.after[2], half.vectors) and torch.equal(whole.after[4], whole.vectors)
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_constrained_words_stay_near_their_anchor(task):
     trials = [Trial("COCO", "dog", "cat", delta=0.5), Trial("COCO", "dog", "cat")]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -31,10 +31,11 @@ class Trial:
 
 @dataclass(frozen=True)
 class Learned:
-    """What learning gave: `vectors` (word, vector, d) and the `losses` (step, word) on the way."""
+    """What learning gave: `vectors` (word, vector, d), the `losses` (step, word) on the way, and the words `after` some of the steps."""
 
     vectors: Tensor
     losses: Tensor
+    after: dict[int, Tensor] = field(default_factory=dict)
 
     @property
     def finite(self) -> Tensor:
@@ -77,12 +78,14 @@ def learn_words(
     rate: float,
     vectors: int = 4,
     batch: int = 8,
+    keep: Collection[int] = (),
     progress: bool = True,
 ) -> Learned:
     """Section 3: learn one word per trial by Adam on the task's own loss (table 1), all trials at once.
 
     Adam acts on each number alone and every trial draws from its own stream, so a word does not depend on its
     companions, not even when one of them diverges. With a `delta` the word is projected onto its ball after each step.
+    After each number of steps in `keep` the words are what so many steps would have learned: they are kept in `Learned.after`.
     Raises ValueError for an anchor that is not a single token.
     """
     table = model.word_table()
@@ -94,6 +97,7 @@ def learn_words(
     streams = [trial.stream() for trial in trials]
     concepts = [trial.concept for trial in trials]
     history = torch.empty(steps, len(trials))
+    after: dict[int, Tensor] = {}
     for step in tqdm(range(steps), desc=f"{model.task} words", unit="step", disable=not progress, leave=False):
         losses = model.losses(words, concepts, frozen, streams, batch)
         optimiser.zero_grad(set_to_none=True)
@@ -102,4 +106,6 @@ def learn_words(
         with torch.no_grad():
             words.copy_(project_to_ball(words, centre, radius))
         history[step] = losses.detach()
-    return Learned(words.detach(), history)
+        if step + 1 in keep:
+            after[step + 1] = words.detach().clone()
+    return Learned(words.detach(), history, after)
