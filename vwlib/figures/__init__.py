@@ -1,0 +1,36 @@
+"""Figures: tables and pictures in, matplotlib figures out. One theme; every task keeps its colour, marker and place on all pages.
+
+Each function returns a `Figure` of its own, saves nothing and shows nothing. Figures are as wide as a page of the book, so that
+text has the same size in all of them.
+"""
+
+from vwlib.figures.layers import agreement_curves, crossing_steps, layer_map, truncation_curves, way_curves
+from vwlib.figures.pictures import draw_detections, image_grid
+from vwlib.figures.style import ANCHOR_MARKERS, CONCEPT_COLOURS, METRICS, PAPER_HATCH, TASK_COLOURS, TASK_MARKERS, WIDTH, theme
+from vwlib.figures.transfer import distance_histogram, map_quality_bars, transfer_bars
+from vwlib.figures.words import displacement_strip, loss_curves, score_bars, score_panels
+
+__all__ = [
+    "ANCHOR_MARKERS",
+    "CONCEPT_COLOURS",
+    "METRICS",
+    "PAPER_HATCH",
+    "TASK_COLOURS",
+    "TASK_MARKERS",
+    "WIDTH",
+    "agreement_curves",
+    "crossing_steps",
+    "displacement_strip",
+    "distance_histogram",
+    "draw_detections",
+    "image_grid",
+    "layer_map",
+    "loss_curves",
+    "map_quality_bars",
+    "score_bars",
+    "score_panels",
+    "theme",
+    "transfer_bars",
+    "truncation_curves",
+    "way_curves",
+]

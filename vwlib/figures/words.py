@@ -1,0 +1,126 @@
+"""Single words: how images and texts compare, how a loss falls, where a learned word lies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from PIL import Image
+
+from vwlib.figures.pictures import show_picture
+from vwlib.figures.style import GREY, INK, TASK_COLOURS, TASK_MARKERS, WIDTH, lighter
+from vwlib.models import TASKS
+from vwlib.statistics import mean_interval
+
+
+def score_bars(images: Sequence[Image.Image], scores: pd.DataFrame, titles: Sequence[str] = (), xlabel: str = "cosine of image and text") -> Figure:
+    """Under each image a bar for each name's score, the true name's with a thick edge; `scores` has columns `image`, `name`, `score`, `is_true`."""
+    figure = Figure(figsize=(WIDTH, 4.6), layout="constrained")
+    axes = figure.subplots(2, len(images), squeeze=False, height_ratios=[1, 2])
+    _same_limits(axes[1], scores["score"])
+    for column, image in enumerate(images):
+        show_picture(axes[0, column], image)
+        axes[0, column].set_title(titles[column] if titles else "")
+        ax = axes[1, column]
+        own = scores[scores["image"] == column].iloc[::-1]
+        _name_bars(ax, own, named=column == 0)
+    figure.supxlabel(xlabel, fontsize=10)
+    return figure
+
+
+def score_panels(scores: pd.DataFrame, xlabel: str = "mean cosine of the concept's test images and the text") -> Figure:
+    """A panel of bars for each value of `panel`, a bar for each `name`, the same in all; the bar where `is_true` has a thick edge."""
+    panels = list(scores["panel"].unique())
+    figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
+    axes = figure.subplots(1, len(panels), squeeze=False)
+    _same_limits(axes[0], scores["score"])
+    for column, panel in enumerate(panels):
+        ax = axes[0, column]
+        _name_bars(ax, scores[scores["panel"] == panel].iloc[::-1], named=column == 0)
+        ax.set_title(panel.replace(", ", ",\n"))
+    figure.supxlabel(xlabel, fontsize=10)
+    return figure
+
+
+def loss_curves(losses: pd.DataFrame, smooth: int = 20) -> Figure:
+    """The loss of each task over the steps, one panel a task, one line a setting: mean over words and 95 % interval.
+
+    `losses` has columns `task`, `setting`, `word`, `step`, `loss`; each word's curve is first averaged over `smooth` steps.
+    """
+    figure = Figure(figsize=(WIDTH, 2.7), layout="constrained")
+    tasks = [task for task in TASKS if task in set(losses["task"])]
+    axes = figure.subplots(1, len(tasks), squeeze=False)[0]
+    settings = list(losses["setting"].unique())
+    styles = dict(zip(settings, ("-", "--", ":", "-."), strict=False))
+    for ax, task in zip(axes, tasks, strict=True):
+        for setting in settings:
+            curves = losses[(losses["task"] == task) & (losses["setting"] == setting)].pivot_table(index="step", columns="word", values="loss")
+            curves = curves.rolling(min(smooth, len(curves)), min_periods=1).mean()
+            mean, low, high = np.array([mean_interval(row) for row in curves.to_numpy()]).T
+            ax.fill_between(curves.index, low, high, color=TASK_COLOURS[task], alpha=0.15, lw=0)
+            ax.plot(curves.index, mean, color=TASK_COLOURS[task], ls=styles[setting], lw=1.6)
+        ax.set_title(task)
+        ax.set_xlabel("step")
+    axes[0].set_ylabel("loss (table 1)")
+    figure.legend(handles=[Line2D([], [], color=INK, ls=styles[s], label=s) for s in settings], loc="outside lower center", ncols=len(settings))
+    return figure
+
+
+def displacement_strip(moves: pd.DataFrame) -> Figure:
+    """How far each vector of each learned word lies from its anchor, a panel for each setting; filled where the anchor is still the nearest word.
+
+    `moves` is the table of `vwlib.study.displacements` with a column `setting`; lines mark the balls' radius, where there is one, and half
+    the distance to the nearest word, within which the anchor must be the nearest.
+    """
+    settings = list(moves["setting"].unique())
+    figure = Figure(figsize=(WIDTH, 3.0), layout="constrained")
+    axes = figure.subplots(1, len(settings), sharey=True, squeeze=False)[0]
+    rng = np.random.default_rng(0)
+    for ax, setting in zip(axes, settings, strict=True):
+        chosen = moves[moves["setting"] == setting]
+        for place, task in enumerate(TASKS):
+            for is_anchor, face in ((True, TASK_COLOURS[task]), (False, "white")):
+                points = chosen[(chosen["task"] == task) & (chosen["is_anchor"] == is_anchor)]
+                spots = place + rng.uniform(-0.25, 0.25, len(points))
+                ax.plot(spots, points["distance"], ls="", marker=TASK_MARKERS[task], mfc=face, mec=TASK_COLOURS[task], ms=6, zorder=3)
+        ax.axhline(0.5, color=INK, ls=":", lw=1.2)
+        for delta in chosen["delta"].dropna().unique():
+            ax.axhline(delta, color=INK, lw=1.2)
+        ax.set_xticks(range(len(TASKS)), TASKS)
+        ax.set_xlim(-0.5, len(TASKS) - 0.5)
+        ax.set_ylim(0, max(0.6, float(moves["distance"].max()) * 1.1))
+        ax.grid(axis="x", visible=False)
+        ax.set_title(setting)
+    axes[0].set_ylabel("distance from the anchor\n(in distances to its nearest word)")
+    handles = [
+        Line2D([], [], ls="", marker="o", mfc=GREY, mec=GREY, label="nearest word: the anchor"),
+        Line2D([], [], ls="", marker="o", mfc="white", mec=GREY, label="another word"),
+        Line2D([], [], color=INK, ls=":", lw=1.2, label="one half"),
+    ]
+    if moves["delta"].notna().any():
+        handles.append(Line2D([], [], color=INK, lw=1.2, label="edge of the ball"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=4)
+    return figure
+
+
+def _name_bars(ax: Axes, scores: pd.DataFrame, named: bool) -> None:
+    colour = TASK_COLOURS["classification"]
+    bars = ax.barh(range(len(scores)), scores["score"], height=0.72, color=lighter(colour), edgecolor=colour, lw=0.6)
+    for bar, is_true in zip(bars, scores["is_true"], strict=True):
+        if is_true:
+            bar.set(facecolor=colour, edgecolor=INK, linewidth=1.4)
+    ax.set_yticks(range(len(scores)), list(scores["name"]) if named else [""] * len(scores))
+    ax.axvline(0, color="#999999", lw=0.8)
+    ax.locator_params(axis="x", nbins=3)
+    ax.grid(axis="y", visible=False)
+
+
+def _same_limits(axes: np.ndarray, scores: pd.Series) -> None:
+    low, high = min(0.0, float(scores.min())), max(0.0, float(scores.max()))
+    margin = 0.05 * (high - low)
+    for ax in axes:
+        ax.set_xlim(low - (margin if low < 0 else 0), high + margin)
