@@ -67,6 +67,26 @@ def study(
 
 
 @app.command()
+def experiments(
+    names: Annotated[list[str] | None, typer.Argument(help="Which tables, by name; all of them if none is named.")] = None,
+    profile: Annotated[str, typer.Option(envvar="VWLIB_PROFILE", help="smoke, miniature or paper.")] = "miniature",
+    store: Annotated[Path | None, typer.Option(help="Folder of the results and words; the project's data/ by default.")] = None,
+    status: Annotated[bool, typer.Option("--status", help="Only say which tables are stored, missing, damaged or made from something else.")] = False,
+) -> None:
+    """Compute the tables of the experiments beside the study, which needs to be finished; whatever is finished already is kept."""
+    from vwlib.experiments import EXPERIMENTS, choose, run
+    from vwlib.experiments import status as status_of
+    from vwlib.paths import DATA
+    from vwlib.profiles import load_profile
+
+    settings, root, chosen = load_profile(profile), (store or DATA).resolve(), choose(EXPERIMENTS, names or [])
+    if not status:
+        run(settings, chosen, root)
+    for row in status_of(settings, chosen, root).to_dict("records"):
+        print(f"{row['table']:<22} {row['state']:<22} {row['rows']:>8,} rows  {row['is']}")
+
+
+@app.command()
 def doctor(
     profile: Annotated[str, typer.Option(envvar="VWLIB_PROFILE", help="smoke, miniature or paper.")] = "miniature",
     checksums: Annotated[bool, typer.Option(help="Compare the weights with the originals' checksums (reads them once).")] = True,

@@ -62,6 +62,27 @@ class StudySettings(_Settings):
     threads: PositiveInt = 1  # of each process; also part of the definition
 
 
+class ExperimentSettings(_Settings):
+    """How much the experiments beside the study take (`vwlib.experiments`): sizes of their grids and numbers of draws."""
+
+    grid: dict[str, PositiveInt] = {"generation": 3, "detection": 4, "classification": 4}  # concepts, and anchors, of each dataset
+    test_images: PositiveInt = 10  # per concept, where a word is scored many times
+    pictures: PositiveInt = 2  # drawn for a word there
+    near: PositiveFloat = 0.5  # the delta of words near their anchor; one of the study's
+    draws: PositiveInt = 1000  # of a bootstrap
+    generation_depths: PositiveInt = 5  # numbers of blocks to which the generator's text encoder is cut; the others' to every number
+    random_offsets: PositiveInt = 2  # of each kind beside a learned word
+    reach: tuple[PositiveInt, PositiveInt] = (8, 100)  # random targets for each anchor, and steps towards them
+    rates: tuple[PositiveFloat, ...] = (0.25, 1.0, 4.0)  # learning rates, in units of the task's own
+    step_shares: tuple[PositiveFloat, ...] = (0.125, 0.25, 0.5, 0.75, 1.0)  # of the task's own number of steps
+    resamples: PositiveInt = 5  # of the training images
+    starts: PositiveInt = 5  # anchors beside them
+    points: PositiveInt = 9  # on the segment between two solutions, its ends included
+    noises: PositiveInt = 8  # from which two words' pictures are compared
+    compounds: tuple[PositiveInt, PositiveInt] = (3, 3)  # colours and nouns
+    instances: tuple[PositiveInt, PositiveInt] = (4, 5)  # categories, and instances of each
+
+
 class Profile(_Settings):
     """All settings of a run."""
 
@@ -81,6 +102,7 @@ class Profile(_Settings):
     concepts: PositiveInt = 4  # of the live grids in chapters 1 to 4
     anchors: PositiveInt = 4
     study: StudySettings = StudySettings()
+    experiments: ExperimentSettings = ExperimentSettings()
 
     def model_of(self, task: str) -> ModelSettings:
         """The settings of a task's model.
@@ -120,6 +142,23 @@ _SMOKE = _MINIATURE | {
     "concepts": 2,
     "anchors": 2,
     "study": {"datasets": ("COCO",), "concepts": 2, "anchors": 2, "deltas": (0.5,), "words_at_once": {"generation": 2, "detection": 4, "classification": 4}},
+    "experiments": {
+        "grid": {"generation": 2, "detection": 2, "classification": 2},
+        "test_images": 2,
+        "pictures": 1,
+        "draws": 50,
+        "generation_depths": 2,
+        "random_offsets": 1,
+        "reach": (2, 3),
+        "rates": (1.0, 4.0),
+        "step_shares": (0.4, 1.0),
+        "resamples": 2,
+        "starts": 2,
+        "points": 3,
+        "noises": 2,
+        "compounds": (2, 2),
+        "instances": (2, 2),
+    },
 }
 _PAPER: dict[str, Any] = {
     "name": "paper",

@@ -197,8 +197,10 @@ def displacements(task: str, profile: Profile, trials: Sequence[Trial], vectors:
         unit = ball_radius(table[ids], ids.index(anchor), 1.0)
         for number, (vector, nearest) in enumerate(zip(word, nearest_words(word, model, 1), strict=True), 1):
             distance = float((vector - table[anchor]).norm()) / unit
-            rows.append((task, trial.concept, trial.anchor, trial.delta, trial.seed, number, distance, nearest[0], nearest[0] == trial.anchor))
-    return pd.DataFrame(rows, columns=["task", "concept", "anchor", "delta", "seed", "vector", "distance", "nearest", "is_anchor"])
+            of = (task, trial.dataset, trial.concept, trial.anchor, trial.delta, trial.seed, number)
+            rows.append((*of, distance, nearest[0], nearest[0] == trial.anchor))
+    columns = ["task", "dataset", "concept", "anchor", "delta", "seed", "vector", "distance", "nearest", "is_anchor"]
+    return pd.DataFrame(rows, columns=columns).astype({"delta": float})
 
 
 def reference_rows(target: str, profile: Profile, trials: Sequence[Trial]) -> list[dict[str, Any]]:

@@ -1,0 +1,153 @@
+"""The experiments' tables: whole or not at all, resumed, named when damaged or stale, and what the ledger asks for."""
+
+import hashlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from vwlib.claims import KINDS, judge_claims
+from vwlib.cli import app
+from vwlib.experiments import EXPERIMENTS, Tables, choose, read_table, read_tables, run, status
+from vwlib.profiles import load_profile
+from vwlib.runner import run_study
+
+PROFILE = load_profile("smoke")
+QUICK = ["maps", "vocabulary", "offsets"]
+
+
+def contents(root: Path) -> dict[str, str]:
+    """Checksums of the published files, the run log aside."""
+    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in (root / "results").rglob("*") if p.is_file() and p.name != "runs.jsonl"}
+
+
+def states(root: Path, names: list[str]) -> dict[str, str]:
+    """What `status` says of tables."""
+    return status(PROFILE, choose(EXPERIMENTS, names), root).set_index("table")["state"].to_dict()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    """A store with a finished study and all experiments."""
+    root = tmp_path_factory.mktemp("store")
+    run_study(PROFILE, root, progress=False)
+    run(PROFILE, list(EXPERIMENTS.values()), root, progress=False)
+    return root
+
+
+@pytest.fixture
+def copy(whole, tmp_path) -> Path:
+    """A copy of the full store, to be damaged."""
+    return shutil.copytree(whole, tmp_path / "store")
+
+
+def test_every_table_has_the_columns_that_the_ledger_asks_for(whole):
+    for name in EXPERIMENTS:
+        table = read_table(name, "smoke", whole)
+        assert len(table), name
+        assert set(KINDS[name].columns if name in KINDS else ()) <= set(table), name
+
+
+def test_each_kind_of_table_has_a_maker():
+    made = {name for name, kind in KINDS.items() if name not in ("trials", "grid_effects", "paper", "design")}
+    assert made <= set(EXPERIMENTS)
+
+
+def test_the_ledger_is_judged_on_all_tables(whole):
+    judged = judge_claims(read_tables("smoke", whole), "smoke", draws=50)
+    assert len(judged) == 57
+    assert not judged["why"].str.contains("is missing").any()
+
+
+def test_killed_in_the_middle_the_rerun_ends_with_the_same_bytes(whole, tmp_path):
+    root = shutil.copytree(whole, tmp_path / "store")
+    shutil.rmtree(root / "chunks" / "smoke" / "experiments")
+    for path in (root / "results" / "smoke").glob("*displacements.parquet"):
+        path.unlink()
+    command = [sys.executable, "-c", "from vwlib.cli import app; app()", "experiments", "mapped_displacements", "--profile", "smoke", "--store", str(root)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        while len(list(root.rglob("experiments/mapped_displacements/*/*.parquet"))) < 2 and process.poll() is None:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+    kept = {path: path.stat().st_mtime_ns for path in root.rglob("experiments/mapped_displacements/*/*.parquet")}
+    assert 2 <= len(kept) < 6 and states(root, ["mapped_displacements"]) == {"mapped_displacements": "missing"}
+    run(PROFILE, choose(EXPERIMENTS, ["displacements", "mapped_displacements"]), root, progress=False)
+    assert contents(root) == contents(whole)
+    assert all(path.stat().st_mtime_ns == when for path, when in kept.items())  # nothing finished was repeated
+
+
+def test_stored_tables_are_not_computed_again(copy):
+    shutil.rmtree(copy / "chunks" / "smoke" / "experiments")
+    before = contents(copy)
+    run(PROFILE, choose(EXPERIMENTS, QUICK), copy, progress=False)
+    assert contents(copy) == before and not (copy / "chunks" / "smoke" / "experiments").exists()
+
+
+@pytest.mark.parametrize("harm", ["truncated", "altered"])
+def test_a_damaged_case_is_named_and_computed_again(copy, whole, caplog, harm):
+    path = next(copy.rglob("experiments/offsets/*/*.parquet"))
+    content = bytearray(path.read_bytes())
+    content[20] ^= 1
+    path.write_bytes(content[:-9] if harm == "truncated" else content)
+    (copy / "results" / "smoke" / "offsets.parquet").unlink()
+    run(PROFILE, choose(EXPERIMENTS, ["offsets"]), copy, progress=False)
+    assert f"{path.name} is damaged" in caplog.text and contents(copy) == contents(whole)
+
+
+def test_a_damaged_table_is_refused_named_and_made_again(copy, whole):
+    path = copy / "results" / "smoke" / "offsets.parquet"
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    with pytest.raises(ValueError, match=r"offsets.parquet is damaged or was altered.*`vwlib experiments offsets --profile smoke`"):
+        read_table("offsets", "smoke", copy)
+    assert states(copy, QUICK)["offsets"] == "damaged"
+    run(PROFILE, choose(EXPERIMENTS, QUICK), copy, progress=False)
+    assert contents(copy) == contents(whole)
+
+
+def test_a_table_of_other_words_is_stale_and_named(copy, caplog):
+    summary = copy / "results" / "smoke" / "study.json"
+    summary.write_text(summary.read_text().replace('"words"', ' "words"'))
+    assert states(copy, ["offsets", "maps"]) == {"offsets": "stale", "maps": "stored"}
+    read_table("offsets", "smoke", copy)
+    assert "was made from another 'trials'" in caplog.text
+
+
+def test_other_settings_make_every_table_stale(copy):
+    other = PROFILE.model_copy(update={"experiments": PROFILE.experiments.model_copy(update={"noises": 3})})
+    assert Tables(other, copy).trouble(EXPERIMENTS["maps"]) == "stale"
+
+
+def test_a_missing_table_says_which_command_makes_it(tmp_path):
+    with pytest.raises(FileNotFoundError, match="`vwlib experiments maps --profile smoke` makes it"):
+        read_table("maps", "smoke", tmp_path)
+    with pytest.raises(FileNotFoundError, match="`vwlib study --profile smoke` makes it"):
+        run(PROFILE, choose(EXPERIMENTS, ["offsets"]), tmp_path, progress=False)
+
+
+def test_an_unknown_experiment_is_one_sentence(capsys):
+    with pytest.raises(SystemExit):
+        app(["experiments", "mops", "--profile", "smoke"])
+    assert "'mops' is no experiment; there are displacements" in capsys.readouterr().err
+
+
+def test_the_command_says_what_is_stored(whole, capsys):
+    app(["experiments", "--profile", "smoke", "--store", str(whole), "--status"], standalone_mode=False)
+    assert capsys.readouterr().out.count("stored") == len(EXPERIMENTS)
+
+
+def test_a_damaged_list_of_records_counts_as_missing(copy, caplog):
+    (copy / "results" / "smoke" / "experiments.json").write_text("{")
+    assert states(copy, ["maps"]) == {"maps": "missing"} and "experiments.json is damaged" in caplog.text
+
+
+def test_names_frequency_shares_a_scene_among_its_names():
+    from vwlib.experiments.records import name_frequency
+    from vwlib.miniature.sprites import load_sprites
+
+    found = pd.Series(name_frequency(load_sprites()))
+    assert found.sum() == pytest.approx(1) and found["dog"] > 2 * found["bat"]
