@@ -26,9 +26,9 @@ def rotated_copy(model: TaskModel, seed: int = 0) -> TaskModel:
     """
     twin = copy.deepcopy(model)
     table = model.table
-    rotation = random_rotation(table.embedding_dim, seed)
-    turned = nn.Embedding(table.num_embeddings, table.embedding_dim)
-    back = nn.Linear(table.embedding_dim, table.embedding_dim, bias=False)
+    rotation = random_rotation(table.embedding_dim, seed).to(model.device)
+    turned = nn.Embedding(table.num_embeddings, table.embedding_dim, device=model.device)
+    back = nn.Linear(table.embedding_dim, table.embedding_dim, bias=False, device=model.device)
     with torch.no_grad():
         turned.weight.copy_((table.weight.double() @ rotation.double()).float())
         back.weight.copy_(rotation)  # a linear layer multiplies by its transposed weight, so x R becomes x R Rᵀ = x

@@ -60,6 +60,7 @@ class StudySettings(_Settings):
     #: Words learned in one go, by task; part of the definition, because floating-point sums depend on the batch.
     words_at_once: dict[str, PositiveInt] = {"generation": 25, "detection": 100, "classification": 100}
     threads: PositiveInt = 1  # of each process; also part of the definition
+    compute_on_demand: bool = False  # whether a page that needs the study may compute it, where it is missing
 
 
 class ExperimentSettings(_Settings):
@@ -88,6 +89,7 @@ class Profile(_Settings):
 
     name: Literal["smoke", "miniature", "paper"]
     world: Literal["miniature", "paper"]  # which forty concepts
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"  # where models compute; auto: a CUDA device where there is one, else the CPU
     generator: GeneratorSettings
     detector: ModelSettings
     classifier: ModelSettings
@@ -141,7 +143,14 @@ _SMOKE = _MINIATURE | {
     "test_images": 4,
     "concepts": 2,
     "anchors": 2,
-    "study": {"datasets": ("COCO",), "concepts": 2, "anchors": 2, "deltas": (0.5,), "words_at_once": {"generation": 2, "detection": 4, "classification": 4}},
+    "study": {
+        "datasets": ("COCO",),
+        "concepts": 2,
+        "anchors": 2,
+        "deltas": (0.5,),
+        "words_at_once": {"generation": 2, "detection": 4, "classification": 4},
+        "compute_on_demand": True,
+    },
     "experiments": {
         "grid": {"generation": 2, "detection": 2, "classification": 2},
         "test_images": 2,

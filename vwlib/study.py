@@ -84,7 +84,7 @@ def learn(task: str, profile: Profile, trials: Sequence[Trial], progress: bool =
     Raises FloatingPointError where a word stops being a number.
     """
     learned = learn_whatever_comes(task, profile, trials, progress)
-    broken = [f"{t.concept} from {t.anchor}" for t, fine in zip(trials, learned.finite.tolist(), strict=True) if not fine]
+    broken = [f"{trials[row].concept} from {trials[row].anchor} (at step {step})" for row, step in learned.failed.items()]
     if broken:
         raise FloatingPointError(f"{task}: the words {', '.join(broken)} diverged; lower the learning rate.")
     return learned

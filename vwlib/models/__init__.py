@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from vwlib.models.base import Frozen, Score, TaskModel
 from vwlib.models.classification import Classifier
 from vwlib.models.detection import Detector
+from vwlib.models.device import find_device
 from vwlib.models.generation import Generator
 from vwlib.models.judge import Judge
 
@@ -39,31 +40,32 @@ __all__ = [
 @lru_cache(maxsize=2)
 def load_judge(profile: Profile) -> Classifier:
     """The judge of generations."""
-    return Classifier.load(profile.judge, profile.prompt)
+    return Classifier.load(profile.judge, profile.prompt, find_device(profile.device))
 
 
 @lru_cache(maxsize=2)
 def load_second_judge(profile: Profile) -> Judge | None:
     """The judge of another kind, where the profile has one."""
-    return Judge.open(profile.second_judge) if profile.second_judge else None
+    return Judge.open(profile.second_judge, find_device(profile.device)) if profile.second_judge else None
 
 
 @lru_cache(maxsize=2)
 def load_generator(profile: Profile) -> Generator:
     """The generator, with its judges."""
-    return Generator.load(profile.generator, load_judge(profile), profile.prompt, load_second_judge(profile))
+    judges = load_judge(profile), load_second_judge(profile)
+    return Generator.load(profile.generator, judges[0], profile.prompt, judges[1], find_device(profile.device))
 
 
 @lru_cache(maxsize=2)
 def load_detector(profile: Profile) -> Detector:
     """The detector."""
-    return Detector.load(profile.detector, profile.prompt)
+    return Detector.load(profile.detector, profile.prompt, find_device(profile.device))
 
 
 @lru_cache(maxsize=2)
 def load_classifier(profile: Profile) -> Classifier:
     """The classifier."""
-    return Classifier.load(profile.classifier, profile.prompt)
+    return Classifier.load(profile.classifier, profile.prompt, find_device(profile.device))
 
 
 def load_model(task: str, profile: Profile) -> TaskModel:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from vwlib.datasets import Example
+from vwlib.models.device import OnDevice, Room
 from vwlib.splice import Vocabulary, spliced
 
 NAME_PROMPT = "a photo of a {}"  # how concepts are named to the judge (table 2), and beside a learned word
@@ -20,7 +21,8 @@ NAME_PROMPT = "a photo of a {}"  # how concepts are named to the judge (table 2)
 class Frozen:
     """All that a set of images contributes and no word changes, computed once.
 
-    `concepts` names the concept of each image; `tensors` holds the task's features, each with the axis `image` first.
+    `concepts` names the concept of each image; `tensors` holds the task's features, each with the axis `image` first, on the model's
+    device where its memory permits, else on the CPU.
     """
 
     concepts: list[str]
@@ -73,6 +75,14 @@ class TaskModel(Protocol):
     prompt: str
 
     @property
+    def device(self) -> torch.device:
+        """Where the model computes. Vectors may come from anywhere."""
+
+    @property
+    def room(self) -> Room:
+        """How much of each kind of work fits there at once."""
+
+    @property
     def text_owner(self) -> nn.Module:
         """The module of the text encoder whose `token_embedding` is the word table."""
 
@@ -81,7 +91,7 @@ class TaskModel(Protocol):
         """The module that holds the word table."""
 
     def word_table(self) -> Tensor:
-        """The word embeddings (vocab, d), in float32."""
+        """The word embeddings (vocab, d), in float32 on the CPU."""
 
     def encode_words(self, vectors: Tensor) -> Any:
         """The text encoder's output for the prompt with each word's vectors (word, vector, d) in it."""
@@ -102,7 +112,7 @@ class TaskModel(Protocol):
         """Table 1: the metric of each word. `names` gives the prompt name of each of the dataset's concepts."""
 
 
-class TextMixin:
+class TextMixin(OnDevice):
     """Text side shared by the adapters: word table, prompts with vectors in place of words."""
 
     vocabulary: Vocabulary
@@ -122,9 +132,14 @@ class TextMixin:
         assert isinstance(table, nn.Embedding)
         return table
 
+    @property
+    def device(self) -> torch.device:
+        """Where the word table is, and with it the model."""
+        return self.table.weight.device
+
     def word_table(self) -> Tensor:
-        """The word embeddings (vocab, d), in float32."""
-        return self.table.weight.detach().float()
+        """The word embeddings (vocab, d), in float32 on the CPU."""
+        return self.table.weight.detach().float().cpu()
 
     def encode_ids(self, ids: Tensor) -> Any:
         """What the text encoder makes of token ids (prompt, token)."""
@@ -133,12 +148,12 @@ class TextMixin:
     def encode_words(self, vectors: Tensor) -> Any:
         """The text encoder's output for the prompt with each word's vectors (word, vector, d) in it."""
         ids = self.vocabulary.prompt(self.prompt, vectors.shape[1]).expand(len(vectors), -1)
-        with spliced(self.table, vectors):
-            return self.encode_ids(self.without_padding(ids))
+        with spliced(self.table, vectors.to(self.device)):
+            return self.encode_ids(self.without_padding(ids).to(self.device))
 
     def encode_prompts(self, texts: Sequence[str]) -> Any:
         """The text encoder's output for plain prompts."""
-        return self.encode_ids(self.without_padding(self.vocabulary.prompts(list(texts))))
+        return self.encode_ids(self.without_padding(self.vocabulary.prompts(list(texts))).to(self.device))
 
     def without_padding(self, ids: Tensor) -> Tensor:
         """Token ids (prompt, token) up to the last end of text, where only that is used: it sees nothing behind it.

@@ -34,8 +34,8 @@ class Classifier(TextMixin, Judge):
         self.vocabulary, self.prompt = vocabulary, prompt
 
     @classmethod
-    def load(cls, settings: ModelSettings, prompt: str) -> Classifier:
-        """Load from a local folder in open_clip's layout.
+    def load(cls, settings: ModelSettings, prompt: str, device: torch.device | str = "cpu") -> Classifier:
+        """Load from a local folder in open_clip's layout onto a device.
 
         Raises FileNotFoundError for missing weights and ValueError for weights of another shape.
         """
@@ -44,7 +44,7 @@ class Classifier(TextMixin, Judge):
             raise ValueError(f"The model in {resolve(settings.source)} does not read CLIP's vocabulary; it can only be the second judge.")
         ends = tokenizer.sot_token_id, tokenizer.eot_token_id, tokenizer.context_length
         vocabulary = Vocabulary(tokenizer.encoder, tokenizer.encode, *ends, seen_words(resolve(settings.source)))
-        return cls(model, preprocess, vocabulary, prompt)
+        return cls(model.to(device), preprocess, vocabulary, prompt)
 
     @property
     def text_owner(self) -> nn.Module:
@@ -65,7 +65,7 @@ class Classifier(TextMixin, Judge):
     def prepare(self, examples: Sequence[Example]) -> Frozen:
         """Image features, `image` (image, d)."""
         features = self.encode_images([example.image() for example in examples])
-        return Frozen([example.label for example in examples], {"image": features.clone()})
+        return Frozen([example.label for example in examples], self.room.keep({"image": features.clone()}))
 
     def losses(self, vectors: Tensor, concepts: Sequence[str], frozen: Frozen, streams: Sequence[torch.Generator], batch: int) -> Tensor:
         """Table 1, classification: E w · cos(image feature, text feature), w = -1 for images of the concept and +1 for others.
@@ -77,7 +77,7 @@ class Classifier(TextMixin, Judge):
             pull = frozen.tensors["image"][draw(frozen.rows_of(concept), batch // 2, stream)].mean(0)
             push = frozen.tensors["image"][draw(frozen.other_rows(concept), batch - batch // 2, stream)].mean(0)
             difference.append(push - pull)  # the cosine of unit vectors is linear in the image feature
-        return (torch.stack(difference) * self.encode_words(vectors)).sum(-1)
+        return (torch.stack(difference).to(self.device) * self.encode_words(vectors)).sum(-1)
 
     @torch.no_grad()
     def evaluate(self, vectors: Tensor, concepts: Sequence[str], names: dict[str, str], frozen: Frozen, seed: int = 0) -> list[Score]:
@@ -86,9 +86,9 @@ class Classifier(TextMixin, Judge):
         The concept's own name is not offered. `drawn` is the share of the other concepts' images that the word wrongly draws.
         """
         order = list(names)
-        name_features = self.encode_names(names.values())
-        by_name = frozen.tensors["image"] @ name_features.T  # (image, concept)
-        by_word = frozen.tensors["image"] @ self.encode_words(vectors).T  # (image, word)
+        images, name_features = frozen.tensors["image"].to(self.device), self.encode_names(names.values())
+        by_name = (images @ name_features.T).cpu()  # (image, concept)
+        by_word = (images @ self.encode_words(vectors).T).cpu()  # (image, word)
         scores = []
         for column, concept in enumerate(concepts):
             rivals = by_name.clone()

@@ -34,8 +34,8 @@ class Detector(TextMixin):
         self.model, self.processor, self.vocabulary, self.prompt = model.eval().requires_grad_(False), processor, vocabulary, prompt
 
     @classmethod
-    def load(cls, settings: ModelSettings, prompt: str) -> Detector:
-        """Load from a local folder in transformers' layout.
+    def load(cls, settings: ModelSettings, prompt: str, device: torch.device | str = "cpu") -> Detector:
+        """Load from a local folder in transformers' layout onto a device.
 
         Raises FileNotFoundError for missing weights and ValueError for weights of another shape.
         """
@@ -44,7 +44,8 @@ class Detector(TextMixin):
             model = Owlv2ForObjectDetection.from_pretrained(folder, dtype=torch.float32, local_files_only=True, use_safetensors=True)
         tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
         processor = Owlv2ImageProcessor.from_pretrained(folder, local_files_only=True)
-        return cls(model, processor, clip_vocabulary(tokenizer, model.config.text_config.max_position_embeddings, seen_words(folder)), prompt)
+        vocabulary = clip_vocabulary(tokenizer, model.config.text_config.max_position_embeddings, seen_words(folder))
+        return cls(model.to(device), processor, vocabulary, prompt)
 
     @property
     def text_owner(self) -> nn.Module:
@@ -58,26 +59,27 @@ class Detector(TextMixin):
 
     @torch.inference_mode()
     def encode_images(self, images: Sequence[Image.Image]) -> dict[str, Tensor]:
-        """What the image side knows of every region, with axes (image, region, ...).
+        """What the image side knows of every region, with axes (image, region, ...), on the CPU.
 
         `region`: normalised class feature (d); `shift`, `scale`: of the class logits; `box`: (left, top, right, bottom) as
         shares of the padded square image; `objectness`: logit.
         """
-        parts = []
-        for start in range(0, len(images), 32):
-            pixels = self.processor(images=list(images[start : start + 32]), return_tensors="pt").pixel_values
-            features, _ = self.model.image_embedder(pixel_values=pixels)
+
+        def work(part: slice) -> dict[str, Tensor]:
+            pixels = self.processor(images=list(images[part]), return_tensors="pt").pixel_values
+            features, _ = self.model.image_embedder(pixel_values=pixels.to(self.device))
             regions = features.flatten(1, 2)
             head = self.model.class_head
-            parts.append(
-                {
-                    "region": F.normalize(head.dense0(regions), dim=-1),
-                    "shift": head.logit_shift(regions)[..., 0],
-                    "scale": head.elu(head.logit_scale(regions))[..., 0] + 1,
-                    "box": box_convert(self.model.box_predictor(regions, features), "cxcywh", "xyxy"),
-                    "objectness": self.model.objectness_predictor(regions),
-                }
-            )
+            found = {
+                "region": F.normalize(head.dense0(regions), dim=-1),
+                "shift": head.logit_shift(regions)[..., 0],
+                "scale": head.elu(head.logit_scale(regions))[..., 0] + 1,
+                "box": box_convert(self.model.box_predictor(regions, features), "cxcywh", "xyxy"),
+                "objectness": self.model.objectness_predictor(regions),
+            }
+            return {key: tensor.cpu() for key, tensor in found.items()}
+
+        parts = self.room.parts("images", len(images), work, most=32)
         return {key: torch.cat([part[key] for part in parts]).clone() for key in parts[0]}
 
     def prepare(self, examples: Sequence[Example]) -> Frozen:
@@ -107,6 +109,8 @@ class Detector(TextMixin):
                 tensors["positive"][row, box_iou(own, tensors["box"][row]).argmax(1)] = True
         # The cosine with a text is linear in a region's feature, so the weighed mean over regions is taken here, once.
         tensors["push"] = torch.einsum("ir,ird->id", region_weights(tensors["positive"]), tensors["region"])
+        # All else is read image by image, on the CPU.
+        tensors |= self.room.keep({key: tensors[key] for key in ("region", "shift", "scale", "push")})
         return Frozen([example.label for example in examples], tensors)
 
     def losses(self, vectors: Tensor, concepts: Sequence[str], frozen: Frozen, streams: Sequence[torch.Generator], batch: int) -> Tensor:
@@ -114,13 +118,18 @@ class Detector(TextMixin):
         push = torch.stack(
             [frozen.tensors["push"][draw(frozen.rows_of(concept), batch, stream)].mean(0) for concept, stream in zip(concepts, streams, strict=True)]
         )
-        return (push * self.encode_words(vectors)).sum(-1)
+        return (push.to(self.device) * self.encode_words(vectors)).sum(-1)
 
     @torch.no_grad()
     def detect(self, features: Tensor, frozen: Frozen) -> Tensor:
-        """Scores in [0, 1] of every region for every text feature: (text, d) -> (text, image, region)."""
-        cosine = torch.einsum("ird,td->tir", frozen.tensors["region"], features)
-        return ((cosine + frozen.tensors["shift"]) * frozen.tensors["scale"]).sigmoid()
+        """Scores in [0, 1] of every region for every text feature: (text, d) -> (text, image, region), on the CPU."""
+
+        def work(part: slice) -> Tensor:
+            region, shift, scale = (frozen.tensors[key][part].to(self.device) for key in ("region", "shift", "scale"))
+            cosine = torch.einsum("ird,td->tir", region, features.to(self.device))
+            return ((cosine + shift) * scale).sigmoid().cpu()
+
+        return torch.cat(self.room.parts(f"images asked for {len(features)} texts", len(frozen.concepts), work), dim=1)
 
     def evaluate(self, vectors: Tensor, concepts: Sequence[str], names: dict[str, str], frozen: Frozen, seed: int = 0) -> list[Score]:
         """COCO's mean average precision (IoU 0.50:0.95) with the learned word as the only query for its class.

@@ -49,8 +49,10 @@ class Generator(TextMixin):
         self.vocabulary = clip_vocabulary(pipeline.tokenizer, pipeline.tokenizer.model_max_length, seen)
 
     @classmethod
-    def load(cls, settings: GeneratorSettings, judge: Classifier, prompt: str, second_judge: Judge | None = None) -> Generator:
-        """Load from a local folder in diffusers' layout.
+    def load(
+        cls, settings: GeneratorSettings, judge: Classifier, prompt: str, second_judge: Judge | None = None, device: torch.device | str = "cpu"
+    ) -> Generator:
+        """Load from a local folder in diffusers' layout onto a device.
 
         Raises FileNotFoundError for missing weights and ValueError for weights of another shape.
         """
@@ -60,7 +62,7 @@ class Generator(TextMixin):
             pipeline = StableDiffusionPipeline.from_pretrained(
                 folder, dtype=torch.float32, local_files_only=True, use_safetensors=True, low_cpu_mem_usage=False, requires_safety_checker=False, **checker
             )
-        return cls(pipeline, judge, settings, prompt, seen_words(folder), second_judge)
+        return cls(pipeline.to(device), judge, settings, prompt, seen_words(folder), second_judge)
 
     @property
     def text_owner(self) -> nn.Module:
@@ -73,8 +75,7 @@ class Generator(TextMixin):
         SD 2.1's products of queries and keys exceed half precision (its configuration says `upcast_attention`). torch's fused
         attention, which diffusers uses and which does not look at that setting, keeps them in float32 in any case.
         """
-        device = self.pipeline.unet.device.type
-        return torch.autocast(device, getattr(torch, self.settings.precision), enabled=self.settings.precision != "float32")
+        return torch.autocast(self.device.type, getattr(torch, self.settings.precision), enabled=self.settings.precision != "float32")
 
     def encode_ids(self, ids: Tensor) -> Tensor:
         """Hidden states (prompt, token, d), which the denoiser attends to."""
@@ -87,8 +88,12 @@ class Generator(TextMixin):
         images = [example.image().resize((side, side), Image.Resampling.BICUBIC) for example in examples]
         pixels = torch.from_numpy(np.stack([np.asarray(image) for image in images])).permute(0, 3, 1, 2).float() / 127.5 - 1
         vae = self.pipeline.vae
-        latents = [vae.encode(part).latent_dist.mean * vae.config.scaling_factor for part in pixels.split(16)]
-        return Frozen([example.label for example in examples], {"latent": torch.cat(latents).clone()})
+
+        def work(part: slice) -> Tensor:
+            return vae.encode(pixels[part].to(self.device)).latent_dist.mean * vae.config.scaling_factor
+
+        latents = torch.cat(self.room.parts("images", len(pixels), work, most=16)).clone()
+        return Frozen([example.label for example in examples], self.room.keep({"latent": latents}))
 
     def losses(self, vectors: Tensor, concepts: Sequence[str], frozen: Frozen, streams: Sequence[torch.Generator], batch: int) -> Tensor:
         """Table 1, generation: the standard denoising objective, on whatever the scheduler says the model predicts."""
@@ -98,7 +103,7 @@ class Generator(TextMixin):
             clean.append(frozen.tensors["latent"][draw(frozen.rows_of(concept), batch, stream)])
             noise.append(torch.randn(batch, *shape, generator=stream))
             times.append(torch.randint(self.noising.config.num_train_timesteps, (batch,), generator=stream))
-        latents, epsilon, time = torch.cat(clean), torch.cat(noise), torch.cat(times)
+        latents, epsilon, time = (torch.cat(drawn).to(self.device) for drawn in (clean, noise, times))
         target = self.target(latents, epsilon, time)
         states = self.encode_words(vectors).repeat_interleave(batch, 0)  # (word · image, token, d)
         with self.precision():
@@ -124,25 +129,27 @@ class Generator(TextMixin):
         Picture i of every text starts from the same noise, that of seed + i, so that texts can be compared.
         A picture that the safety checker flags is black, and its `info["flagged"]` is true.
         """
-        settings = self.settings
+        settings, states = self.settings, states.to(self.device)
         empty = self.encode_prompts([""])
         pairs = [(row, picture) for row in range(len(states)) for picture in range(images)]
-        drawn: list[Image.Image] = []
-        for start in range(0, len(pairs), at_once):
-            part = pairs[start : start + at_once]
+
+        def work(part: slice) -> list[Image.Image]:
+            chosen = pairs[part]
             with self.precision():
                 output = self.pipeline(
-                    prompt_embeds=states[[row for row, _ in part]],
-                    negative_prompt_embeds=empty.expand(len(part), -1, -1),
+                    prompt_embeds=states[[row for row, _ in chosen]],
+                    negative_prompt_embeds=empty.expand(len(chosen), -1, -1),
                     num_inference_steps=settings.inference_steps,
                     guidance_scale=settings.guidance,
                     height=settings.image_size,
                     width=settings.image_size,
-                    generator=[torch.Generator().manual_seed(seed + picture) for _, picture in part],
+                    generator=[torch.Generator().manual_seed(seed + picture) for _, picture in chosen],
                 )
-            for picture, flagged in zip(output.images, output.nsfw_content_detected or [False] * len(part), strict=True):
+            for picture, flagged in zip(output.images, output.nsfw_content_detected or [False] * len(chosen), strict=True):
                 picture.info["flagged"] = bool(flagged)
-                drawn.append(picture)
+            return output.images
+
+        drawn = [picture for part in self.room.parts("pictures", len(pairs), work, at_once) for picture in part]
         return [drawn[start : start + images] for start in range(0, len(drawn), images)]
 
     def evaluate(self, vectors: Tensor, concepts: Sequence[str], names: dict[str, str], frozen: Frozen | None = None, seed: int = 0) -> list[Score]:

@@ -13,44 +13,52 @@ from PIL import Image
 from torch import Tensor
 
 from vwlib.models.base import NAME_PROMPT
+from vwlib.models.device import OnDevice
 from vwlib.models.loading import OPEN_CLIP, check_folder, check_open_clip, strict_loading
 
 if TYPE_CHECKING:
     from vwlib.profiles import ModelSettings
 
 
-class Judge:
+class Judge(OnDevice):
     """Names an image by the cosine between its feature and each text's, as CLIP and its relatives do. No word is learned in it."""
 
     def __init__(self, model: CLIP | CustomTextCLIP, preprocess: Callable[[Image.Image], Tensor], tokenize: Callable[[list[str]], Tensor]) -> None:
         self.model, self.preprocess, self.tokenize = model.eval().requires_grad_(False), preprocess, tokenize
 
     @classmethod
-    def open(cls, settings: ModelSettings) -> Judge:
-        """Load any open_clip model from a local folder in open_clip's layout.
+    def open(cls, settings: ModelSettings, device: torch.device | str = "cpu") -> Judge:
+        """Load any open_clip model from a local folder in open_clip's layout onto a device.
 
         Raises FileNotFoundError for missing weights and ValueError for weights of another shape.
         """
-        return Judge(*open_model(settings))
+        model, preprocess, tokenizer = open_model(settings)
+        return Judge(model.to(device), preprocess, tokenizer)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return next(self.model.parameters()).device
 
     def encode_names(self, names: Iterable[str]) -> Tensor:
         """Normalised text features (name, d) of things by name, in `NAME_PROMPT`."""
-        return self.model.encode_text(self.tokenize([NAME_PROMPT.format(name) for name in names]), normalize=True)
+        return self.model.encode_text(self.tokenize([NAME_PROMPT.format(name) for name in names]).to(self.device), normalize=True)
 
     @torch.inference_mode()
     def encode_images(self, images: Sequence[Image.Image]) -> Tensor:
         """Normalised image features (image, d)."""
-        features = []
-        for start in range(0, len(images), 100):
-            pixels = torch.stack([self.preprocess(image) for image in images[start : start + 100]])
-            features.append(self.model.encode_image(pixels, normalize=True))
-        return torch.cat(features)
+
+        def work(part: slice) -> Tensor:
+            pixels = torch.stack([self.preprocess(image) for image in images[part]])
+            return self.model.encode_image(pixels.to(self.device), normalize=True)
+
+        return torch.cat(self.room.parts("images", len(images), work, most=100))
 
     @torch.no_grad()
     def classify(self, images: Sequence[Image.Image], names: Sequence[str]) -> Tensor:
-        """Index (image,) of the name that fits each image best, each in `NAME_PROMPT`."""
+        """Index (image,), on the CPU, of the name that fits each image best, each in `NAME_PROMPT`."""
         text = self.encode_names(names)
-        return (self.encode_images(images) @ text.T).argmax(1)
+        return (self.encode_images(images) @ text.T).argmax(1).cpu()
 
 
 def open_model(settings: ModelSettings) -> tuple[CLIP | CustomTextCLIP, Callable[[Image.Image], Tensor], SimpleTokenizer | HFTokenizer]:

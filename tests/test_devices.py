@@ -1,0 +1,93 @@
+"""Devices and memory: nothing is left behind on the wrong device, and work is split where memory runs out."""
+
+import copy
+from itertools import chain
+
+import pytest
+import torch
+from pretend import CPU, GPU, on_pretended_gpu, place_of
+
+from vwlib.layers import activations
+from vwlib.models import TASKS, find_device, load_model
+from vwlib.models.device import Room
+from vwlib.optimise import learn_words
+from vwlib.profiles import load_profile
+from vwlib.study import load_material, make_trials
+
+PROFILE = load_profile("smoke")
+
+
+@pytest.fixture(params=[10**9, 100], ids=["roomy", "tight"])
+def free(request, monkeypatch):
+    """The free bytes of a GPU as torch reports them; whatever is done takes 30 % of them."""
+    figures = {"memory_allocated": 0, "max_memory_allocated": 0.3 * request.param, "memory_reserved": 0, "mem_get_info": (request.param, 10**9)}
+    for name, value in figures.items():
+        monkeypatch.setattr(torch.cuda, name, lambda device, value=value: value)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    return request.param
+
+
+def modules_of(model):
+    if model.task != "generation":
+        return [model.model]
+    return [model.pipeline.unet, model.pipeline.vae, model.pipeline.text_encoder, model.judge.model]
+
+
+@pytest.mark.filterwarnings("ignore:User provided device_type of 'cuda'")
+@pytest.mark.parametrize("task", TASKS)
+def test_a_words_whole_way_runs_on_a_gpu_and_comes_to_what_it_comes_to_on_the_cpu(task, free):
+    material, trials = load_material(PROFILE, "COCO"), make_trials(PROFILE, "COCO")[:2]
+
+    def go():
+        model = copy.copy(load_model(task, PROFILE))  # a copy, as it remembers how much fits
+        frozen = model.prepare(material.train[:12])
+        learned = learn_words(model, frozen, trials, steps=2, rate=0.02, batch=2, progress=False)
+        scores = model.evaluate(learned.vectors, [trial.concept for trial in trials], material.names, frozen)
+        return [place_of(next(iter(frozen.tensors.values()))), learned.vectors, learned.losses, activations(model, learned.vectors), scores]
+
+    on_cpu = go()
+    with on_pretended_gpu(*modules_of(load_model(task, PROFILE))):
+        on_gpu = go()
+    assert (on_cpu[0], on_gpu[0]) == (CPU, GPU if free > 10**6 else CPU) and all(place_of(tensor) == CPU for tensor in on_gpu[1:4])
+    torch.testing.assert_close(on_gpu[1:4], on_cpu[1:4], rtol=1e-3, atol=1e-4)
+    assert on_gpu[4] == on_cpu[4]
+
+
+def test_the_device_is_a_gpu_where_there_is_one(monkeypatch):
+    assert [find_device(name).type for name in ("auto", "cpu")] == ["cpu", "cpu"]
+    with pytest.raises(ValueError, match="device is 'cuda:1', but torch finds 0 CUDA devices here"):
+        find_device("cuda:1")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert [str(find_device(name)) for name in ("auto", "cpu", "cuda:1")] == ["cuda", "cpu", "cuda:1"]
+
+
+class Small:
+    """Work for which memory runs out above some size, as a GPU's does."""
+
+    def __init__(self, most):
+        self.most, self.sizes = most, []
+
+    def __call__(self, part):
+        self.sizes.append(part.stop - part.start)
+        if self.sizes[-1] > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return list(range(part.start, part.stop))
+
+
+def test_a_part_for_which_memory_runs_out_is_halved_and_what_fitted_remembered():
+    room, work = Room(CPU), Small(3)
+    assert [*chain(*room.parts("things", 10, work))] == list(range(10)) and work.sizes == [10, 5, 2, 2, 2, 2, 2]
+    assert [*chain(*room.parts("things", 4, work))] == list(range(4)) and work.sizes[7:] == [2, 2]
+    assert room.parts("other things", 0, work) == []
+
+
+def test_on_a_gpu_the_first_thing_is_measured_and_the_rest_fills_the_free_memory(free):
+    room, work = Room(GPU), Small(10)
+    assert [*chain(*room.parts("things", 6, work))] == list(range(6)) and work.sizes == [1, 2, 2, 1]
+
+
+def test_a_thing_that_does_not_fit_alone_is_named():
+    with pytest.raises(MemoryError, match=r"memory of cpu is too small for pictures, even for one at a time\.$"):
+        Room(CPU).parts("pictures", 4, Small(0))
