@@ -17,7 +17,7 @@ export MALLOC_TOP_PAD_        := 100000000
 export JUPYTER_PREFER_ENV_PATH := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help book test test-full serve study pretrain quality clean
+.PHONY: help book test test-full serve study bench pretrain quality clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -34,7 +34,7 @@ test: $(READY) ## lint, type check, unit tests, every chapter by nbmake and by p
 	$(BIN)/python -m pytest
 	$(BIN)/python -m pytest --nbmake --nbmake-timeout=1200 book/
 
-# Needs 20 GB of memory and 6 GB of disk; the times and memory measured go to .cache/full_size.json.
+# Needs 20 GB of memory and 6 GB of disk; the times and memory measured go to data/results/paper/full_size.json.
 test-full: $(READY) ## the paper's models at full size with random weights (hours)
 	$(BIN)/python -m pytest -m full --durations=0 tests/full
 
@@ -43,6 +43,9 @@ serve: book ## build the book and show it on http://localhost:8000
 
 study: $(READY) ## learn and score every word of the study (hours; goes on where it was stopped; the results are in data/)
 	$(BIN)/vwlib study --profile $(PROFILE) --workers $(WORKERS)
+
+bench: $(READY) ## words per second beside a plain loop, into benchmarks/ (an hour or two; leave the machine alone meanwhile)
+	$(BIN)/python benchmarks/bench.py --profile $(PROFILE)
 
 pretrain: $(READY) ## train the miniature's models from the drawings (hours; resumes where it was stopped; for maintainers)
 	$(BIN)/vwlib pretrain

@@ -1,12 +1,25 @@
 """Words per second of `vwlib` beside the plain loop, in one run on one machine: `make bench`.
 
-Writes `benchmarks/results.json` and `benchmarks/speed.png`. Every measurement runs in a process of its own, one after the other, so
-that its peak memory is its own; both sides use the same weights, images, steps, batch, precision and number of threads.
+Writes `results.json`, a list of records, and `results.svg` beside this file. Every measurement runs in a process of its own, one after
+the other, so that its peak memory is its own; both sides use the same weights, images, steps, batch, precision and number of threads.
+
+| field | is |
+|---|---|
+| `words` | words learned; as in the study at most `words_at_once` of them in one pass |
+| `words_per_second`, `plain_words_per_second` | learning all steps, with the frozen work; scoring not counted |
+| `ratio` | the first by the second |
+| `ratio_to_accuracy` | the same, but ours stops where it has the score that the plain loop ends with; null where it never has |
+| `plain_score`, `steps_to_score` | that score, on the task's own test, and after how many steps ours has it and keeps it |
+| `steps_per_second` | steps of all the words together |
+| `scoring_seconds` | of scoring one word on the task's own test |
+| `peak_memory_mb` | of learning and scoring |
+| `matmul_share`, `plain_matmul_share` | share of the machine's measured matrix-product peak that a step reaches |
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import platform
@@ -15,22 +28,34 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+import matplotlib
+import pandas as pd
 import torch
+from matplotlib.figure import Figure
+from plain_loop import learn_one_word
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from vwlib.concepts import concepts_of
+from vwlib.figures import TASK_COLOURS, TASK_MARKERS, WIDTH, theme
+from vwlib.files import write_whole
 from vwlib.models import TASKS, load_model
-from vwlib.optimise import Trial, learn_words
+from vwlib.optimise import Learned, Trial, learn_words
 from vwlib.profiles import Profile, load_profile
-from vwlib.study import load_material, make_trials, prepared
+from vwlib.study import load_material, make_trials, prepared, score
 
 HERE = Path(__file__).parent
 DATASET = "COCO"
+SIZES = (1, 10, 100)  # words
 STEPS = 12  # timed at each size, after a warm-up; a step costs the same from first to last
-SIZES = {"generation": (1, 4, 16, 25), "detection": (1, 10, 100), "classification": (1, 10, 100)}
+REPEATS = 3
+JUDGED = 10  # words that both sides learn to the end and that are scored
+KEPT = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.65, 0.8, 1.0, 1.25, 1.5)  # after which shares of the steps ours are scored
+QUICK: dict[str, Any] = {"sizes": (1, 2), "timed": 1, "repeats": 1, "judged": 1}  # for trying the code: the numbers mean nothing
 
 
 def trials_of(profile: Profile, count: int) -> list[Trial]:
@@ -39,17 +64,38 @@ def trials_of(profile: Profile, count: int) -> list[Trial]:
     return make_trials(profile, DATASET, [c.name for c in known], [c.anchor for c in known])[:count]
 
 
-def seconds_a_step(run: Callable[[int], object], steps: int) -> float:
-    """Seconds of one step of `run(steps)`: the median of three, what is done once per run taken off."""
+def judged_trials(profile: Profile, count: int) -> list[Trial]:
+    """A word for each of the first concepts, from the next one's anchor: none starts at what it is to learn."""
+    known = concepts_of(DATASET, profile.world)
+    return [Trial(DATASET, concept.name, known[(place + 1) % len(known)].anchor) for place, concept in enumerate(known[:count])]
+
+
+def ours(profile: Profile, task: str, trials: Sequence[Trial], steps: int, keep: Sequence[int] = ()) -> list[Learned]:
+    """Learn words as the study does, at most `words_at_once` in one pass."""
+    model, settings, size = load_model(task, profile), profile.learning[task], profile.study.words_at_once[task]
+    frozen = prepared(task, profile, DATASET, "train")
+    parts = [trials[start : start + size] for start in range(0, len(trials), size)]
+    how: dict[str, Any] = {"steps": steps, "rate": settings.rate, "batch": settings.batch, "vectors": profile.vectors}
+    return [learn_words(model, frozen, part, keep=keep, progress=False, **how) for part in parts]
+
+
+def plain(profile: Profile, task: str, trial: Trial, steps: int) -> Tensor:
+    """Learn one word (vector, d) by the plain loop."""
+    settings = profile.learning[task]
+    return learn_one_word(load_model(task, profile), load_material(profile, DATASET).train, trial, steps=steps, rate=settings.rate, batch=settings.batch)
+
+
+def seconds_a_step(run: Callable[[int], object], steps: int, repeats: int) -> float:
+    """Seconds of one step of `run(steps)`: the median of several, what is done once per run taken off."""
     run(1)
     timed = []
-    for _ in range(3):
+    for _ in range(repeats):
         start = time.perf_counter()
         run(1)
         once = time.perf_counter()
         run(1 + steps)
         timed.append((time.perf_counter() - once - (once - start)) / steps)
-    return statistics.median(timed)
+    return max(statistics.median(timed), 1e-9)  # noise may exceed a single step
 
 
 def matmul_peak(precision: str, size: int = 1536) -> float:
@@ -64,88 +110,158 @@ def matmul_peak(precision: str, size: int = 1536) -> float:
     return 2 * size**3 / min(timed)
 
 
-def measure(profile: Profile, task: str, words: int, plain: bool) -> dict[str, float]:
-    """Seconds a step, preparation, floating-point operations and peak memory of learning `words` words at once, or of the plain loop."""
-    model, settings, trials = load_model(task, profile), profile.learning[task], trials_of(profile, words)
-    precision = profile.generator.precision if task == "generation" else "float32"
+def measure_ours(profile: Profile, task: str, words: int, timed: int, repeats: int) -> dict[str, float]:
+    """What learning and scoring `words` words costs."""
+    trials = trials_of(profile, words)
+    load_model(task, profile)
     start = time.perf_counter()
-    frozen = None if plain else prepared(task, profile, DATASET, "train")
+    prepared(task, profile, DATASET, "train")
     prepare = time.perf_counter() - start
+    seconds = seconds_a_step(lambda steps: ours(profile, task, trials, steps), timed, repeats)
+    vectors = torch.cat([learned.vectors for learned in ours(profile, task, trials, 1)])
+    score(task, profile, vectors[:1], trials[:1])  # reads the test images
+    start = time.perf_counter()
+    score(task, profile, vectors, trials)
+    scoring = (time.perf_counter() - start) / words
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux counts in KiB
+    share = matmul_share(profile, task, lambda: ours(profile, task, trials, 1), seconds)
+    return {"seconds_a_step": seconds, "prepare": prepare, "scoring_seconds": scoring, "peak_memory_mb": memory, "matmul_share": share}
 
-    def run(steps: int) -> object:
-        if plain:
-            from plain_loop import learn_one_word
 
-            return learn_one_word(model, load_material(profile, DATASET).train, trials[0], steps=steps, rate=settings.rate, batch=settings.batch)
-        return learn_words(model, frozen, trials, steps=steps, rate=settings.rate, batch=settings.batch, progress=False)
+def measure_plain(profile: Profile, task: str, timed: int, repeats: int) -> dict[str, float]:
+    """What a step of the plain loop costs."""
+    (trial,) = trials_of(profile, 1)
+    load_material(profile, DATASET)
+    seconds = seconds_a_step(lambda steps: plain(profile, task, trial, steps), timed, repeats)
+    return {"seconds_a_step": seconds, "matmul_share": matmul_share(profile, task, lambda: plain(profile, task, trial, 1), seconds)}
 
-    seconds = seconds_a_step(run, STEPS)
+
+def matmul_share(profile: Profile, task: str, step: Callable[[], object], seconds: float) -> float:
+    """Which share of the machine's peak a step reaches that takes so many seconds."""
     with FlopCounterMode(display=False) as counter:
-        run(1)
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {
-        "seconds_a_step": seconds,
-        "prepare": prepare,
-        "peak_memory_mb": memory,
-        "matmul_share": counter.get_total_flops() / seconds / matmul_peak(precision),
-    }
+        step()
+    return counter.get_total_flops() / seconds / matmul_peak(profile.generator.precision if task == "generation" else "float32")
 
 
-def in_own_process(task: str, words: int, plain: bool, threads: int) -> dict[str, float]:
-    """`measure` in a fresh interpreter."""
-    command = [sys.executable, __file__, "--measure", task, str(words), str(int(plain))]
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+def measure_score(profile: Profile, task: str, judged: int) -> dict[str, float | None]:
+    """The plain loop's mean score after all its steps, and the fewest steps from which on ours is never below it."""
+    trials, steps = judged_trials(profile, judged), profile.learning[task].steps
+
+    def mean_score(vectors: Tensor) -> float:
+        return statistics.fmean(found.value for found in score(task, profile, vectors, trials))
+
+    target = mean_score(torch.stack([plain(profile, task, trial, steps) for trial in trials]))
+    keep = sorted({max(1, round(share * steps)) for share in KEPT})
+    learned = ours(profile, task, trials, keep[-1], keep)
+    scores = {count: mean_score(torch.cat([part.after[count] for part in learned])) for count in keep}
+    return {"plain_score": target, "steps_to_score": steps_to(target, scores)}
+
+
+def steps_to(target: float, scores: dict[int, float]) -> int | None:
+    """The fewest steps from which on no score is below the target, so that no lucky moment counts; None where the last one is."""
+    found = None
+    for count in sorted(scores, reverse=True):
+        if scores[count] < target:
+            break
+        found = count
+    return found
+
+
+MEASURES: dict[str, Callable[..., dict[str, Any]]] = {"ours": measure_ours, "plain": measure_plain, "score": measure_score}
+
+
+def in_own_process(what: str, profile: Profile, *arguments: Any) -> dict[str, Any]:
+    """One of `MEASURES` in a fresh interpreter."""
+    done = subprocess.run([sys.executable, __file__, "--measure", json.dumps([what, profile.name, *arguments])], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise RuntimeError(f"Measuring {task} with {words} words failed: {done.stderr.strip().splitlines()[-1]}")
+        raise RuntimeError(f"Measuring {what} {arguments} failed: {done.stderr.strip().splitlines()[-1]}")
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def bench(profile: Profile, threads: int) -> list[dict[str, float | str | int]]:
+def here(what: str, profile: Profile, *arguments: Any) -> dict[str, Any]:
+    """One of `MEASURES` in this process."""
+    return MEASURES[what](profile, *arguments)
+
+
+def bench(
+    profile: Profile, run: Callable[..., dict[str, Any]] = in_own_process, *, sizes: Sequence[int], timed: int, repeats: int, judged: int
+) -> list[dict[str, Any]]:
     """One record for each task and number of words."""
-    records: list[dict[str, float | str | int]] = []
+    records = []
     for task in TASKS:
-        steps = profile.learning[task].steps
-        plain = in_own_process(task, 1, True, threads)
-        plain_rate = 1 / (steps * plain["seconds_a_step"])
-        for words in SIZES[task]:
-            ours = in_own_process(task, words, False, threads)
-            rate = words / (ours["prepare"] + steps * ours["seconds_a_step"])
-            records.append(
-                {
-                    "task": task,
-                    "words": words,
-                    "words_per_second": rate,
-                    "plain_words_per_second": plain_rate,
-                    "ratio": rate / plain_rate,
-                    "steps_per_second": 1 / ours["seconds_a_step"],
-                    "peak_memory_mb": ours["peak_memory_mb"],
-                    "matmul_share": ours["matmul_share"],
-                    "plain_matmul_share": plain["matmul_share"],
-                    "steps": steps,
-                    "threads": threads,
-                }
-            )
-            print(f"{task:15} {words:4} words at once: {rate:8.3f} words/s, {rate / plain_rate:6.1f} times the plain loop", flush=True)
+        yardstick, target = run("plain", profile, task, timed, repeats), run("score", profile, task, judged)
+        for words in sizes:
+            cost = run("ours", profile, task, words, timed, repeats)
+            record = {"task": task, "words": words} | compared(cost, yardstick, target, words, profile.learning[task].steps)
+            records.append(record)
+            print(f"{task:15} {words:4} words: {record['words_per_second']:8.3f} words/s, {record['ratio']:6.1f} times the plain loop", flush=True)
     return records
 
 
-def main() -> None:
-    """Measure everything and write the records, or make the one measurement asked for."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--profile", default="miniature")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=HERE)
-    parser.add_argument("--measure", nargs=3, metavar=("TASK", "WORDS", "PLAIN"), help=argparse.SUPPRESS)
-    chosen = parser.parse_args()
-    profile = load_profile(chosen.profile)
+def compared(ours: dict[str, float], plain: dict[str, float], target: dict[str, Any], words: int, steps: int) -> dict[str, Any]:
+    """The figures of a record, from the three measurements."""
+    plain_rate = 1 / (steps * plain["seconds_a_step"])
+    rate = words / (ours["prepare"] + steps * ours["seconds_a_step"])
+    enough = target["steps_to_score"]
+    rate_to_score = words / (ours["prepare"] + enough * ours["seconds_a_step"]) if enough else None
+    return {
+        "words_per_second": rate,
+        "plain_words_per_second": plain_rate,
+        "ratio": rate / plain_rate,
+        "ratio_to_accuracy": rate_to_score / plain_rate if rate_to_score else None,
+        "steps_per_second": 1 / ours["seconds_a_step"],
+        "peak_memory_mb": ours["peak_memory_mb"],
+        "matmul_share": ours["matmul_share"],
+        "plain_matmul_share": plain["matmul_share"],
+        "scoring_seconds": ours["scoring_seconds"],
+        "steps": steps,
+        **target,
+        "threads": torch.get_num_threads(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}",
+    }
+
+
+def draw(records: pd.DataFrame) -> Figure:
+    """Left, words per second beside the plain loop's (dashed); right, what learning costs against how many words are learned, with a line of slope one."""
+    theme()
+    figure = Figure(figsize=(WIDTH, 3.1), layout="constrained")
+    rate, cost = figure.subplots(1, 2)
+    for task, own in records.groupby("task", sort=False):
+        look = {"color": TASK_COLOURS[task], "marker": TASK_MARKERS[task]}
+        rate.loglog(own["words"], own["words_per_second"], label=task, **look)
+        rate.loglog(own["words"], own["plain_words_per_second"], color=TASK_COLOURS[task], linestyle="--")
+        seconds = own["words"] / own["words_per_second"]
+        cost.loglog(own["words"], seconds, **look)
+        cost.loglog(own["words"], seconds.iloc[-1] * own["words"] / own["words"].iloc[-1], color="#767676", linewidth=0.8, linestyle=":")
+    rate.set(xlabel="words learned together", ylabel="words per second")
+    cost.set(xlabel="words learned together", ylabel="seconds in all")
+    figure.legend(loc="outside lower center", ncols=len(TASKS))
+    return figure
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure everything and write records and figure, or make the one measurement asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--profile", default="miniature", help="whose models and settings")
+    parser.add_argument("--quick", action="store_true", help="the profile smoke, few words and a step each, in one process: to try the code")
+    parser.add_argument("--out", type=Path, default=HERE, help="folder of results.json and results.svg")
+    parser.add_argument("--measure", help=argparse.SUPPRESS)
+    chosen = parser.parse_args(arguments)
     if chosen.measure:
-        task, words, plain = chosen.measure
-        print(json.dumps(measure(profile, task, int(words), plain == "1")))
+        what, name, *rest = json.loads(chosen.measure)
+        profile = load_profile(name, device="cpu")
+        torch.set_num_threads(profile.study.threads)
+        print(json.dumps(here(what, profile, *rest)))
         return
-    records = bench(profile, chosen.threads)
-    result = {"machine": f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}", "records": records}
-    (chosen.out / "results.json").write_text(json.dumps(result, indent=1) + "\n")
+    profile = load_profile("smoke" if chosen.quick else chosen.profile, device="cpu")  # the plain loop knows no other
+    torch.set_num_threads(profile.study.threads)
+    settings: dict[str, Any] = {"sizes": SIZES, "timed": STEPS, "repeats": REPEATS, "judged": JUDGED}
+    records = bench(profile, here, **QUICK) if chosen.quick else bench(profile, **settings)
+    write_whole(chosen.out / "results.json", (json.dumps(records, indent=1) + "\n").encode())
+    picture = io.BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": "bench"}):
+        draw(pd.DataFrame(records)).savefig(picture, format="svg", metadata={"Date": None})
+    write_whole(chosen.out / "results.svg", picture.getvalue())
 
 
 if __name__ == "__main__":
