@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import resource
 import shutil
 import signal
@@ -17,7 +18,7 @@ import psutil
 import pytest
 import torch
 
-from vwlib import runner
+from vwlib import runner, store
 from vwlib.cli import app
 from vwlib.optimise import Learned
 from vwlib.plan import WORDS, make_plan, word_count
@@ -49,6 +50,19 @@ def copy(whole, tmp_path) -> Path:
     return shutil.copytree(whole, tmp_path / "store")
 
 
+def damage(path: Path, harm: str) -> None:
+    """Cut a file short, or turn one bit of it."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content[:-9] if harm == "truncated" else content)
+
+
+def nothing_is_computed(monkeypatch) -> None:
+    """From here on a test fails that learns or scores."""
+    for name in ("learn_chunk", "score_chunk"):
+        monkeypatch.setattr(runner, name, lambda *_: pytest.fail("computed again"))
+
+
 def chunk_files(root: Path) -> list[Path]:
     return sorted((root / "chunks").rglob("*.safetensors"))
 
@@ -59,6 +73,17 @@ def study_process(root: Path, *options: str) -> Iterator[subprocess.Popen]:
     command = [sys.executable, "-c", "from vwlib.cli import app; app()", "study", "--profile", "smoke", "--store", str(root), *options]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         yield process
+
+
+def worker_processes(study: subprocess.Popen, root: Path) -> list[psutil.Process]:
+    """A study's local Dask workers, once a chunk is finished."""
+    while study.poll() is None:
+        children = [child for child in psutil.Process(study.pid).children() if child.status() != psutil.STATUS_ZOMBIE]
+        workers = [child for child in children if "--multiprocessing-fork" in child.cmdline()]
+        if workers and chunk_files(root):
+            return workers
+        time.sleep(0.05)
+    raise AssertionError(f"no worker process was found: {study.stderr and study.stderr.read()}")
 
 
 def test_the_plan_has_every_word_once():
@@ -91,8 +116,52 @@ def test_killed_at_any_point_the_rerun_ends_with_the_same_bytes(whole, tmp_path)
 
 def test_published_files_alone_are_a_finished_study(copy, monkeypatch):
     shutil.rmtree(copy / "chunks")
-    monkeypatch.setattr(runner, "compute", lambda *_: pytest.fail("computed again"))
+    nothing_is_computed(monkeypatch)
     assert run_study(PROFILE, copy, progress=False).finished == 24
+
+
+def test_a_finished_study_is_read_once(copy, monkeypatch):
+    read = []
+    load = Store.load
+    monkeypatch.setattr(Store, "load", lambda self, chunk: read.append(chunk.name) or load(self, chunk))
+    run_study(PROFILE, copy, progress=False)
+    assert read == [chunk.name for chunk in make_plan(PROFILE)]
+
+
+@pytest.mark.parametrize("written", range(5))
+def test_killed_while_publishing_the_rerun_ends_with_the_same_bytes(copy, whole, written, monkeypatch):
+    shutil.rmtree(copy / "results")
+    shutil.rmtree(copy / "words")
+    files, write = [], store.write_whole
+    monkeypatch.setattr(store, "write_whole", lambda *what: write(*what) if len(files) < written and not files.append(what) else sys.exit("killed"))
+    with pytest.raises(SystemExit):
+        run_study(PROFILE, copy, progress=False)
+    assert len(contents(copy)) == written and "Missing or altered" in str(status(PROFILE, Store(PROFILE, copy)))
+    monkeypatch.undo()
+    nothing_is_computed(monkeypatch)
+    run_study(PROFILE, copy, progress=False)
+    assert contents(copy) == contents(whole)
+
+
+@pytest.mark.parametrize("harm", ["truncated", "altered"])
+@pytest.mark.parametrize("file", ["results/smoke/study.json", "results/smoke/trials.parquet", "words/smoke/generation.safetensors"])
+def test_a_damaged_published_file_is_named_and_written_again_from_the_chunks(copy, whole, file, harm, caplog, monkeypatch):
+    damage(copy / file, harm)
+    assert f"Missing or altered: {file}" in str(status(PROFILE, Store(PROFILE, copy)))
+    assert f"{Path(file).name} is damaged or was altered" in caplog.text
+    nothing_is_computed(monkeypatch)
+    run_study(PROFILE, copy, progress=False)
+    assert contents(copy) == contents(whole)
+
+
+@pytest.mark.parametrize("harm", ["truncated", "altered"])
+def test_a_damaged_table_alone_is_named_and_scored_again_without_learning(copy, whole, harm, caplog, monkeypatch):
+    shutil.rmtree(copy / "chunks")
+    damage(copy / "results" / "smoke" / "trials.parquet", harm)
+    monkeypatch.setattr(runner, "learn_whatever_comes", lambda *_, **__: pytest.fail("learned again"))
+    run_study(PROFILE, copy, progress=False)
+    assert "trials.parquet is damaged" in caplog.text
+    assert contents(copy) == contents(whole)
 
 
 @pytest.mark.parametrize("lost", ["words/smoke/classification.safetensors", "results/smoke/trials.parquet", "results/smoke/study.json"])
@@ -107,20 +176,17 @@ def test_a_lost_file_is_made_again(copy, whole, lost):
 @pytest.mark.parametrize("harm", ["truncated", "altered"])
 def test_a_damaged_bank_is_named_and_made_again(copy, whole, harm, caplog):
     shutil.rmtree(copy / "chunks")
-    path = copy / "words" / "smoke" / "detection.safetensors"
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.write_bytes(content[:-9] if harm == "truncated" else content)
+    damage(copy / "words" / "smoke" / "detection.safetensors", harm)
     run_study(PROFILE, copy, progress=False)
     assert "detection.safetensors is damaged" in caplog.text
     assert contents(copy) == contents(whole)
 
 
-def test_a_damaged_chunk_is_named_and_computed_again(copy, whole, caplog):
+@pytest.mark.parametrize("harm", ["truncated", "altered"])
+def test_a_damaged_chunk_is_named_and_computed_again(copy, whole, harm, caplog):
     path = next(path for path in chunk_files(copy) if "words-classification" in path.name)
-    path.write_bytes(path.read_bytes()[:-5])
-    store = Store(PROFILE, copy)
-    assert status(PROFILE, store).finished == 20 and path.name in caplog.text
+    damage(path, harm)
+    assert status(PROFILE, Store(PROFILE, copy)).finished == 20 and path.name in caplog.text
     run_study(PROFILE, copy, progress=False)
     assert contents(copy) == contents(whole)
 
@@ -168,9 +234,9 @@ def test_a_diverged_word_is_recorded_as_failed_and_retried_on_request(copy, whol
     monkeypatch.setattr(runner, "learn_whatever_comes", diverging)
     part = compute(PROFILE, chunk)
     assert len(part.words) == 3 and len(part.failed) == 1 and not {row["word_id"] for row in part.rows} & set(part.failed)
-    store = Store(PROFILE, copy)
-    store.save(chunk, part)
-    store.publish()
+    damaged = Store(PROFILE, copy)
+    damaged.save(chunk, part)
+    damaged.publish()
     report = status(PROFILE, Store(PROFILE, copy))
     assert report.finished == 23 and chunk.name in str(report)
     monkeypatch.undo()
@@ -190,12 +256,7 @@ def test_two_processes_on_one_store_do_no_harm(whole, tmp_path):
 def test_a_cluster_that_loses_a_worker_ends_with_the_same_bytes(whole, tmp_path):
     pytest.importorskip("distributed")
     with study_process(tmp_path, "--workers", "2") as process:
-        while len(chunk_files(tmp_path)) < 2 and process.poll() is None:
-            time.sleep(0.05)
-        children = [child for child in psutil.Process(process.pid).children() if child.status() != psutil.STATUS_ZOMBIE]
-        workers = [child for child in children if "--multiprocessing-fork" in child.cmdline()]
-        assert workers, "no worker process was found"
-        workers[-1].kill()
+        worker_processes(process, tmp_path)[-1].kill()
         _, error = process.communicate()
         assert process.returncode == 0, error
     assert contents(tmp_path) == contents(whole)
@@ -207,4 +268,70 @@ def test_status_tells_how_long_the_rest_takes(copy):
     shutil.rmtree(copy / "words")
     report = status(PROFILE, Store(PROFILE, copy))
     assert report.seconds_left and report.seconds_left > 0 and len(report.missing) == 2
-    assert json.loads((copy / "results" / "smoke" / "runs.jsonl").read_text().splitlines()[0])["seconds"] > 0
+    assert json.loads((copy / "results" / "smoke" / "runs.jsonl").read_text().splitlines()[0])["host"]
+    left = runner.run_study(PROFILE, copy, progress=False)
+    assert left.seconds_left == 0 and not left.missing
+
+
+def test_a_chunk_that_another_process_has_finished_meanwhile_is_not_computed(copy, monkeypatch):
+    nothing_is_computed(monkeypatch)
+    runner.work(PROFILE, Store(PROFILE, copy), make_plan(PROFILE)[-1])
+
+
+def test_what_a_killed_process_left_is_removed_and_what_another_is_writing_stays(copy, whole, monkeypatch):
+    folder = chunk_files(copy)[0].parent
+    left, fresh = (folder / f".words.safetensors.{name}.partial" for name in ("left", "fresh"))
+    for path in (left, fresh):
+        path.write_bytes(b"half")
+    os.utime(left, (0, 0))
+    nothing_is_computed(monkeypatch)
+    run_study(PROFILE, copy, progress=False)
+    assert not left.exists() and fresh.exists()
+
+
+def test_a_torn_line_of_the_run_log_is_passed_over(copy):
+    shared = Store(PROFILE, copy)
+    lines = len(shared.notes())
+    with shared.log_file.open("a") as file:
+        file.write('{"chunk": "words-gen')
+    shared.note(json.loads(shared.log_file.read_text().splitlines()[0]))
+    with shared.log_file.open("a") as file:
+        file.write('17\n{"chunk": "no more"}\n{"chu')
+    assert len(shared.notes()) == lines + 1
+
+
+def test_the_grid_may_grow_and_keeps_what_it_has(copy):
+    study = PROFILE.study.model_dump() | {"deltas": (0.5, 1.0)}
+    grown = load_profile("smoke", study=study)
+    assert status(grown, Store(grown, copy)).finished == 24 and word_count(make_plan(grown)) == 36
+    longer = PROFILE.model_dump()["learning"] | {"detection": {"steps": 6, "rate": 0.02}}
+    changed = load_profile("smoke", learning=longer)
+    assert status(changed, Store(changed, copy)).finished == 16  # all words but detection's
+
+
+def test_a_cluster_with_gpus_ends_with_the_same_bytes(whole, tmp_path):
+    pytest.importorskip("distributed")
+    address = tmp_path / "scheduler.json"
+    dask = [sys.executable, "-m", "dask"]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    started = [subprocess.Popen([*dask, "scheduler", "--host", "localhost", "--port", "0", "--no-dashboard", "--scheduler-file", str(address)], **quiet)]
+    try:
+        options = ["--nthreads", "1", "--no-dashboard", "--resources", "GPU=1", "--scheduler-file", str(address), "--local-directory", str(tmp_path)]
+        started += [subprocess.Popen([*dask, "worker", *options], **quiet) for _ in range(2)]
+        while not address.exists():
+            time.sleep(0.1)
+        runner.run_study(PROFILE, tmp_path / "store", scheduler=json.loads(address.read_text())["address"], progress=False)
+    finally:
+        for process in started:
+            process.terminate()
+            process.wait()
+    assert contents(tmp_path / "store") == contents(whole)
+
+
+def test_workers_lost_again_and_again_stop_the_study_with_one_sentence(tmp_path, monkeypatch):
+    pytest.importorskip("distributed")
+    monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES", "0")
+    with study_process(tmp_path, "--workers", "1") as process:
+        worker_processes(process, tmp_path)[-1].kill()
+        _, error = process.communicate()
+    assert process.returncode == 1 and "lost again and again" in error and "What is finished is kept." in error and "Traceback" not in error

@@ -52,6 +52,9 @@ def study(
     store: Annotated[Path | None, typer.Option(help="Folder of the results and words; the project's data/ by default.")] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Learn the words again that diverged.")] = False,
     status: Annotated[bool, typer.Option("--status", help="Only say what is done, missing and failed.")] = False,
+    estimate: Annotated[
+        float | None, typer.Option(help="Only say what the study takes on machines this many times as fast as the measured one, as many as --workers.")
+    ] = None,
 ) -> None:
     """Learn and score every word of the profile's study; whatever is finished already is kept."""
     from vwlib import runner
@@ -62,6 +65,8 @@ def study(
     settings, root = load_profile(profile), (store or DATA).resolve()
     if status:
         print(runner.status(settings, Store(settings, root)))
+    elif estimate is not None:
+        print(runner.estimate(settings, Store(settings, root), estimate, max(workers, 1)))
     else:
         print(runner.run_study(settings, root, workers=workers, scheduler=scheduler, retry_failed=retry_failed))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,7 +28,8 @@ def write_whole(path: Path, content: bytes) -> None:
 
     Raises OSError in one sentence where the folder cannot be written to.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    # Processes on several machines may write the same file, and have the same id.
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.partial")
     with writing_to(path.parent):
         try:
             with temporary.open("wb") as file:

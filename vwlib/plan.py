@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple, dataclass
 from functools import lru_cache
 from typing import Any
 
 from vwlib.concepts import concepts_of
+from vwlib.datasets import Example
 from vwlib.models import TASKS
 from vwlib.models.loading import digest_files, digest_folder
 from vwlib.optimise import Trial
-from vwlib.profiles import Profile
-from vwlib.study import load_material, make_trials, training_digest
+from vwlib.profiles import ModelSettings, Profile
+from vwlib.study import load_material, make_trials
 
 WORDS, REFERENCES = "words", "references"
 
@@ -72,23 +73,64 @@ def word_count(plan: tuple[Chunk, ...]) -> int:
     return sum(len(chunk.trials) for chunk in plan if chunk.kind == WORDS)
 
 
-@lru_cache(maxsize=4)
 def settings_of(profile: Profile) -> dict[str, Any]:
-    """Everything that determines a study's words and scores: settings, and digests of weights and images in place of their folders."""
-    settings = json.loads(profile.model_dump_json(exclude={"data", "concepts", "anchors"}))
-    for model in ("generator", "detector", "classifier", "judge"):
-        settings[model].pop("source")
-        settings[model]["weights"] = digest_folder(getattr(profile, model).source)
-    settings["images"] = {
-        dataset: {
-            "train": training_digest(profile, dataset),
-            "test": digest_files([example.path for example in load_material(profile, dataset).test]),
-        }
-        for dataset in profile.study.datasets
+    """By dataset, everything that determines a study's words and scores, and nothing else.
+
+    Models enter by their weights and pictures by their content, so that neither folders nor where they were fetched from count; the
+    sizes of the live grids and the settings that only check something are left out.
+    """
+    return {dataset: _settings(profile, dataset) for dataset in profile.study.datasets}
+
+
+@lru_cache(maxsize=32)
+def _settings(profile: Profile, dataset: str) -> dict[str, Any]:
+    """`settings_of` for one dataset; the chunks of the others do not depend on it."""
+    material = load_material(profile, dataset)
+    return {
+        "world": profile.world,
+        "prompt": profile.prompt,
+        "vectors": profile.vectors,
+        "learning": {task: learning.model_dump() for task, learning in profile.learning.items()},
+        "drawing": profile.generator.model_dump(include={"image_size", "inference_steps", "guidance", "precision", "images_per_word"}),
+        "threads": profile.study.threads,
+        "weights": {role: digest_folder(model.source) for role, model in _models(profile).items() if model},
+        "train": _digest_examples(material.train),
+        "test": _digest_examples(material.test),
     }
-    return settings
+
+
+def _models(profile: Profile) -> dict[str, ModelSettings | None]:
+    """Every model whose weights matter, by role."""
+    models = {task: profile.model_of(task) for task in TASKS}
+    return models | {"judge": profile.judge, "second_judge": profile.second_judge, "safety_checker": profile.generator.safety_checker}
+
+
+def _digest_examples(examples: Sequence[Example]) -> str:
+    """A short hash of images, labels and boxes: a corrected box changes what is learned as much as another picture."""
+    told = [(e.label, e.boxes.tolist(), e.names, e.ignored_boxes.tolist(), e.ignored_names) for e in examples]
+    return _digest([digest_files([example.path for example in examples]), told])
+
+
+@lru_cache(maxsize=4096)
+def chunk_digests(profile: Profile, chunk: Chunk) -> tuple[str, str]:
+    """What a chunk's words come from, and what its words and scores come from, each as a short hash.
+
+    A chunk with the same second digest is the same to the last byte and is never computed again. Its trials are part of both, because
+    floating-point sums depend on how many words are learned together; the rest of the plan is not, so that a study may grow by a
+    dataset or a delta and keep what it has. The code's version is left out on purpose: most changes of code change no word.
+    """
+    settings = _settings(profile, chunk.dataset)
+    learning = settings["learning"].get(chunk.task) if chunk.kind == WORDS else None
+    content = {"kind": chunk.kind, "task": chunk.task, "profile": profile.name, "trials": [astuple(trial) for trial in chunk.trials], "learning": learning}
+    words = {key: settings[key] for key in ("world", "prompt", "vectors", "threads", "train")}
+    source = {"weights": settings["weights"][chunk.task], "precision": settings["drawing"]["precision"] if chunk.task == "generation" else "float32"}
+    return _digest([content, words, source]), _digest([content, {key: value for key, value in settings.items() if key != "learning"}])
 
 
 def study_digest(profile: Profile) -> str:
-    """A short hash of `settings_of`: studies with the same one have the same words and scores."""
-    return hashlib.sha256(json.dumps(settings_of(profile), sort_keys=True).encode()).hexdigest()[:16]
+    """A short hash of a whole study: studies with the same one have the same words and scores."""
+    return _digest([chunk_digests(profile, chunk) for chunk in make_plan(profile)])
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

@@ -5,21 +5,23 @@ from __future__ import annotations
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from random import SystemRandom
 from typing import TYPE_CHECKING
 
 import torch
 from tqdm.auto import tqdm
 
+from vwlib.cost import cost_table, measured_rates, rates_of_log, seconds_of
 from vwlib.models import TASKS
 from vwlib.paths import DATA, ROOT
 from vwlib.plan import REFERENCES, Chunk, make_plan, word_count
 from vwlib.profiles import Profile
-from vwlib.store import Part, Store
+from vwlib.store import Part, Store, word_ids
 from vwlib.study import as_words, carry, learn_whatever_comes, reference_rows, score, score_rows
 from vwlib.words import Word
 
@@ -32,36 +34,61 @@ def compute(profile: Profile, chunk: Chunk, known: Sequence[Word] | None = None)
 
     A word that diverges is neither kept nor scored, but named in `Part.failed`.
     """
+    return score_chunk(profile, chunk, learn_chunk(profile, chunk) if known is None else Part(list(known)))
+
+
+def learn_chunk(profile: Profile, chunk: Chunk) -> Part:
+    """A chunk's words, and the ids of those that diverged; no words where the chunk is floors and ceilings."""
+    if chunk.kind == REFERENCES:
+        return Part()
+    learned = learn_whatever_comes(chunk.task, profile, chunk.trials, progress=False)
+    words, finite = as_words(chunk.task, profile, chunk.trials, learned.vectors), learned.finite.tolist()
+    fine = [word for word, is_finite in zip(words, finite, strict=True) if is_finite]
+    return Part(fine, failed=[word.word_id for word, is_finite in zip(words, finite, strict=True) if not is_finite])
+
+
+def score_chunk(profile: Profile, chunk: Chunk, learned: Part) -> Part:
+    """A chunk's learned words with the rows of their scores on all three tasks, or of its floors and ceilings."""
     if chunk.kind == REFERENCES:
         return Part(rows=reference_rows(chunk.task, profile, chunk.trials))
-    if known is None:
-        learned = learn_whatever_comes(chunk.task, profile, chunk.trials, progress=False)
-        everything, finite = as_words(chunk.task, profile, chunk.trials, learned.vectors), learned.finite.tolist()
-        known = [word for word, fine in zip(everything, finite, strict=True) if fine]
-        failed = [word.word_id for word, fine in zip(everything, finite, strict=True) if not fine]
-        trials = [trial for trial, fine in zip(chunk.trials, finite, strict=True) if fine]
-    else:
-        failed, trials = [], list(chunk.trials)
-    if not known:
-        return Part(failed=failed)
-    vectors = torch.stack([word.vectors for word in known])
+    if not learned.words:
+        return learned
+    ids = [word.word_id for word in learned.words]
+    trials = [trial for trial, word_id in zip(chunk.trials, word_ids(profile, chunk), strict=True) if word_id in ids]
+    vectors = torch.stack([word.vectors for word in learned.words])
     by_target = []
     for target in TASKS:
         scores = score(target, profile, carry(profile, vectors, chunk.task, target), trials)
-        by_target.append(score_rows(profile, trials, chunk.task, target, scores, [word.word_id for word in known]))
-    return Part(list(known), [row for rows in zip(*by_target, strict=True) for row in rows], failed)
+        by_target.append(score_rows(profile, trials, chunk.task, target, scores, ids))
+    return Part(learned.words, [row for rows in zip(*by_target, strict=True) for row in rows], learned.failed)
 
 
-def work(profile: Profile, store: Store, chunk: Chunk) -> float:
-    """Compute one chunk into the store; returns the seconds that it took."""
-    start = time.perf_counter()
+def work(profile: Profile, store: Store, chunk: Chunk) -> None:
+    """Compute one chunk into the store, unless another process was faster, and note in the run log what it took."""
+    part = store.load(chunk)
+    if part is not None and not part.failed:
+        return
     with threads(profile.study.threads):
-        store.save(chunk, compute(profile, chunk, store.known_words(chunk)))
-    seconds = time.perf_counter() - start
-    when = datetime.now(UTC).isoformat(timespec="seconds")
-    record = {"chunk": chunk.name, "kind": chunk.kind, "task": chunk.task, "words": len(chunk.trials), "seconds": round(seconds, 2)}
-    store.note(record | {"host": socket.gethostname(), "commit": commit(), "finished": when})
-    return seconds
+        start = time.perf_counter()
+        known = store.known_words(chunk)
+        learned = learn_chunk(profile, chunk) if known is None else Part(known)
+        half = time.perf_counter()
+        store.save(chunk, score_chunk(profile, chunk, learned))
+        end = time.perf_counter()
+    store.note(
+        {
+            "chunk": chunk.name,
+            "kind": chunk.kind,
+            "task": chunk.task,
+            "words": len(chunk.trials),
+            "steps": profile.learning[chunk.task].steps,
+            "learning": round(half - start, 3) if known is None else 0,
+            "scoring": round(end - half, 3),
+            "host": socket.gethostname(),
+            "commit": commit(),
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+    )
 
 
 @contextmanager
@@ -83,40 +110,49 @@ def commit() -> str | None:
 
 @dataclass(frozen=True)
 class Status:
-    """How far a study is: words in all, finished and failed, and the names of the chunks that are missing."""
+    """How far a study is: words in all, finished and failed, the chunks that are missing, and the published files that are missing or altered."""
 
     words: int
     finished: int
     failed: list[str]
     missing: list[str]
+    unfit: list[str]
     seconds_left: float | None  # None where nothing was timed yet
 
     def __str__(self) -> str:
         lines = [f"{self.finished:,} of {self.words:,} words are learned and scored; {len(self.failed)} failed."]
         lines += [f"  failed: {sentence}" for sentence in self.failed]
         if self.missing:
-            left = "unknown before the first chunk" if self.seconds_left is None else f"{self.seconds_left / 3600:.1f} hours in one process"
+            left = "unknown before a chunk of every task" if self.seconds_left is None else f"{self.seconds_left / 3600:.1f} hours in one process"
             lines.append(f"{len(self.missing)} chunks are missing, the first {self.missing[0]}; time left: {left}.")
+        elif self.unfit:
+            lines.append(f"Missing or altered: {', '.join(self.unfit)}; `vwlib study` writes them again.")
         return "\n".join(lines)
 
 
 def status(profile: Profile, store: Store) -> Status:
     """What of a profile's study is done, failed and missing, and how long the rest will take."""
-    plan = make_plan(profile)
-    parts = {chunk: store.load(chunk) for chunk in plan}
+    return _status(profile, store, store.load_all(), store.unfit)
+
+
+def _status(profile: Profile, store: Store, parts: Mapping[Chunk, Part | None], unfit: list[str]) -> Status:
     finished = sum(len(part.words) for part in parts.values() if part)
     failed = [f"{name} ({chunk.name})" for chunk, part in parts.items() if part for name in part.failed]
     missing = [chunk for chunk, part in parts.items() if part is None]
-    return Status(word_count(plan), finished, failed, [chunk.name for chunk in missing], _seconds(store, missing))
+    rates = rates_of_log(store.notes())
+    left = seconds_of(missing, profile, rates) if rates else None
+    return Status(word_count(tuple(parts)), finished, failed, [chunk.name for chunk in missing], unfit, left)
 
 
-def _seconds(store: Store, chunks: Sequence[Chunk]) -> float | None:
-    """How long chunks will take, by the run log's median seconds a word of each kind and task."""
-    notes = store.notes()
-    if notes.empty:
-        return None
-    rate = (notes["seconds"] / notes["words"]).groupby([notes["kind"], notes["task"]]).median()
-    return float(sum(len(chunk.trials) * rate.get((chunk.kind, chunk.task), rate.mean()) for chunk in chunks))
+def estimate(profile: Profile, store: Store, speed: float = 1.0, processes: int = 1) -> str:
+    """What a profile's whole study would take on `processes` machines, each `speed` times as fast as the one that was measured.
+
+    Neither weights nor datasets need be there. Raises ValueError where nothing was measured yet.
+    """
+    rates = measured_rates(profile, store.notes())
+    table = cost_table(make_plan(profile), profile, rates, speed, processes)
+    total = f"{table['hours'].sum():,.1f} hours for {table['words'].sum():,} words"
+    return f"{table.to_string(float_format='{:.3g}'.format)}\n{total}, by {rates.source}; speed {speed:g}, {processes} at a time."
 
 
 def run_study(
@@ -128,16 +164,20 @@ def run_study(
     same folders. `retry_failed` computes the chunks with diverged words again. Killed at any point, the next run goes on.
     Raises OSError where the store cannot be written to.
     """
-    store, plan = Store(profile, root), make_plan(profile)
-    parts = {chunk: store.load(chunk) for chunk in plan}
+    store = Store(profile, root)
+    store.tidy()
+    parts = store.load_all()
     todo = [chunk for chunk, part in parts.items() if part is None or (retry_failed and part.failed)]
-    bar = tqdm(total=word_count(plan), initial=word_count(plan) - word_count(tuple(todo)), desc=f"{profile.name} study", unit="word", disable=not progress)
-    with bar:
-        for chunk in _in_process(profile, store, todo) if not (workers or scheduler) else _on_cluster(profile, store, todo, workers, scheduler):
+    # Each run has an order of its own, so that several on one folder seldom compute the same chunk at the same time.
+    SystemRandom().shuffle(todo)
+    total, done = word_count(tuple(parts)), word_count(tuple(parts)) - word_count(tuple(todo))
+    with tqdm(total=total, initial=done, desc=f"{profile.name} study", unit="word", disable=not progress) as bar:
+        for chunk in _on_cluster(profile, store, todo, workers, scheduler) if workers or scheduler else _in_process(profile, store, todo):
+            parts[chunk] = store.load(chunk)
             bar.update(len(chunk.trials) if chunk.kind != REFERENCES else 0)
             bar.set_postfix_str(chunk.name, refresh=True)
-    Store(profile, root).publish()  # a new one: what was published before may have changed
-    return status(profile, Store(profile, root))
+    store.publish(parts)
+    return _status(profile, store, parts, unfit=[])
 
 
 def _in_process(profile: Profile, store: Store, todo: Sequence[Chunk]) -> Iterator[Chunk]:
@@ -160,13 +200,16 @@ def _on_cluster(profile: Profile, store: Store, todo: Sequence[Chunk], workers: 
     Raises ModuleNotFoundError where Dask is not installed.
     """
     try:
-        from distributed import as_completed
+        from distributed import KilledWorker, as_completed
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError("Running on several processes needs Dask: pip install 'vwlib[grid]'.") from error
+    if not todo:
+        return  # no cluster for nothing
     by_name = {chunk.name: chunk for chunk in todo}
     with connected(workers, scheduler, profile.study.threads) as client:
+        client.wait_for_workers(1)  # a cluster's jobs may still wait in its queue
         # Some clusters announce their GPUs; one task at a time then takes one.
-        gpus = any("GPU" in worker.get("resources", {}) for worker in client.scheduler_info()["workers"].values())
+        gpus = any("GPU" in worker.get("resources", {}) for worker in client.scheduler_info(n_workers=-1)["workers"].values())
         futures = client.map(
             work_remotely,
             [profile.model_dump_json()] * len(todo),
@@ -177,7 +220,10 @@ def _on_cluster(profile: Profile, store: Store, todo: Sequence[Chunk], workers: 
             resources={"GPU": 1} if gpus else None,
         )
         for future in as_completed(futures):
-            yield by_name[future.result()]
+            try:
+                yield by_name[future.result()]
+            except KilledWorker as error:
+                raise ConnectionError(f"Workers were lost again and again, perhaps out of memory ({error}). What is finished is kept.") from error
 
 
 @contextmanager

@@ -5,10 +5,10 @@ Below a root, for each profile:
 | file | holds |
 |---|---|
 | `results/<profile>/trials.parquet` | the scores, one row a word and evaluation |
-| `results/<profile>/study.json` | the settings, the failed words and the files' checksums |
+| `results/<profile>/study.json` | the settings, what each chunk came from, the failed words and the files' checksums |
 | `results/<profile>/runs.jsonl` | the run log: chunk, seconds, host, commit, time |
 | `words/<profile>/<task>.safetensors` | the bank of a task: its learned words by `word_id` |
-| `chunks/<profile>/<digest>/` | finished chunks, of the project's own store in the cache; not needed once the others are there |
+| `chunks/<profile>/` | finished chunks, of the project's own store in the cache; not needed once the others are there |
 """
 
 from __future__ import annotations
@@ -17,10 +17,14 @@ import hashlib
 import io
 import json
 import logging
-from collections.abc import Sequence
+import os
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -35,12 +39,17 @@ from torch import Tensor
 from vwlib.files import write_whole, writing_to
 from vwlib.models import TASKS
 from vwlib.paths import CACHE, DATA
-from vwlib.plan import REFERENCES, Chunk, make_plan, settings_of, study_digest
+from vwlib.plan import REFERENCES, Chunk, chunk_digests, make_plan, settings_of
 from vwlib.profiles import Profile
 from vwlib.study import as_words
 from vwlib.words import Word, load_words, pack_words
 
 log = logging.getLogger(__name__)
+
+#: After so many seconds a temporary file is nobody's: writing one takes less than a minute, even to a slow shared folder.
+ABANDONED = 3600
+#: What every line of the run log says of a chunk: how many words of how many steps, and the seconds of learning and of scoring them on all tasks.
+NOTED = ("chunk", "kind", "task", "words", "steps", "learning", "scoring")
 
 
 @dataclass(frozen=True)
@@ -80,7 +89,7 @@ def unpack_part(content: bytes) -> Part:
     return Part(words, part["rows"], part["failed"])
 
 
-def _checksum(described: str, tensors: dict[str, Tensor]) -> str:
+def _checksum(described: str, tensors: Mapping[str, Tensor] = MappingProxyType({})) -> str:
     digest = hashlib.sha256(described.encode())
     for key in sorted(tensors):
         digest.update(key.encode() + tensors[key].numpy().tobytes())
@@ -113,24 +122,35 @@ class Store:
         """The learned words of a task."""
         return self.root / "words" / self.profile.name / f"{task}.safetensors"
 
-    @cached_property
+    @property
     def chunk_folder(self) -> Path:
-        """Where finished chunks of this very study lie; another study's lie elsewhere."""
-        root = CACHE if self.root == DATA else self.root
-        return root / "chunks" / self.profile.name / study_digest(self.profile)
+        """Where finished chunks lie."""
+        return (CACHE if self.root == DATA else self.root) / "chunks" / self.profile.name
+
+    def chunk_file(self, chunk: Chunk) -> Path:
+        """A finished chunk; its name says what it came from, so that chunks of other settings lie beside it unharmed."""
+        return self.chunk_folder / f"{chunk.name}-{chunk_digests(self.profile, chunk)[1]}.safetensors"
+
+    def tidy(self) -> None:
+        """Remove what processes that were killed while writing have left; what another process may still be writing stays."""
+        for folder in (self.chunk_folder, self.results, self.bank_file(TASKS[0]).parent):
+            for path in folder.glob(".*.partial"):
+                with suppress(OSError):  # another process tidies as well, or the folder is not ours to tidy
+                    if time.time() - path.stat().st_mtime > ABANDONED:
+                        path.unlink()
 
     # --- chunks -----------------------------------------------------------------------------------------------------
 
     def save(self, chunk: Chunk, part: Part) -> None:
         """Keep a finished chunk."""
-        write_whole(self.chunk_folder / f"{chunk.name}.safetensors", pack_part(part))
+        write_whole(self.chunk_file(chunk), pack_part(part))
 
     def load(self, chunk: Chunk) -> Part | None:
         """A finished chunk, from its own file or out of what is published; None where it is missing.
 
         A damaged file is named in the log and counts as missing.
         """
-        path = self.chunk_folder / f"{chunk.name}.safetensors"
+        path = self.chunk_file(chunk)
         try:
             return unpack_part(path.read_bytes())
         except (FileNotFoundError, NotADirectoryError):
@@ -139,9 +159,9 @@ class Store:
             log.warning("%s is damaged (%s); it is computed again.", path, error)
             return None
 
-    def finished(self, chunk: Chunk) -> bool:
-        """Whether a chunk need not be computed."""
-        return self.load(chunk) is not None
+    def load_all(self) -> dict[Chunk, Part | None]:
+        """Every chunk of the plan in its order, None where it is missing or damaged."""
+        return {chunk: self.load(chunk) for chunk in make_plan(self.profile)}
 
     # --- what is published ------------------------------------------------------------------------------------------
 
@@ -149,22 +169,34 @@ class Store:
     def _summary(self) -> dict[str, Any]:
         try:
             summary = json.loads(self.summary_file.read_text())
-            return summary if {"files", "failed", "digest"} <= summary.keys() else {}
+            if summary.pop("checksum") != _checksum(json.dumps(summary, sort_keys=True)):
+                raise ValueError("its checksum does not fit its content")
+            return summary
         except (FileNotFoundError, NotADirectoryError):
             return {}
-        except ValueError as error:
-            log.warning("%s is damaged (%s); the study is checked chunk by chunk.", self.summary_file, error)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            log.warning("%s is damaged or was altered (%s); what it vouches for is made again.", self.summary_file, error)
             return {}
 
-    def _intact(self, path: Path) -> bool:
-        """Whether a published file is there and is what was published; a difference is named in the log."""
-        expected = self._summary.get("files", {}).get(self._label(path))
-        if expected is None or not path.exists():
-            return False
-        if hashlib.sha256(path.read_bytes()).hexdigest() != expected:
-            log.warning("%s is damaged or was altered: its checksum is not the published one. What it held is computed again.", path)
-            return False
-        return True
+    @cached_property
+    def _intact(self) -> set[Path]:
+        """The published files that are there and are what was published; a difference is named in the log."""
+        intact = set()
+        for path in (self.table_file, *map(self.bank_file, TASKS)):
+            expected = self._summary.get("files", {}).get(self._label(path))
+            if expected and path.exists():
+                if hashlib.sha256(path.read_bytes()).hexdigest() == expected:
+                    intact.add(path)
+                else:
+                    log.warning("%s is damaged or was altered: its checksum is not the published one. What it held is made again.", path)
+        return intact
+
+    @property
+    def unfit(self) -> list[str]:
+        """The published files that are missing, or not what was published, or of other settings, by their place below the root."""
+        current = all(self._digests(chunk) == chunk_digests(self.profile, chunk) for chunk in make_plan(self.profile))
+        lost = [] if current else [self.summary_file]
+        return [self._label(path) for path in (*lost, self.table_file, *map(self.bank_file, TASKS)) if path not in self._intact]
 
     def _label(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()
@@ -172,12 +204,12 @@ class Store:
     @cached_property
     def bank(self) -> dict[str, Word]:
         """The published words by `word_id`; those of a damaged file are left out."""
-        return {word.word_id: word for task in TASKS if self._intact(self.bank_file(task)) for word in load_words(self.bank_file(task))}
+        return {word.word_id: word for task in TASKS if self.bank_file(task) in self._intact for word in load_words(self.bank_file(task))}
 
     @cached_property
     def _rows(self) -> dict[tuple[str, ...], list[dict[str, Any]]]:
-        """The published rows of each chunk-wise key; none where the table is damaged or belongs to other settings."""
-        if self._summary.get("digest") != study_digest(self.profile) or not self._intact(self.table_file):
+        """The published rows of each word, and of each dataset's floors and ceilings on a task; none where the table is damaged."""
+        if self.table_file not in self._intact:
             return {}
         rows: dict[tuple[str, ...], list[dict[str, Any]]] = {}
         for row in pq.read_table(self.table_file).to_pylist():
@@ -186,7 +218,7 @@ class Store:
         return rows
 
     def _published(self, chunk: Chunk) -> Part | None:
-        if not self._summary:
+        if self._digests(chunk) != chunk_digests(self.profile, chunk):
             return None
         if chunk.kind == REFERENCES:
             rows = self._rows.get((REFERENCES, chunk.dataset, chunk.task))
@@ -199,36 +231,44 @@ class Store:
             return Part([self.bank[word_id] for word_id in learned], by_target, failed)
         return None
 
+    def _digests(self, chunk: Chunk) -> tuple[str | None, str | None]:
+        """What a chunk's published words came from, and its words and scores; None where it is not published."""
+        words, scores = self._summary.get("chunks", {}).get(chunk.name, (None, None))
+        return words, scores
+
     def known_words(self, chunk: Chunk) -> list[Word] | None:
         """A chunk's words, where all of them are in the bank already and only their scores are missing."""
+        if chunk.kind == REFERENCES or self._digests(chunk)[0] != chunk_digests(self.profile, chunk)[0]:
+            return None
         ids = word_ids(self.profile, chunk)
         return [self.bank[word_id] for word_id in ids] if all(word_id in self.bank for word_id in ids) else None
 
-    def publish(self) -> None:
-        """Write the table, the banks and `study.json` from the finished chunks, in the plan's order.
+    def publish(self, parts: Mapping[Chunk, Part | None] | None = None) -> None:
+        """Write the table, the banks and `study.json` from the finished chunks in the plan's order; `parts` are those, where they were read already.
 
         Raises ValueError while a chunk is missing.
         """
         plan = make_plan(self.profile)
-        parts = [self.load(chunk) for chunk in plan]
-        missing = [chunk.name for chunk, part in zip(plan, parts, strict=True) if part is None]
+        parts = self.load_all() if parts is None else parts
+        missing = [chunk.name for chunk in plan if parts[chunk] is None]
         if missing:
             raise ValueError(f"{len(missing)} of {len(plan)} chunks are missing, the first {missing[0]}; run `vwlib study --profile {self.profile.name}`.")
-        whole = [part for part in parts if part is not None]
+        whole = [part for chunk in plan if (part := parts[chunk])]
         files = {self.table_file: pack_table([row for part in whole for row in part.rows])}
         for task in TASKS:
             files[self.bank_file(task)] = pack_words([word for part in whole for word in part.words if word.task == task])
-        for path, content in files.items():
-            if not path.exists() or path.read_bytes() != content:
-                write_whole(path, content)
-        summary = {
-            "digest": study_digest(self.profile),
+        summary: dict[str, Any] = {
             "words": sum(len(part.words) for part in whole),
             "failed": sorted(word_id for part in whole for word_id in part.failed),
+            "chunks": {chunk.name: chunk_digests(self.profile, chunk) for chunk in plan},
             "files": {self._label(path): hashlib.sha256(content).hexdigest() for path, content in files.items()},
             "settings": settings_of(self.profile),
         }
-        write_whole(self.summary_file, (json.dumps(summary, indent=1, sort_keys=True) + "\n").encode())
+        summary["checksum"] = _checksum(json.dumps(summary, sort_keys=True))
+        files[self.summary_file] = (json.dumps(summary, indent=1, sort_keys=True) + "\n").encode()  # last: it vouches for the others
+        for path, content in files.items():
+            if not path.exists() or path.read_bytes() != content:
+                write_whole(path, content)
 
     # --- the run log ------------------------------------------------------------------------------------------------
 
@@ -239,14 +279,23 @@ class Store:
 
     def note(self, record: dict[str, Any]) -> None:
         """Add a line to the run log; one short write, so that two processes do not mix theirs."""
-        with writing_to(self.results), self.log_file.open("a") as file:
-            file.write(json.dumps(record, sort_keys=True) + "\n")
+        with writing_to(self.results), self.log_file.open("ab+") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
+            torn = file.read(1) not in (b"", b"\n")  # a process was killed, or the disk full, in the middle of a line
+            file.write(("\n" * torn + json.dumps(record, sort_keys=True) + "\n").encode())
 
     def notes(self) -> pd.DataFrame:
-        """The run log as a table; empty where there is none."""
-        if not self.log_file.exists():
-            return pd.DataFrame(columns=["chunk", "task", "kind", "words", "seconds"])
-        return pd.DataFrame([json.loads(line) for line in self.log_file.read_text().splitlines() if line.endswith("}")])
+        """The run log as a table, of the columns `NOTED`; empty where there is none. Lines that are not whole are passed over."""
+        lines = self.log_file.read_text(errors="replace").splitlines() if self.log_file.exists() else []
+        return pd.DataFrame([record for line in lines if (record := _noted(line))], columns=list(NOTED))
+
+
+def _noted(line: str) -> dict[str, Any] | None:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) and record.keys() >= set(NOTED) else None
 
 
 def word_ids(profile: Profile, chunk: Chunk) -> list[str]:
