@@ -70,6 +70,20 @@ def test_detections_draw_found_boxes_in_the_detectors_colour():
     assert (ax.get_xlabel(), empty.get_xlabel()) == ("0.25", "none found")
 
 
+def test_detections_may_have_rows_of_their_own_images_and_other_captions():
+    boxes = pd.DataFrame([(1, 0, 1, 1, 4, 4, 0.5)], columns=["row", "image", "left", "top", "right", "bottom", "score"])
+    figure = drawn(figures.draw_detections([[PICTURE, None], [PICTURE, PICTURE]], boxes, rows=["a", "b"], below=[["p", "q"], ["r", "s"]]))
+    assert [len(ax.images) for ax in figure.axes] == [1, 0, 1, 1]
+    assert [len(ax.patches) for ax in figure.axes] == [0, 0, 2, 0]
+    assert [ax.get_xlabel() for ax in figure.axes] == ["p", "", "r", "s"]
+
+
+def test_scores_that_do_not_fit_below_a_picture_are_left_out():
+    boxes = pd.DataFrame([(0, 0, 1, 1, 4, 4, 0.1 * n) for n in range(1, 5)], columns=["row", "image", "left", "top", "right", "bottom", "score"])
+    (ax,) = drawn(figures.draw_detections([PICTURE], boxes)).axes
+    assert ax.get_xlabel() == "0.40, 0.30, 0.20 …"
+
+
 def test_score_bars_mark_the_true_name():
     scores = pd.DataFrame([(i, name, 0.1, name == "dog") for i in range(2) for name in ("cat", "dog", "cup")], columns=["image", "name", "score", "is_true"])
     figure = drawn(figures.score_bars([PICTURE, PICTURE], scores, titles=["dog", "dog"]))
@@ -115,6 +129,28 @@ def test_transfer_bars_do_without_what_was_not_run():
     assert [len(bars(ax)) for ax in figure.axes] == [4, 4, 4]
 
 
+def test_transfer_bars_have_a_row_of_panels_for_each_dataset():
+    ours = pd.concat([summary(*TASKS, "anchor").assign(dataset=name) for name in ("COCO", "PASCAL")])
+    theirs = summary(*TASKS).assign(dataset="PASCAL")
+    figure = drawn(figures.transfer_bars(ours, theirs, ours))
+    assert [ax.get_ylabel().split("\n")[0] for ax in figure.axes[::3]] == ["COCO", "PASCAL"]
+    assert [len(bars(ax)) for ax in figure.axes] == [3] * 3 + [6] * 3
+    assert [text.get_text() for text in figure.axes[-1].get_xticklabels()] == ["generation", "detection", "classification (own)"]
+    assert [text.get_text() for text in figure.axes[3].get_xticklabels()] == ["generation (own)", "detection", "classification"]
+
+
+def test_delta_curves_end_with_the_unconstrained_words():
+    points = [summary(*TASKS).assign(dataset="COCO", delta=delta, mean=mean) for delta, mean in ((np.nan, 0.9), (0.5, 0.5), (0.1, 0.1))]
+    ours = pd.concat([*points, summary("anchor", "name").assign(dataset="COCO", delta=np.nan)])
+    figure = drawn(figures.delta_curves(ours, points[1].assign(delta=0.2)))
+    for ax in figure.axes:
+        assert [text.get_text() for text in ax.get_xticklabels()] == ["0.1", "0.2", "0.5", "free"]
+        solid = [line for line in ax.lines if line.get_linestyle() == "-"]
+        assert [to_hex(line.get_color()) for line in solid] == list(figures.TASK_COLOURS.values())
+        assert (list(solid[0].get_xdata()), list(solid[0].get_ydata())) == ([0, 2, 3], [0.1, 0.5, 0.9])
+        assert [list(line.get_xdata()) for line in ax.lines if line.get_markerfacecolor() == "white"] == [[1]] * 3
+
+
 @pytest.fixture
 def quality():
     pairs = [(a, b) for a, b in itertools.permutations(TASKS, 2)]
@@ -143,6 +179,15 @@ def test_displacements_are_filled_where_the_anchor_is_nearest():
         [line.get_markerfacecolor() for line in ax.lines if len(line.get_xdata()) and line.get_marker() in figures.TASK_MARKERS.values()] for ax in (free, ball)
     ]
     assert filled == [["white"] * 3, list(figures.TASK_COLOURS.values())]
+
+
+def test_distances_have_a_place_for_each_radius_and_the_unconstrained_words():
+    rows = [(task, delta, 2.0 if np.isnan(delta) else delta, not np.isnan(delta)) for task in TASKS for delta in (0.2, 1.0, np.nan)]
+    left, right = drawn(figures.distance_by_delta(pd.DataFrame(rows, columns=["task", "delta", "distance", "is_anchor"]))).axes
+    assert [text.get_text() for text in left.get_xticklabels()] == ["0.2", "1", "free"]
+    medians = [line for line in left.lines if line.get_marker() in figures.TASK_MARKERS.values()]
+    assert [line.get_ydata()[0] for line in medians] == [0.2, 1.0, 2.0] * 3
+    assert [list(line.get_ydata()) for line in right.lines] == [[1, 1, 0]] * 3
 
 
 def layer_grid(kinds=("learned", "real words")):

@@ -4,11 +4,13 @@ Each function returns a `Figure` of its own, saves nothing and shows nothing. Fi
 text has the same size in all of them.
 """
 
-from vwlib.figures.layers import agreement_curves, crossing_steps, layer_map, truncation_curves, way_curves
+from vwlib.figures.examples import labelled_grid
+from vwlib.figures.layers import agreement_curves, crossing_steps, disagreement_points, layer_map, truncation_curves, way_curves
+from vwlib.figures.ledger import VERDICT_COLOURS, verdict_bars
 from vwlib.figures.pictures import draw_detections, image_grid
 from vwlib.figures.style import ANCHOR_MARKERS, CONCEPT_COLOURS, METRICS, PAPER_HATCH, TASK_COLOURS, TASK_MARKERS, WIDTH, theme
-from vwlib.figures.transfer import distance_histogram, map_quality_bars, transfer_bars
-from vwlib.figures.words import displacement_strip, loss_curves, score_bars, score_panels
+from vwlib.figures.transfer import delta_curves, distance_histogram, map_quality_bars, transfer_bars
+from vwlib.figures.words import displacement_strip, distance_by_delta, loss_curves, score_bars, score_panels
 
 __all__ = [
     "ANCHOR_MARKERS",
@@ -17,13 +19,18 @@ __all__ = [
     "PAPER_HATCH",
     "TASK_COLOURS",
     "TASK_MARKERS",
+    "VERDICT_COLOURS",
     "WIDTH",
     "agreement_curves",
     "crossing_steps",
+    "delta_curves",
+    "disagreement_points",
     "displacement_strip",
+    "distance_by_delta",
     "distance_histogram",
     "draw_detections",
     "image_grid",
+    "labelled_grid",
     "layer_map",
     "loss_curves",
     "map_quality_bars",
@@ -32,5 +39,6 @@ __all__ = [
     "theme",
     "transfer_bars",
     "truncation_curves",
+    "verdict_bars",
     "way_curves",
 ]

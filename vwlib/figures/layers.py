@@ -112,6 +112,28 @@ def crossing_steps(crossings: pd.DataFrame, column: str = "crossing") -> Figure:
     return figure
 
 
+def disagreement_points(words: pd.DataFrame) -> Figure:
+    """Claim 48: a word's mean score in the two other models against the disagreement of first and last layer about it, a panel for each task.
+
+    `words` has columns `task`, `disagreement`, `value` and `delta` (missing: unconstrained words, whose points are filled).
+    """
+    figure, panels = _task_panels(words)
+    for task, ax in panels.items():
+        own = words[words["task"] == task]
+        for free in (False, True):
+            points = own[own["delta"].isna() == free]
+            look = {"mfc": TASK_COLOURS[task] if free else "white", "mec": TASK_COLOURS[task]}
+            ax.plot(points["disagreement"], points["value"], ls="", marker="o", ms=3.5, mew=0.8, **look)
+        ax.xaxis.set_major_locator(MaxNLocator(nbins=5))
+        ax.set_xlabel("disagreement")
+        ax.set_ylim(-0.03, 1.05)
+    next(iter(panels.values())).set_ylabel("mean score in the\nother two models")
+    names = [name for name, some in (("within a ball", words["delta"].notna().any()), ("unconstrained", words["delta"].isna().any())) if some]
+    handles = [Line2D([], [], ls="", marker="o", ms=5, color=INK, mfc=INK if name == "unconstrained" else "white", label=name) for name in names]
+    figure.legend(handles=handles, loc="outside lower center", ncols=2)
+    return figure
+
+
 def _task_panels(table: pd.DataFrame) -> tuple[Figure, dict[str, Axes]]:
     tasks = [task for task in TASKS if task in set(table["task"])]
     figure = Figure(figsize=(WIDTH, 2.9), layout="constrained")

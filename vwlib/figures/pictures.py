@@ -34,26 +34,34 @@ def image_grid(
     return figure
 
 
-def draw_detections(images: Sequence[Image.Image], boxes: pd.DataFrame, rows: Sequence[str] = (), columns: Sequence[str] = ()) -> Figure:
-    """Found and true boxes on the same images, once for each row label.
+def draw_detections(
+    images: Sequence[Image.Image] | Sequence[Sequence[Image.Image | None]],
+    boxes: pd.DataFrame,
+    rows: Sequence[str] = (),
+    columns: Sequence[str] = (),
+    below: Sequence[Sequence[str]] = (),
+) -> Figure:
+    """Found and true boxes on the same images in every row, or on rows of images (None: an empty place).
 
     `boxes` has columns `row`, `image` (positions in the grid), `left`, `top`, `right`, `bottom` (px) and `score`; a box without a score
-    is a true one and is drawn dashed, a found one is drawn in the detector's colour with its score.
+    is a true one and is drawn dashed, a found one is drawn in the detector's colour. The scores found stand below, or what `below` says.
     """
-    count = max(1, len(rows))
-    figure, axes = _grid(count, len(images), rows, titled=bool(columns), captioned=True, legend=True)
-    for row in range(count):
-        for column, image in enumerate(images):
+    grid = [list(images)] * max(1, len(rows)) if isinstance(images[0], Image.Image) else [list(line) for line in images]
+    figure, axes = _grid(len(grid), max(map(len, grid)), rows, titled=bool(columns), captioned=True, legend=True)
+    for row, line in enumerate(grid):
+        for column, image in enumerate(line):
+            if image is None:
+                continue
             ax = axes[row, column]
             show_picture(ax, image)
             chosen = boxes[(boxes["row"] == row) & (boxes["image"] == column)]
             for box in chosen.itertuples():
                 _draw_box(ax, box)
             found = chosen["score"].dropna().sort_values(ascending=False)
-            ax.set_xlabel(", ".join(f"{score:.2f}" for score in found) or "none found", fontsize=9, labelpad=2)
+            ax.set_xlabel(below[row][column] if below else _scores(list(found)), fontsize=9, labelpad=2)
     _label(axes, rows, columns)
     handles = [
-        Line2D([], [], color=TASK_COLOURS["detection"], lw=2, label="found (score below)"),
+        Line2D([], [], color=TASK_COLOURS["detection"], lw=2, label="found" if below else "found (score below)"),
         Line2D([], [], color=INK, lw=1.2, ls=(0, (3, 2)), label="true box"),
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=2)
@@ -89,6 +97,12 @@ def _label(axes: np.ndarray, rows: Sequence[str], columns: Sequence[str]) -> Non
         ax.set_ylabel(text, rotation=0, ha="right", va="center", fontsize=9.5)
     for ax, text in zip(axes[0], columns, strict=False):
         ax.set_title(text, fontsize=9.5)
+
+
+def _scores(found: Sequence[float], most: int = 3) -> str:
+    """The scores of the boxes found, as many as fit below a picture."""
+    shown = ", ".join(f"{score:.2f}" for score in found[:most]) or "none found"
+    return shown + (" …" if len(found) > most else "")
 
 
 def _draw_box(ax: Axes, box) -> None:

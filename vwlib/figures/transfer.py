@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -12,37 +13,31 @@ from vwlib.figures.style import GREY, INK, METRICS, PAPER_HATCH, TASK_COLOURS, T
 from vwlib.models import TASKS
 from vwlib.statistics import summarise
 
+#: Lines of the floor, the anchor word, and of the ceiling, the concept's own name.
+REFERENCE_STYLES = {"anchor": ":", "name": "--"}
+
 
 def transfer_bars(summary: pd.DataFrame, paper: pd.DataFrame, off_diagonal: pd.DataFrame | None = None) -> Figure:
-    """Figure 3 for one dataset: a panel for each target task; for each source task our bar and, hatched, the paper's, with 95 % intervals.
+    """Figure 3: a panel for each target task; for each source task our bar and, hatched, the paper's, with 95 % intervals.
 
-    The tables have columns `evaluated_on`, `trained_on`, `mean`, `low`, `high`. Rows of `summary` trained on "anchor" and "name" become the
-    lines of floor and ceiling; diamonds mark the means of `off_diagonal`.
+    The tables have columns `evaluated_on`, `trained_on`, `mean`, `low`, `high`; with a column `dataset`, each dataset has a row of panels.
+    Rows of `summary` trained on "anchor" and "name" become the lines of floor and ceiling; diamonds mark the means of `off_diagonal`.
     """
-    figure = Figure(figsize=(WIDTH, 3.7), layout="constrained")
-    axes = figure.subplots(1, len(TASKS), sharey=True)
-    for ax, target in zip(axes, TASKS, strict=True):
-        ours, theirs = (table[table["evaluated_on"] == target].set_index("trained_on") for table in (summary, paper))
-        for place, source in enumerate(TASKS):
-            colour = TASK_COLOURS[source]
-            if source in ours.index:
-                draw_bar(ax, place - 0.2, ours.loc[source], facecolor=colour, edgecolor=colour)
-            if source in theirs.index:
-                draw_bar(ax, place + 0.2, theirs.loc[source], facecolor=lighter(colour), edgecolor=colour, hatch=PAPER_HATCH)
-        if off_diagonal is not None:
-            points = off_diagonal[(off_diagonal["evaluated_on"] == target) & off_diagonal["trained_on"].isin(TASKS)]
-            ax.plot([TASKS.index(s) - 0.2 for s in points["trained_on"]], points["mean"], ls="", marker="D", ms=5, mfc="white", mec=INK, zorder=4)
-        for row, style in (("anchor", ":"), ("name", "--")):
-            if row in ours.index:
-                ax.axhline(ours.loc[row, "mean"], color=INK, ls=style, lw=1.3, zorder=3)
-        ax.set_xticks(
-            range(len(TASKS)), [f"{source} (own)" if source == target else source for source in TASKS], rotation=30, ha="right", rotation_mode="anchor"
-        )
+    datasets = list(summary["dataset"].unique()) if "dataset" in summary else [None]
+    figure = Figure(figsize=(WIDTH, 3.7 if len(datasets) == 1 else 1.5 + 1.75 * len(datasets)), layout="constrained")
+    axes = figure.subplots(len(datasets), len(TASKS), sharex="col", sharey=True, squeeze=False)
+    for line, dataset in zip(axes, datasets, strict=True):
+        ours, theirs = _of_dataset(summary, dataset), _of_dataset(paper, dataset)
+        off = None if off_diagonal is None else _of_dataset(off_diagonal, dataset)
+        for ax, target in zip(line, TASKS, strict=True):
+            _transfer_panel(ax, target, ours, theirs, off)
+        line[0].set_ylabel("mean over trials" if dataset is None else f"{dataset}\nmean over trials")
+    for ax, target in zip(axes[0], TASKS, strict=True):
         ax.set_title(f"scored on {target}:\n{METRICS[target]}")
-        ax.grid(axis="x", visible=False)
-        ax.set_ylim(0, 1.05)
-    axes[1].set_xlabel("word learned for")
-    axes[0].set_ylabel("mean over trials")
+    for ax, target in zip(axes[-1], TASKS, strict=True):
+        names = [f"{source} (own)" if source == target else source for source in TASKS]
+        ax.set_xticks(range(len(TASKS)), names, rotation=30, ha="right", rotation_mode="anchor")
+    axes[-1, 1].set_xlabel("word learned for")
     handles: list[Patch | Line2D] = [
         Patch(facecolor=GREY, edgecolor=GREY, label="here"),
         Patch(facecolor=lighter(GREY), edgecolor=GREY, hatch=PAPER_HATCH, label="paper"),
@@ -53,6 +48,79 @@ def transfer_bars(summary: pd.DataFrame, paper: pd.DataFrame, off_diagonal: pd.D
         handles.insert(1, Line2D([], [], ls="", marker="D", ms=5, mfc="white", mec=INK, label="here, off-diagonal"))
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), columnspacing=1.2, handletextpad=0.5)
     return figure
+
+
+def _of_dataset(table: pd.DataFrame, dataset: str | None) -> pd.DataFrame:
+    return table if dataset is None else table[table["dataset"] == dataset]
+
+
+def _transfer_panel(ax: Axes, target: str, ours: pd.DataFrame, theirs: pd.DataFrame, off_diagonal: pd.DataFrame | None) -> None:
+    ours, theirs = (table[table["evaluated_on"] == target].set_index("trained_on") for table in (ours, theirs))
+    for place, source in enumerate(TASKS):
+        colour = TASK_COLOURS[source]
+        if source in ours.index:
+            draw_bar(ax, place - 0.2, ours.loc[source], facecolor=colour, edgecolor=colour)
+        if source in theirs.index:
+            draw_bar(ax, place + 0.2, theirs.loc[source], facecolor=lighter(colour), edgecolor=colour, hatch=PAPER_HATCH)
+    if off_diagonal is not None:
+        points = off_diagonal[(off_diagonal["evaluated_on"] == target) & off_diagonal["trained_on"].isin(TASKS)]
+        ax.plot([TASKS.index(s) - 0.2 for s in points["trained_on"]], points["mean"], ls="", marker="D", ms=5, mfc="white", mec=INK, zorder=4)
+    for row, style in REFERENCE_STYLES.items():
+        if row in ours.index:
+            ax.axhline(ours.loc[row, "mean"], color=INK, ls=style, lw=1.3, zorder=3)
+    ax.grid(axis="x", visible=False)
+    ax.set_ylim(0, 1.05)
+
+
+def delta_curves(summary: pd.DataFrame, paper: pd.DataFrame) -> Figure:
+    """Figure 6: mean score against delta, a row of panels for each dataset and a panel for each target; for each source our curve and the paper's.
+
+    The tables have columns `dataset`, `delta` (missing: unconstrained, the rightmost point), `evaluated_on`, `trained_on`, `mean`, `low` and
+    `high`. Our curves have bands from `low` to `high`. Rows trained on "anchor" and "name" become the lines of floor and ceiling.
+    """
+    datasets = list(summary["dataset"].unique())
+    radii = sorted({*summary["delta"].dropna(), *paper["delta"].dropna()})
+    figure = Figure(figsize=(WIDTH, 1.5 + 1.7 * len(datasets)), layout="constrained")
+    axes = figure.subplots(len(datasets), len(TASKS), sharex=True, sharey=True, squeeze=False)
+    for line, dataset in zip(axes, datasets, strict=True):
+        for ax, target in zip(line, TASKS, strict=True):
+            own, theirs = (table[(table["dataset"] == dataset) & (table["evaluated_on"] == target)] for table in (summary, paper))
+            _delta_panel(ax, own, theirs, radii)
+        line[0].set_ylabel(f"{dataset}\nmean over trials")
+    for ax, target in zip(axes[0], TASKS, strict=True):
+        ax.set_title(f"scored on {target}:\n{METRICS[target]}")
+    for ax in axes[-1]:
+        ax.set_xticks(range(len(radii) + 1), [*(f"{radius:g}" for radius in radii), "free"])
+    axes[-1, 1].set_xlabel("radius of the ball, delta (distances from the anchor to its nearest word)")
+    sources = [Line2D([], [], color=TASK_COLOURS[task], marker=TASK_MARKERS[task], ms=5, lw=1.6, label=f"{task} words") for task in TASKS]
+    rest = [
+        Line2D([], [], color=GREY, lw=1.6, label="here"),
+        Line2D([], [], color=GREY, lw=1.1, ls=(0, (4, 2)), marker="o", ms=4, mfc="white", label="paper"),
+        Line2D([], [], color=INK, ls="--", lw=1.1, label="own name"),
+        Line2D([], [], color=INK, ls=":", lw=1.3, label="anchor word"),
+    ]
+    figure.legend(handles=sources + rest, loc="outside lower center", ncols=4, columnspacing=1.4, handletextpad=0.6)
+    return figure
+
+
+def _delta_panel(ax: Axes, ours: pd.DataFrame, theirs: pd.DataFrame, radii: list[float]) -> None:
+    for source in TASKS:
+        colour, marker = TASK_COLOURS[source], TASK_MARKERS[source]
+        own, paper = (_by_radius(table[table["trained_on"] == source], radii) for table in (ours, theirs))
+        ax.fill_between(own.index, own["low"], own["high"], color=colour, alpha=0.18, lw=0)
+        ax.plot(paper.index, paper["mean"], color=colour, ls=(0, (4, 2)), lw=1.1, marker=marker, ms=4, mfc="white", zorder=3)
+        ax.plot(own.index, own["mean"], color=colour, lw=1.6, marker=marker, ms=4.5, zorder=4)
+    for row, style in REFERENCE_STYLES.items():
+        for mean in ours.loc[ours["trained_on"] == row, "mean"]:
+            ax.axhline(mean, color=INK, ls=style, lw=1.1, zorder=2)
+    ax.grid(axis="x", visible=False)
+    ax.set_xlim(-0.25, len(radii) + 0.25)
+    ax.set_ylim(0, 1.05)
+
+
+def _by_radius(table: pd.DataFrame, radii: list[float]) -> pd.DataFrame:
+    """The table by place on the axis: radii in their order, then the unconstrained words."""
+    return table.set_index(table["delta"].map({radius: place for place, radius in enumerate(radii)}).fillna(len(radii))).sort_index()
 
 
 def map_quality_bars(quality: pd.DataFrame) -> Figure:

@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter
 from PIL import Image
 
 from vwlib.figures.pictures import show_picture
@@ -104,6 +105,47 @@ def displacement_strip(moves: pd.DataFrame) -> Figure:
     if moves["delta"].notna().any():
         handles.append(Line2D([], [], color=INK, lw=1.2, label="edge of the ball"))
     figure.legend(handles=handles, loc="outside lower center", ncols=4)
+    return figure
+
+
+def distance_by_delta(moves: pd.DataFrame) -> Figure:
+    """How far vectors of learned words lie from their anchor, and how often it is still their nearest word, for each radius and task.
+
+    `moves` is the table of `vwlib.study.displacements`; rows without `delta` are of unconstrained words. Left, the median with the middle
+    half and nine tenths of the vectors; right, the share whose nearest word is the anchor.
+    """
+    radii = sorted(moves["delta"].dropna().unique())
+    figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for shift, task in zip((-0.22, 0, 0.22), TASKS, strict=True):
+        own = moves[moves["task"] == task]
+        groups = [own[own["delta"].isna()] if radius is None else own[own["delta"] == radius] for radius in (*radii, None)]
+        look = {"color": TASK_COLOURS[task], "marker": TASK_MARKERS[task], "ms": 5.5}
+        for place, group in enumerate(groups):
+            if len(group):
+                low, first, middle, third, high = group["distance"].quantile([0.05, 0.25, 0.5, 0.75, 0.95])
+                left.plot([place + shift] * 2, [low, high], color=TASK_COLOURS[task], lw=1)
+                left.plot([place + shift] * 2, [first, third], color=TASK_COLOURS[task], lw=4, alpha=0.45, solid_capstyle="butt")
+                left.plot(place + shift, middle, ls="", mec="white", mew=0.6, **look)
+        right.plot([place + shift for place in range(len(groups))], [group["is_anchor"].mean() for group in groups], lw=1, **look)
+    for place, radius in enumerate(radii):
+        left.plot([place - 0.4, place + 0.4], [radius, radius], color=INK, lw=1.2, zorder=1)
+    left.axhline(0.5, color=INK, ls=":", lw=1.2)
+    left.set_yscale("log")
+    left.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    left.yaxis.set_major_formatter("{x:g}")
+    left.yaxis.set_minor_formatter(NullFormatter())
+    left.set_title("distance from the anchor\n(in distances to its nearest word)")
+    right.set_title("share of vectors whose nearest\nword is the anchor")
+    right.set_ylim(-0.03, 1.05)
+    for ax in (left, right):
+        ax.set_xticks(range(len(radii) + 1), [*(f"{radius:g}" for radius in radii), "free"])
+        ax.set_xlabel("radius of the ball, delta")
+        ax.grid(axis="x", visible=False)
+    handles = [Line2D([], [], color=TASK_COLOURS[task], marker=TASK_MARKERS[task], ms=5.5, lw=1.5, label=task) for task in TASKS]
+    handles.append(Line2D([], [], color=INK, lw=1.2, label="edge of the ball"))
+    handles.append(Line2D([], [], color=INK, ls=":", lw=1.2, label="one half"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), columnspacing=1.2)
     return figure
 
 
