@@ -146,7 +146,7 @@ def test_a_damaged_list_of_records_counts_as_missing(copy, caplog):
 
 
 def test_names_frequency_shares_a_scene_among_its_names():
-    from vwlib.experiments.records import name_frequency
+    from vwlib.experiments.frequency import name_frequency
     from vwlib.miniature.sprites import load_sprites
 
     found = pd.Series(name_frequency(load_sprites()))

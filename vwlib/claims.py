@@ -50,64 +50,68 @@ class Kind:
 
 
 _WORD = ("dataset", "concept", "anchor", "delta")
-_NOBODY = "no part of the project makes it yet"
+_MAKES = "`vwlib experiments` makes it"
 
-#: Tables by name. The last three are made here, from the others or from the paper's figures; `kind` tells learned words
-#: ("learned"), mapped ones ("transferred") and plain swaps of two real words ("swap") apart, or what a table's comment says.
+#: Tables by name. The study makes "trials", `vwlib.experiments` those that follow, with further columns; the last three are made here, from
+#: the others or from the paper's figures. `kind` tells learned words ("learned"), mapped ones ("transferred") and plain swaps of two real
+#: words ("swap") apart, or what a table's comment says.
 KINDS = {
     "trials": Kind("scores of the study's words", (*_WORD, "trained_on", "evaluated_on", "value"), "`vwlib study` makes it", ("value",)),
     # As `vwlib.study.displacements`, with the dataset: one row a vector of a learned word.
     "displacements": Kind(
         "learned words' distance from their anchor",
         (*_WORD, "task", "distance", "nearest", "is_anchor"),
-        "it belongs to chapter 05",
+        _MAKES,
         ("is_anchor", "names_concept"),
     ),
     # The same for mapped words, in the target model.
     "mapped_displacements": Kind(
-        "mapped words' nearest words in the target model", (*_WORD, "trained_on", "evaluated_on", "is_anchor"), "it belongs to chapter 05", ("is_anchor",)
+        "mapped words' nearest words in the target model", (*_WORD, "trained_on", "evaluated_on", "is_anchor"), _MAKES, ("is_anchor",)
     ),
     # `vwlib.transfer.quality_of_all`: one row a word.
-    "maps": Kind("held-out words through the transfer maps", ("word", "source", "target", "top1"), "it belongs to chapter 02", ("top1",), ("word",), None),
-    # `vwlib.layers.cluster_agreement` of each dataset and task, with these columns added: one row a layer and grouping.
+    "maps": Kind("held-out words through the transfer maps", ("word", "source", "target", "top1"), _MAKES, ("top1",), ("word",), None),
+    # `vwlib.layers.cluster_agreement` of each dataset and task, for words near their anchors, with these columns added: one row a layer and grouping.
     "clusters": Kind(
         "agreement of activations with anchors and concepts",
         ("dataset", "task", "kind", "delta", "layer", "by", "ari", "low", "high"),
-        "it belongs to chapter 06",
+        _MAKES,
         (),
         (),
     ),
     # `vwlib.layers.truncation_scores`: one row a word, number of blocks and `of` ("concept" or "anchor").
-    "truncation": Kind("scores of truncated text encoders", (*_WORD, "task", "kind", "blocks", "of", "value"), "it belongs to chapter 06", ("value",)),
+    "truncation": Kind("scores of truncated text encoders", (*_WORD, "task", "kind", "blocks", "of", "value"), _MAKES, ("value",)),
     # `vwlib.layers.crossing_layers`: one row a word; `crossing` is null where a word never turns to its concept.
-    "crossings": Kind(
-        "layers at which words turn from anchor to concept", (*_WORD, "task", "kind", "crossing", "depth"), "it belongs to chapter 06", ("never",)
-    ),
+    "crossings": Kind("layers at which words turn from anchor to concept", (*_WORD, "task", "kind", "crossing", "depth"), _MAKES, ("never",)),
     # One row a word: how far early and late layers disagree about it, and its score after the transfer.
-    "disagreement": Kind("early and late layers' disagreement beside transfer", (*_WORD, "disagreement", "value"), _NOBODY),
+    "disagreement": Kind("early and late layers' disagreement beside transfer", (*_WORD, "disagreement", "value"), _MAKES),
     # B4 and E2: `kind` is "random" or "optimised"; `kept` says whether the output is still the anchor's.
-    "perturbations": Kind("random and optimised offsets of equal length", (*_WORD, "task", "kind", "kept"), _NOBODY, ("kept",)),
+    "perturbations": Kind("random and optimised offsets of equal length", (*_WORD, "task", "kind", "kept"), _MAKES, ("kept",)),
     # `kind` is "models" (two models) or "seeds" (two trainings of one, control K2); `cosine` of one's mapped offset and the other's.
-    "offsets": Kind("cosines of one concept's offsets in two models", ("dataset", "concept", "anchor", "kind", "cosine"), _NOBODY),
+    "offsets": Kind(
+        "cosines of one concept's offsets in two models",
+        ("dataset", "concept", "anchor", "kind", "cosine"),
+        f"{_MAKES}; the classifier's second training is `vwlib pretrain classifier_twin`",
+    ),
     # E3: `kind` is "data" or "start"; `spread` is the standard deviation of the score over resampled images, or over starts.
-    "spreads": Kind("spread of scores over data and over starts", ("dataset", "concept", "anchor", "kind", "spread"), _NOBODY),
-    # B3: `kind` is "learned" or "held-out"; `residual` is the share of a compound's word that its parts' words leave unexplained.
-    "compounds": Kind("what compounds leave unexplained", ("task", "concept", "kind", "residual"), _NOBODY, ("residual",), ("concept",), "task"),
+    "spreads": Kind("spread of scores over data and over starts", ("dataset", "concept", "anchor", "kind", "spread"), _MAKES),
+    # B3: `kind` is "learned" or "held-out" (the parts' own words, from the best two others); `residual` is the share of a compound's word
+    # that its parts' words leave unexplained.
+    "compounds": Kind("what compounds leave unexplained", ("task", "concept", "kind", "residual"), _MAKES, ("residual",), ("concept",), "task"),
     # `found` says whether a generated picture is nearest to its own instance among five of a category.
-    "instances": Kind("instances told apart in generations", (*_WORD, "found"), _NOBODY, ("found",)),
-    # B10: `frequency` is the logarithm to base 10 of how often the concept stands in training captions, `gain` the transferred score over the floor.
-    "frequency": Kind("transfer beside training frequency", ("dataset", "concept", "anchor", "frequency", "gain"), _NOBODY),
+    "instances": Kind("instances told apart in generations", (*_WORD, "found"), _MAKES, ("found",)),
+    # B10: `frequency` is the logarithm to base 10 of the share of training captions that name the concept, `gain` the transferred score over the floor.
+    "frequency": Kind("transfer beside training frequency", ("dataset", "concept", "anchor", "frequency", "gain"), _MAKES),
     # `kind` is "ends" or "middle" of the straight segment between two solutions of a concept; `anchor` names the pair.
-    "segments": Kind("scores between two solutions of a concept", ("dataset", "concept", "anchor", "kind", "value"), _NOBODY, ("value",)),
+    "segments": Kind("scores between two solutions of a concept", ("dataset", "concept", "anchor", "kind", "value"), _MAKES, ("value",)),
     # `kind` is "same noise" or "other noise" of pictures from two anchors' words; `anchor` names the pair.
-    "likeness": Kind("similarity of generations from two anchors", ("dataset", "concept", "anchor", "kind", "cosine"), _NOBODY),
+    "likeness": Kind("similarity of generations from two anchors", ("dataset", "concept", "anchor", "kind", "cosine"), _MAKES),
     # `agrees` says whether the best boxes of two anchors' words overlap by half or more; `anchor` names the pair.
-    "agreement": Kind("overlap of detections from two anchors", ("dataset", "concept", "anchor", "agrees"), _NOBODY, ("agrees",)),
-    # One row a word and number of optimisation steps.
-    "sweep": Kind("scores after fewer steps", ("dataset", "concept", "anchor", "task", "steps", "value"), "it belongs to chapter 03", ("value",)),
-    # Of the paper's own models: `shared` words of two, `d` dimensions of the source.
-    "vocabulary": Kind("words that the paper's models share", ("source", "target", "shared", "d"), _NOBODY, (), (), None),
-    "timing": Kind("days that the study took", ("days",), _NOBODY, (), (), None),
+    "agreement": Kind("overlap of detections from two anchors", ("dataset", "concept", "anchor", "agrees"), _MAKES, ("agrees",)),
+    # One row a word and number of optimisation steps, at the tasks' own rates.
+    "sweep": Kind("scores after fewer steps", ("dataset", "concept", "anchor", "task", "steps", "value"), _MAKES, ("value",)),
+    # Of the profile's models, so that only the profile 'paper' decides the claim: `shared` words of two, `d` dimensions of the source.
+    "vocabulary": Kind("words that two models share", ("source", "target", "shared", "d"), _MAKES, (), (), None),
+    "timing": Kind("days that the study took", ("days",), _MAKES, (), (), None),
     "grid_effects": Kind("design effect of each mean of figures 3 and 6", (), "`vwlib study` makes its trials", (), ("evaluated_on", "trained_on")),
     "paper": Kind("the paper's figures 3 and 6", (), "it is in data/paper"),
     "design": Kind("the sizes of the paper's experiments", (), "it is in vwlib.concepts", (), (), None),

@@ -92,6 +92,21 @@ def experiments(
 
 
 @app.command()
+def claims(
+    profile: Annotated[str, typer.Option(envvar="VWLIB_PROFILE", help="smoke, miniature or paper.")] = "miniature",
+    store: Annotated[Path | None, typer.Option(help="Folder of the results and words; the project's data/ by default.")] = None,
+) -> None:
+    """Judge the paper's claims on the stored tables of the study and the experiments, and write the verdicts to claims.json."""
+    from vwlib.claims import judge_claims, read_tables, verdict_counts, write_claims
+    from vwlib.paths import DATA
+
+    root = (store or DATA).resolve()
+    judged = judge_claims(read_tables(profile, root), profile)
+    print(", ".join(f"{count} {verdict}" for verdict, count in verdict_counts(judged).items()) + ".")
+    print(f"Written to {write_claims(judged, profile, root)}.")
+
+
+@app.command()
 def doctor(
     profile: Annotated[str, typer.Option(envvar="VWLIB_PROFILE", help="smoke, miniature or paper.")] = "miniature",
     checksums: Annotated[bool, typer.Option(help="Compare the weights with the originals' checksums (reads them once).")] = True,

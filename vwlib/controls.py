@@ -71,3 +71,10 @@ def random_like(model: TaskModel, vectors: torch.Tensor, anchors: Sequence[str],
     else:
         raise ValueError(f"'{direction}' is no kind of random direction; choose from {', '.join(DIRECTIONS)}.")
     return centre + torch.nn.functional.normalize(way, dim=-1) * (vectors - centre).norm(dim=-1, keepdim=True)
+
+
+def with_losses(model: TaskModel, losses: Callable[..., torch.Tensor]) -> TaskModel:
+    """The same model with another loss, `losses` in place of `TaskModel.losses`: words can then be learned for something else than its task."""
+    other = copy.copy(model)
+    vars(other)["losses"] = losses
+    return other

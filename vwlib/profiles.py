@@ -82,6 +82,7 @@ class ExperimentSettings(_Settings):
     noises: PositiveInt = 8  # from which two words' pictures are compared
     compounds: tuple[PositiveInt, PositiveInt] = (3, 3)  # colours and nouns
     instances: tuple[PositiveInt, PositiveInt] = (4, 5)  # categories, and instances of each
+    rarer: tuple[PositiveInt, PositiveInt] = (10, 2)  # nouns that are no concept, and anchors to learn them from
 
 
 class Profile(_Settings):
@@ -156,7 +157,7 @@ _SMOKE = _MINIATURE | {
         "test_images": 2,
         "pictures": 1,
         "draws": 50,
-        "generation_depths": 2,
+        "generation_depths": 3,
         "random_offsets": 1,
         "reach": (2, 3),
         "rates": (1.0, 4.0),
@@ -167,6 +168,7 @@ _SMOKE = _MINIATURE | {
         "noises": 2,
         "compounds": (2, 2),
         "instances": (2, 2),
+        "rarer": (2, 2),
     },
 }
 _PAPER: dict[str, Any] = {

@@ -14,7 +14,7 @@ that returns rows, and a line in `EXPERIMENTS`.
 from __future__ import annotations
 
 from vwlib.claims import read_tables
-from vwlib.experiments import geometry, records
+from vwlib.experiments import drawn, encoder, frequency, geometry, learning, records, solutions
 from vwlib.experiments.base import TRIALS, Experiment, Sources, each, whole
 from vwlib.experiments.running import choose, run, status
 from vwlib.experiments.tables import Tables, read_table
@@ -38,7 +38,7 @@ _ALL = (
         _BANK,
     ),
     Experiment("maps", "Words held out from the transfer maps (section 3.1).", geometry.maps, whole),
-    Experiment("vocabulary", "Words that two models share (section 3).", geometry.vocabulary, whole),
+    Experiment("vocabulary", "Words that two models share (section 3).", records.vocabulary, whole),
     Experiment(
         "offsets",
         "Cosine of what two models, or two trainings of one, learned for a concept (section 1, control K2).",
@@ -47,7 +47,79 @@ _ALL = (
         _BANK,
         geometry.twin_weights,
     ),
-    Experiment("frequency", "Transfer beside how common a concept is in training (B10).", records.frequency, each("dataset"), _BANK),
+    Experiment(
+        "clusters",
+        "Whether activations group by anchor or by concept, layer by layer (figures 7 and 12 to 18, B8).",
+        encoder.clusters,
+        each("task", "dataset"),
+        _BANK,
+    ),
+    Experiment(
+        "truncation",
+        "Scores of anchor and concept with truncated text encoders, and of a swap of real words (figure 7, B2).",
+        encoder.truncation,
+        each("task", "dataset"),
+        _BANK,
+    ),
+    Experiment(
+        "crossings",
+        "The layer at which a word turns from its anchor to its concept (section 5.2, B8).",
+        encoder.crossings,
+        each("task", "dataset"),
+        ("truncation",),
+    ),
+    Experiment(
+        "disagreement",
+        "Disagreement of first and last layer about a word, beside its transfer (section 5.2, appendix A).",
+        encoder.disagreement,
+        each("task", "dataset"),
+        _BANK,
+    ),
+    Experiment(
+        "perturbations",
+        "Learned words beside random offsets of the same length (B4, control K5).",
+        solutions.perturbations,
+        each("task", "dataset"),
+        _BANK,
+    ),
+    Experiment(
+        "reach",
+        "How near a word within its ball comes to a random direction of the encoder's output (B4).",
+        solutions.reach,
+        lambda profile: [case for case in each("task", "dataset")(profile) if case["task"] != "generation"],
+    ),
+    Experiment(
+        "segments",
+        "Scores between two solutions of a concept, on the straight way and on a curve (section 5.1).",
+        solutions.segments,
+        each("task", "dataset"),
+        _BANK,
+    ),
+    Experiment(
+        "likeness",
+        "Likeness of pictures that two anchors' words draw from the same noise (figures 5, 10 and 11).",
+        solutions.likeness,
+        each("dataset"),
+        _BANK,
+    ),
+    Experiment(
+        "agreement",
+        "Whether two anchors' words find the same boxes (figures 5, 8 and 9).",
+        solutions.agreement,
+        each("dataset"),
+        _BANK,
+    ),
+    Experiment("rates", "Scores after fewer steps and at other learning rates (section 4, appendix E).", learning.rates, learning.rate_cases),
+    Experiment("sweep", "Scores after fewer steps, at the tasks' own rates (section 4).", learning.sweep, whole, ("rates",)),
+    Experiment("spreads", "Spread of scores over resampled images and over starts (section 5.1, E3).", learning.spreads, each("dataset")),
+    Experiment("compounds", "What the words of an orange cat's parts leave unexplained of its own (section 1, B3).", drawn.compounds, drawn.in_the_miniature),
+    Experiment(
+        "instances",
+        "Instances of a category told apart in pictures of their words (section 4.4, E8).",
+        drawn.instances,
+        lambda profile: [{}] if profile.world == "miniature" else [],
+    ),
+    Experiment("frequency", "Transfer beside how common a concept is in training (B10).", frequency.frequency, frequency.cases, _BANK),
     Experiment("timing", "Days that the study took (appendix D).", records.timing, whole, _BANK),
 )
 EXPERIMENTS = {experiment.name: experiment for experiment in _ALL}

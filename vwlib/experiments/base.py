@@ -53,9 +53,12 @@ class Sources:
             raise FileNotFoundError(f"The {task} study of {dataset} has no {radius} yet; run `vwlib study --profile {self.profile.name}`.")
         return [word for part in parts if part for word in part.words]
 
-    def grid(self, task: str, dataset: str, delta: float | None = None) -> list[Word]:
-        """Those of `words` that are of the first concepts and anchors, as many as `ExperimentSettings.grid` says; never a concept's own anchor."""
-        wanted = {(trial.concept, trial.anchor) for trial in small_grid(self.profile, task, dataset)}
+    def grid(self, task: str, dataset: str, delta: float | None = None, own: bool = False, count: int | None = None) -> list[Word]:
+        """Those of `words` that are of the first concepts and anchors, as many as `ExperimentSettings.grid` says, or `count`.
+
+        Words that start at their concept's own anchor are left out, unless `own` asks for them.
+        """
+        wanted = {(trial.concept, trial.anchor) for trial in small_grid(self.profile, task, dataset, own=own, count=count)}
         return [word for word in self.words(task, dataset, delta) if (word.concept, word.anchor) in wanted]
 
     @cached_property
@@ -106,11 +109,14 @@ def each(*keys: str) -> Callable[[Profile], list[dict[str, str]]]:
     return cases
 
 
-def small_grid(profile: Profile, task: str, dataset: str, delta: float | None = None) -> list[Trial]:
-    """The off-diagonal trials of the first concepts and anchors of a dataset, as many as `ExperimentSettings.grid` says for the task."""
-    count = profile.experiments.grid[task]
-    fewer = profile.model_copy(update={"concepts": count, "anchors": count})
-    return off_diagonal(fewer, make_trials(fewer, dataset, delta=delta))
+def small_grid(profile: Profile, task: str, dataset: str, own: bool = False, count: int | None = None) -> list[Trial]:
+    """The unconstrained trials of the first concepts and anchors of a dataset, as many as `ExperimentSettings.grid` says for the task, or `count`.
+
+    Off the diagonal, unless `own` asks for words that start at their concept's own anchor too.
+    """
+    count = count or profile.experiments.grid[task]
+    trials = make_trials(profile.model_copy(update={"concepts": count, "anchors": count}), dataset)
+    return trials if own else off_diagonal(profile, trials)
 
 
 def off_diagonal(profile: Profile, trials: Sequence[Trial]) -> list[Trial]:

@@ -17,7 +17,7 @@ from vwlib.optimise import Trial
 from vwlib.profiles import Profile
 from vwlib.study import carry, learn
 from vwlib.study import displacements as measure_displacements
-from vwlib.transfer import fit_transfer, ordered_pairs, quality_of_all, shared_words
+from vwlib.transfer import fit_transfer, ordered_pairs, quality_of_all
 
 
 def every_delta(profile: Profile) -> list[float | None]:
@@ -49,13 +49,6 @@ def mapped_displacements(profile: Profile, case: Case, sources: Sources) -> pd.D
 def maps(profile: Profile, _: Case, __: Sources) -> pd.DataFrame:
     """Section 3.1: `vwlib.transfer.quality_of_all`, words that the maps were not fitted on."""
     return quality_of_all(load_models(profile))
-
-
-def vocabulary(profile: Profile, _: Case, __: Sources) -> pd.DataFrame:
-    """Section 3: how many words two of the profile's models share, and in how many dimensions `d` the source's lie."""
-    models = load_models(profile)
-    rows = [(y, x, len(shared_words(models[y], models[x])), models[y].table.embedding_dim) for y, x in ordered_pairs(models)]
-    return pd.DataFrame(rows, columns=["source", "target", "shared", "d"])
 
 
 def twin_weights(profile: Profile) -> str | None:

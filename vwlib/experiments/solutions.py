@@ -1,0 +1,214 @@
+"""Experiments on the solutions near an anchor: against random offsets, on the way from one to another, and side by side."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torchvision.ops import box_iou
+
+from vwlib.controls import DIRECTIONS, random_like, with_losses
+from vwlib.experiments.base import Case, Sources, lighter, pairs_of, small_grid, trial_rows, trials_of, vectors_of
+from vwlib.layers import label_words
+from vwlib.models import Frozen, load_detector, load_generator, load_model
+from vwlib.optimise import Trial, learn_words
+from vwlib.profiles import Profile
+from vwlib.study import load_material, prepared
+from vwlib.words import Word
+
+
+def scores_by_concept(task: str, profile: Profile, dataset: str, vectors: Tensor) -> np.ndarray:
+    """Table 1's metric of words (word, vector, d) asked for each of a dataset's concepts: (word, concept)."""
+    names = load_material(profile, dataset).names
+    test = prepared(task, profile, dataset, "test") if task != "generation" else Frozen([], {})
+    asked = list(names) * len(vectors)
+    scores = load_model(task, profile).evaluate(vectors.repeat_interleave(len(names), 0), asked, names, test)
+    return np.array([score.value for score in scores]).reshape(len(vectors), len(names))
+
+
+def perturbations(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame:
+    """B4, control K5: learned words ("optimised") and words whose offsets are as long but random; does the output stay the anchor's (`kept`)?
+
+    It does where the word is better at its anchor's concept than at any other of the dataset, by table 1's metric. `kind` is "random" for
+    directions alike in all dimensions, and "random, vocabulary" and "random, word" for the further ones of `vwlib.controls.DIRECTIONS`.
+    `value` is the score for the concept that the optimised word was learned for, `anchor_value` that for the anchor's.
+    """
+    task, dataset, fewer = case["task"], case["dataset"], lighter(profile)
+    order = list(load_material(fewer, dataset).names)
+    tables = []
+    for delta in profile.study.deltas:
+        words = sources.grid(task, dataset, delta)
+        if not words:
+            continue
+        trials, labels = trials_of(words), label_words(trials_of(words), profile.world)
+        own, anchor = ([order.index(name) for name in labels[column]] for column in ("concept", "anchor_concept"))
+        for kind, draw, vectors in _offset_kinds(task, profile, words):
+            scores = scores_by_concept(task, fewer, dataset, vectors)
+            rows = np.arange(len(words))
+            others = scores.copy()
+            others[rows, anchor] = -np.inf
+            measured = {"value": scores[rows, own], "anchor_value": scores[rows, anchor], "kept": scores[rows, anchor] > others.max(1)}
+            tables.append(trial_rows(trials, task=task, kind=kind, draw=draw, **measured))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _offset_kinds(task: str, profile: Profile, words: Sequence[Word]) -> list[tuple[str, int, Tensor]]:
+    vectors, anchors = vectors_of(words), [word.anchor for word in words]
+    found = [("optimised", 0, vectors)]
+    for direction, draw in itertools.product(DIRECTIONS, range(profile.experiments.random_offsets)):
+        kind = "random" if direction == DIRECTIONS[0] else f"random, {direction}"
+        found.append((kind, draw, random_like(load_model(task, profile), vectors, anchors, draw, direction)))
+    return found
+
+
+def reach(profile: Profile, case: Case, _: Sources) -> pd.DataFrame:
+    """B4: how near a word within its anchor's ball comes to a random direction of the encoder's output, which means nothing.
+
+    `cosine` of text feature and direction after learning towards it, and that of the anchor's own `start`. For the detector and the
+    classifier, whose text encoders end in one feature; `concept` numbers the directions.
+    """
+    task, dataset, model = case["task"], case["dataset"], load_model(case["task"], profile)
+    targets, steps = profile.experiments.reach
+    anchors = sorted({trial.anchor for trial in small_grid(profile, task, dataset)})
+    trials = [
+        Trial(dataset, f"direction {number + 1}", anchor, delta)
+        for anchor, number, delta in itertools.product(anchors, range(targets), (*profile.study.deltas, None))
+    ]
+    with torch.no_grad():
+        start = model.encode_words(model.word_table()[[model.vocabulary.token_of(t.anchor) for t in trials]][:, None].repeat(1, profile.vectors, 1))
+    ways = torch.nn.functional.normalize(torch.randn(targets, start.shape[-1], generator=torch.Generator().manual_seed(0)), dim=-1).to(start)
+    way = ways[[int(trial.concept.split()[1]) - 1 for trial in trials]]
+
+    def losses(vectors: Tensor, *_: object) -> Tensor:
+        return 1 - (model.encode_words(vectors) * way).sum(-1)
+
+    settings = profile.learning[task]
+    learned = learn_words(with_losses(model, losses), Frozen([], {}), trials, steps=steps, rate=settings.rate, batch=1, vectors=profile.vectors, progress=False)
+    with torch.no_grad():
+        cosines = (model.encode_words(learned.vectors) * way).sum(-1)
+    return trial_rows(trials, task=task, cosine=cosines.cpu().double().numpy(), start=(start * way).sum(-1).cpu().double().numpy())
+
+
+def segments(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame:
+    """Section 5.1: scores on the straight segment between two of a concept's words near their anchors, and on a curve that may avoid a dip.
+
+    `anchor` names the pair; `t` goes from 0 at the one to 1 at the other. `kind` is "ends" (their mean), "middle", "segment" and "curve"
+    (one row a point). The curve is a parabola whose bend is learned, as a word is, on the task's loss at random points of it; pictures
+    take too long for that.
+    """
+    task, dataset = case["task"], case["dataset"]
+    words = sources.grid(task, dataset, profile.experiments.near, own=True)
+    pairs = list(pairs_of(words))
+    if not pairs:
+        return pd.DataFrame(columns=["dataset", "concept", "anchor", "task", "kind", "t", "value"])
+    one, other = (vectors_of([words[pair[side]] for pair in pairs]) for side in (0, 1))
+    trials = [Trial(dataset, words[i].concept, f"{words[i].anchor} and {words[j].anchor}") for i, j in pairs]
+    shares = np.linspace(0, 1, profile.experiments.points)
+    lines = {"segment": (one + other) / 2}
+    if task != "generation":
+        lines["curve"] = learn_bends(task, profile, trials, [words[i].anchor for i, _ in pairs], one, other)
+    tables = []
+    for kind, bend in lines.items():
+        points = torch.cat([on_parabola(one, bend, other, torch.full((len(pairs),), t)) for t in shares])
+        values = own_scores(task, lighter(profile), trials * len(shares), points).reshape(len(shares), len(pairs))
+        tables += [trial_rows(trials, task=task, kind=kind, t=float(t), value=row) for t, row in zip(shares, values, strict=True)]
+        if kind == "segment":
+            tables.append(trial_rows(trials, task=task, kind="ends", t=np.nan, value=(values[0] + values[-1]) / 2))
+            tables.append(trial_rows(trials, task=task, kind="middle", t=0.5, value=values[len(shares) // 2]))
+    return pd.concat(tables, ignore_index=True).drop(columns="delta")
+
+
+def own_scores(task: str, profile: Profile, trials: Sequence[Trial], vectors: Tensor) -> np.ndarray:
+    """Table 1's metric of words (word, vector, d) on their own task and concept: (word,)."""
+    dataset = trials[0].dataset
+    test = prepared(task, profile, dataset, "test") if task != "generation" else Frozen([], {})
+    scores = load_model(task, profile).evaluate(vectors, [trial.concept for trial in trials], load_material(profile, dataset).names, test)
+    return np.array([score.value for score in scores])
+
+
+def on_parabola(one: Tensor, bend: Tensor, other: Tensor, share: Tensor) -> Tensor:
+    """Points (word, vector, d) of parabolas from `one` to `other` with a control point `bend`; straight where it is their mean. `share` is (word,)."""
+    t = share.to(one)[:, None, None]
+    return (1 - t) ** 2 * one + 2 * t * (1 - t) * bend + t**2 * other
+
+
+def learn_bends(task: str, profile: Profile, trials: Sequence[Trial], anchors: Sequence[str], one: Tensor, other: Tensor) -> Tensor:
+    """Control points (word, vector, d) with which the task's loss is low all along the parabola; they start half way between its ends."""
+    model, settings = load_model(task, profile), profile.learning[task]
+    started = [Trial(t.dataset, t.concept, anchor, seed=number) for number, (t, anchor) in enumerate(zip(trials, anchors, strict=True))]
+    centre = model.word_table()[[model.vocabulary.token_of(anchor) for anchor in anchors]][:, None].cpu()
+    shift = (one + other) / 2 - centre  # learning starts at the anchor, the bend at the middle
+
+    def losses(vectors: Tensor, concepts: Sequence[str], frozen: Frozen, streams: Sequence[torch.Generator], batch: int) -> Tensor:
+        share = torch.cat([torch.rand(1, generator=stream) for stream in streams])
+        point = on_parabola(one.to(vectors), vectors + shift.to(vectors), other.to(vectors), share)
+        return model.losses(point, concepts, frozen, streams, batch)
+
+    frozen = prepared(task, profile, trials[0].dataset, "train")
+    learned = learn_words(
+        with_losses(model, losses),
+        frozen,
+        started,
+        steps=settings.steps,
+        rate=settings.rate,
+        batch=settings.batch,
+        vectors=profile.vectors,
+        progress=False,
+    )
+    return learned.vectors.cpu() + shift
+
+
+def likeness(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame:
+    """Section 5.1, figures 5, 10 and 11: how alike two unrelated anchors' words draw, from the same noise and from other noise.
+
+    `cosine` of the judge's features of their pictures, a mean over `ExperimentSettings.noises` noises; `anchor` names the pair.
+    """
+    dataset, model, count = case["dataset"], load_generator(profile), profile.experiments.noises
+    words = sources.grid("generation", dataset, profile.experiments.near, count=max(profile.experiments.grid.values()))
+    pairs = list(pairs_of(words))
+    if not pairs:
+        return pd.DataFrame(columns=["dataset", "concept", "anchor", "kind", "cosine"])
+    with torch.no_grad():
+        pictures = model.generate(model.encode_words(vectors_of(words)), count)
+    features = model.judge.encode_images([picture for drawn in pictures for picture in drawn]).cpu().view(len(words), count, -1)
+    rows = []
+    for i, j in pairs:
+        cosines = features[i] @ features[j].T  # (noise, noise)
+        same = float(cosines.diagonal().mean())
+        other = float((cosines.sum() - cosines.diagonal().sum()) / (count * (count - 1)))
+        of = (dataset, words[i].concept, f"{words[i].anchor} and {words[j].anchor}")
+        rows += [(*of, "same noise", same), (*of, "other noise", other)]
+    return pd.DataFrame(rows, columns=["dataset", "concept", "anchor", "kind", "cosine"])
+
+
+def agreement(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame:
+    """Figures 5, 8 and 9: the share of a concept's test images in which the best boxes of two anchors' words overlap by half or more.
+
+    `anchor` names the pair. Beside it the same of the two anchor words themselves (`anchors_agree`): boxes agree also where an image shows one thing only.
+    """
+    dataset, model = case["dataset"], load_detector(profile)
+    words, frozen = sources.words("detection", dataset, profile.experiments.near), prepared("detection", profile, dataset, "test")
+    plain = model.word_table()[[model.vocabulary.token_of(word.anchor) for word in words]][:, None].repeat(1, profile.vectors, 1)
+    learned_boxes, plain_boxes = best_boxes(profile, frozen, vectors_of(words), words), best_boxes(profile, frozen, plain, words)
+    rows = []
+    for i, j in pairs_of(words):
+        shares = [float((box_iou(boxes[i], boxes[j]).diagonal() >= 0.5).float().mean()) for boxes in (learned_boxes, plain_boxes)]
+        rows.append((dataset, words[i].concept, f"{words[i].anchor} and {words[j].anchor}", *shares, len(learned_boxes[i])))
+    return pd.DataFrame(rows, columns=["dataset", "concept", "anchor", "agrees", "anchors_agree", "images"])
+
+
+@torch.no_grad()
+def best_boxes(profile: Profile, frozen: Frozen, vectors: Tensor, words: Sequence[Word]) -> list[Tensor]:
+    """For each word its likeliest box (image, 4) in every prepared image of its concept."""
+    model = load_detector(profile)
+    found = []
+    for word, feature in zip(words, model.encode_words(vectors), strict=True):
+        rows = frozen.rows_of(word.concept)
+        own = Frozen([word.concept] * len(rows), {key: frozen.tensors[key][rows] for key in ("region", "shift", "scale", "box")})
+        best = model.detect(feature[None], own)[0].argmax(-1)
+        found.append(own.tensors["box"][torch.arange(len(rows)), best].cpu())
+    return found
