@@ -11,6 +11,7 @@ if __name__ == "__main__":
         (root / name).mkdir(parents=True, exist_ok=True)
         (root / name / "training.json").write_text('{"steps": {"untrained": 0}}')
     export.export_open_clip(architectures.CLASSIFIER, architectures.build_open_clip(architectures.CLASSIFIER, 1).state_dict(), root / "classifier")
+    export.export_open_clip(architectures.CLASSIFIER, architectures.build_open_clip(architectures.CLASSIFIER, 7).state_dict(), root / "classifier_twin")
     export.export_open_clip(architectures.JUDGE, architectures.build_open_clip(architectures.JUDGE, 2).state_dict(), root / "judge")
     export.export_detector(architectures.build_detector(3).state_dict(), root / "detector")
     parts = (architectures.build_text_encoder(4), architectures.build_autoencoder(5), architectures.build_unet(6))

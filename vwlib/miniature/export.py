@@ -112,6 +112,7 @@ EXPORTS: dict[str, Callable[[Path], None]] = {
     "generator": lambda folder: export_generator(
         trained_text_encoder(), trained("autoencoder"), trained("unet"), latent_scale(CHECKPOINTS / "latents.safetensors"), folder
     ),
+    "classifier_twin": lambda folder: export_open_clip(architectures.CLASSIFIER, trained("classifier_twin"), folder),
 }
 #: The trainings that a model is made of, where they are several.
 PARTS = {"generator": ("text_encoder", "autoencoder", "unet")}

@@ -1,7 +1,7 @@
 """Pretrain the miniature's models from the drawings: `vwlib pretrain`. Only maintainers need it; the weights are committed.
 
-Each model has its own scenes, seed, width and depth, and none starts from another's weights. The larger ones are compiled,
-which takes minutes at the start and saves a fifth to two fifths of every step.
+Each model has its own scenes, seed, width and depth, and none starts from another's weights; only the classifier's twin, a control, shares
+its scenes and shape. The larger ones are compiled, which takes minutes at the start and saves a fifth to two fifths of every step.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from vwlib.paths import CACHE
 Weights = dict[str, Tensor]
 CHECKPOINTS = CACHE / "checkpoints"
 #: How long each training takes.
-STEPS = {"judge": 8000, "classifier": 6000, "detector": 8000, "text_encoder": 2500, "autoencoder": 5000, "unet": 9000}
+STEPS = {"judge": 8000, "classifier": 6000, "classifier_twin": 6000, "detector": 8000, "text_encoder": 2500, "autoencoder": 5000, "unet": 9000}
 CONTRASTIVE_MIX = {"ImageNet": 0.6, "PASCAL": 0.25, "COCO": 0.15}
 DETECTION_MIX = {"ImageNet": 0.15, "PASCAL": 0.35, "COCO": 0.5}
 GENERATION_MIX = {"ImageNet": 0.8, "PASCAL": 0.15, "COCO": 0.05}
@@ -53,9 +53,10 @@ def trained_text_encoder() -> Weights:
     return {key.removeprefix("text."): value for key, value in trained("text_encoder").items() if key.startswith("text.")}
 
 
-def _pretrain_open_clip(name: str, config: dict, seed: int, schedule: Schedule) -> Path:
+def _pretrain_open_clip(name: str, config: dict, seed: int, schedule: Schedule, scenes: int | None = None) -> Path:
+    """Train one on the scenes of the seed `scenes`, by default its own."""
     sprites = load_sprites()
-    pool = render_pool(sprites, CONTRASTIVE_MIX, 100_000, architectures.IMAGE_SIZE, seed)
+    pool = render_pool(sprites, CONTRASTIVE_MIX, 100_000, architectures.IMAGE_SIZE, seed if scenes is None else scenes)
     model = architectures.build_open_clip(config, seed).train()
     loss = contrastive_loss(pool, sprites, model.encode_image, model.encode_text, model.logit_scale, architectures.tokenize)
     # On a CPU the flash kernel's backward pass in bfloat16 is several times slower than plain matrix products.
@@ -66,6 +67,11 @@ def _pretrain_open_clip(name: str, config: dict, seed: int, schedule: Schedule) 
 def pretrain_classifier(steps: int = STEPS["classifier"]) -> Path:
     """The classifier, an open_clip model, from images and captions."""
     return _pretrain_open_clip("classifier", architectures.CLASSIFIER, 11, Schedule(steps, 1.5e-3))
+
+
+def pretrain_classifier_twin(steps: int = STEPS["classifier_twin"]) -> Path:
+    """Control K2: the classifier's second training, from the same scenes and for as long; only the first weights and the order of the batches differ."""
+    return _pretrain_open_clip("classifier_twin", architectures.CLASSIFIER, 21, Schedule(steps, 1.5e-3), scenes=11)
 
 
 def pretrain_judge(steps: int = STEPS["judge"]) -> Path:
@@ -136,6 +142,7 @@ TRAININGS: dict[str, Callable[..., Path]] = {
     "text_encoder": pretrain_text_encoder,
     "autoencoder": pretrain_autoencoder,
     "unet": pretrain_unet,
+    "classifier_twin": pretrain_classifier_twin,
 }
 
 
