@@ -8,6 +8,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -158,7 +159,7 @@ def data(profile: Profile, dataset: str) -> Iterator[Finding]:
     found: dict[str, list[Example]] = {}
     complaints: dict[str, str] = {}
     for split in SPLITS:
-        found[split], wrong = _read(profile, dataset, concepts, split)
+        found[split], wrong = read_split(dataset, folder, concepts, split)
         shared = {sentence for sentence, count in Counter(wrong.values()).items() if count > 1}
         yield from (Finding("Datasets", "missing", f"{dataset}, {split}: {sentence}") for sentence in sorted(shared))
         complaints = {concept: sentence for concept, sentence in wrong.items() if sentence not in shared} | complaints
@@ -169,9 +170,8 @@ def data(profile: Profile, dataset: str) -> Iterator[Finding]:
         yield _counted(profile, concept, found, complaints.get(concept.name))
 
 
-def _read(profile: Profile, dataset: str, concepts: Sequence[Concept], split: str) -> tuple[list[Example], dict[str, str]]:
-    """The examples of a split, and a sentence for each concept with which something is wrong."""
-    folder = resolve(profile.data[dataset])
+def read_split(dataset: str, folder: Path, concepts: Sequence[Concept], split: str) -> tuple[list[Example], dict[str, str]]:
+    """Whatever examples there are of a split, and a sentence for each concept with which something is wrong."""
     try:
         return load_dataset(dataset, folder, concepts, split), {}
     except (ValueError, FileNotFoundError) as error:

@@ -66,7 +66,7 @@ def make_manifest(profile: Profile, datasets: tuple[str, ...] = DATASETS) -> Man
     chosen: dict[str, dict[str, dict[Split, dict[str, Image]]]] = {}
     for dataset in datasets:
         for concept, split, name, example in _chosen(profile, dataset):
-            chosen.setdefault(dataset, {}).setdefault(concept, {}).setdefault(split, {})[name] = Image(file=digest(example.path), boxes=_digest_boxes(example))
+            chosen.setdefault(dataset, {}).setdefault(concept, {}).setdefault(split, {})[name] = entry(example)
     return Manifest(profile=profile.name, datasets=chosen)
 
 
@@ -92,6 +92,14 @@ def differences(manifest: Manifest, profile: Profile) -> list[str]:
                 found.append(f"{where} has other boxes here.")
         found += [f"{dataset}, {key[0]}, {key[1]}: {key[2]} is chosen here, though the manifest does not list it." for key in here if key not in there]
     return found
+
+
+def entry(example: Example) -> Image:
+    """What the manifest notes of an example.
+
+    Raises FileNotFoundError where its picture is missing.
+    """
+    return Image(file=digest(example.path), boxes=_digest_boxes(example))
 
 
 def digest(path: Path) -> str:

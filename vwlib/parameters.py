@@ -14,6 +14,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SkipValidation, ValidationError, model_validator
 
 from vwlib.concepts import find_anchor, find_concept, find_dataset
+from vwlib.models.loading import resolve
 from vwlib.profiles import Profile, load_profile
 
 
@@ -46,8 +47,15 @@ def _distinct(values: list) -> list:
     return values
 
 
+def _folder(name: str) -> str:
+    if name and not resolve(name).is_dir():
+        raise ValueError(f"there is no folder {resolve(name)}")
+    return name
+
+
 ProfileName = Annotated[SkipValidation[Profile], _text(load_profile)]
 Dataset = Annotated[str, _text(find_dataset)]
+Folder = Annotated[str, _text(_folder)]  # from the project's root, or empty
 Words = Annotated[list[str], Field(max_length=20), BeforeValidator(lambda value: _distinct(_listed(value)))]
 Seed = Annotated[int, Field(ge=0)]
 Seeds = Annotated[list[Seed], Field(min_length=1, max_length=20), BeforeValidator(lambda value: _distinct(_listed(value)))]
@@ -105,11 +113,20 @@ class AreWordsTransferable(Parameters):
         return self
 
 
+class TheRealThing(Parameters):
+    """Chapter 8."""
+
+    samples: Folder  # of real pictures, in the datasets' own formats; empty: those that the profile has
+    images: int = Field(ge=1, le=8)  # shown of each dataset
+    speed: float = Field(gt=0, allow_inf_nan=False)  # of the machine that is to run the study, in units of the measured one
+
+
 CHAPTERS: dict[str, type[Parameters]] = {
     "01_models_and_words": ModelsAndWords,
     "02_transfer_maps": TransferMaps,
     "03_learning_a_word": LearningAWord,
     "04_are_words_transferable": AreWordsTransferable,
+    "08_the_real_thing": TheRealThing,
 }
 
 #: What IPython itself puts into a notebook's namespace, beside names that begin with an underscore.

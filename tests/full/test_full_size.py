@@ -13,11 +13,11 @@ import pytest
 from full_size import SAVERS, SD21, clip_entries, measure
 from transformers import CLIPTokenizer
 
-from vwlib.paths import CACHE, ROOT
+from vwlib.cost import FULL_SIZE
+from vwlib.paths import ROOT
 
 MOST_MEMORY = 20  # GB
 NAMES = [*SAVERS, "map"]
-RESULTS = CACHE / "full_size.json"
 PUBLISHED = ROOT.parent / "shared" / "reference" / "hub" / "stable-diffusion-2-1"
 
 
@@ -58,7 +58,7 @@ def test_full_size(name, tmp_path):
         result = run(name, "paper", tmp_path, 4 * 3600)
     finally:
         shutil.rmtree(tmp_path, ignore_errors=True)  # up to 5 GB, which pytest would keep
-    keep(result, RESULTS)
+    keep(result, FULL_SIZE)
     assert result["peak_gb"] < MOST_MEMORY
     if name == "map":
         assert result["seconds"]["transfer map"] < 60

@@ -56,10 +56,19 @@ def remedy(settings: ModelSettings, file: str | None = None) -> str:
         return f"`vwlib convert {shlex.quote(str(folder))}` writes it from {PICKLES[file]}"
     if settings.hub is None:
         return "restore it from the repository or train it with `make pretrain`"
-    patterns = [part for pattern in settings.fetch for part in ("--include", pattern)]
-    command = shlex.join(["hf", "download", settings.hub, "--revision", settings.revision, "--local-dir", str(folder), *patterns])
     size = f" (about {settings.gigabytes:g} GB)" if settings.gigabytes else ""
-    return f"fetch {settings.hub}{size} from the Hugging Face hub: `{command}`"
+    return f"fetch {settings.hub}{size} from the Hugging Face hub: `{fetch_command(settings, folder)}`"
+
+
+def fetch_command(settings: ModelSettings, folder: Path | None = None) -> str:
+    """The command that fetches a model's files from the Hugging Face hub into `folder`, or into the profile's as it names it.
+
+    Raises ValueError for a model that is not there.
+    """
+    if settings.hub is None:
+        raise ValueError(f"The model in {settings.source} is the project's own; there is nothing to fetch.")
+    patterns = [part for pattern in settings.fetch for part in ("--include", pattern)]
+    return shlex.join(["hf", "download", settings.hub, "--revision", settings.revision, "--local-dir", str(folder or settings.source), *patterns])
 
 
 def check_open_clip(settings: ModelSettings, folder: Path) -> None:
