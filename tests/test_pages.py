@@ -1,6 +1,7 @@
 """What the pages show: tables of models and runs, of a grid and of where words lie."""
 
 import json
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -10,6 +11,7 @@ from vwlib import pages
 from vwlib.models import TASKS, load_model, load_models
 from vwlib.optimise import Learned, Trial, ball_radius
 from vwlib.profiles import load_profile
+from vwlib.stored import TrialWords, moves_of, study_of, summarise_study
 from vwlib.study import Grid, displacements, is_diagonal, load_material, summarise_grid
 
 PROFILE = load_profile("smoke")
@@ -126,3 +128,109 @@ def test_tables_are_shown_without_row_numbers():
     assert "0.12" in shown._repr_html_()
     assert "<th>0</th>" not in shown._repr_html_()
     assert pages.as_table(pd.DataFrame({"a": ["x"]}), upright=True)._repr_html_().count("<td>") == 2
+
+
+@pytest.fixture(scope="module")
+def study():
+    """The smoke study, computed into the cache at first use."""
+    return study_of(PROFILE)
+
+
+@pytest.fixture(scope="module")
+def whole():
+    """A summary of two datasets, unconstrained and at one radius, where words keep to their own task."""
+    values = {None: {"anchor": 0.1, "name": 0.7, "generation": 0.5, "detection": 0.3, "classification": 0.4}, 0.5: dict.fromkeys(TASKS, 0.2)}
+    coco = pd.concat([scores(value).assign(delta=delta or float("nan")) for delta, value in values.items()])
+    pascal = coco.assign(dataset="PASCAL").replace({"laptop": "car", "dog": "cat"})
+    return summarise_study(pd.concat([coco, pascal], ignore_index=True), "miniature")
+
+
+def test_findings_of_several_datasets_count_all_their_transfers(whole):
+    free = whole[whole["delta"].isna() & (whole["trials"] == "off-diagonal")]
+    findings = pages.transfer_findings(free[free["dataset"] == "COCO"])
+    assert (findings["transfers"], findings["kept"]) == (6, pytest.approx(1.025))
+    assert pages.transfer_findings(free)["transfers"] == 12
+
+
+def test_the_papers_transfers_keep_less_than_a_quarter_in_the_median():
+    assert pages.paper_kept(["ImageNet", "DreamBooth", "COCO", "PASCAL"]) == pytest.approx(0.23, abs=0.005)
+
+
+def test_datasets_stand_beside_the_paper_at_one_radius(whole):
+    for delta, ours in ((None, 0.5), (0.5, 0.2)):
+        comparison = pages.compare_datasets(whole, delta)
+        assert len(comparison) == 18 and set(comparison["dataset"]) == {"COCO", "PASCAL"}
+        assert comparison.loc[0, "mean_ours"] == pytest.approx(ours + 0.125)
+    assert pages.comparison_table(comparison).columns[0] == "dataset"
+
+
+def test_off_diagonal_means_stand_between_floor_and_ceiling(whole):
+    shown = pages.off_diagonal_table(whole[whole["delta"].isna()])
+    assert list(shown.index[::9]) == [("COCO", "generation", "generation"), ("PASCAL", "generation", "generation")]
+    assert shown.loc[("PASCAL", "detection", "classification"), ["anchor word", "learned word", "concept's name"]].tolist() == pytest.approx([0.1, 0.4, 0.7])
+
+
+def test_the_radii_come_in_order_and_the_unconstrained_last(whole):
+    table = pages.delta_table(whole)
+    assert list(table.index) == ["0.5", "unconstrained"]
+    assert table["own task, off-diagonal"].tolist() == pytest.approx([0.2, 0.4])
+    assert table.loc["unconstrained", "transferred, paper"] == pytest.approx(pages.paper_summary(["COCO", "PASCAL"], 0.5)["moved_free"])
+
+
+def test_findings_at_a_radius_leave_the_diagonal_out(whole):
+    findings = pages.delta_findings(whole, 0.5)
+    assert [findings[name] for name in ("own", "own_free", "moved", "moved_free", "floor")] == pytest.approx([0.2, 0.4, 0.2, 0.4, 0.1])
+    assert [findings[name] for name in ("own_cells", "saturated", "moved_cells", "above", "above_free")] == [6, 0, 12, 12, 12]
+
+
+def test_where_words_lie_is_told_for_each_task_and_radius(study):
+    moves = moves_of(study)
+    table = pages.whereabouts(moves, PROFILE.world)
+    assert list(zip(table["words of"], table["delta"], strict=True)) == [(task, delta) for task in TASKS for delta in ("0.5", "unconstrained")]
+    assert pages.whereabouts_findings(moves, PROFILE.world, 0.5)["ball_distance"] <= 0.5 + 1e-4
+    assert pages.whereabouts(moves_of(study, mapped=True), PROFILE.world)["words of"].iloc[0] == "generation, mapped into detection"
+
+
+def test_a_missing_study_is_stood_in_for_and_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr("vwlib.stored.DATA", tmp_path)
+    study, told = pages.study_or_stand_in(load_profile("miniature"))
+    assert study.profile.name == "smoke"
+    assert told.startswith("The study of profile 'miniature' is not stored here; `vwlib study --profile miniature` makes it. Until then")
+    with pytest.raises(FileNotFoundError, match="profile 'paper'"):
+        pages.study_or_stand_in(load_profile("paper"))
+
+
+def test_a_study_says_what_it_has(study):
+    assert pages.describe_study(study).startswith("The study has 24 words: 2 concepts and 2 anchors of each dataset (COCO), for three tasks,")
+    assert pages.describe_study(replace(study, failed=3)).endswith("left out: 3.")
+
+
+def test_pictures_of_trials_stand_beside_a_training_image(study):
+    pictures, verdicts = pages.draw_trials(PROFILE, study.from_the_next(["COCO"], 1), targets=True)
+    assert [len(row) for row in pictures] == [len(row) for row in verdicts] == [6]
+    assert pictures[0][0].size == load_material(PROFILE, "COCO").train[0].image().size
+    assert verdicts[0][0] == "" and set(verdicts[0][1:]) <= set(load_material(PROFILE, "COCO").names.values())
+
+
+def test_the_detector_is_asked_for_five_texts_on_an_image_of_each_trial(study):
+    images, boxes = pages.detect_trials(PROFILE, study.from_the_next(["COCO"], 2))
+    assert len(images) == 2
+    assert set(zip(boxes["row"], boxes["image"], strict=True)) == {(row, image) for row in range(5) for image in range(2)}
+
+
+def test_a_word_that_diverged_leaves_its_place_in_a_grid_empty(study):
+    grid = study.grid("COCO", delta=0.5)
+    grid[1][0] = TrialWords(grid[1][0].trial, {})
+    pictures, verdicts = pages.draw_grid(PROFILE, grid)
+    images, boxes = pages.detect_grid(PROFILE, grid)
+    for shown in (pictures, images):
+        assert [[picture is None for picture in row] for row in shown] == [[False, False], [True, False]]
+    assert verdicts[1][0] == "" and pages.named_rightly(PROFILE, grid, verdicts)[1] == pages.hits(boxes)[1] == 3
+    assert set(boxes.loc[boxes["row"] == 1, "image"]) == {1}
+
+
+def test_a_hit_overlaps_a_true_box_by_half():
+    columns = ["row", "image", "left", "top", "right", "bottom", "score"]
+    truth, near, far = (0, 0, 10, 10, float("nan")), (0, 0, 10, 6, 0.5), (5, 5, 9, 9, 0.9)
+    boxes = pd.DataFrame([(0, 0, *truth), (0, 0, *near), (0, 1, *truth), (0, 1, *near), (0, 1, *far)], columns=columns)
+    assert pages.hits(boxes) == (1, 2)  # what counts is the best box of each image

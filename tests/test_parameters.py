@@ -8,7 +8,7 @@ from vwlib.parameters import CHAPTERS, read_parameters
 from vwlib.paths import ROOT
 
 FOURTH = "04_are_words_transferable"
-GOOD = {"profile": "smoke", "dataset": "coco", "concepts": ["dog", "cup"], "anchors": [], "seed": 0}
+GOOD = {"profile": "smoke", "dataset": "coco", "concepts": ["dog", "cup"], "anchors": [], "pictured": ["PASCAL"], "images": 2, "seed": 0}
 
 
 def test_good_parameters_are_read():
@@ -18,6 +18,20 @@ def test_good_parameters_are_read():
 
 def test_a_list_may_be_json():
     assert read_parameters(FOURTH, GOOD | {"concepts": '["dog", "cup"]'}).concepts == ["dog", "cup"]
+
+
+def test_datasets_are_listed_by_name():
+    assert read_parameters(FOURTH, GOOD | {"pictured": '["coco", "pascal"]'}).pictured == ["COCO", "PASCAL"]
+    for wrong in (["COCO", "COCO"], ["cocoa"], []):
+        with pytest.raises(ValueError, match=r"^Chapter 04_are_words_transferable, parameter 'pictured'"):
+            read_parameters(FOURTH, GOOD | {"pictured": wrong})
+
+
+def test_words_shown_must_be_the_datasets():
+    fifth = {"profile": "smoke", "dataset": "PASCAL", "delta": 0.5, "concepts": ["train"], "anchors": ["cow"], "others": 1, "seed": 0}
+    assert read_parameters("05_solutions_are_everywhere", dict(fifth)).delta == 0.5
+    with pytest.raises(ValueError, match="'laptop' is no PASCAL anchor word"):
+        read_parameters("05_solutions_are_everywhere", fifth | {"anchors": ["laptop"]})
 
 
 def test_without_a_profile_the_environment_decides(monkeypatch):

@@ -36,13 +36,14 @@ def paper_results(figure: str = "figure_3", dataset: str | None = None, path: Pa
     return chosen.drop(columns="figure").reset_index(drop=True)
 
 
-def beside_paper(summary: pd.DataFrame, dataset: str) -> pd.DataFrame:
-    """Our means beside figure 3's, one row for each target and source, in the order of the tasks.
+def beside_paper(summary: pd.DataFrame, dataset: str, delta: float | None = None) -> pd.DataFrame:
+    """Our means beside the paper's, one row for each target and source, in the order of the tasks: figure 3's, or with `delta` figure 6's.
 
     `summary` has columns `evaluated_on`, `trained_on`, `mean`, `low`, `high`. `difference` is ours minus the paper's;
-    `within` says whether our interval holds the paper's mean.
+    `within` says whether our interval holds the paper's mean. There is no row where one of the two has no mean.
     """
-    both = paper_results("figure_3", dataset)[["evaluated_on", "trained_on", "mean", "low", "high"]].merge(
+    table = paper_results("figure_3" if delta is None else "figure_6", dataset)
+    both = table[table["delta"].isna() if delta is None else table["delta"] == delta][["evaluated_on", "trained_on", "mean", "low", "high"]].merge(
         summary[["evaluated_on", "trained_on", "mean", "low", "high"]], on=["evaluated_on", "trained_on"], suffixes=("_paper", "_ours")
     )
     order = {task: row for row, task in enumerate(TASKS)}

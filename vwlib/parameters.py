@@ -57,6 +57,7 @@ ProfileName = Annotated[SkipValidation[Profile], _text(load_profile)]
 Dataset = Annotated[str, _text(find_dataset)]
 Folder = Annotated[str, _text(_folder)]  # from the project's root, or empty
 Words = Annotated[list[str], Field(max_length=20), BeforeValidator(lambda value: _distinct(_listed(value)))]
+Datasets = Annotated[list[Dataset], Field(min_length=1, max_length=4), BeforeValidator(lambda value: _distinct(_listed(value)))]
 Seed = Annotated[int, Field(ge=0)]
 Seeds = Annotated[list[Seed], Field(min_length=1, max_length=20), BeforeValidator(lambda value: _distinct(_listed(value)))]
 
@@ -106,6 +107,8 @@ class AreWordsTransferable(Parameters):
     dataset: Dataset
     concepts: Words  # empty: the first ones of the dataset, as many as the profile says
     anchors: Words
+    pictured: Datasets  # of the stored study
+    images: int = Field(ge=1, le=10)  # concepts of each of those
 
     @model_validator(mode="after")
     def _names_exist(self) -> AreWordsTransferable:
@@ -121,11 +124,27 @@ class TheRealThing(Parameters):
     speed: float = Field(gt=0, allow_inf_nan=False)  # of the machine that is to run the study, in units of the measured one
 
 
+class SolutionsAreEverywhere(Parameters):
+    """Chapter 5."""
+
+    dataset: Dataset
+    delta: float = Field(gt=0, allow_inf_nan=False)  # one of the study's radii
+    concepts: Words  # shown in rows; empty: the first six
+    anchors: Words  # in columns
+    others: int = Field(ge=1, le=10)  # concepts of each other dataset
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> SolutionsAreEverywhere:
+        _check_names(self.dataset, self.profile, self.concepts, self.anchors)
+        return self
+
+
 CHAPTERS: dict[str, type[Parameters]] = {
     "01_models_and_words": ModelsAndWords,
     "02_transfer_maps": TransferMaps,
     "03_learning_a_word": LearningAWord,
     "04_are_words_transferable": AreWordsTransferable,
+    "05_solutions_are_everywhere": SolutionsAreEverywhere,
     "08_the_real_thing": TheRealThing,
 }
 

@@ -16,9 +16,24 @@ from vwlib.pages.examples import (
     weights_table,
 )
 from vwlib.pages.models import describe_models, describe_run, model_table, provenance, quality_table
-from vwlib.pages.pictures import draw_trials, first_of, found_boxes, name_scores, named, one_per_concept, word_scores
+from vwlib.pages.pictures import (
+    detect_grid,
+    detect_trials,
+    draw_grid,
+    draw_trials,
+    encode_trial,
+    first_of,
+    found_boxes,
+    hits,
+    name_scores,
+    named,
+    named_rightly,
+    one_per_concept,
+    word_scores,
+)
+from vwlib.pages.study import delta_findings, delta_table, describe_study, paper_points, paper_summary, study_or_stand_in, whereabouts, whereabouts_findings
 from vwlib.pages.tables import Table, as_table
-from vwlib.pages.transfer import comparison_table, grid_table, transfer_findings
+from vwlib.pages.transfer import compare_datasets, comparison_table, grid_table, off_diagonal_table, paper_kept, transfer_findings
 from vwlib.pages.words import encode_stages, landing_table, loss_table, nearest_table, paper_mean, setting_of, stage_scores
 
 __all__ = [
@@ -27,17 +42,26 @@ __all__ = [
     "box_table",
     "choice_table",
     "commands",
+    "compare_datasets",
     "comparison_table",
+    "delta_findings",
+    "delta_table",
     "describe_holdings",
     "describe_models",
     "describe_run",
+    "describe_study",
+    "detect_grid",
+    "detect_trials",
+    "draw_grid",
     "draw_trials",
     "encode_stages",
+    "encode_trial",
     "file_kinds",
     "first_of",
     "found_boxes",
     "full_size_table",
     "grid_table",
+    "hits",
     "holdings",
     "holdings_table",
     "landing_table",
@@ -46,17 +70,25 @@ __all__ = [
     "model_table",
     "name_scores",
     "named",
+    "named_rightly",
     "nearest_table",
     "odd_copies",
+    "off_diagonal_table",
     "one_per_concept",
     "paper_costs",
+    "paper_kept",
     "paper_mean",
+    "paper_points",
+    "paper_summary",
     "provenance",
     "quality_table",
     "setting_of",
     "several",
     "stage_scores",
+    "study_or_stand_in",
     "transfer_findings",
     "weights_table",
+    "whereabouts",
+    "whereabouts_findings",
     "word_scores",
 ]

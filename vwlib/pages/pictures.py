@@ -8,11 +8,12 @@ import pandas as pd
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.ops import nms
+from torchvision.ops import box_iou, nms
 
 from vwlib.datasets import Example
 from vwlib.models import Classifier, Detector, Generator, load_model
 from vwlib.profiles import Profile
+from vwlib.stored import TrialWords
 from vwlib.study import Grid, carry, is_diagonal, load_material
 
 
@@ -83,19 +84,96 @@ def named(judge: Classifier, pictures: Sequence[Image.Image], names: dict[str, s
 
 
 @torch.no_grad()
-def draw_trials(profile: Profile, grid: Grid, rows: Sequence[int]) -> tuple[list[list[Image.Image]], list[list[str]]]:
-    """Figure 4: one picture a word for chosen trials, all from the same noise, and the name that the judge gives to each picture.
+def encode_trial(task: str, profile: Profile, words: TrialWords) -> Tensor:
+    """What a task's text encoder makes of a trial: the anchor word, the words learned for each task, carried here, and the concept's name (text, ...)."""
+    model, trial = load_model(task, profile), words.trial
+    name = load_material(profile, trial.dataset).names[trial.concept]
+    plain = model.encode_prompts([profile.prompt.format(trial.anchor), profile.prompt.format(name)])
+    learned = [model.encode_words(carry(profile, vectors[None], source, task)) for source, vectors in words.vectors.items()]
+    return torch.cat([plain[:1], *learned, plain[1:]])
 
-    In each row: the anchor word, the words learned for generation, detection and classification (the last two mapped), the concept's name.
+
+def draw_trials(profile: Profile, chosen: Sequence[TrialWords], targets: bool = False) -> tuple[list[list[Image.Image]], list[list[str]]]:
+    """Figure 4: for each trial a picture for each text of `encode_trial`, all from the same noise, and the name that the judge gives to each.
+
+    With `targets` each row begins with a training image of the concept, about which the judge is not asked.
     """
-    model, names = load_model("generation", profile), load_material(profile, grid.trials[0].dataset).names
+    model = load_model("generation", profile)
     assert isinstance(model, Generator)
     pictures, verdicts = [], []
-    for row in rows:
-        trial = grid.trials[row]
-        words = [carry(profile, grid.learned[source].vectors[[row]], source, "generation") for source in grid.learned]
-        plain = model.encode_prompts([profile.prompt.format(trial.anchor), profile.prompt.format(names[trial.concept])])
-        states = torch.cat([plain[:1], *(model.encode_words(vectors) for vectors in words), plain[1:]])
-        pictures.append([drawn[0] for drawn in model.generate(states, 1, trial.seed)])
-        verdicts.append(named(model.judge, pictures[-1], names))
+    for words in chosen:
+        material = load_material(profile, words.trial.dataset)
+        drawn = [row[0] for row in model.generate(encode_trial("generation", profile, words), 1, words.trial.seed)]
+        target = [example.image() for example in first_of(material.train, [words.trial.concept])] if targets else []
+        pictures.append([*target, *drawn])
+        verdicts.append([*("" for _ in target), *named(model.judge, drawn, material.names)])
     return pictures, verdicts
+
+
+def detect_trials(profile: Profile, chosen: Sequence[TrialWords]) -> tuple[list[Image.Image], pd.DataFrame]:
+    """Figure 4 for the detector: a test image of each trial's concept, and the boxes that it finds on it for each text of `encode_trial`.
+
+    The table is that of `found_boxes`, with a row for each text.
+    """
+    model = load_model("detection", profile)
+    assert isinstance(model, Detector)
+    examples = [example for words in chosen for example in first_of(load_material(profile, words.trial.dataset).test, [words.trial.concept])]
+    features = torch.stack([encode_trial("detection", profile, words) for words in chosen], dim=1)
+    return [example.image() for example in examples], found_boxes(model, examples, features)
+
+
+@torch.no_grad()
+def draw_grid(profile: Profile, grid: Sequence[Sequence[TrialWords]], seed: int = 0) -> tuple[list[list[Image.Image | None]], list[list[str]]]:
+    """Figures 5 and 8 to 11: a picture for each generation word of a grid, all from the same noise, and the names that the judge gives them.
+
+    A word that diverged has no picture and no name.
+    """
+    model = load_model("generation", profile)
+    assert isinstance(model, Generator)
+    pictures: list[list[Image.Image | None]] = [[None] * len(row) for row in grid]
+    verdicts = [[""] * len(row) for row in grid]
+    places = [(y, x) for y, row in enumerate(grid) for x, words in enumerate(row) if "generation" in words.vectors]
+    states = model.encode_words(torch.stack([grid[y][x].vectors["generation"] for y, x in places]))
+    for (y, x), (drawn,) in zip(places, model.generate(states, 1, seed), strict=True):
+        pictures[y][x] = drawn
+        (verdicts[y][x],) = named(model.judge, [drawn], load_material(profile, grid[y][x].trial.dataset).names)
+    return pictures, verdicts
+
+
+def named_rightly(profile: Profile, grid: Sequence[Sequence[TrialWords]], verdicts: Sequence[Sequence[str]]) -> tuple[int, int]:
+    """How many pictures of `draw_grid` the judge gives their concept's name, and of how many."""
+    asked = [(words.trial, verdict) for row, line in zip(grid, verdicts, strict=True) for words, verdict in zip(row, line, strict=True) if verdict]
+    right = [verdict == load_material(profile, trial.dataset).names[trial.concept] for trial, verdict in asked]
+    return sum(right), len(right)
+
+
+@torch.no_grad()
+def detect_grid(profile: Profile, grid: Sequence[Sequence[TrialWords]]) -> tuple[list[list[Image.Image | None]], pd.DataFrame]:
+    """Figures 5 and 8 to 11 for the detector: a test image of each row's concept, and what every detection word of the row finds on it.
+
+    The table is that of `found_boxes`, `image` being the column. A word that diverged has no image.
+    """
+    model = load_model("detection", profile)
+    assert isinstance(model, Detector)
+    images: list[list[Image.Image | None]] = []
+    boxes = []
+    for y, row in enumerate(grid):
+        examples = first_of(load_material(profile, row[0].trial.dataset).test, [row[0].trial.concept])
+        images.append([examples[0].image() if "detection" in words.vectors else None for words in row])
+        places = [x for x, image in enumerate(images[-1]) if image is not None]
+        if places:
+            features = model.encode_words(torch.stack([row[x].vectors["detection"] for x in places]))
+            found = found_boxes(model, examples, features[:, None])
+            boxes.append(found.assign(row=y, image=found["row"].map(dict(enumerate(places)))))
+    return images, pd.concat(boxes, ignore_index=True)
+
+
+def hits(boxes: pd.DataFrame, overlap: float = 0.5) -> tuple[int, int]:
+    """On how many of the images in a table of `found_boxes` the best box overlaps a true one by at least `overlap` (IoU), and of how many."""
+    sides = ["left", "top", "right", "bottom"]
+    right = []
+    for _, image in boxes.groupby(["row", "image"]):
+        best = image.sort_values("score", ascending=False)[sides].head(1).to_numpy()
+        truth = image.loc[image["score"].isna(), sides].to_numpy()
+        right.append(len(truth) > 0 and bool((box_iou(torch.tensor(best), torch.tensor(truth)) >= overlap).any()))
+    return sum(right), len(right)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 
+from vwlib import paper
 from vwlib.models import TASKS
 from vwlib.pages.tables import span
 
@@ -22,39 +25,61 @@ def grid_table(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def transfer_findings(summary: pd.DataFrame) -> dict[str, int | float | str]:
-    """What the six transfers come to, in numbers and names for the text; `summary` is `summarise_grid`'s for one kind of trials.
+    """What the transfers come to, in numbers and names for the text; `summary` is `summarise_grid`'s for one kind of trials, perhaps with `dataset`.
 
     A transfer's gain is its mean minus the floor, the anchor word's mean in the target. `below_own` counts the transfers whose crossed
-    interval ends below the mean of the target's own words, `above_floor` those whose interval begins above the floor.
+    interval ends below the mean of the target's own words, `above_floor` those whose interval begins above the floor. `kept` is the
+    median of a transfer's mean as a share of the target's own words' mean, over the transfers where the latter is not zero.
     """
-    cells = summary.set_index(["trained_on", "evaluated_on"])
-    pairs = [(source, target) for target in TASKS for source in TASKS if source != target]
-    gains = pd.Series({pair: cells.loc[pair, "mean"] - cells.loc[("anchor", pair[1]), "mean"] for pair in pairs})
-    by_source = gains.groupby(level=0).mean().sort_values(ascending=False)
+    cells = summary.assign(dataset=summary.get("dataset", "")).set_index(["dataset", "trained_on", "evaluated_on"])
+    datasets = list(cells.index.unique("dataset"))
+    pairs = [(dataset, source, target) for dataset in datasets for target in TASKS for source in TASKS if source != target]
+    own = {pair: float(cells.loc[(pair[0], pair[2], pair[2]), "mean"]) for pair in pairs}
+    floor = {pair: float(cells.loc[(pair[0], "anchor", pair[2]), "mean"]) for pair in pairs}
+    gains = pd.Series({pair: cells.loc[pair, "mean"] - floor[pair] for pair in pairs})
+    by_source = gains.groupby(level=1).mean().sort_values(ascending=False)
     best = gains.idxmax()
     return {
         "transfers": len(pairs),
-        "below_own": sum(bool(cells.loc[pair, "crossed_high"] < cells.loc[(pair[1], pair[1]), "mean"]) for pair in pairs),
-        "above_floor": sum(bool(cells.loc[pair, "crossed_low"] > cells.loc[("anchor", pair[1]), "mean"]) for pair in pairs),
-        "best_source": best[0],
-        "best_target": best[1],
+        "below_own": sum(bool(cells.loc[pair, "crossed_high"] < own[pair]) for pair in pairs),
+        "above_floor": sum(bool(cells.loc[pair, "crossed_low"] > floor[pair]) for pair in pairs),
+        "kept": float(pd.Series([cells.loc[pair, "mean"] / own[pair] for pair in pairs if own[pair]], dtype=float).median()),
+        "best_dataset": best[0],
+        "best_source": best[1],
+        "best_target": best[2],
         "best_mean": float(cells.loc[best, "mean"]),
-        "best_floor": float(cells.loc[("anchor", best[1]), "mean"]),
-        "best_own": float(cells.loc[(best[1], best[1]), "mean"]),
+        "best_floor": floor[best],
+        "best_own": own[best],
         "order": ", ".join(f"{source} ({gain:+.2f})" for source, gain in by_source.items()),
-        "own_low": float(min(cells.loc[(task, task), "mean"] for task in TASKS)),
-        "own_high": float(max(cells.loc[(task, task), "mean"] for task in TASKS)),
+        "own_low": min(own.values()),
+        "own_high": max(own.values()),
     }
 
 
+def paper_kept(datasets: Sequence[str]) -> float:
+    """Figure 3: `kept` of `transfer_findings` for the paper's own means."""
+    table = pd.concat([paper.paper_results("figure_3", dataset) for dataset in datasets])
+    means = table.set_index(["dataset", "trained_on", "evaluated_on"])["mean"]
+    return float(pd.Series([mean / means[(key[0], key[2], key[2])] for key, mean in means.items() if key[1] != key[2]]).median())
+
+
+def compare_datasets(summary: pd.DataFrame, delta: float | None = None) -> pd.DataFrame:
+    """`vwlib.paper.beside_paper` for every dataset of a summary of `vwlib.stored.summarise_study`, over all trials of one delta."""
+    words = summary[(summary["trials"] == "all") & (summary["delta"].isna() if delta is None else summary["delta"] == delta)]
+    parts = {dataset: paper.beside_paper(part, str(dataset), delta) for dataset, part in words.groupby("dataset", sort=False)}
+    return pd.concat(parts, names=["dataset"]).reset_index("dataset").reset_index(drop=True)
+
+
 def comparison_table(comparison: pd.DataFrame) -> pd.DataFrame:
-    """The comparison of `vwlib.paper.beside_paper` for reading."""
+    """The comparison of `vwlib.paper.beside_paper` or `compare_datasets` for reading."""
     spans = {
         who: [f"{mean:.2f}\u00a0({span(low, high)})" for mean, low, high in comparison[[f"mean_{who}", f"low_{who}", f"high_{who}"]].itertuples(index=False)]
         for who in ("paper", "ours")
     }
+    shown = {"dataset": comparison["dataset"]} if "dataset" in comparison else {}
     return pd.DataFrame(
-        {
+        shown
+        | {
             "scored on": comparison["evaluated_on"],
             "learned for": comparison["trained_on"],
             "paper": spans["paper"],
@@ -63,3 +88,23 @@ def comparison_table(comparison: pd.DataFrame) -> pd.DataFrame:
             "holds the paper's mean": comparison["within"].map({True: "yes", False: "no"}),
         }
     )
+
+
+def off_diagonal_table(summary: pd.DataFrame) -> pd.DataFrame:
+    """The trials off the diagonal for reading: a row for each dataset, target and source, with both intervals between floor and ceiling.
+
+    `summary` is that of `vwlib.stored.summarise_study` for words of one delta, with the rows of floor and ceiling.
+    """
+    off = summary[summary["trials"] == "off-diagonal"]
+    means = off.set_index(["dataset", "evaluated_on", "trained_on"])["mean"]
+    rows = off[off["trained_on"].isin(TASKS)].sort_values(["evaluated_on", "trained_on"], key=lambda column: column.map(TASKS.index), kind="stable")
+    shown = {
+        "anchor word": [means[(row.dataset, row.evaluated_on, "anchor")] for row in rows.itertuples()],
+        "learned word": list(rows["mean"]),
+        "interval, independent": [span(*row) for row in rows[["low", "high"]].itertuples(index=False)],
+        "interval, crossed": [span(*row) for row in rows[["crossed_low", "crossed_high"]].itertuples(index=False)],
+        "concept's name": [means[(row.dataset, row.evaluated_on, "name")] for row in rows.itertuples()],
+    }
+    index = pd.MultiIndex.from_frame(rows[["dataset", "evaluated_on", "trained_on"]], names=["dataset", "scored on", "learned for"])
+    order = {dataset: place for place, dataset in enumerate(rows["dataset"].unique())}
+    return pd.DataFrame(shown, index=index).sort_index(level="dataset", key=lambda level: level.map(order), sort_remaining=False, kind="stable")
