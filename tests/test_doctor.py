@@ -52,6 +52,24 @@ def test_the_command_tells_by_its_exit_code(monkeypatch, tmp_path):
     assert "The profile 'smoke' is ready." in ready.output and "things are missing" in missing.output
 
 
+def test_the_device_and_what_the_weights_leave_of_it_are_told(monkeypatch):
+    (small,), (large,) = doctor.place(load_profile("smoke")), doctor.place(PAPER)
+    assert small.text == "models compute on cpu" and "models compute on cpu; their weights take about 12 of its " in large.text
+    monkeypatch.setattr(doctor, "_memory", lambda: 8.0)
+    assert [finding.state for finding in doctor.place(PAPER)] == ["note"]
+    (missing,) = doctor.place(load_profile("paper", device="cuda:7"))
+    assert missing.state == "missing" and "device is 'cuda:7'" in missing.text
+
+
+def test_the_time_is_told_where_something_was_measured(monkeypatch, tmp_path):
+    monkeypatch.setattr("vwlib.cost.FULL_SIZE", tmp_path / "full_size.json")
+    assert doctor.time_needed(PAPER).state == "note" and "run `make test-full`" in doctor.time_needed(PAPER).text
+    measured = {"seconds": {"3 steps": 0.3, "evaluate": 0.0}}
+    (tmp_path / "full_size.json").write_text(json.dumps(dict.fromkeys(("generator", "detector", "classifier"), measured)))
+    hours = 2000 * 1000 * 0.1 * (8 + 8 + 4) / 3600  # words, steps, seconds of a step with one or two images, and batches of eight
+    assert doctor.time_needed(PAPER).text.startswith(f"{hours:,.1f} hours in one process")
+
+
 def copied(tmp_path, role="classifier", **changes):
     settings = getattr(load_profile("smoke"), role)
     shutil.copytree(resolve(settings.source), tmp_path / role)

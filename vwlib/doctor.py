@@ -15,13 +15,17 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from vwlib.concepts import DATASETS, Concept, concepts_of
+from vwlib.cost import cost_table, measured_rates
 from vwlib.datasets import FEWER_ALLOWED, SPLITS, Example, load_dataset, test_examples, training_examples
 from vwlib.manifest import digest
 from vwlib.miniature import world
 from vwlib.models import TASKS
+from vwlib.models.device import find_device
 from vwlib.models.loading import OPEN_CLIP, PIPELINE, TRANSFORMERS, remedy, resolve
 from vwlib.paths import ROOT
+from vwlib.plan import make_plan
 from vwlib.profiles import ModelSettings, Profile
+from vwlib.store import Store
 
 State = Literal["ready", "note", "missing"]
 _MARKS: dict[State, str] = {"ready": "ok     ", "note": "note   ", "missing": "MISSING"}
@@ -78,14 +82,34 @@ def examine(profile: Profile, checksums: bool = True) -> Report:
 
 def machine(profile: Profile) -> Iterator[Finding]:
     """Processors, memory, accelerators and disk space."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
-    yield Finding("Machine", "ready", f"{len(os.sched_getaffinity(0))} processor cores, {memory:.0f} GB of memory, torch {torch.__version__}")
+    yield Finding("Machine", "ready", f"{len(os.sched_getaffinity(0))} processor cores, {_memory():.0f} GB of memory, torch {torch.__version__}")
     for index in range(torch.cuda.device_count()):
         free, total = torch.cuda.mem_get_info(index)
         yield Finding("Machine", "ready", f"cuda:{index}: {torch.cuda.get_device_name(index)}, {free / 1e9:.0f} of {total / 1e9:.0f} GB free")
     if not torch.cuda.is_available() and profile.world == "paper":
         yield Finding("Machine", "note", "no GPU that torch can use; a study with these models needs one")
+    yield from place(profile)
     yield Finding("Machine", "ready", f"{shutil.disk_usage(ROOT).free / 1e9:.0f} GB free on the project's disk")
+
+
+def place(profile: Profile) -> Iterator[Finding]:
+    """On which device the profile's models compute, and how much of its memory they leave."""
+    try:
+        device = find_device(profile.device)
+    except ValueError as error:
+        yield Finding("Machine", "missing", str(error))
+        return
+    weights = sum(settings.gigabytes or 0 for _, settings, _ in models_of(profile))
+    total = torch.cuda.mem_get_info(device)[1] / 1e9 if device.type == "cuda" else _memory()
+    text = f"models compute on {device}"
+    if weights:
+        text += f"; their weights take about {weights:.0f} of its {total:.0f} GB, and what is left decides how many words learn at once"
+    yield Finding("Machine", "ready" if weights < total else "note", text)
+
+
+def _memory() -> float:
+    """The machine's memory in GB."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
 
 
 def models_of(profile: Profile) -> Iterator[tuple[str, ModelSettings, Sequence[str]]]:
@@ -219,3 +243,15 @@ def run(profile: Profile) -> Iterator[Finding]:
     generator = profile.generator
     pictures = (free + constrained) * generator.images_per_word
     yield Finding("Study", "ready", f"{pictures:,} pictures of {generator.image_size} px, {generator.inference_steps} denoising steps each")
+    yield time_needed(profile)
+
+
+def time_needed(profile: Profile) -> Finding:
+    """How long the study takes, from what was measured of it so far."""
+    try:
+        rates = measured_rates(profile, Store(profile).notes())
+    except ValueError as error:
+        return Finding("Study", "note", f"how long it takes is not known. {error}")
+    hours = cost_table(make_plan(profile), profile, rates)["hours"].sum()
+    command = f"`vwlib study --profile {profile.name} --estimate SPEED`"
+    return Finding("Study", "ready", f"{hours:,.1f} hours in one process, by {rates.source}; {command} says it for faster machines")
