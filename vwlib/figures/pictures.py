@@ -35,7 +35,7 @@ def image_grid(
 
 
 def draw_detections(
-    images: Sequence[Image.Image] | Sequence[Sequence[Image.Image | None]],
+    images: Sequence[Image.Image | Sequence[Image.Image | None]],
     boxes: pd.DataFrame,
     rows: Sequence[str] = (),
     columns: Sequence[str] = (),
@@ -46,7 +46,7 @@ def draw_detections(
     `boxes` has columns `row`, `image` (positions in the grid), `left`, `top`, `right`, `bottom` (px) and `score`; a box without a score
     is a true one and is drawn dashed, a found one is drawn in the detector's colour. The scores found stand below, or what `below` says.
     """
-    grid = [list(images)] * max(1, len(rows)) if isinstance(images[0], Image.Image) else [list(line) for line in images]
+    grid = _rows_of(images, max(1, len(rows)))
     figure, axes = _grid(len(grid), max(map(len, grid)), rows, titled=bool(columns), captioned=True, legend=True)
     for row, line in enumerate(grid):
         for column, image in enumerate(line):
@@ -97,6 +97,12 @@ def _label(axes: np.ndarray, rows: Sequence[str], columns: Sequence[str]) -> Non
         ax.set_ylabel(text, rotation=0, ha="right", va="center", fontsize=9.5)
     for ax, text in zip(axes[0], columns, strict=False):
         ax.set_title(text, fontsize=9.5)
+
+
+def _rows_of(images: Sequence[Image.Image | Sequence[Image.Image | None]], count: int) -> list[list[Image.Image | None]]:
+    """Rows of images as they are; a single row `count` times."""
+    single: list[Image.Image | None] = [image for image in images if isinstance(image, Image.Image)]
+    return [single] * count if single else [list(line) for line in images if not isinstance(line, Image.Image)]
 
 
 def _scores(found: Sequence[float], most: int = 3) -> str:
