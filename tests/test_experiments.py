@@ -8,7 +8,6 @@ import sys
 import time
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from vwlib.claims import KINDS, judge_claims
@@ -49,7 +48,7 @@ def copy(whole, tmp_path) -> Path:
 def test_every_table_has_the_columns_that_the_ledger_asks_for(whole):
     for name in EXPERIMENTS:
         table = read_table(name, "smoke", whole)
-        assert len(table), name
+        assert len(table) or name == "likeness", name  # in a 2 x 2 grid no concept has two unrelated anchors
         assert set(KINDS[name].columns if name in KINDS else ()) <= set(table), name
 
 
@@ -143,11 +142,3 @@ def test_the_command_says_what_is_stored(whole, capsys):
 def test_a_damaged_list_of_records_counts_as_missing(copy, caplog):
     (copy / "results" / "smoke" / "experiments.json").write_text("{")
     assert states(copy, ["maps"]) == {"maps": "missing"} and "experiments.json is damaged" in caplog.text
-
-
-def test_names_frequency_shares_a_scene_among_its_names():
-    from vwlib.experiments.frequency import name_frequency
-    from vwlib.miniature.sprites import load_sprites
-
-    found = pd.Series(name_frequency(load_sprites()))
-    assert found.sum() == pytest.approx(1) and found["dog"] > 2 * found["bat"]

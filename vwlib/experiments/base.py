@@ -14,8 +14,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from vwlib.models import TASKS
-from vwlib.optimise import Trial
+from vwlib.models import TASKS, Frozen, TaskModel
+from vwlib.optimise import Trial, learn_words
 from vwlib.paths import DATA
 from vwlib.plan import WORDS, make_plan, study_digest
 from vwlib.profiles import Profile
@@ -131,6 +131,19 @@ def lighter(profile: Profile) -> Profile:
     fewer = {"test_images": min(profile.test_images, profile.experiments.test_images)}
     generator = profile.generator.model_copy(update={"images_per_word": profile.experiments.pictures})
     return profile.model_copy(update=fewer | {"generator": generator})
+
+
+def learn_anew(model: TaskModel, profile: Profile, frozen: Frozen, trials: Sequence[Trial], vectors: int | None = None) -> Tensor:
+    """Words (word, vector, d) learned with the settings of the model's task, of `vectors` vectors or as many as the profile says.
+
+    Raises FloatingPointError where one stops being a number.
+    """
+    settings, count = profile.learning[model.task], vectors or profile.vectors
+    learned = learn_words(model, frozen, trials, steps=settings.steps, rate=settings.rate, batch=settings.batch, vectors=count, progress=False)
+    if not learned.finite.all():
+        broken = [f"{trial.concept} from {trial.anchor}" for trial, fine in zip(trials, learned.finite.tolist(), strict=True) if not fine]
+        raise FloatingPointError(f"{model.task}: the words {', '.join(broken)} diverged; lower the learning rate.")
+    return learned.vectors
 
 
 def trials_of(words: Sequence[Word]) -> list[Trial]:

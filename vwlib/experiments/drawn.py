@@ -15,12 +15,12 @@ from torch import Tensor
 
 from vwlib.concepts import concepts_of
 from vwlib.datasets import Example
-from vwlib.experiments.base import Case, Sources, trial_rows
+from vwlib.experiments.base import Case, Sources, learn_anew, trial_rows
 from vwlib.layers import activations
 from vwlib.miniature.scenes import HELD_OUT_STYLE, LAYOUTS, PRETRAINING_STYLES, Drawing, compose
 from vwlib.miniature.sprites import load_sprites
 from vwlib.models import TASKS, TaskModel, load_generator, load_model
-from vwlib.optimise import Trial, learn_words
+from vwlib.optimise import Trial
 from vwlib.profiles import Profile
 
 SIZE = 96  # px of a drawn scene's side, as in the miniature's datasets
@@ -74,9 +74,7 @@ def compounds(profile: Profile, case: Case, _: Sources) -> pd.DataFrame:
     parts = {f"{colour} {noun}": (colour, noun) for colour, noun in itertools.product(colours, nouns)}
     train, test = ([e for label in parts for e in compound_examples(parts[label], count, split)] for split, count in enumerate(image_counts(profile)))
     trials = [Trial(DATASET, label, anchor) for label in parts for anchor in COMPOUND_STARTS]
-    settings = profile.learning[task]
-    steps, rate, batch = settings.steps, settings.rate, settings.batch
-    learned = learn_words(model, model.prepare(train), trials, steps=steps, rate=rate, batch=batch, vectors=1, progress=False).vectors.cpu()
+    learned = learn_anew(model, profile, model.prepare(train), trials, vectors=1)
     scores = model.evaluate(learned, [trial.concept for trial in trials], {label: label for label in parts}, model.prepare(test))
     algebra = Algebra.of(model)
     rows = []
@@ -179,8 +177,7 @@ def instances(profile: Profile, _: Case, __: Sources) -> pd.DataFrame:
     anchor. One row a picture: `found`, whether the judge's feature of it is nearest to those of pictures of its own instance, among the
     category's; `named`, whether the judge calls it by its category, among the dataset's names.
     """
-    model, settings = load_generator(profile), profile.learning["generation"]
-    known = concepts_of(DATASET, profile.world)
+    model, known = load_generator(profile), concepts_of(DATASET, profile.world)
     categories, count = profile.experiments.instances
     kinds = [(concept, number) for concept in known[:categories] for number in range(count)]
     train_count, test_count = image_counts(profile)
@@ -191,10 +188,9 @@ def instances(profile: Profile, _: Case, __: Sources) -> pd.DataFrame:
     for concept, number in kinds:
         anchors = [other.anchor for other in known if other.anchor != concept.anchor]
         trials.append(Trial(DATASET, instance_name(concept.prompt_name, number), anchors[number]))
-    steps, rate, batch = settings.steps, settings.rate, settings.batch
-    learned = learn_words(model, model.prepare(train), trials, steps=steps, rate=rate, batch=batch, vectors=profile.vectors, progress=False)
+    learned = learn_anew(model, profile, model.prepare(train), trials)
     with torch.no_grad():
-        drawn = model.generate(model.encode_words(learned.vectors), profile.generator.images_per_word)
+        drawn = model.generate(model.encode_words(learned), profile.generator.images_per_word)
     names, tables = [concept.prompt_name for concept in known], []
     for (concept, number), trial, pictures in zip(kinds, trials, drawn, strict=True):
         start = kinds.index((concept, 0))

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from vwlib.concepts import DATASETS, Concept, concepts_of
-from vwlib.experiments.base import Case, Sources, trial_rows
+from vwlib.experiments.base import Case, Sources, learn_anew, trial_rows
 from vwlib.experiments.drawn import Drawn, draw_examples, image_counts
 from vwlib.miniature.captions import names_of
 from vwlib.miniature.pool import noun_weights
 from vwlib.miniature.scenes import PRETRAINING_STYLES, Drawing
 from vwlib.miniature.sprites import Sprites, load_sprites
 from vwlib.models import TASKS, Frozen, TaskModel, load_classifier, load_model
-from vwlib.optimise import Trial, learn_words
+from vwlib.optimise import Trial
 from vwlib.profiles import Profile
 from vwlib.study import carry
 
@@ -92,9 +92,8 @@ def _rarer(profile: Profile, dataset: str, source: str) -> pd.DataFrame:
     anchors = [concept.anchor for concept in concepts_of(dataset, profile.world)][:starts]
     trials = [Trial(dataset, noun, anchor) for noun in rarer_nouns(nouns) for anchor in anchors]
     train, test = (_pictures(rarer_nouns(nouns), dataset, count, split) for split, count in enumerate(image_counts(profile)))
-    model, settings = load_model(source, profile), profile.learning[source]
-    steps, rate, batch = settings.steps, settings.rate, settings.batch
-    learned = learn_words(model, model.prepare(train), trials, steps=steps, rate=rate, batch=batch, vectors=profile.vectors, progress=False).vectors.cpu()
+    model = load_model(source, profile)
+    learned = learn_anew(model, profile, model.prepare(train), trials)
     common = name_frequency(load_sprites())
     tables = []
     for target in (task for task in TASKS if task != source):
@@ -120,7 +119,7 @@ def _references(model: TaskModel, trials: Sequence[Trial]) -> dict[str, list[Ten
     """For each trial the vectors (vector, d) of its anchor ("floor") and of its noun's own name ("ceiling")."""
     table = model.word_table()
     texts = {"floor": [trial.anchor for trial in trials], "ceiling": [trial.concept for trial in trials]}
-    return {name: [table[model.vocabulary.encode(text)].cpu() for text in found] for name, found in texts.items()}
+    return {name: [table[model.vocabulary.encode(text)] for text in found] for name, found in texts.items()}
 
 
 def _scores(model: TaskModel, vectors: Sequence[Tensor] | Tensor, trials: Sequence[Trial], frozen: Frozen) -> np.ndarray:

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 
 from vwlib.concepts import concepts_of
-from vwlib.experiments.base import Case, Sources, lighter, small_grid, trial_rows
+from vwlib.experiments.base import Case, Sources, learn_anew, lighter, small_grid, trial_rows
 from vwlib.experiments.solutions import own_scores
 from vwlib.models import Frozen, load_model
 from vwlib.optimise import Trial, learn_words
@@ -71,21 +71,12 @@ def spreads(profile: Profile, case: Case, _: Sources) -> pd.DataFrame:
     `kind` "data": the standard deviation over resamples at one anchor. "start": at the same resample, of this anchor's score against
     those of the others, the root of half the mean squared difference, which estimates the same thing. Each resample has a seed of its own.
     """
-    task, settings = "classification", profile.learning["classification"]
+    task = "classification"
     frozen, trials = prepared(task, profile, case["dataset"], "train"), unrelated_starts(profile, case["dataset"])
     model, scores = load_model(task, profile), []
     for number in range(profile.experiments.resamples):
-        learned = learn_words(
-            model,
-            resampled(frozen, number),
-            [replace(trial, seed=number) for trial in trials],
-            steps=settings.steps,
-            rate=settings.rate,
-            batch=settings.batch,
-            vectors=profile.vectors,
-            progress=False,
-        )
-        scores.append(own_scores(task, profile, trials, learned.vectors))
+        learned = learn_anew(model, profile, resampled(frozen, number), [replace(trial, seed=number) for trial in trials])
+        scores.append(own_scores(task, profile, trials, learned))
     values = np.array(scores).reshape(len(scores), -1, profile.experiments.starts)  # (resample, concept, start)
     between = (values[..., :, None] - values[..., None, :]) ** 2  # (resample, concept, start, start)
     start = np.sqrt(between.sum(-1).mean(0) / (values.shape[-1] - 1) / 2)

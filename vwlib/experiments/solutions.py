@@ -12,7 +12,7 @@ from torch import Tensor
 from torchvision.ops import box_iou
 
 from vwlib.controls import DIRECTIONS, random_like, with_losses
-from vwlib.experiments.base import Case, Sources, lighter, pairs_of, small_grid, trial_rows, trials_of, vectors_of
+from vwlib.experiments.base import Case, Sources, learn_anew, lighter, pairs_of, small_grid, trial_rows, trials_of, vectors_of
 from vwlib.layers import label_words
 from vwlib.models import Frozen, load_detector, load_generator, load_model
 from vwlib.optimise import Trial, learn_words
@@ -81,16 +81,19 @@ def reach(profile: Profile, case: Case, _: Sources) -> pd.DataFrame:
     with torch.no_grad():
         start = model.encode_words(model.word_table()[[model.vocabulary.token_of(t.anchor) for t in trials]][:, None].repeat(1, profile.vectors, 1))
     ways = torch.nn.functional.normalize(torch.randn(targets, start.shape[-1], generator=torch.Generator().manual_seed(0)), dim=-1).to(start)
-    way = ways[[int(trial.concept.split()[1]) - 1 for trial in trials]]
 
-    def losses(vectors: Tensor, *_: object) -> Tensor:
-        return 1 - (model.encode_words(vectors) * way).sum(-1)
+    def cosines(features: Tensor, concepts: Sequence[str]) -> Tensor:
+        return (features * ways[[int(concept.split()[1]) - 1 for concept in concepts]]).sum(-1)
+
+    def losses(vectors: Tensor, concepts: Sequence[str], *_: object) -> Tensor:
+        return 1 - cosines(model.encode_words(vectors), concepts)
 
     settings = profile.learning[task]
     learned = learn_words(with_losses(model, losses), Frozen([], {}), trials, steps=steps, rate=settings.rate, batch=1, vectors=profile.vectors, progress=False)
+    asked = [trial.concept for trial in trials]
     with torch.no_grad():
-        cosines = (model.encode_words(learned.vectors) * way).sum(-1)
-    return trial_rows(trials, task=task, cosine=cosines.cpu().double().numpy(), start=(start * way).sum(-1).cpu().double().numpy())
+        reached = {"cosine": cosines(model.encode_words(learned.vectors), asked), "start": cosines(start, asked)}
+    return trial_rows(trials, task=task, **{name: found.cpu().double().numpy() for name, found in reached.items()})
 
 
 def segments(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame:
@@ -138,28 +141,19 @@ def on_parabola(one: Tensor, bend: Tensor, other: Tensor, share: Tensor) -> Tens
 
 def learn_bends(task: str, profile: Profile, trials: Sequence[Trial], anchors: Sequence[str], one: Tensor, other: Tensor) -> Tensor:
     """Control points (word, vector, d) with which the task's loss is low all along the parabola; they start half way between its ends."""
-    model, settings = load_model(task, profile), profile.learning[task]
-    started = [Trial(t.dataset, t.concept, anchor, seed=number) for number, (t, anchor) in enumerate(zip(trials, anchors, strict=True))]
-    centre = model.word_table()[[model.vocabulary.token_of(anchor) for anchor in anchors]][:, None].cpu()
+    model = load_model(task, profile)
+    # The loss is asked for some of the words at a time, by the concepts of their trials: numbers say which.
+    numbered = [Trial(trials[0].dataset, str(number), anchor) for number, anchor in enumerate(anchors)]
+    centre = model.word_table()[[model.vocabulary.token_of(anchor) for anchor in anchors]][:, None]
     shift = (one + other) / 2 - centre  # learning starts at the anchor, the bend at the middle
 
-    def losses(vectors: Tensor, concepts: Sequence[str], frozen: Frozen, streams: Sequence[torch.Generator], batch: int) -> Tensor:
+    def losses(vectors: Tensor, numbers: Sequence[str], frozen: Frozen, streams: Sequence[torch.Generator], batch: int) -> Tensor:
+        rows = [int(number) for number in numbers]
         share = torch.cat([torch.rand(1, generator=stream) for stream in streams])
-        point = on_parabola(one.to(vectors), vectors + shift.to(vectors), other.to(vectors), share)
-        return model.losses(point, concepts, frozen, streams, batch)
+        point = on_parabola(one[rows].to(vectors), vectors + shift[rows].to(vectors), other[rows].to(vectors), share)
+        return model.losses(point, [trials[row].concept for row in rows], frozen, streams, batch)
 
-    frozen = prepared(task, profile, trials[0].dataset, "train")
-    learned = learn_words(
-        with_losses(model, losses),
-        frozen,
-        started,
-        steps=settings.steps,
-        rate=settings.rate,
-        batch=settings.batch,
-        vectors=profile.vectors,
-        progress=False,
-    )
-    return learned.vectors.cpu() + shift
+    return learn_anew(with_losses(model, losses), profile, prepared(task, profile, trials[0].dataset, "train"), numbered) + shift
 
 
 def likeness(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame:

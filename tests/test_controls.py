@@ -1,0 +1,64 @@
+"""Controls: offsets as long as learned ones but random, another loss for the same model, and the classifier's second training."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from vwlib.controls import DIRECTIONS, random_like, twin_of, with_losses
+from vwlib.models import Frozen, load_classifier
+from vwlib.models.loading import resolve
+from vwlib.optimise import Trial, learn_words
+from vwlib.profiles import load_profile
+
+PROFILE = load_profile("smoke")
+ANCHORS = ["dog", "cat"]
+
+
+@pytest.fixture
+def words():
+    """Two words of three vectors, each near its anchor."""
+    model = load_classifier(PROFILE)
+    centre = model.word_table()[[model.vocabulary.token_of(anchor) for anchor in ANCHORS]][:, None].cpu()
+    return centre, centre + 0.1 * torch.randn(2, 3, centre.shape[-1], generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_random_offsets_are_as_long_as_the_learned_ones(words, direction):
+    centre, vectors = words
+    found = random_like(load_classifier(PROFILE), vectors, ANCHORS, 1, direction)
+    torch.testing.assert_close((found - centre).norm(dim=-1), (vectors - centre).norm(dim=-1))
+    assert torch.equal(found, random_like(load_classifier(PROFILE), vectors, ANCHORS, 1, direction))
+    assert not torch.equal(found, random_like(load_classifier(PROFILE), vectors, ANCHORS, 2, direction))
+
+
+def test_offsets_towards_a_word_point_to_a_word_that_the_model_knows(words):
+    centre, vectors = words
+    model = load_classifier(PROFILE)
+    offset = random_like(model, vectors, ANCHORS, 1, "word")[0] - centre[0]
+    ways = torch.nn.functional.normalize(model.word_table()[list(model.vocabulary.words().values())].cpu() - centre[0], dim=-1)
+    assert ((torch.nn.functional.normalize(offset, dim=-1) @ ways.T).max(1).values > 1 - 1e-5).all()
+
+
+def test_an_unknown_direction_is_one_sentence(words):
+    with pytest.raises(ValueError, match=r"^'upwards' is no kind of random direction; choose from isotropic, vocabulary, word.$"):
+        random_like(load_classifier(PROFILE), words[1], ANCHORS, 0, "upwards")
+
+
+def test_a_word_can_be_learned_for_something_else_than_its_task():
+    model = load_classifier(PROFILE)
+    other = with_losses(model, lambda vectors, *_: vectors.pow(2).sum((1, 2)))
+    learned = learn_words(other, Frozen([], {}), [Trial("COCO", "nothing", "dog")], steps=50, rate=0.1, progress=False).vectors
+    start = model.word_table()[model.vocabulary.token_of("dog")].repeat(4, 1)
+    assert learned.norm() < 0.5 * start.norm()
+    assert "losses" not in vars(model)
+
+
+def test_the_twin_lies_beside_the_classifier_or_is_none(tmp_path):
+    folder = shutil.copytree(resolve(PROFILE.classifier.source), tmp_path / "classifier")
+    alone = PROFILE.model_copy(update={"classifier": PROFILE.classifier.model_copy(update={"source": str(folder)})})
+    assert twin_of(alone) is None
+    shutil.copytree(folder, tmp_path / "classifier_twin")
+    twin = twin_of(alone)
+    assert twin is not None and Path(twin.classifier.source) == tmp_path / "classifier_twin"
