@@ -253,3 +253,29 @@ def test_crossing_steps_are_shares_of_all_words():
     for ax in figure.axes:
         assert list(curves(ax)[0].get_ydata()) == [0, 0.25, 0.25, 0.75]
     assert not figure.legends
+
+
+def test_disagreement_has_a_panel_for_each_task_and_fills_unconstrained_words():
+    words = layer_grid(kinds=["learned"]).rename(columns={"layer": "disagreement"}).assign(delta=[np.nan, 1.0] * 24)
+    figure = drawn(figures.disagreement_points(words))
+    for ax, task in zip(figure.axes, TASKS, strict=True):
+        within, free = ax.lines
+        assert (within.get_markerfacecolor(), free.get_markerfacecolor()) == ("white", figures.TASK_COLOURS[task])
+        assert len(within.get_xdata()) == len(free.get_xdata()) == 8
+    assert len({ax.get_xlim() for ax in figure.axes}) == 1
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["within a ball", "unconstrained"]
+
+
+def test_verdicts_are_pieces_of_a_bar_with_their_number():
+    counts = pd.DataFrame([[2, 1, 0], [0, 0, 4]], ["study", "paper"], list(figures.VERDICT_COLOURS)[:3])
+    figure = drawn(figures.verdict_bars(counts))
+    (ax,) = figure.axes
+    assert [[patch.get_width() for patch in container] for container in ax.containers] == [[2, 0], [1, 0], [0, 4]]
+    assert [text.get_text() for text in ax.texts] == ["2", "1", "4"]
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["study", "paper"]
+
+
+def test_a_way_that_begins_at_the_same_point_for_all_words_is_certain_there():
+    figure = drawn(figures.way_curves(layer_grid()))
+    band = figure.axes[0].collections[0].get_paths()[0].vertices
+    assert set(band[band[:, 0] == 0, 1]) == {0.0}

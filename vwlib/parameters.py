@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from difflib import get_close_matches
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SkipValidation, ValidationError, model_validator
 
@@ -62,12 +62,17 @@ Seed = Annotated[int, Field(ge=0)]
 Seeds = Annotated[list[Seed], Field(min_length=1, max_length=20), BeforeValidator(lambda value: _distinct(_listed(value)))]
 
 
-class Parameters(BaseModel):
-    """Parameters that every chapter has. The text `profile` is read as the profile of that name, empty as the one in `VWLIB_PROFILE`."""
+class ProfileParameters(BaseModel):
+    """What every chapter has. The text `profile` is read as the profile of that name, empty as the one in `VWLIB_PROFILE`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     profile: ProfileName
+
+
+class Parameters(ProfileParameters):
+    """What every chapter has in which something is drawn by chance."""
+
     seed: Seed
 
 
@@ -116,14 +121,6 @@ class AreWordsTransferable(Parameters):
         return self
 
 
-class TheRealThing(Parameters):
-    """Chapter 8."""
-
-    samples: Folder  # of real pictures, in the datasets' own formats; empty: those that the profile has
-    images: int = Field(ge=1, le=8)  # shown of each dataset
-    speed: float = Field(gt=0, allow_inf_nan=False)  # of the machine that is to run the study, in units of the measured one
-
-
 class SolutionsAreEverywhere(Parameters):
     """Chapter 5."""
 
@@ -139,12 +136,42 @@ class SolutionsAreEverywhere(Parameters):
         return self
 
 
-CHAPTERS: dict[str, type[Parameters]] = {
+class TheRealThing(Parameters):
+    """Chapter 8."""
+
+    samples: Folder  # of real pictures, in the datasets' own formats; empty: those that the profile has
+    images: int = Field(ge=1, le=8)  # shown of each dataset
+    speed: float = Field(gt=0, allow_inf_nan=False)  # of the machine that is to run the study, in units of the measured one
+
+
+class TheFinalLayers(Parameters):
+    """Chapter 6."""
+
+    task: Literal["generation", "detection", "classification"]
+    dataset: Dataset
+    delta: float = Field(gt=0, allow_inf_nan=False)  # one of the study's radii
+    layers: int = Field(ge=2, le=6)  # evenly spaced
+    concept: str  # of the strip of pictures; empty: the first
+    anchor: str  # empty: the next concept's
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> TheFinalLayers:
+        _check_names(self.dataset, self.profile, [self.concept] if self.concept else [], [self.anchor] if self.anchor else [])
+        return self
+
+
+class TheClaims(ProfileParameters):
+    """Chapter 7."""
+
+
+CHAPTERS: dict[str, type[ProfileParameters]] = {
     "01_models_and_words": ModelsAndWords,
     "02_transfer_maps": TransferMaps,
     "03_learning_a_word": LearningAWord,
     "04_are_words_transferable": AreWordsTransferable,
     "05_solutions_are_everywhere": SolutionsAreEverywhere,
+    "06_the_final_layers": TheFinalLayers,
+    "07_the_claims": TheClaims,
     "08_the_real_thing": TheRealThing,
 }
 

@@ -81,7 +81,7 @@ def way_curves(ways: pd.DataFrame) -> Figure:
 
     `ways` is the table of `vwlib.layers.way_to_concept` with a column `task`, and `kind` where there are several sets of words.
     """
-    figure = _layer_panels(_crossed_means(ways.assign(line="concept"), "layer"), "layer", "share of the way\nfrom anchor to concept")
+    figure = _layer_panels(_crossed_means(ways.assign(line="concept"), "layer", trials=False), "layer", "share of the way\nfrom anchor to concept")
     for ax in figure.axes:
         for height, style in ((0, "-"), (0.5, ":"), (1, "-")):
             ax.axhline(height, color=INK, ls=style, lw=0.8)
@@ -118,13 +118,16 @@ def disagreement_points(words: pd.DataFrame) -> Figure:
     `words` has columns `task`, `disagreement`, `value` and `delta` (missing: unconstrained words, whose points are filled).
     """
     figure, panels = _task_panels(words)
+    edge = 0.05 * (np.ptp(words["disagreement"]) or 1.0)
+    limits = words["disagreement"].min() - edge, words["disagreement"].max() + edge
     for task, ax in panels.items():
         own = words[words["task"] == task]
         for free in (False, True):
             points = own[own["delta"].isna() == free]
             look = {"mfc": TASK_COLOURS[task] if free else "white", "mec": TASK_COLOURS[task]}
             ax.plot(points["disagreement"], points["value"], ls="", marker="o", ms=3.5, mew=0.8, **look)
-        ax.xaxis.set_major_locator(MaxNLocator(nbins=5))
+        ax.xaxis.set_major_locator(MaxNLocator(nbins=4))
+        ax.set_xlim(*limits)
         ax.set_xlabel("disagreement")
         ax.set_ylim(-0.03, 1.05)
     next(iter(panels.values())).set_ylabel("mean score in the\nother two models")
@@ -166,10 +169,14 @@ def _layer_panels(curves: pd.DataFrame, x: str, ylabel: str) -> Figure:
     return figure
 
 
-def _crossed_means(table: pd.DataFrame, x: str) -> pd.DataFrame:
+def _crossed_means(table: pd.DataFrame, x: str, trials: bool = True) -> pd.DataFrame:
+    """Means with crossed intervals. Values that are no `trials` may be equal by definition, as where every way begins, and are then certain."""
     keys = [column for column in ("task", "kind", "line", x) if column in table]
-    groups = table.groupby(keys, sort=False)
-    return pd.DataFrame([(*key, *crossed_interval(group)) for key, group in groups], columns=[*keys, "mean", "low", "high"])
+    rows = []
+    for key, group in table.groupby(keys, sort=False):
+        certain = not trials and np.ptp(group["value"]) < 1e-6
+        rows.append((*key, *([group["value"].mean()] * 3 if certain else crossed_interval(group))))
+    return pd.DataFrame(rows, columns=[*keys, "mean", "low", "high"])
 
 
 def _kind_look(task: str, number: int) -> dict[str, Any]:

@@ -28,6 +28,7 @@ def verdict_bars(counts: pd.DataFrame) -> Figure:
     ax.set_yticks(range(len(counts)), list(counts.index))
     ax.invert_yaxis()
     ax.grid(visible=False)
+    ax.margins(x=0.02)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_xlabel("claims")
     figure.legend(loc="outside upper center", ncols=len(counts.columns), columnspacing=1.2, handlelength=1.2)

@@ -15,6 +15,9 @@ from vwlib.pages.examples import (
     several,
     weights_table,
 )
+from vwlib.pages.experiments import tables_of, tables_or_stand_in
+from vwlib.pages.layers import REAL, draw_strip, layer_points, of_dataset, of_kinds, strip_words, ways, words_in
+from vwlib.pages.ledger import Ledger, disagreements, figure_places, finding, judge_stored, verdict_table
 from vwlib.pages.models import describe_models, describe_run, model_table, provenance, quality_table
 from vwlib.pages.pictures import (
     detect_grid,
@@ -34,15 +37,20 @@ from vwlib.pages.pictures import (
 from vwlib.pages.study import delta_findings, delta_table, describe_study, paper_points, paper_summary, study_or_stand_in, whereabouts, whereabouts_findings
 from vwlib.pages.tables import Table, as_table
 from vwlib.pages.transfer import compare_datasets, comparison_table, grid_table, off_diagonal_table, paper_kept, transfer_findings
+from vwlib.pages.turning import agreement_sentence, compare_layers, disagreement_sentence, never_sentence, truncation_table, turn_sentence, turn_table
 from vwlib.pages.words import encode_stages, landing_table, loss_table, nearest_table, paper_mean, setting_of, stage_scores
 
 __all__ = [
+    "REAL",
+    "Ledger",
     "Table",
+    "agreement_sentence",
     "as_table",
     "box_table",
     "choice_table",
     "commands",
     "compare_datasets",
+    "compare_layers",
     "comparison_table",
     "delta_findings",
     "delta_table",
@@ -52,11 +60,16 @@ __all__ = [
     "describe_study",
     "detect_grid",
     "detect_trials",
+    "disagreement_sentence",
+    "disagreements",
     "draw_grid",
+    "draw_strip",
     "draw_trials",
     "encode_stages",
     "encode_trial",
+    "figure_places",
     "file_kinds",
+    "finding",
     "first_of",
     "found_boxes",
     "full_size_table",
@@ -64,7 +77,9 @@ __all__ = [
     "hits",
     "holdings",
     "holdings_table",
+    "judge_stored",
     "landing_table",
+    "layer_points",
     "loss_table",
     "manifest_table",
     "model_table",
@@ -72,7 +87,10 @@ __all__ = [
     "named",
     "named_rightly",
     "nearest_table",
+    "never_sentence",
     "odd_copies",
+    "of_dataset",
+    "of_kinds",
     "off_diagonal_table",
     "one_per_concept",
     "paper_costs",
@@ -85,10 +103,19 @@ __all__ = [
     "setting_of",
     "several",
     "stage_scores",
+    "strip_words",
     "study_or_stand_in",
+    "tables_of",
+    "tables_or_stand_in",
     "transfer_findings",
+    "truncation_table",
+    "turn_sentence",
+    "turn_table",
+    "verdict_table",
+    "ways",
     "weights_table",
     "whereabouts",
     "whereabouts_findings",
     "word_scores",
+    "words_in",
 ]

@@ -1,0 +1,119 @@
+"""The layers of text encoders: words of the stored study and plain real words in them, and in sentences where each of them acts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+import torch
+from PIL import Image
+from torch import Tensor
+
+from vwlib.experiments.base import trials_of, vectors_of
+from vwlib.experiments.encoder import own_words
+from vwlib.layers import activations, draw_truncated, evenly_spaced, label_words, real_words, text_blocks, tsne_of_layers, way_to_concept
+from vwlib.models import TASKS, Generator, load_model
+from vwlib.optimise import Trial
+from vwlib.stored import StoredStudy, TrialWords
+from vwlib.study import carry, is_diagonal
+
+#: What pages call the kinds of words of the experiments' tables; a "swap" puts the concept's own word in the anchor's place.
+KINDS = {"learned": "learned", "transferred": "transferred", "swap": "real words"}
+REAL = KINDS["swap"]
+
+
+def words_in(study: StoredStudy, dataset: str, source: str, task: str, delta: float | None) -> tuple[Tensor, pd.DataFrame]:
+    """Vectors (word, vector, d) of a dataset's words in a task's model, and their labels: those learned for `source`, mapped where that is another task.
+
+    The source `REAL` gives the concept's own word in the place of every anchor. Raises ValueError where the study has no such words.
+    """
+    learned = task if source == REAL else source
+    words = [word for word in study.bank.values() if (word.task, word.dataset, word.delta) == (learned, dataset, delta)]
+    if not words:
+        radius = "without constraint" if delta is None else f"within delta {delta:g}"
+        raise ValueError(f"The study of profile '{study.profile.name}' has no {learned} words of {dataset} {radius}; it has the radii {study.deltas}.")
+    concepts, anchors = study.concepts(dataset), study.anchors(dataset)
+    words.sort(key=lambda word: (concepts.index(word.concept), anchors.index(word.anchor)))
+    trials = trials_of(words)
+    vectors = own_words(study.profile, task, trials) if source == REAL else carry(study.profile, vectors_of(words), source, task)
+    return vectors, label_words(trials, study.profile.world)
+
+
+def layer_points(
+    study: StoredStudy, dataset: str, rows: dict[str, tuple[str, str]], delta: float | None, layers: int = 4, random_state: int = 0
+) -> pd.DataFrame:
+    """Figures 7 and 12 to 18: `vwlib.layers.tsne_of_layers` of all words of a dataset, at evenly spaced layers.
+
+    `rows` gives each row of panels, by its label, a source (`words_in`) and the task in whose encoder its words stand; `words` holds the label.
+    """
+    parts = []
+    for label, (source, task) in rows.items():
+        model = load_model(task, study.profile)
+        vectors, words = words_in(study, dataset, source, task, delta)
+        chosen = evenly_spaced(len(text_blocks(model)), layers)
+        parts.append(tsne_of_layers(activations(model, vectors), words, chosen, random_state=random_state).assign(words=label))
+    return pd.concat(parts, ignore_index=True)
+
+
+def ways(study: StoredStudy, dataset: str, delta: float | None) -> pd.DataFrame:
+    """B2: `vwlib.layers.way_to_concept` in all three encoders, of words learned there, of words mapped there, and of real words.
+
+    Off the diagonal, in the order learned, real, transferred. Columns `task`, `source` and `kind` say which words they are.
+    """
+    parts = []
+    for task in TASKS:
+        model = load_model(task, study.profile)
+        for source in (*TASKS, REAL):
+            vectors, words = words_in(study, dataset, source, task, delta)
+            off = ~is_diagonal(words, study.profile.world)
+            vectors, words = vectors[torch.tensor(off.tolist())], words[off].reset_index(drop=True)
+            trials = [Trial(w.dataset, w.concept, w.anchor) for w in words.itertuples()]
+            anchors = real_words(model, [trial.anchor for trial in trials], study.profile.vectors)
+            here, start, end = (activations(model, v) for v in (vectors, anchors, own_words(study.profile, task, trials)))
+            kind = "swap" if source == REAL else "learned" if source == task else "transferred"
+            parts.append(way_to_concept(here, start, end, words).assign(task=task, source=source, kind=KINDS[kind]))
+    return pd.concat(parts, ignore_index=True).sort_values("kind", key=_order, kind="stable", ignore_index=True)
+
+
+def strip_words(study: StoredStudy, dataset: str, delta: float | None, concept: str = "", anchor: str = "") -> TrialWords:
+    """The words of one concept and anchor; where they are not named, of the dataset's first concept, and of the next concept's anchor.
+
+    Raises ValueError where the study has no such trial.
+    """
+    concepts, anchors = study.concepts(dataset), study.anchors(dataset)
+    concept = concept or concepts[0]
+    following = (concepts.index(concept) + 1) % len(anchors) if concept in concepts else 0
+    return study.words_of(dataset, concept, anchor or anchors[following], delta)
+
+
+def draw_strip(study: StoredStudy, words: TrialWords, pictures: int = 8, seed: int = 0) -> tuple[list[list[Image.Image]], list[str], list[str]]:
+    """Figure 7's strip, with its baselines: a picture for each text and number of blocks, all from the same noise; then the labels of rows and columns.
+
+    At most `pictures` numbers of blocks, evenly spaced. The texts are the anchor word, the words learned for each task (mapped, where it is
+    another than generation) and the concept's own word.
+    """
+    model = load_model("generation", study.profile)
+    assert isinstance(model, Generator)
+    anchor = real_words(model, [words.trial.anchor], study.profile.vectors)
+    texts = {f"anchor word\n({words.trial.anchor})": anchor}
+    texts |= {f"learned for\n{source}": carry(study.profile, vectors[None], source, "generation") for source, vectors in words.vectors.items()}
+    texts |= {"concept's\nown word": own_words(study.profile, "generation", [words.trial])}
+    depth = len(text_blocks(model))
+    blocks = list(range(1, depth + 1)) if depth <= pictures else evenly_spaced(depth, pictures)
+    columns = [f"{count} block" + "s" * (count != 1) for count in blocks]
+    return draw_truncated(model, torch.cat(list(texts.values())), blocks, seed), list(texts), columns
+
+
+def of_kinds(table: pd.DataFrame, delta: float, kinds: Sequence[str] = tuple(KINDS)) -> pd.DataFrame:
+    """The rows of an experiment's table for words within `delta` and for real words, which have none; `kind` as pages call it."""
+    chosen = table[(table["delta"] == delta) | (table["kind"] == "swap")]
+    return chosen[chosen["kind"].isin(kinds)].assign(kind=lambda rows: rows["kind"].map(KINDS)).sort_values("kind", key=_order, kind="stable")
+
+
+def of_dataset(table: pd.DataFrame, dataset: str) -> pd.DataFrame:
+    """The rows of one dataset; of the table's first one where it has none of that."""
+    return table[table["dataset"] == (dataset if dataset in set(table["dataset"]) else table["dataset"].iloc[0])]
+
+
+def _order(kinds: pd.Series) -> pd.Series:
+    return kinds.map({name: place for place, name in enumerate((KINDS["learned"], REAL, KINDS["transferred"]))})

@@ -1,0 +1,175 @@
+"""The ledger of the paper's claims as a page shows it: judged on the stored tables, as one table to search and sort, and in a few sentences."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from html import escape
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pandas as pd
+
+from vwlib.claims import VERDICTS, judge_claims, ledger_table, load_claims, read_tables, verdict_counts
+from vwlib.experiments import EXPERIMENTS
+from vwlib.experiments.base import TRIALS
+from vwlib.pages.experiments import tables_of, tables_root
+from vwlib.paths import ROOT
+from vwlib.profiles import Profile
+
+#: What decides a claim, by its scope.
+SCOPES = {"miniature": "the study", "other experiment": "another experiment", "real weights": "the paper's own models", "text": "the paper itself"}
+#: How a claim's note begins where the paper's text is not what its own figures or tables show.
+DISAGREES = r"^Text and (?:table|figures?) disagree"
+
+
+@dataclass(frozen=True)
+class FigurePlace:
+    """Where the book shows a figure, and the first sentence of its caption."""
+
+    chapter: str  # the page's name, such as "04_are_words_transferable"
+    caption: str
+
+
+def figure_places(book: Path = ROOT / "book") -> dict[str, FigurePlace]:
+    """Every figure of the book's chapters by its label."""
+    places = {}
+    for path in sorted(book.glob("*.ipynb")):
+        for cell in nbformat.read(path, as_version=4).cells:
+            if figure := cell.metadata.get("mystnb", {}).get("figure"):
+                places[figure["name"]] = FigurePlace(path.stem, re.split(r"(?<=[.:]) ", figure["caption"])[0])
+    return places
+
+
+def judge_stored(profile: Profile, root: Path | None = None) -> tuple[pd.DataFrame, str]:
+    """The verdicts on all claims (`vwlib.claims.judge_claims`) from a profile's tables, and in words which of those that they need are missing.
+
+    Small tables (`compute_on_demand`) are computed where they are missing. Raises ValueError where a table was damaged.
+    """
+    root = root or tables_root(profile)
+    if profile.study.compute_on_demand:
+        tables_of(profile, list(EXPERIMENTS), root)
+    tables = read_tables(profile.name, root)
+    return judge_claims(tables, profile.name), missing_tables(tables, profile.name)
+
+
+def missing_tables(tables: Mapping[str, pd.DataFrame], profile: str) -> str:
+    """Which of the tables that the claims ask for are not there, and the commands that make them; nothing where all are."""
+    asked = {claim.table for claim in load_claims()}
+    there = [name for name in EXPERIMENTS if name in tables]
+    missing = [name for name in EXPERIMENTS if name in asked and name not in tables]
+    study = [] if TRIALS in tables else [f"The study of profile '{profile}' is not stored here; `vwlib study --profile {profile}` makes it."]
+    if missing:
+        names = "All tables of the experiments are" if not there else f"Of the experiments' tables, {', '.join(missing)} are"
+        study.append(f"{names} missing; `vwlib experiments --profile {profile}` makes them.")
+    return " ".join([*study, "Claims that need what is missing count as undecided."]) if study else ""
+
+
+def verdict_table(judged: pd.DataFrame) -> pd.DataFrame:
+    """How many claims have each verdict (columns), by what decides them (rows)."""
+    counts = {name: verdict_counts(judged[judged["scope"] == scope]) for scope, name in SCOPES.items()}
+    return pd.DataFrame(counts).T.rename_axis("decided by", axis=0).rename_axis(None, axis=1)
+
+
+def disagreements(judged: pd.DataFrame) -> pd.DataFrame:
+    """The claims for which the paper's text is not what its own figures or tables show, with both numbers where there are two."""
+    chosen = judged[judged["note"].str.contains(DISAGREES)]
+    columns = {"no.": chosen["id"], "claim": chosen["claim"], "place": chosen["place"], "paper": chosen["paper"]}
+    note = chosen["note"].str.replace(rf"{DISAGREES}[^:]*: ", "", regex=True)
+    return pd.DataFrame(columns | {"what disagrees": note.str[:1].str.upper() + note.str[1:], "verdict": chosen["verdict"]}).reset_index(drop=True)
+
+
+_VERDICT_WORDS = dict(zip(VERDICTS, ("is replicated here", "is contradicted here", "is undecided here", "cannot be decided at this scale"), strict=True))
+
+
+def finding(judged: pd.DataFrame, number: int) -> str:
+    """What came of one claim, in a sentence that is true whatever the verdict is: the verdict, our number with its interval, the paper's."""
+    row = judged.set_index("id").loc[number]
+    told = f"“{row['claim'].rstrip('.')}” {_VERDICT_WORDS[row['verdict']]}"
+    if not isfinite(row["ours"]):
+        return f"{told}. {row['why']}"
+    quantity = next(claim.quantity for claim in load_claims() if claim.id == number)
+    ends = [end for end in row["interval"] or [] if end is not None]
+    interval = f" (95 % interval {ends[0]:.2f} to {ends[1]:.2f})" if len(ends) == 2 else ""
+    where = f" ({row['case']})" if row["case"] else ""
+    paper = "" if row["paper"] == "no number" else f" The paper has: {row['paper']}."
+    return f"{told}. The number that decides{where}, {quantity}, is {row['ours']:.2f}{interval}.{paper}"
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """The verdicts as a table of a page, one row a claim, which `_static/ledger.js` makes searchable and sortable."""
+
+    judged: pd.DataFrame
+    places: Mapping[str, FigurePlace]
+
+    def __repr__(self) -> str:
+        return ledger_table(self.judged)[["no.", "verdict", "claim", "paper", "here", "p"]].to_string(index=False)
+
+    def _repr_html_(self) -> str:
+        heads = "".join(f'<th scope="col">{head}</th>' for head in ("verdict", "no.", "claim", "paper", "here", "p (Holm)", "shown in"))
+        texts = ledger_table(self.judged).to_dict("records")
+        rows = "\n".join(self._row(text, found) for text, found in zip(texts, self.judged.to_dict("records"), strict=True))
+        return f'<table class="ledger dataframe">\n<thead><tr>{heads}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>'
+
+    def _row(self, text: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+        order = VERDICTS.index(found["verdict"])
+        p = found["p_holm"] if isfinite(found["p_holm"]) else 2
+        cells = [
+            f'<td data-order="{order}"><span class="verdict verdict-{order}">{escape(text["verdict"])}</span></td>',
+            f"<td>{text['no.']}</td>",
+            f"<td>{self._claim(text, found)}</td>",
+            f"<td>{escape(text['paper'])}</td>",
+            f'<td data-order="{found["ours"] if isfinite(found["ours"]) else ""}">{escape(text["here"])}</td>',
+            f'<td data-order="{p:g}">{escape(text["p"])}</td>',
+            f"<td>{self._link(found['figure'])}</td>",
+        ]
+        scope = escape(SCOPES[found["scope"]])
+        return f'<tr id="claim-{found["id"]}" data-verdict="{escape(found["verdict"])}" data-scope="{scope}">{"".join(cells)}</tr>'
+
+    def _claim(self, text: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+        parts = [escape(text["claim"]), f'<div class="place">{escape(text["place"])}</div>']
+        parts += [f"<div>{_prose(line)}</div>" for line in (found["why"], found["note"]) if line]
+        judged = [
+            ("Rule", text["rule"]),
+            ("Test", text["test"]),
+            ("Decided by", SCOPES[found["scope"]]),
+            ("Trials", f"{found['n']:,}" if found["n"] else "none"),
+        ]
+        if isfinite(found["p"]):
+            judged.append(("p before Holm's correction", "< 0.001" if found["p"] < 0.001 else f"{found['p']:.3f}"))
+        if isfinite(found["detectable"]):
+            judged.append(("Power", f"a true value {found['detectable']:.2g} beyond the bound would be found nine times in ten"))
+        terms = "".join(f"<dt>{name}</dt><dd>{_prose(value)}</dd>" for name, value in judged)
+        return f"{''.join(parts)}<details><summary>how it was judged</summary><dl>{terms}</dl>{_cases(found['cases'])}</details>"
+
+    def _link(self, label: str) -> str:
+        place = self.places.get(label)
+        if not place:
+            return "–"
+        return f'<a href="{place.chapter}.html#{label}" title="{escape(place.caption)}">chapter {int(place.chapter.split("_")[0])}</a>'
+
+
+def _prose(text: str) -> str:
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
+
+
+def _cases(cases: list[dict[str, Any]]) -> str:
+    if len(cases) < 2:
+        return ""
+    rows = "".join(f"<tr><td>{escape(case['case'])}</td><td>{_number(case['paper'])}</td><td>{_ours(case)}</td></tr>" for case in cases)
+    return f"<table><thead><tr><th>case</th><th>paper</th><th>here</th></tr></thead><tbody>{rows}</tbody></table>"
+
+
+def _ours(case: Mapping[str, Any]) -> str:
+    if case["ours"] is None:
+        return escape(case["missing"])
+    ends = [_number(end) if end is not None else "…" for end in case["interval"] or []]
+    return f"{_number(case['ours'])}" + (f" ({ends[0]} to {ends[1]})" if ends else "")
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{round(value, 2) + 0:.2f}"
