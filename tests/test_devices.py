@@ -91,3 +91,19 @@ def test_on_a_gpu_the_first_thing_is_measured_and_the_rest_fills_the_free_memory
 def test_a_thing_that_does_not_fit_alone_is_named():
     with pytest.raises(MemoryError, match=r"memory of cpu is too small for pictures, even for one at a time\.$"):
         Room(CPU).parts("pictures", 4, Small(0))
+
+
+def test_in_half_precision_small_gradients_are_not_lost():
+    generator = copy.deepcopy(load_model("generation", PROFILE))
+    with torch.no_grad():
+        generator.pipeline.unet.conv_out.weight.mul_(1e-4)  # so that the gradients behind it are of the order of 1e-8
+    frozen, trials = generator.prepare(load_material(PROFILE, "COCO").train[:1]), make_trials(PROFILE, "COCO", ["laptop"], ["dog"])
+    words = generator.word_table()[[5, 6]][None]
+    gradients = []
+    for precision in ("float32", "float16"):
+        generator.settings = generator.settings.model_copy(update={"precision": precision})
+        leaf = words.clone().requires_grad_()
+        loss = generator.losses(leaf, ["laptop"], frozen, [trials[0].stream()], 2).sum()
+        gradients.append(torch.autograd.grad(loss, leaf)[0])
+    torch.testing.assert_close(*gradients, rtol=0.05, atol=0.02 * float(gradients[0].abs().max()))
+    assert gradients[0].abs().max() > 0 and gradients[1].dtype == torch.float32

@@ -8,7 +8,7 @@ from vwlib.models import TASKS, load_model
 from vwlib.optimise import learn_words
 from vwlib.profiles import load_profile
 from vwlib.study import load_material, make_trials, prepared
-from vwlib.transfer import fit_linear_map, fit_transfer, held_out_quality, nearest_words, ordered_pairs, retrieval, shared_words
+from vwlib.transfer import fit_linear_map, fit_transfer, held_out_quality, nearest_distances, nearest_words, ordered_pairs, retrieval, shared_words
 
 PROFILE = load_profile("smoke")
 
@@ -68,3 +68,10 @@ def test_held_out_words_are_not_fitted_on():
 def test_nearest_word_of_a_words_embedding_is_itself():
     model = load_model("detection", PROFILE)
     assert nearest_words(model.word_table()[[model.vocabulary.token_of("dog")]], model)[0][0] == "dog"
+
+
+def test_nearest_distances_do_not_depend_on_how_many_are_compared_at_once():
+    table = torch.randn(50, 8, generator=torch.Generator().manual_seed(0))
+    every = (table[:, None] - table).norm(dim=-1) + torch.diag(torch.full((50,), torch.inf))
+    for at_once in (7, 50, 4096):
+        torch.testing.assert_close(nearest_distances(table, at_once), every.min(1).values, rtol=1e-4, atol=1e-4)

@@ -37,7 +37,7 @@ class GeneratorSettings(ModelSettings):
     image_size: PositiveInt  # px
     inference_steps: PositiveInt = 50  # denoising steps (table 2)
     guidance: float = Field(7.5, ge=1)  # scale of classifier-free guidance; the paper does not state it
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"  # of the denoiser's matrix products
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"  # of the denoiser's matrix products; the other models' text encoders are cheap
     images_per_word: PositiveInt = 4  # pictures judged per word; the paper's values suggest one
     safety_checker: ModelSettings | None = None  # blackens doubtful pictures before anyone sees them (appendix A); None switches it off
 
@@ -66,13 +66,13 @@ class StudySettings(_Settings):
 class ExperimentSettings(_Settings):
     """How much the experiments beside the study take (`vwlib.experiments`): sizes of their grids and numbers of draws."""
 
-    grid: dict[str, PositiveInt] = {"generation": 3, "detection": 4, "classification": 4}  # concepts, and anchors, of each dataset
-    test_images: PositiveInt = 10  # per concept, where a word is scored many times
+    grid: dict[str, PositiveInt] = {"generation": 3, "detection": 3, "classification": 4}  # concepts, and anchors, of each dataset
+    test_images: PositiveInt = 8  # per concept, where a word is scored many times
     pictures: PositiveInt = 2  # drawn for a word there
     near: PositiveFloat = 0.5  # the delta of words near their anchor; one of the study's
     draws: PositiveInt = 1000  # of a bootstrap
     generation_depths: PositiveInt = 5  # numbers of blocks to which the generator's text encoder is cut; the others' to every number
-    random_offsets: PositiveInt = 2  # of each kind beside a learned word
+    random_offsets: PositiveInt = 2  # beside a learned word, alike in all dimensions; of each further kind there is one
     reach: tuple[PositiveInt, PositiveInt] = (8, 100)  # random targets for each anchor, and steps towards them
     rates: tuple[PositiveFloat, ...] = (0.25, 1.0, 4.0)  # learning rates, in units of the task's own
     step_shares: tuple[PositiveFloat, ...] = (0.125, 0.25, 0.5, 0.75, 1.0)  # of the task's own number of steps

@@ -118,10 +118,17 @@ def quality_of_all(models: dict[str, TaskModel], folds: int = 5, seed: int = 0) 
     return pd.concat([held_out_quality(models[source], models[target], folds, seed) for source, target in ordered_pairs(models)], ignore_index=True)
 
 
-def nearest_distances(table: Tensor) -> Tensor:
-    """The distance (word,) of each row of `table` (word, d) to the nearest other row: the unit of a ball's delta."""
-    distances = torch.cdist(table, table).fill_diagonal_(torch.inf)
-    return distances.min(1).values
+def nearest_distances(table: Tensor, at_once: int = 4096) -> Tensor:
+    """The distance (word,) of each row of `table` (word, d) to the nearest other row: the unit of a ball's delta.
+
+    All distances of CLIP's 40,000 whole words would take 6 GB; `at_once` rows are compared with all at a time.
+    """
+    nearest = []
+    for rows in torch.arange(len(table)).split(at_once):
+        distances = torch.cdist(table[rows], table)
+        distances[torch.arange(len(rows)), rows] = torch.inf
+        nearest.append(distances.min(1).values)
+    return torch.cat(nearest)
 
 
 def held_out_neighbours(source: TaskModel, target: TaskModel, words: Sequence[str], count: int = 3) -> pd.DataFrame:

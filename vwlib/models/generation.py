@@ -24,6 +24,9 @@ from vwlib.models.loading import PIPELINE, TRANSFORMERS, check_folder, seen_word
 if TYPE_CHECKING:
     from vwlib.profiles import GeneratorSettings, ModelSettings
 
+#: By how much gradients are larger inside a denoiser in half precision; a power of two, so that nothing is rounded by it.
+GRADIENT_SCALE = 2.0**12
+
 
 class Generator(TextMixin):
     """Draws images from noise, guided by a text's hidden states."""
@@ -70,7 +73,7 @@ class Generator(TextMixin):
         return self.pipeline.text_encoder.embeddings
 
     def precision(self) -> torch.autocast:
-        """The context in which the denoiser and the autoencoder run; words, texts and losses stay in float32.
+        """The context in which the denoiser draws and is learned from; words, texts, latents and losses stay in float32.
 
         SD 2.1's products of queries and keys exceed half precision (its configuration says `upcast_attention`). torch's fused
         attention, which diffusers uses and which does not look at that setting, keeps them in float32 in any case.
@@ -107,8 +110,12 @@ class Generator(TextMixin):
         target = self.target(latents, epsilon, time)
         states = self.encode_words(vectors).repeat_interleave(batch, 0)  # (word · image, token, d)
         with self.precision():
-            output = self.pipeline.unet(self.noising.add_noise(latents, epsilon, time), time, states).sample
-        return F.mse_loss(output.float(), target, reduction="none").mean((1, 2, 3)).view(len(vectors), batch).mean(1)
+            output = self.pipeline.unet(self.noising.add_noise(latents, epsilon, time), time, states).sample.float()
+        if self.settings.precision == "float16" and states.requires_grad:
+            # Within the denoiser the gradient of a mean over so many numbers is smaller than half precision can tell from zero.
+            output.register_hook(lambda gradient: gradient * GRADIENT_SCALE)
+            states.register_hook(lambda gradient: gradient / GRADIENT_SCALE)
+        return F.mse_loss(output, target, reduction="none").mean((1, 2, 3)).view(len(vectors), batch).mean(1)
 
     def target(self, latents: Tensor, noise: Tensor, times: Tensor) -> Tensor:
         """What the denoiser is asked for, by the scheduler's `prediction_type`.
