@@ -101,7 +101,7 @@ def several(held: Holdings, count: int, seed: int = 0) -> list[Example]:
     """`count` training examples, drawn with `seed`, each of another concept as long as there are such."""
     order = [held.examples["train"][i] for i in np.random.default_rng(seed).permutation(len(held.examples["train"]))]
     rank: Counter[str] = Counter()
-    ranked = []
+    ranked: list[tuple[int, int, Example]] = []
     for example in order:
         ranked.append((rank[example.label], len(ranked), example))
         rank[example.label] += 1
