@@ -59,9 +59,9 @@ def perturbations(profile: Profile, case: Case, sources: Sources) -> pd.DataFram
 def _offset_kinds(task: str, profile: Profile, words: Sequence[Word]) -> list[tuple[str, int, Tensor]]:
     vectors, anchors = vectors_of(words), [word.anchor for word in words]
     found = [("optimised", 0, vectors)]
-    for direction, draw in itertools.product(DIRECTIONS, range(profile.experiments.random_offsets)):
-        kind = "random" if direction == DIRECTIONS[0] else f"random, {direction}"
-        found.append((kind, draw, random_like(load_model(task, profile), vectors, anchors, draw, direction)))
+    for direction in DIRECTIONS:
+        kind, draws = ("random", profile.experiments.random_offsets) if direction == DIRECTIONS[0] else (f"random, {direction}", 1)
+        found += [(kind, draw, random_like(load_model(task, profile), vectors, anchors, draw, direction)) for draw in range(draws)]
     return found
 
 
