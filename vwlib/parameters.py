@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SkipValidation, ValidationError, model_validator
 
 from vwlib.concepts import find_anchor, find_concept, find_dataset
-from vwlib.models.loading import resolve
+from vwlib.paths import ROOT
 from vwlib.profiles import Profile, load_profile
 
 
@@ -48,8 +48,8 @@ def _distinct(values: list) -> list:
 
 
 def _folder(name: str) -> str:
-    if name and not resolve(name).is_dir():
-        raise ValueError(f"there is no folder {resolve(name)}")
+    if name and not (ROOT / name).is_dir():
+        raise ValueError(f"there is no folder {(ROOT / name).resolve()}")
     return name
 
 

@@ -28,7 +28,7 @@ def verdict_bars(counts: pd.DataFrame) -> Figure:
     ax.set_yticks(range(len(counts)), list(counts.index))
     ax.invert_yaxis()
     ax.grid(visible=False)
-    ax.margins(x=0.02)
+    ax.set_xlim(0, 1.02 * max(1, counts.sum(axis=1).max()))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_xlabel("claims")
     figure.legend(loc="outside upper center", ncols=len(counts.columns), columnspacing=1.2, handlelength=1.2)
