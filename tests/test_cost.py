@@ -60,7 +60,7 @@ def test_the_benchmark_is_read_at_its_most_words(tmp_path):
 def test_the_models_at_full_size_are_scaled_to_batch_pictures_and_denoising_steps():
     cost.FULL_SIZE.write_text(json.dumps(full_size()))
     rates = rates_of_full_size(PAPER, cost.FULL_SIZE)
-    assert rates.step == {"generation": 16.0, "detection": 16.0, "classification": 8.0}
+    assert rates.step == {"generation": 16.0, "detection": 2.0, "classification": 2.0}
     assert rates.scoring["detection"] == 4.0 * 4 * 50 / 2 + 4.0 + 4.0
 
 

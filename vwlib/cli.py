@@ -16,7 +16,7 @@ class Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except (ValueError, OSError, ModuleNotFoundError) as error:
+        except (ValueError, OSError, MemoryError, ModuleNotFoundError) as error:
             if os.environ.get("VWLIB_DEBUG"):
                 raise
             typer.secho(f"Error: {error}", fg=typer.colors.RED, err=True)

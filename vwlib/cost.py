@@ -56,15 +56,16 @@ def rates_of_benchmark(file: Path) -> Rates | None:
 def rates_of_full_size(profile: Profile, file: Path) -> Rates | None:
     """Rates of the paper's models, as `make test-full` measured them with random weights; None without all three of them.
 
-    One word learns there on one image (two for classification), and is scored on pictures of two denoising steps: that is multiplied by
-    the profile's batch, pictures and denoising steps. Words that share a pass are faster, so that this is an upper estimate.
+    One word learns there on one image and is scored on pictures of two denoising steps: for the generator that is multiplied by the
+    profile's batch, pictures and denoising steps. The others' images are frozen features, so that their batch costs next to nothing.
+    Words that share a pass are faster, so that this is an upper estimate.
     """
     measured: Mapping[str, Any] = json.loads(file.read_text()) if file.exists() else {}
     if not measured.keys() >= set(_FULL_SIZE_NAMES.values()):
         return None
     seconds = {task: measured[name]["seconds"] for task, name in _FULL_SIZE_NAMES.items()}
-    images = {"generation": 1, "detection": 1, "classification": 2}
-    step = {task: seconds[task][f"{_FULL_SIZE_STEPS} steps"] / _FULL_SIZE_STEPS * profile.learning[task].batch / images[task] for task in TASKS}
+    batch = profile.learning["generation"].batch
+    step = {task: seconds[task][f"{_FULL_SIZE_STEPS} steps"] / _FULL_SIZE_STEPS * (batch if task == "generation" else 1) for task in TASKS}
     drawing = profile.generator.images_per_word * profile.generator.inference_steps / _FULL_SIZE_DRAWING
     scoring = sum(seconds[task]["evaluate"] / _FULL_SIZE_WORDS * (drawing if task == "generation" else 1) for task in TASKS)
     return Rates(step, dict.fromkeys(TASKS, scoring), "the models at full size, one word at a time")
