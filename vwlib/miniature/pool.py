@@ -53,26 +53,26 @@ class Pool:
         return Scene(Image.fromarray(self.images[index]), BACKGROUNDS[a["background"]], colours, objects)
 
 
-def noun_weights(nouns: list[str]) -> np.ndarray:
+def noun_weights(nouns: list[str], concept_weight: float = CONCEPT_WEIGHT) -> np.ndarray:
     """The probability of each noun in pretraining, (noun,)."""
     concepts = {concept.prompt_name for dataset in DATASETS for concept in concepts_of(dataset, "miniature")}
-    weights = np.array([CONCEPT_WEIGHT if noun in concepts else 1.0 for noun in nouns])
+    weights = np.array([concept_weight if noun in concepts else 1.0 for noun in nouns])
     return weights / weights.sum()
 
 
-def render_pool(sprites: Sprites, mix: dict[str, float], count: int, size: int, seed: int) -> Pool:
-    """Render `count` random scenes of `size` px in the pretraining styles; `mix` gives each layout's share.
+def render_pool(sprites: Sprites, mix: dict[str, float], count: int, size: int, seed: int, concept_weight: float = CONCEPT_WEIGHT) -> Pool:
+    """Render `count` random scenes of `size` px in the pretraining styles; `mix` gives each layout's share, `concept_weight` the forty concepts'.
 
     The pool is kept in the cache under a name that says what determines it, so a resumed training finds it.
     """
     name = "-".join(f"{layout}{share:g}" for layout, share in mix.items())
-    path = CACHE / "pools" / f"{name}-{count}x{size}-seed{seed}-{len(sprites.nouns)}nouns-v{VERSION}"
+    path = CACHE / "pools" / f"{name}-{count}x{size}-seed{seed}-{len(sprites.nouns)}nouns-x{concept_weight:g}-v{VERSION}"
     if not (path / "images.npy").exists():
-        _render(path, sprites, mix, count, size, seed)
+        _render(path, sprites, mix, count, size, seed, concept_weight)
     return Pool({file.stem: np.load(file, mmap_mode="r") for file in path.glob("*.npy")}, sprites.nouns)
 
 
-def _render(path: Path, sprites: Sprites, mix: dict[str, float], count: int, size: int, seed: int) -> None:
+def _render(path: Path, sprites: Sprites, mix: dict[str, float], count: int, size: int, seed: int, concept_weight: float) -> None:
     per_object = (count, _MOST_OBJECTS)
     arrays: dict[str, np.ndarray] = {
         "images": np.empty((count, size, size, 3), np.uint8),
@@ -87,7 +87,7 @@ def _render(path: Path, sprites: Sprites, mix: dict[str, float], count: int, siz
     }
     index_of = {noun: index for index, noun in enumerate(sprites.nouns)}
     layouts, shares = list(mix), np.array(list(mix.values())) / sum(mix.values())
-    weights = noun_weights(sprites.nouns)
+    weights = noun_weights(sprites.nouns, concept_weight)
     for i in tqdm(range(count), desc="scenes", unit="scene", mininterval=2):
         rng = np.random.default_rng((seed, i))
         scene = random_scene(rng, sprites, LAYOUTS[layouts[rng.choice(len(layouts), p=shares)]], size, weights=weights)

@@ -31,6 +31,9 @@ STEPS = {"judge": 8000, "classifier": 6000, "classifier_twin": 6000, "detector":
 CONTRASTIVE_MIX = {"ImageNet": 0.6, "PASCAL": 0.25, "COCO": 0.15}
 DETECTION_MIX = {"ImageNet": 0.15, "PASCAL": 0.35, "COCO": 0.5}
 GENERATION_MIX = {"ImageNet": 0.8, "PASCAL": 0.15, "COCO": 0.05}
+#: The denoiser sees far fewer scenes than a real one, so most of them show it one thing clearly, and the forty concepts often.
+DRAWING_MIX = {"Portrait": 0.7, "ImageNet": 0.2, "PASCAL": 0.07, "COCO": 0.03}
+DRAWING_CONCEPT_WEIGHT = 12.0
 
 
 def checkpoint_of(name: str) -> Path:
@@ -122,7 +125,8 @@ def trained_autoencoder() -> AutoencoderKL:
 
 def pretrain_unet(steps: int = STEPS["unet"]) -> Path:
     """The generator's denoiser, from latents and captions; text encoder and autoencoder stay as they are."""
-    pool = _generation_pool()
+    sprites = load_sprites()
+    pool = render_pool(sprites, DRAWING_MIX, 100_000, architectures.IMAGE_SIZE, 16, DRAWING_CONCEPT_WEIGHT)
     text = architectures.build_text_encoder(14)
     text.load_state_dict(trained_text_encoder())
     text.eval().requires_grad_(False)
@@ -130,7 +134,7 @@ def pretrain_unet(steps: int = STEPS["unet"]) -> Path:
     unet = architectures.build_unet(16).train().to(memory_format=torch.channels_last)
     unet.set_attn_processor(AttnProcessor())
     unet.compile(dynamic=False)
-    loss = denoising_loss(pool, load_sprites(), latents, latent_scale(CHECKPOINTS / "latents.safetensors"), text, unet)
+    loss = denoising_loss(pool, sprites, latents, latent_scale(CHECKPOINTS / "latents.safetensors"), text, unet)
     return train(unet, loss, Schedule(steps, 8e-4, warmup=500, decay=0.01, average=0.9995), seed=16, checkpoint=checkpoint_of("unet"))
 
 

@@ -33,19 +33,24 @@ BACKGROUNDS = ("plain", "gradient", "striped", "checkered", "dotted", "cloudy")
 
 @dataclass(frozen=True)
 class Layout:
-    """How many objects a scene holds and how large they are, as shares of the image's side."""
+    """How many objects a scene holds, how large they are, as shares of the image's side, how they lie, and on what."""
 
     objects: tuple[int, int]  # fewest and most objects
     main: tuple[float, float]  # longer side of the first object, which is the largest
     others: tuple[float, float]  # longer side of all other objects
+    tilt: float = 7.0  # standard deviation of an object's angle, in degrees
+    fallen: float = 0.1  # share of objects at any angle up to 45 degrees
+    mirrored: float = 0.5  # share of objects
+    backgrounds: tuple[str, ...] = BACKGROUNDS
 
 
-#: The layout of each dataset's role (design.md section 5).
+#: The layout of each dataset's role, and the portraits from which the generator learns to draw: one upright thing before a plain ground.
 LAYOUTS = {
     "ImageNet": Layout((1, 1), (0.55, 0.95), (0.0, 0.0)),
     "DreamBooth": Layout((1, 1), (0.45, 0.85), (0.0, 0.0)),
     "PASCAL": Layout((1, 3), (0.50, 0.78), (0.20, 0.36)),
     "COCO": Layout((4, 6), (0.54, 0.72), (0.19, 0.30)),
+    "Portrait": Layout((1, 1), (0.75, 0.95), (0.0, 0.0), tilt=3.0, fallen=0.0, mirrored=0.0, backgrounds=("plain", "plain", "plain", "gradient")),
 }
 
 
@@ -141,7 +146,7 @@ def compose(rng: np.random.Generator, sprites: Sprites, drawings: list[Drawing],
 
     Later drawings may hide at most a tenth of an object's pixels; one for which no place is found is left out.
     """
-    kind = str(rng.choice(BACKGROUNDS))
+    kind = str(rng.choice(layout.backgrounds))
     names = list(COLOURS)
     colours = tuple(names[i] for i in rng.permutation(len(names))[:2])
     canvas = Image.fromarray(draw_background(rng, size, kind, colours), "RGB")
@@ -149,13 +154,13 @@ def compose(rng: np.random.Generator, sprites: Sprites, drawings: list[Drawing],
     placed: list[tuple[Drawing, float, float]] = []
     for index, drawing in enumerate(drawings):
         share = rng.uniform(*(layout.main if index == 0 else layout.others))
-        angle = float(rng.normal(0, 7) if rng.random() < 0.9 else rng.uniform(-45, 45))
+        angle = float(rng.normal(0, layout.tilt) if rng.random() < 1 - layout.fallen else rng.uniform(-45, 45))
         sprite = sprites.images[drawing.noun][drawing.style]
         if drawing.hue:
             sprite = recolour(sprite, drawing.hue)
         if drawing.colour:
             sprite = tint(sprite, drawing.colour)
-        picture = transform(sprite, share * size, angle, bool(rng.random() < 0.5))
+        picture = transform(sprite, share * size, angle, bool(rng.random() < layout.mirrored))
         mask = np.asarray(picture.getchannel("A")) > 96
         for _ in range(20):
             place = _try_place(rng, mask, owner, len(placed))
