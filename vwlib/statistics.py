@@ -6,6 +6,7 @@ comes of resampling concepts, anchors and cells (`crossed_estimate`), and which 
 
 from __future__ import annotations
 
+import gc
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -322,7 +323,13 @@ def pooled_estimate(values: ArrayLike, low: ArrayLike, high: ArrayLike, confiden
 
 def holm(p: Sequence[float] | np.ndarray) -> np.ndarray:
     """Holm's adjusted p values, in the order of `p`: with those below alpha, all claims at once are right with probability 1 - alpha."""
-    return multipletests(p, method="holm")[1] if len(p) else np.empty(0)
+    if not len(p):
+        return np.empty(0)
+    gc.freeze()  # statsmodels collects garbage after each call, and would go through all that torch has loaded
+    try:
+        return multipletests(p, method="holm")[1]
+    finally:
+        gc.unfreeze()
 
 
 def combined_p(p: Sequence[float], need: str = "all") -> float:
