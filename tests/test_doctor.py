@@ -66,7 +66,7 @@ def test_the_time_is_told_where_something_was_measured(monkeypatch, tmp_path):
     assert doctor.time_needed(PAPER).state == "note" and "run `make test-full`" in doctor.time_needed(PAPER).text
     measured = {"seconds": {"3 steps": 0.3, "evaluate": 0.0}}
     (tmp_path / "full_size.json").write_text(json.dumps(dict.fromkeys(("generator", "detector", "classifier"), measured)))
-    hours = 2000 * 1000 * 0.1 * (8 + 8 + 4) / 3600  # words, steps, seconds of a step with one or two images, and batches of eight
+    hours = 2000 * 1000 * 0.1 * (8 + 1 + 1) / 3600  # words, steps, seconds of a step, and batches of eight where they cost
     assert doctor.time_needed(PAPER).text.startswith(f"{hours:,.1f} hours in one process")
 
 

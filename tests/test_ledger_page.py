@@ -82,7 +82,7 @@ def test_missing_tables_are_named_with_their_commands():
 
 
 def test_the_command_writes_what_the_tables_give(judged, tmp_path):
-    result = CliRunner().invoke(app, ["claims", "--store", str(tmp_path)])
+    result = CliRunner().invoke(app, ["claims", "--profile", "miniature", "--store", str(tmp_path)])
     assert result.exit_code == 0, result.output
     assert result.output.splitlines()[0].endswith("3 not decidable at this scale.")
     assert json.loads((tmp_path / "results" / "miniature" / "claims.json").read_text())[0]["id"] == 1
