@@ -50,6 +50,13 @@ class Learned:
         return torch.isfinite(self.vectors).all(-1).all(-1)
 
 
+def refuse_failed(learned: Learned, task: str, trials: Sequence[Trial]) -> None:
+    """Raise FloatingPointError where a word has stopped being a number, naming each with its step."""
+    broken = [f"{trials[row].concept} from {trials[row].anchor} (at step {step})" for row, step in learned.failed.items()]
+    if broken:
+        raise FloatingPointError(f"{task}: the words {', '.join(broken)} diverged; lower the learning rate.")
+
+
 def ball_radius(table: Tensor, token: int, delta: float) -> float:
     """Equation 4: `delta` times the distance from a word's embedding to the nearest other word's; `table` is (vocab, d)."""
     distances = (table - table[token]).norm(dim=-1)

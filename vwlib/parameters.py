@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from difflib import get_close_matches
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SkipValidation, ValidationError, model_validator
 
@@ -106,34 +106,31 @@ class LearningAWord(Parameters):
         return self
 
 
-class AreWordsTransferable(Parameters):
-    """Chapter 4."""
+class GridParameters(Parameters):
+    """What the chapters have that show a grid of one dataset's concepts and anchors."""
 
     dataset: Dataset
-    concepts: Words  # empty: the first ones of the dataset, as many as the profile says
+    concepts: Words  # empty: the first ones of the dataset
     anchors: Words
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> Self:
+        _check_names(self.dataset, self.profile, self.concepts, self.anchors)
+        return self
+
+
+class AreWordsTransferable(GridParameters):
+    """Chapter 4, whose grid is computed live, by default as large as the profile says."""
+
     pictured: Datasets  # of the stored study
     images: int = Field(ge=1, le=10)  # concepts of each of those
 
-    @model_validator(mode="after")
-    def _names_exist(self) -> AreWordsTransferable:
-        _check_names(self.dataset, self.profile, self.concepts, self.anchors)
-        return self
 
+class SolutionsAreEverywhere(GridParameters):
+    """Chapter 5, whose grid is shown, by default six by six."""
 
-class SolutionsAreEverywhere(Parameters):
-    """Chapter 5."""
-
-    dataset: Dataset
     delta: float = Field(gt=0, allow_inf_nan=False)  # one of the study's radii
-    concepts: Words  # shown in rows; empty: the first six
-    anchors: Words  # in columns
     others: int = Field(ge=1, le=10)  # concepts of each other dataset
-
-    @model_validator(mode="after")
-    def _names_exist(self) -> SolutionsAreEverywhere:
-        _check_names(self.dataset, self.profile, self.concepts, self.anchors)
-        return self
 
 
 class TheRealThing(Parameters):

@@ -19,8 +19,13 @@ from vwlib.paths import CACHE, DATA
 from vwlib.profiles import Profile
 from vwlib.runner import run_study
 from vwlib.store import Store
-from vwlib.study import Grid, carry, displacements, is_diagonal, summarise_grid
+from vwlib.study import Grid, carry, displacements, is_diagonal, summarise_grid, trials_of
 from vwlib.words import Word
+
+
+def results_root(profile: Profile) -> Path:
+    """Where a profile's study and tables lie: in the results, or in the cache if they are small enough to be computed when a page asks for them."""
+    return CACHE / "on_demand" if profile.study.compute_on_demand else DATA
 
 
 @dataclass(frozen=True)
@@ -117,9 +122,8 @@ def study_of(profile: Profile, root: Path | None = None) -> StoredStudy:
 
     Raises FileNotFoundError where it is missing, and ValueError where its files are damaged or its words are other models' words.
     """
-    small = profile.study.compute_on_demand
-    root = root or (CACHE / "on_demand" if small else DATA)
-    if small:
+    root = root or results_root(profile)
+    if profile.study.compute_on_demand:
         run_study(profile, root, progress=False)
     store, command = Store(profile, root), f"`vwlib study --profile {profile.name}`"
     if not store.table_file.exists():
@@ -149,7 +153,7 @@ def moves_of(study: StoredStudy, mapped: bool = False) -> pd.DataFrame:
     words = pd.DataFrame([{"word": word, **word.provenance} for word in study.bank.values()])
     parts = []
     for (source, dataset), group in words.groupby(["task", "dataset"], sort=False):
-        trials = [Trial(w.dataset, w.concept, w.anchor, w.delta, w.seed) for w in group["word"]]
+        trials = trials_of(group["word"].tolist())
         vectors = torch.stack([word.vectors for word in group["word"]])
         for task in [other for other in TASKS if other != source] if mapped else [source]:
             moves = displacements(task, study.profile, trials, carry(study.profile, vectors, source, task))

@@ -18,7 +18,7 @@ from vwlib.datasets import Example, load_dataset, test_examples, training_exampl
 from vwlib.miniature.world import ensure_world
 from vwlib.models import TASKS, Frozen, Score, load_model
 from vwlib.models.loading import digest_files, digest_folder, resolve
-from vwlib.optimise import Learned, Trial, ball_radius, learn_words
+from vwlib.optimise import Learned, Trial, ball_radius, learn_words, refuse_failed
 from vwlib.profiles import Profile
 from vwlib.statistics import crossed_interval, mean_interval
 from vwlib.transfer import TransferMap, fit_transfer, nearest_words
@@ -84,9 +84,7 @@ def learn(task: str, profile: Profile, trials: Sequence[Trial], progress: bool =
     Raises FloatingPointError where a word stops being a number.
     """
     learned = learn_whatever_comes(task, profile, trials, progress)
-    broken = [f"{trials[row].concept} from {trials[row].anchor} (at step {step})" for row, step in learned.failed.items()]
-    if broken:
-        raise FloatingPointError(f"{task}: the words {', '.join(broken)} diverged; lower the learning rate.")
+    refuse_failed(learned, task, trials)
     return learned
 
 
@@ -123,6 +121,11 @@ def as_words(task: str, profile: Profile, trials: Sequence[Trial], vectors: Tens
         Word(word, task, t.dataset, t.concept, t.anchor, t.delta, t.seed, profile.name, *learning, model, training_digest(profile, t.dataset))
         for word, t in zip(vectors, trials, strict=True)
     ]
+
+
+def trials_of(words: Sequence[Word]) -> list[Trial]:
+    """The trials that gave words."""
+    return [Trial(word.dataset, word.concept, word.anchor, word.delta, word.seed) for word in words]
 
 
 @dataclass(frozen=True)

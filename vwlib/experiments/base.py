@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from vwlib.models import TASKS, Frozen, TaskModel
-from vwlib.optimise import Trial, learn_words
+from vwlib.optimise import Trial, learn_words, refuse_failed
 from vwlib.paths import DATA
 from vwlib.plan import WORDS, make_plan, study_digest
 from vwlib.profiles import Profile
@@ -140,15 +140,8 @@ def learn_anew(model: TaskModel, profile: Profile, frozen: Frozen, trials: Seque
     """
     settings, count = profile.learning[model.task], vectors or profile.vectors
     learned = learn_words(model, frozen, trials, steps=settings.steps, rate=settings.rate, batch=settings.batch, vectors=count, progress=False)
-    if not learned.finite.all():
-        broken = [f"{trial.concept} from {trial.anchor}" for trial, fine in zip(trials, learned.finite.tolist(), strict=True) if not fine]
-        raise FloatingPointError(f"{model.task}: the words {', '.join(broken)} diverged; lower the learning rate.")
+    refuse_failed(learned, model.task, trials)
     return learned.vectors
-
-
-def trials_of(words: Sequence[Word]) -> list[Trial]:
-    """The trials that gave words."""
-    return [Trial(word.dataset, word.concept, word.anchor, word.delta, word.seed) for word in words]
 
 
 def vectors_of(words: Sequence[Word]) -> Tensor:

@@ -10,12 +10,12 @@ import pandas as pd
 from torch import Tensor
 
 from vwlib.concepts import find_concept
-from vwlib.experiments.base import Case, Sources, lighter, off_diagonal, trial_rows, trials_of, vectors_of
+from vwlib.experiments.base import Case, Sources, lighter, off_diagonal, trial_rows, vectors_of
 from vwlib.layers import activations, cluster_agreement, crossing_layers, label_words, real_words, text_blocks, truncation_scores
 from vwlib.models import TASKS, Frozen, TaskModel, load_model
 from vwlib.optimise import Trial
 from vwlib.profiles import Profile
-from vwlib.study import carry, load_material, prepared
+from vwlib.study import carry, load_material, prepared, trials_of
 from vwlib.words import Word
 
 

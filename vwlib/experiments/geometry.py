@@ -10,12 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vwlib.controls import twin_of
-from vwlib.experiments.base import Case, Sources, small_grid, trial_rows, trials_of, vectors_of
+from vwlib.experiments.base import Case, Sources, trial_rows, vectors_of
 from vwlib.models import TASKS, load_model, load_models
 from vwlib.models.loading import digest_folder
 from vwlib.optimise import Trial
 from vwlib.profiles import Profile
-from vwlib.study import carry, learn
+from vwlib.study import carry, learn, trials_of
 from vwlib.study import displacements as measure_displacements
 from vwlib.transfer import fit_transfer, ordered_pairs, quality_of_all
 
@@ -85,8 +85,7 @@ def offset_cases(profile: Profile) -> list[dict[str, str]]:
 def _seed_cosines(profile: Profile, dataset: str, sources: Sources) -> pd.DataFrame:
     task, twin = "classification", twin_of(profile)
     assert twin is not None
-    wanted = {(t.concept, t.anchor) for t in small_grid(profile, task, dataset)}
-    words = [word for word in sources.words(task, dataset) if (word.concept, word.anchor) in wanted]
+    words = sources.grid(task, dataset)
     trials = trials_of(words)
     own = offsets_of(task, profile, trials, vectors_of(words))
     others = offsets_of(task, twin, trials, learn(task, twin, trials, progress=False).vectors)

@@ -25,6 +25,6 @@ def timing(profile: Profile, _: Case, sources: Sources) -> pd.DataFrame:
     notes = sources.store.notes().drop_duplicates("chunk", keep="last")
     plan = {chunk.name for chunk in make_plan(profile)}
     notes = notes[notes["chunk"].isin(plan)]
-    seconds = float(notes[[column for column in ("seconds", "learning", "scoring") if column in notes]].astype(float).to_numpy().sum())
+    seconds = float(notes[["learning", "scoring"]].astype(float).to_numpy().sum())
     rows = [(seconds / SECONDS_A_DAY, len(notes))] if len(notes) == len(plan) else []
     return pd.DataFrame(rows, columns=["days", "chunks"]).astype({"days": float, "chunks": int})

@@ -12,12 +12,12 @@ from torch import Tensor
 from torchvision.ops import box_iou
 
 from vwlib.controls import DIRECTIONS, random_like, with_losses
-from vwlib.experiments.base import Case, Sources, learn_anew, lighter, pairs_of, small_grid, trial_rows, trials_of, vectors_of
+from vwlib.experiments.base import Case, Sources, learn_anew, lighter, pairs_of, small_grid, trial_rows, vectors_of
 from vwlib.layers import label_words
 from vwlib.models import Frozen, load_detector, load_generator, load_model
 from vwlib.optimise import Trial, learn_words
 from vwlib.profiles import Profile
-from vwlib.study import load_material, prepared
+from vwlib.study import load_material, prepared, trials_of
 from vwlib.words import Word
 
 

@@ -8,14 +8,9 @@ from pathlib import Path
 import pandas as pd
 
 from vwlib.experiments import EXPERIMENTS, choose, read_table, run
-from vwlib.paths import CACHE, DATA
 from vwlib.profiles import Profile, load_profile
 from vwlib.runner import run_study
-
-
-def tables_root(profile: Profile) -> Path:
-    """Where a profile's tables lie: in the results, or in the cache if they are small enough to be computed when a page asks for them."""
-    return CACHE / "on_demand" if profile.study.compute_on_demand else DATA
+from vwlib.stored import results_root
 
 
 def tables_of(profile: Profile, names: Sequence[str], root: Path | None = None) -> dict[str, pd.DataFrame]:
@@ -23,7 +18,7 @@ def tables_of(profile: Profile, names: Sequence[str], root: Path | None = None) 
 
     Raises FileNotFoundError that names the command where one is missing, and ValueError where one was damaged.
     """
-    root = root or tables_root(profile)
+    root = root or results_root(profile)
     if profile.study.compute_on_demand:
         run_study(profile, root, progress=False)
         run(profile, choose(EXPERIMENTS, names), root, progress=False)

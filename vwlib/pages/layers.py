@@ -9,13 +9,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vwlib.experiments.base import trials_of, vectors_of
+from vwlib.experiments.base import vectors_of
 from vwlib.experiments.encoder import own_words
 from vwlib.layers import activations, draw_truncated, evenly_spaced, label_words, real_words, text_blocks, tsne_of_layers, way_to_concept
 from vwlib.models import TASKS, Generator, load_model
 from vwlib.optimise import Trial
 from vwlib.stored import StoredStudy, TrialWords
-from vwlib.study import carry, is_diagonal
+from vwlib.study import carry, is_diagonal, trials_of
 
 #: What pages call the kinds of words of the experiments' tables; a "swap" puts the concept's own word in the anchor's place.
 KINDS = {"learned": "learned", "transferred": "transferred", "swap": "real words"}

@@ -16,9 +16,10 @@ import pandas as pd
 from vwlib.claims import VERDICTS, judge_claims, ledger_table, load_claims, read_tables, verdict_counts
 from vwlib.experiments import EXPERIMENTS
 from vwlib.experiments.base import TRIALS
-from vwlib.pages.experiments import tables_of, tables_root
+from vwlib.pages.experiments import tables_of
 from vwlib.paths import ROOT
 from vwlib.profiles import Profile
+from vwlib.stored import results_root
 
 #: What decides a claim, by its scope.
 SCOPES = {"miniature": "the study", "other experiment": "another experiment", "real weights": "the paper's own models", "text": "the paper itself"}
@@ -49,7 +50,7 @@ def judge_stored(profile: Profile, root: Path | None = None) -> tuple[pd.DataFra
 
     Small tables (`compute_on_demand`) are computed where they are missing. Raises ValueError where a table was damaged.
     """
-    root = root or tables_root(profile)
+    root = root or results_root(profile)
     if profile.study.compute_on_demand:
         tables_of(profile, list(EXPERIMENTS), root)
     tables = read_tables(profile.name, root)
