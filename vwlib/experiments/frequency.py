@@ -1,4 +1,4 @@
-"""B10: do only common concepts transfer? The study's concepts beside nouns that pretraining showed a quarter as often."""
+"""B10: do only common concepts transfer? The study's concepts beside nouns that pretraining showed a quarter as often or less."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from vwlib.concepts import DATASETS, Concept, concepts_of
 from vwlib.experiments.base import Case, Sources, learn_anew, trial_rows
 from vwlib.experiments.drawn import Drawn, draw_examples, image_counts
-from vwlib.miniature.captions import names_of
+from vwlib.miniature.captions import OWN_NAME, names_of
 from vwlib.miniature.pool import noun_weights
 from vwlib.miniature.scenes import PRETRAINING_STYLES, Drawing
 from vwlib.miniature.sprites import Sprites, load_sprites
@@ -27,14 +27,14 @@ COLUMNS = ["dataset", "concept", "anchor", "nouns", "trained_on", "evaluated_on"
 def name_frequency(sprites: Sprites) -> dict[str, float]:
     """The miniature's pretraining: the share of captions in which a word names the main object, for every name of every noun.
 
-    Scenes draw nouns by `vwlib.miniature.pool.noun_weights`. A caption says the noun itself with probability 0.6, else any of its
-    names alike (`vwlib.miniature.captions.describe`).
+    Scenes draw nouns by `vwlib.miniature.pool.noun_weights`, those of the denoiser alone show concepts more often still and are not
+    counted. A caption says the noun itself with probability `OWN_NAME`, else any of its names alike (`vwlib.miniature.captions`).
     """
     found: dict[str, float] = {}
     names = names_of(sprites)
     for noun, weight in zip(sprites.nouns, noun_weights(sprites.nouns), strict=True):
         for name in names[noun]:
-            share = 0.4 / len(names[noun]) + (0.6 if name == noun else 0.0)
+            share = (1 - OWN_NAME) / len(names[noun]) + (OWN_NAME if name == noun else 0.0)
             found[name] = found.get(name, 0.0) + float(weight) * share
     return found
 
@@ -56,7 +56,7 @@ def frequency(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame:
     """B10: `gain`, the score of unconstrained mapped words over their anchor's in the target, and the log `frequency` of the concept's name.
 
     `nouns` "concepts": the study's words. "rarer": words for nouns that are no concept of the miniature, of which pretraining shows each a
-    quarter as often, learned here from pictures in the dataset's layout. `floor` and `ceiling` are the scores of anchor and own name.
+    quarter as often or less, learned here from pictures in the dataset's layout. `floor` and `ceiling` are the scores of anchor and own name.
     """
     if case["nouns"] == "rarer":
         return _rarer(profile, case["dataset"], case["task"])

@@ -7,6 +7,7 @@ import numpy as np
 from vwlib.miniature.scenes import COLOURS, Placed, Scene
 from vwlib.miniature.sprites import Sprites
 
+OWN_NAME = 0.6  # how often a noun is called by itself; else by any of its names alike
 MAX_WORDS = 14  # with start and end of text a caption fills a context of 16 tokens, OWL-v2's
 
 COLOUR_WORDS = {colour: (colour,) for colour in COLOURS} | {"gray": ("gray", "grey"), "purple": ("purple", "violet")}
@@ -75,10 +76,13 @@ def _pick(rng: np.random.Generator, options: tuple[str, ...]) -> str:
     return options[rng.integers(len(options))]
 
 
+def _name(rng: np.random.Generator, names: tuple[str, ...]) -> str:
+    return names[0] if rng.random() < OWN_NAME else _pick(rng, names)
+
+
 def describe(rng: np.random.Generator, placed: Placed, names: dict[str, tuple[str, ...]], *, rich: float) -> str:
     """A noun phrase for one object; each true attribute is named with probability `rich`."""
-    options = names[placed.drawing.noun]
-    name = options[0] if rng.random() < 0.6 else _pick(rng, options)
+    name = _name(rng, names[placed.drawing.noun])
     words = []
     if rng.random() < rich:
         words.append(_pick(rng, SIZE_WORDS[size_of(placed.share)]))
@@ -123,6 +127,6 @@ def caption(rng: np.random.Generator, scene: Scene, names: dict[str, tuple[str, 
 
 def name_prompt(rng: np.random.Generator, noun: str, names: dict[str, tuple[str, ...]]) -> str:
     """A bare prompt that names one noun, by itself or in a template, as the paper's prompts do."""
-    name = names[noun][0] if rng.random() < 0.6 else _pick(rng, names[noun])
+    name = _name(rng, names[noun])
     article = _pick(rng, ("", "", "a ", "the ")) if name[0] not in "aeiou" else _pick(rng, ("", "", "an ", "the "))
     return _pick(rng, TEMPLATES).format(article + name)
