@@ -8,7 +8,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.ops import box_convert, generalized_box_iou_loss, sigmoid_focal_loss
+from torchvision.ops import box_convert, box_iou, generalized_box_iou_loss, sigmoid_focal_loss
 from transformers import Owlv2ForObjectDetection
 
 from vwlib.miniature.architectures import tokenize
@@ -81,28 +81,43 @@ def draw_batch(pool: Pool, sprites: Sprites, rng: np.random.Generator, *, images
     return Batch(normalise(pool.images[rows]), boxes, present, column, texts, len(queried), described)
 
 
-def best_regions(around: Tensor, logits: Tensor, predicted: Tensor, batch: Batch) -> Tensor:
-    """The region that already finds each object best: (image, object).
+def best_regions(around: Tensor, logits: Tensor, predicted: Tensor, batch: Batch, *, refined: bool = False) -> tuple[Tensor, Tensor]:
+    """The region that already finds each object best, (image, object), and the IoU of its box with the object's, (image, object).
 
-    `around` (image, object, region) are the candidates, `logits` (image, region, query), `predicted` (image, region, 4).
+    `around` (image, object, region) are the candidates, `logits` (image, region, query), `predicted` (image, region, 4). In
+    refinement a good box counts for more.
     """
     image, slot, region = around.nonzero(as_tuple=True)
+    guess, truth = predicted[image, region], batch.boxes[image, slot]
+    found = logits[image, region, batch.column[image, slot]].sigmoid().log()
+    overlap = torch.zeros(around.shape)
+    overlap[image, slot, region] = box_iou(guess, truth).diagonal()
     quality = torch.full(around.shape, -torch.inf)
-    found = logits[image, region, batch.column[image, slot]].sigmoid()
-    quality[image, slot, region] = found.log() - 3 * (predicted[image, region] - batch.boxes[image, slot]).abs().mean(-1)
-    return quality.argmax(-1)
+    quality[image, slot, region] = found + 4 * overlap[image, slot, region].clamp(min=1e-3).log() if refined else found - 3 * (guess - truth).abs().mean(-1)
+    best = quality.argmax(-1)
+    return best, overlap.gather(-1, best[..., None])[..., 0]
 
 
-def focal_loss(logits: Tensor, best: Tensor, batch: Batch) -> Tensor:
-    """Sigmoid focal loss of every region against every query; `logits` (image, region, query), `best` (image, object)."""
+def focal_loss(logits: Tensor, best: Tensor, batch: Batch, overlap: Tensor | None = None) -> Tensor:
+    """Sigmoid focal loss of every region against every query; `logits` (image, region, query), `best` (image, object).
+
+    With `overlap` (image, object), the best regions' IoU, that is what they are to score (quality focal loss, arXiv 2006.04388):
+    where boxes differ in how well they fit, the best then comes first.
+    """
     target, weight = torch.zeros_like(logits), torch.ones_like(logits)
+    wanted = torch.ones(best.shape) if overlap is None else overlap
     picture = torch.arange(len(best))[:, None].expand_as(best)[batch.present]
-    target[picture, best[batch.present], batch.column[batch.present]] = 1
+    target[picture, best[batch.present], batch.column[batch.present]] = wanted[batch.present]
     for number, (i, k) in enumerate(batch.described, start=batch.named):
         weight[:, :, number] = 0  # a phrase may be true of other images; only its own image teaches
         weight[i, :, number] = 1
-        target[i, best[i, k], number] = 1
-    return (sigmoid_focal_loss(logits, target, alpha=0.5) * weight).sum() / target.sum()
+        target[i, best[i, k], number] = wanted[i, k]
+    positives = len(batch.described) + int(batch.present.sum())
+    if overlap is None:
+        loss = sigmoid_focal_loss(logits, target, alpha=0.5)
+    else:
+        loss = 0.5 * (logits.sigmoid() - target).pow(2) * F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    return (loss * weight).sum() / positives
 
 
 def objectness_loss(logits: Tensor, best: Tensor, batch: Batch) -> Tensor:
@@ -112,11 +127,14 @@ def objectness_loss(logits: Tensor, best: Tensor, batch: Batch) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits, target)
 
 
-def detection_loss(pool: Pool, sprites: Sprites, model: Owlv2ForObjectDetection, *, images: int = 32, negatives: int = 64, phrases: int = 32) -> Loss:
+def detection_loss(
+    pool: Pool, sprites: Sprites, model: Owlv2ForObjectDetection, *, refined: bool = False, images: int = 32, negatives: int = 64, phrases: int = 32
+) -> Loss:
     """OWL-v2's losses: focal over text queries, L1 and generalised IoU for boxes, cross-entropy for objectness.
 
     One region per object - of those around its centre, the one that already finds it best - is the positive of the focal
     loss, so that no object is found twice; all of them learn its box and, through a softmax over names, its features.
+    In refinement regions learn to score as well as their boxes fit, and boxes weigh twice as much.
     """
 
     def loss(rng: np.random.Generator, _: torch.Generator) -> tuple[Tensor, dict[str, float]]:
@@ -138,11 +156,11 @@ def detection_loss(pool: Pool, sprites: Sprites, model: Owlv2ForObjectDetection,
         by_name = F.normalize(embeds, dim=-1)[image, region] @ F.normalize(text, dim=-1)[: batch.named].T / 0.05
         names = F.cross_entropy(by_name, batch.column[image, slot])
         with torch.no_grad():
-            best = best_regions(around, logits, predicted, batch)
-        focal = focal_loss(logits, best, batch)
+            best, overlap = best_regions(around, logits, predicted, batch, refined=refined)
+        focal = focal_loss(logits, best, batch, overlap if refined else None)
         objects = objectness_loss(model.objectness_predictor(regions), best, batch)
         accuracy = (by_name.argmax(1) == batch.column[image, slot]).float().mean().item()
-        figures = {"names": names.item(), "top1": accuracy, "boxes": boxes.item(), "focal": focal.item()}
-        return names + boxes + 2 * focal + objects, figures
+        figures = {"names": names.item(), "top1": accuracy, "boxes": boxes.item(), "iou": overlap[batch.present].mean().item(), "focal": focal.item()}
+        return names + (2 if refined else 1) * boxes + 2 * focal + objects, figures
 
     return loss

@@ -108,14 +108,14 @@ def export_generator(text_weights: Weights, vae_weights: Weights, unet_weights: 
 EXPORTS: dict[str, Callable[[Path], None]] = {
     "judge": lambda folder: export_open_clip(architectures.JUDGE, trained("judge"), folder),
     "classifier": lambda folder: export_open_clip(architectures.CLASSIFIER, trained("classifier"), folder),
-    "detector": lambda folder: export_detector(trained("detector"), folder),
+    "detector": lambda folder: export_detector(trained("detector_refined"), folder),
     "generator": lambda folder: export_generator(
         trained_text_encoder(), trained("autoencoder"), trained("unet"), latent_scale(CHECKPOINTS / "latents.safetensors"), folder
     ),
     "classifier_twin": lambda folder: export_open_clip(architectures.CLASSIFIER, trained("classifier_twin"), folder),
 }
 #: The trainings that a model is made of, where they are several.
-PARTS = {"generator": ("text_encoder", "autoencoder", "unet")}
+PARTS = {"detector": ("detector", "detector_refined"), "generator": ("text_encoder", "autoencoder", "unet")}
 
 
 def _write_json(path: Path, value: object) -> None:

@@ -27,7 +27,16 @@ from vwlib.paths import CACHE
 Weights = dict[str, Tensor]
 CHECKPOINTS = CACHE / "checkpoints"
 #: How long each training takes.
-STEPS = {"judge": 8000, "classifier": 6000, "classifier_twin": 6000, "detector": 8000, "text_encoder": 2500, "autoencoder": 5000, "unet": 9000}
+STEPS = {
+    "judge": 8000,
+    "classifier": 6000,
+    "classifier_twin": 6000,
+    "detector": 8000,
+    "detector_refined": 12000,
+    "text_encoder": 2500,
+    "autoencoder": 5000,
+    "unet": 9000,
+}
 CONTRASTIVE_MIX = {"ImageNet": 0.6, "PASCAL": 0.25, "COCO": 0.15}
 DETECTION_MIX = {"ImageNet": 0.15, "PASCAL": 0.35, "COCO": 0.5}
 GENERATION_MIX = {"ImageNet": 0.8, "PASCAL": 0.15, "COCO": 0.05}
@@ -82,14 +91,25 @@ def pretrain_judge(steps: int = STEPS["judge"]) -> Path:
     return _pretrain_open_clip("judge", architectures.JUDGE, 12, Schedule(steps, 1.5e-3))
 
 
-def pretrain_detector(steps: int = STEPS["detector"]) -> Path:
-    """The detector, an OWL-v2, from boxes and names."""
+def _pretrain_detector(name: str, schedule: Schedule, seed: int, refined: bool) -> Path:
     sprites = load_sprites()
     pool = render_pool(sprites, DETECTION_MIX, 60_000, architectures.DETECTION_SIZE, 13)
     model = architectures.build_detector(13).train()
+    if refined:
+        model.load_state_dict(trained("detector"))
     model.owlv2.vision_model.compile(dynamic=False)
-    loss = detection_loss(pool, sprites, model)
-    return train(model, loss, Schedule(steps, 1e-3, warmup=300), seed=13, checkpoint=checkpoint_of("detector"))
+    loss = detection_loss(pool, sprites, model, refined=refined)
+    return train(model, loss, schedule, seed=seed, checkpoint=checkpoint_of(name))
+
+
+def pretrain_detector(steps: int = STEPS["detector"]) -> Path:
+    """The detector, an OWL-v2, from boxes and names."""
+    return _pretrain_detector("detector", Schedule(steps, 1e-3, warmup=300), 13, refined=False)
+
+
+def refine_detector(steps: int = STEPS["detector_refined"]) -> Path:
+    """The detector again, from where its first training ended: tighter boxes, and scores that say how well they fit."""
+    return _pretrain_detector("detector_refined", Schedule(steps, 5e-4, warmup=300), 23, refined=True)
 
 
 def _generation_pool() -> Pool:
@@ -143,6 +163,7 @@ TRAININGS: dict[str, Callable[..., Path]] = {
     "judge": pretrain_judge,
     "classifier": pretrain_classifier,
     "detector": pretrain_detector,
+    "detector_refined": refine_detector,
     "text_encoder": pretrain_text_encoder,
     "autoencoder": pretrain_autoencoder,
     "unet": pretrain_unet,

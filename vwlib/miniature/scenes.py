@@ -33,7 +33,7 @@ BACKGROUNDS = ("plain", "gradient", "striped", "checkered", "dotted", "cloudy")
 
 @dataclass(frozen=True)
 class Layout:
-    """How many objects a scene holds, how large they are, as shares of the image's side, how they lie, and on what."""
+    """How many objects a scene holds, how large they are, as shares of the image's side, how they lie, on what, and how they are drawn."""
 
     objects: tuple[int, int]  # fewest and most objects
     main: tuple[float, float]  # longer side of the first object, which is the largest
@@ -41,16 +41,33 @@ class Layout:
     tilt: float = 7.0  # standard deviation of an object's angle, in degrees
     fallen: float = 0.1  # share of objects at any angle up to 45 degrees
     mirrored: float = 0.5  # share of objects
+    centred: bool = False  # the first object lies in the middle, give or take a pixel
     backgrounds: tuple[str, ...] = BACKGROUNDS
+    grounds: tuple[str, ...] = tuple(COLOURS)  # colours of backgrounds
+    tinted: float = 0.12  # share of objects in one named colour
+    styles: tuple[str, ...] = PRETRAINING_STYLES
 
 
-#: The layout of each dataset's role, and the portraits from which the generator learns to draw: one upright thing before a plain ground.
+#: The layout of each dataset's role, and the portraits from which the generator learns to draw: one upright thing on white. There a noun
+#: decides half of what the latents are; before grounds of all colours, anywhere in the image, it decides a tenth.
 LAYOUTS = {
     "ImageNet": Layout((1, 1), (0.55, 0.95), (0.0, 0.0)),
     "DreamBooth": Layout((1, 1), (0.45, 0.85), (0.0, 0.0)),
     "PASCAL": Layout((1, 3), (0.50, 0.78), (0.20, 0.36)),
     "COCO": Layout((4, 6), (0.54, 0.72), (0.19, 0.30)),
-    "Portrait": Layout((1, 1), (0.75, 0.95), (0.0, 0.0), tilt=3.0, fallen=0.0, mirrored=0.0, backgrounds=("plain", "plain", "plain", "gradient")),
+    "Portrait": Layout(
+        (1, 1),
+        (0.84, 0.92),
+        (0.0, 0.0),
+        tilt=0.0,
+        fallen=0.0,
+        mirrored=0.0,
+        centred=True,
+        backgrounds=("plain",),
+        grounds=("white",),
+        tinted=0.0,
+        styles=("noto", "fluent"),
+    ),
 }
 
 
@@ -147,8 +164,8 @@ def compose(rng: np.random.Generator, sprites: Sprites, drawings: list[Drawing],
     Later drawings may hide at most a tenth of an object's pixels; one for which no place is found is left out.
     """
     kind = str(rng.choice(layout.backgrounds))
-    names = list(COLOURS)
-    colours = tuple(names[i] for i in rng.permutation(len(names))[:2])
+    first, second = np.resize(rng.permutation(len(layout.grounds)), 2)
+    colours = (layout.grounds[first], layout.grounds[second])
     canvas = Image.fromarray(draw_background(rng, size, kind, colours), "RGB")
     owner = np.full((size, size), -1, np.int16)  # which object each pixel shows
     placed: list[tuple[Drawing, float, float]] = []
@@ -163,7 +180,7 @@ def compose(rng: np.random.Generator, sprites: Sprites, drawings: list[Drawing],
         picture = transform(sprite, share * size, angle, bool(rng.random() < layout.mirrored))
         mask = np.asarray(picture.getchannel("A")) > 96
         for _ in range(20):
-            place = _try_place(rng, mask, owner, len(placed))
+            place = _try_place(rng, mask, owner, len(placed), layout.centred)
             if place is None:
                 continue
             left, top = place
@@ -181,7 +198,7 @@ def _box(mask: np.ndarray) -> tuple[int, int, int, int]:
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
-def _try_place(rng: np.random.Generator, mask: np.ndarray, owner: np.ndarray, objects: int) -> tuple[int, int] | None:
+def _try_place(rng: np.random.Generator, mask: np.ndarray, owner: np.ndarray, objects: int, centred: bool) -> tuple[int, int] | None:
     """A random place (left, top), up to a tenth outside the image, or None where it would hide too much of another object."""
     size = owner.shape[0]
     height, width = mask.shape
@@ -189,6 +206,8 @@ def _try_place(rng: np.random.Generator, mask: np.ndarray, owner: np.ndarray, ob
     spans = [(min(-slack[axis], size - length), max(size - length + slack[axis], 0)) for axis, length in enumerate((width, height))]
     if objects == 0:  # the main object stays inside the image where it fits
         spans = [(min(0, size - length), max(0, size - length)) for length in (width, height)]
+        if centred:
+            spans = [((size - length) // 2 - 1, (size - length) // 2 + 1) for length in (width, height)]
     left, top = (int(rng.integers(low, high + 1)) for low, high in spans)
     window = owner[max(top, 0) : top + height, max(left, 0) : left + width]
     covered = window[mask[max(-top, 0) :, max(-left, 0) :][: window.shape[0], : window.shape[1]]]
@@ -197,17 +216,15 @@ def _try_place(rng: np.random.Generator, mask: np.ndarray, owner: np.ndarray, ob
     return None if objects and np.any(hidden > 0.1 * shown) else (left, top)
 
 
-def random_drawing(rng: np.random.Generator, nouns: list[str], styles: tuple[str, ...], tinted: float = 0.12) -> Drawing:
+def random_drawing(rng: np.random.Generator, nouns: list[str], styles: tuple[str, ...], tinted: float) -> Drawing:
     """A random noun in a random style, tinted in a random colour with probability `tinted`."""
     colour = str(rng.choice(list(COLOURS))) if rng.random() < tinted else None
     return Drawing(nouns[rng.integers(len(nouns))], styles[rng.integers(len(styles))], colour)
 
 
-def random_scene(
-    rng: np.random.Generator, sprites: Sprites, layout: Layout, size: int, styles: tuple[str, ...] = PRETRAINING_STYLES, weights: np.ndarray | None = None
-) -> Scene:
-    """A scene of distinct random nouns in the given styles, `size` × `size` px; `weights` (noun,) are their probabilities, equal by default."""
+def random_scene(rng: np.random.Generator, sprites: Sprites, layout: Layout, size: int, weights: np.ndarray | None = None) -> Scene:
+    """A scene of distinct random nouns, `size` × `size` px; `weights` (noun,) are their probabilities, equal by default."""
     count = int(rng.integers(layout.objects[0], layout.objects[1] + 1))
     nouns = [sprites.nouns[i] for i in rng.choice(len(sprites.nouns), count, replace=False, p=weights)]
-    drawings = [random_drawing(rng, [noun], styles) for noun in nouns]
+    drawings = [random_drawing(rng, [noun], layout.styles, layout.tinted) for noun in nouns]
     return compose(rng, sprites, drawings, layout, size)
