@@ -126,6 +126,11 @@ UNET = {
     "attention_head_dim": [3, 4],  # heads a block, as in SD 2.1's configuration
     "norm_num_groups": 32,
     "use_linear_projection": True,
+    # What the text as a whole says also reaches every block beside the time, as in SDXL and DeepFloyd IF: a small denoiser
+    # learns from it what to draw long before it learns to look at single words.
+    "addition_embed_type": "text",
+    "addition_embed_type_num_heads": 4,
+    "resnet_time_scale_shift": "scale_shift",
 }
 #: SD 2.1's noise schedule and v-prediction; the last step is pure noise and sampling starts there.
 SCHEDULER = {

@@ -93,7 +93,7 @@ def latent_scale(file: Path) -> float:
 
 
 def denoising_loss(
-    pool: Pool, sprites: Sprites, latents: np.ndarray, scale: float, text: CLIPTextModel, unet: UNet2DConditionModel, *, batch: int = 96, drop: float = 0.1
+    pool: Pool, sprites: Sprites, latents: np.ndarray, scale: float, text: CLIPTextModel, unet: UNet2DConditionModel, *, batch: int = 64, drop: float = 0.1
 ) -> Loss:
     """The standard denoising objective on v; a share `drop` of the captions is empty, for classifier-free guidance."""
     names = names_of(sprites)
@@ -105,8 +105,8 @@ def denoising_loss(
         texts = ["" if rng.random() < drop else caption(rng, pool.scene(int(row)), names, pool.images.shape[1]) for row in rows]
         clean = torch.from_numpy(latents[rows].astype(np.float32)) * scale
         epsilon = torch.randn(clean.shape, generator=noise)
-        # Evenly spread times make the loss of a small batch less noisy; more of them are late, where it is decided what a picture shows.
-        times = (((torch.rand(1, generator=noise) + torch.arange(batch) / batch) % 1) ** 0.7 * steps).long()
+        # Evenly spread times make the loss of a small batch less noisy.
+        times = ((torch.rand(1, generator=noise) + torch.arange(batch) / batch) % 1 * steps).long()
         noisy = scheduler.add_noise(clean, epsilon, times)
         target = scheduler.get_velocity(clean, epsilon, times)
         with torch.autocast("cpu", torch.bfloat16):

@@ -35,7 +35,7 @@ STEPS = {
     "detector_refined": 12000,
     "text_encoder": 2500,
     "autoencoder": 5000,
-    "unet": 9000,
+    "unet": 10000,
 }
 CONTRASTIVE_MIX = {"ImageNet": 0.6, "PASCAL": 0.25, "COCO": 0.15}
 DETECTION_MIX = {"ImageNet": 0.15, "PASCAL": 0.35, "COCO": 0.5}
@@ -155,7 +155,7 @@ def pretrain_unet(steps: int = STEPS["unet"]) -> Path:
     unet.set_attn_processor(AttnProcessor())
     unet.compile(dynamic=False)
     loss = denoising_loss(pool, sprites, latents, latent_scale(CHECKPOINTS / "latents.safetensors"), text, unet)
-    return train(unet, loss, Schedule(steps, 8e-4, warmup=500, decay=0.01, average=0.9995), seed=16, checkpoint=checkpoint_of("unet"))
+    return train(unet, loss, Schedule(steps, 1e-3, decay=0.01, average=0.999), seed=16, checkpoint=checkpoint_of("unet"))
 
 
 #: Every training in an order in which each finds what it needs.
