@@ -25,7 +25,9 @@ def test_the_same_words_give_the_same_bytes(tmp_path):
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
-@pytest.mark.parametrize("field,value", [("anchor", "cup"), ("delta", None), ("seed", 1), ("steps", 6), ("model", "beef"), ("images", "beef")])
+@pytest.mark.parametrize(
+    "field,value", [("anchor", "cup"), ("delta", None), ("seed", 1), ("steps", 6), ("model", "beef"), ("images", "beef"), ("vectors", torch.zeros(3, 8))]
+)
 def test_the_id_depends_on_all_that_determines_the_word(field, value):
     assert dataclasses.replace(WORD, **{field: value}).word_id != WORD.word_id
 

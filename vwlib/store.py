@@ -300,7 +300,7 @@ def _noted(line: str) -> dict[str, Any] | None:
 
 def word_ids(profile: Profile, chunk: Chunk) -> list[str]:
     """The ids of a chunk's words, before they are learned."""
-    nothing = torch.empty(len(chunk.trials), 0, 0)
+    nothing = torch.empty(len(chunk.trials), profile.vectors, 0)
     return [word.word_id for word in as_words(chunk.task, profile, chunk.trials, nothing)] if chunk.kind != REFERENCES else []
 
 

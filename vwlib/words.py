@@ -43,7 +43,8 @@ class Word:
     @property
     def word_id(self) -> str:
         """A hash of everything that determines the word: the same trial with the same settings has the same id."""
-        return hashlib.sha256(json.dumps(self.provenance, sort_keys=True).encode()).hexdigest()[:16]
+        determined = self.provenance | {"vectors": len(self.vectors)}
+        return hashlib.sha256(json.dumps(determined, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def pack_words(words: Sequence[Word]) -> bytes:
