@@ -16,7 +16,7 @@ from transformers import CLIPTokenizer, Owlv2ImageProcessor
 from vwlib.miniature import architectures
 from vwlib.miniature.captions import caption, describe, name_prompt, names_of
 from vwlib.miniature.generation import latent_scale
-from vwlib.miniature.pretrain import CHECKPOINTS, STEPS, Weights, steps_of, trained, trained_text_encoder
+from vwlib.miniature.pretrain import STEPS, Weights, latents_of, steps_of, trained, trained_text_encoder
 from vwlib.miniature.scenes import LAYOUTS, random_scene
 from vwlib.miniature.sprites import Sprites, load_sprites
 from vwlib.miniature.tokenizer import MERGES
@@ -110,12 +110,12 @@ EXPORTS: dict[str, Callable[[Path], None]] = {
     "classifier": lambda folder: export_open_clip(architectures.CLASSIFIER, trained("classifier"), folder),
     "detector": lambda folder: export_detector(trained("detector_refined"), folder),
     "generator": lambda folder: export_generator(
-        trained_text_encoder(), trained("autoencoder"), trained("unet"), latent_scale(CHECKPOINTS / "latents.safetensors"), folder
+        trained_text_encoder(), trained("autoencoder"), trained("unet_scenes"), latent_scale(latents_of("unet")), folder
     ),
     "classifier_twin": lambda folder: export_open_clip(architectures.CLASSIFIER, trained("classifier_twin"), folder),
 }
 #: The trainings that a model is made of, where they are several.
-PARTS = {"detector": ("detector", "detector_refined"), "generator": ("text_encoder", "autoencoder", "unet")}
+PARTS = {"detector": ("detector", "detector_refined"), "generator": ("text_encoder", "autoencoder", "unet", "unet_scenes")}
 
 
 def _write_json(path: Path, value: object) -> None:

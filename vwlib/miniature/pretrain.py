@@ -35,19 +35,27 @@ STEPS = {
     "detector_refined": 12000,
     "text_encoder": 2500,
     "autoencoder": 5000,
-    "unet": 10000,
+    "unet": 2931,
+    "unet_scenes": 7500,
 }
 CONTRASTIVE_MIX = {"ImageNet": 0.6, "PASCAL": 0.25, "COCO": 0.15}
 DETECTION_MIX = {"ImageNet": 0.15, "PASCAL": 0.35, "COCO": 0.5}
 GENERATION_MIX = {"ImageNet": 0.8, "PASCAL": 0.15, "COCO": 0.05}
-#: The denoiser sees far fewer scenes than a real one, so most of them show it one thing clearly, and the forty concepts often.
+#: The denoiser sees far fewer scenes than a real one. It first learns to draw, mostly from portraits that show one thing clearly, then to
+#: compose, from scenes like those in which its words will be learned; both show the forty concepts often.
 DRAWING_MIX = {"Portrait": 0.7, "ImageNet": 0.2, "PASCAL": 0.07, "COCO": 0.03}
+COMPOSING_MIX = {"Portrait": 0.3, "ImageNet": 0.35, "PASCAL": 0.2, "COCO": 0.15}
 DRAWING_CONCEPT_WEIGHT = 12.0
 
 
 def checkpoint_of(name: str) -> Path:
     """Where the training of a model keeps its checkpoint."""
     return CHECKPOINTS / f"{name}.safetensors"
+
+
+def latents_of(name: str) -> Path:
+    """Where the latents lie that a denoiser's training reads."""
+    return CHECKPOINTS / f"{name}_latents.safetensors"
 
 
 def steps_of(name: str) -> int:
@@ -143,19 +151,31 @@ def trained_autoencoder() -> AutoencoderKL:
     return model.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
 
-def pretrain_unet(steps: int = STEPS["unet"]) -> Path:
-    """The generator's denoiser, from latents and captions; text encoder and autoencoder stay as they are."""
+def _pretrain_unet(name: str, mix: dict[str, float], schedule: Schedule, seed: int, start: str | None = None) -> Path:
+    """Train it on the scenes of a mix, from the weights of the training `start`, by default from none."""
     sprites = load_sprites()
-    pool = render_pool(sprites, DRAWING_MIX, 100_000, architectures.IMAGE_SIZE, 16, DRAWING_CONCEPT_WEIGHT)
+    pool = render_pool(sprites, mix, 100_000, architectures.IMAGE_SIZE, seed, DRAWING_CONCEPT_WEIGHT)
     text = architectures.build_text_encoder(14)
     text.load_state_dict(trained_text_encoder())
     text.eval().requires_grad_(False)
-    latents = encode_pool(pool, trained_autoencoder(), CHECKPOINTS / "latents.safetensors")
+    latents = encode_pool(pool, trained_autoencoder(), latents_of(name))
     unet = architectures.build_unet(16).train().to(memory_format=torch.channels_last)
+    if start:
+        unet.load_state_dict(trained(start))
     unet.set_attn_processor(AttnProcessor())
     unet.compile(dynamic=False)
-    loss = denoising_loss(pool, sprites, latents, latent_scale(CHECKPOINTS / "latents.safetensors"), text, unet)
-    return train(unet, loss, Schedule(steps, 1e-3, decay=0.01, average=0.999), seed=16, checkpoint=checkpoint_of("unet"))
+    loss = denoising_loss(pool, sprites, latents, latent_scale(latents_of("unet")), text, unet)
+    return train(unet, loss, schedule, seed=seed, checkpoint=checkpoint_of(name))
+
+
+def pretrain_unet(steps: int = STEPS["unet"]) -> Path:
+    """The generator's denoiser, from latents and captions; text encoder and autoencoder stay as they are."""
+    return _pretrain_unet("unet", DRAWING_MIX, Schedule(steps, 1e-3, decay=0.01, average=0.999, horizon=10_000), 16)
+
+
+def continue_unet(steps: int = STEPS["unet_scenes"]) -> Path:
+    """The denoiser's second training, from where its first ended, mostly on scenes."""
+    return _pretrain_unet("unet_scenes", COMPOSING_MIX, Schedule(steps, 8e-4, decay=0.01, average=0.999), 17, start="unet")
 
 
 #: Every training in an order in which each finds what it needs.
@@ -167,6 +187,7 @@ TRAININGS: dict[str, Callable[..., Path]] = {
     "text_encoder": pretrain_text_encoder,
     "autoencoder": pretrain_autoencoder,
     "unet": pretrain_unet,
+    "unet_scenes": continue_unet,
     "classifier_twin": pretrain_classifier_twin,
 }
 

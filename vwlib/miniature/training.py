@@ -32,12 +32,13 @@ class Schedule:
     warmup: int = 200
     decay: float = 0.05  # AdamW's weight decay, on matrices and convolutions only
     average: float = 0.0  # decay of the weights' moving average; 0 keeps none
+    horizon: int = 0  # where the cosine ends; 0: with the training
 
     def rate_at(self, step: int) -> float:
         """The learning rate of `step`, counted from 0."""
         if step < self.warmup:
             return self.rate * (step + 1) / self.warmup
-        return self.rate * 0.5 * (1 + math.cos(math.pi * (step - self.warmup) / max(1, self.steps - self.warmup)))
+        return self.rate * 0.5 * (1 + math.cos(math.pi * (step - self.warmup) / max(1, (self.horizon or self.steps) - self.warmup)))
 
 
 def save_atomically(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
