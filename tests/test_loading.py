@@ -18,7 +18,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import CLIPConfig, CLIPImageProcessor, PreTrainedTokenizerFast
 
 from vwlib.models import Classifier, Detector, Generator, Judge, load_judge, load_model
-from vwlib.models.loading import check_folder, convert_weights, resolve
+from vwlib.models.loading import check_folder, convert_weights, digest_folder, resolve
 from vwlib.profiles import GeneratorSettings, ModelSettings, load_profile
 
 PROFILE = load_profile("smoke")
@@ -125,6 +125,19 @@ def test_pickled_weights_are_not_loaded_but_can_be_converted(tmp_path):
 class Trap:
     def __reduce__(self):
         return (print, ("code from a pickle was run",))
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "scheduler/scheduler_config.json"])
+def test_a_models_digest_follows_its_weights_and_its_configurations(name, tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder / "scheduler").mkdir(parents=True)
+        for file in ("model.safetensors", "scheduler/scheduler_config.json", "README.md"):
+            (tmp_path / folder / file).write_text("1")
+    (tmp_path / "b" / "README.md").write_text("2")
+    assert digest_folder(str(tmp_path / "a")) == digest_folder(str(tmp_path / "b"))
+    digest_folder.cache_clear()
+    (tmp_path / "b" / name).write_text("2")
+    assert digest_folder(str(tmp_path / "a")) != digest_folder(str(tmp_path / "b"))
 
 
 def test_a_pickle_that_runs_code_is_refused(tmp_path, capsys):

@@ -140,5 +140,8 @@ def digest_files(paths: Sequence[Path]) -> str:
 
 @lru_cache
 def digest_folder(source: str) -> str:
-    """A short hash of all weights in a model's folder; read once per process."""
-    return digest_files(sorted(resolve(source).rglob("*.safetensors")))
+    """A short hash of all weights and configurations in a model's folder; read once per process.
+
+    A scheduler's or an autoencoder's configuration decides as much about a picture as their weights do.
+    """
+    return digest_files(sorted(path for pattern in ("*.safetensors", "*config.json") for path in resolve(source).rglob(pattern)))
