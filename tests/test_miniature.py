@@ -73,6 +73,17 @@ def test_scenes_keep_to_their_layout():
         assert len({placed.drawing.noun for placed in scene.objects}) == len(scene.objects)
 
 
+@pytest.mark.parametrize("layout", ["ImageNet", "DreamBooth", "PASCAL", "COCO", "Portrait"])
+def test_a_datasets_main_thing_lies_near_the_middle_before_a_pale_ground(layout):
+    for scene in scenes(20, layout, 96):
+        left, top, right, bottom = scene.objects[0].box
+        # A pixel for rounding, and a few for soft edges, which are visible but in no box.
+        assert max(abs((left + right) / 2 - 48), abs((top + bottom) / 2 - 48)) <= 96 * LAYOUTS[layout].wander + 4
+        corners = np.asarray(scene.image)[[0, 0, -1, -1], [0, -1, 0, -1]]
+        assert np.median(corners.min(1)) >= 150
+    assert any(abs(sum(scene.objects[0].box[::2]) / 2 - 48) > 12 for scene in scenes(20, "One", 96))
+
+
 def test_pretraining_never_sees_the_held_out_style():
     assert HELD_OUT_STYLE not in PRETRAINING_STYLES
     assert all(placed.drawing.style != HELD_OUT_STYLE for scene in scenes(50) for placed in scene.objects)

@@ -46,14 +46,14 @@ def caption_texts(rng: np.random.Generator, sprites: Sprites, names: dict[str, t
     """Texts as the contrastive trainings and the denoiser see them."""
     yield from (name_prompt(rng, noun, names) for noun in sprites.nouns)
     for _ in range(20):
-        yield caption(rng, random_scene(rng, sprites, LAYOUTS["PASCAL"], 32), names, 32)
+        yield caption(rng, random_scene(rng, sprites, LAYOUTS["Few"], 32), names, 32)
 
 
 def phrase_texts(rng: np.random.Generator, sprites: Sprites, names: dict[str, tuple[str, ...]]) -> Iterable[str]:
     """Texts as the detector's training sees them: names and phrases for single objects."""
     yield from (name_prompt(rng, noun, names) for noun in sprites.nouns)
     for _ in range(20):
-        yield describe(rng, random_scene(rng, sprites, LAYOUTS["ImageNet"], 32).objects[0], names, rich=0.8)
+        yield describe(rng, random_scene(rng, sprites, LAYOUTS["One"], 32).objects[0], names, rich=0.8)
 
 
 def hub_tokenizer() -> CLIPTokenizer:

@@ -14,7 +14,7 @@ from vwlib.miniature.scenes import BACKGROUNDS, COLOURS, LAYOUTS, Drawing, Place
 from vwlib.miniature.sprites import STYLES, Sprites
 from vwlib.paths import CACHE
 
-VERSION = 3  # raise it when scenes are drawn in another way: kept pools are then drawn anew
+VERSION = 4  # raise it when scenes are drawn in another way: kept pools are then drawn anew
 #: How much more often than another noun a scene shows one of the forty concepts: in photographs, too, dogs and cars are common.
 CONCEPT_WEIGHT = 4.0
 _COLOURS, _STYLES = list(COLOURS), list(STYLES)

@@ -36,15 +36,15 @@ STEPS = {
     "text_encoder": 2500,
     "autoencoder": 5000,
     "unet": 2931,
-    "unet_scenes": 7500,
+    "unet_scenes": 10000,
 }
-CONTRASTIVE_MIX = {"ImageNet": 0.6, "PASCAL": 0.25, "COCO": 0.15}
-DETECTION_MIX = {"ImageNet": 0.15, "PASCAL": 0.35, "COCO": 0.5}
-GENERATION_MIX = {"ImageNet": 0.8, "PASCAL": 0.15, "COCO": 0.05}
+CONTRASTIVE_MIX = {"One": 0.6, "Few": 0.25, "Many": 0.15}
+DETECTION_MIX = {"One": 0.15, "Few": 0.35, "Many": 0.5}
+GENERATION_MIX = {"One": 0.8, "Few": 0.15, "Many": 0.05}
 #: The denoiser sees far fewer scenes than a real one. It first learns to draw, mostly from portraits that show one thing clearly, then to
 #: compose, from scenes like those in which its words will be learned; both show the forty concepts often.
-DRAWING_MIX = {"Portrait": 0.7, "ImageNet": 0.2, "PASCAL": 0.07, "COCO": 0.03}
-COMPOSING_MIX = {"Portrait": 0.3, "ImageNet": 0.35, "PASCAL": 0.2, "COCO": 0.15}
+DRAWING_MIX = {"Portrait": 0.7, "One": 0.2, "Few": 0.07, "Many": 0.03}
+COMPOSING_MIX = {"Portrait": 0.25, "ImageNet": 0.3, "PASCAL": 0.2, "COCO": 0.25}
 DRAWING_CONCEPT_WEIGHT = 12.0
 
 

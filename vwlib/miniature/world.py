@@ -40,7 +40,7 @@ TRAIN, TEST = 8, 50  # images per concept
 INSTANCE_TRAIN = 6  # training images of a DreamBooth subject, the most that the published data has
 OTHER_CONCEPT = 0.15  # probability that an object beside the main one is another of the dataset's concepts
 QUALITY = 95  # of the JPEGs
-_VERSION = 5  # part of the folder's name: raise it when the same settings make other images
+_VERSION = 6  # part of the folder's name: raise it when the same settings make other images
 
 #: The drawing of each DreamBooth subject: a turn of its hue, or a tint where the drawing is grey and turning would not show.
 #: The turns are such that the judge still sees what it is; a green cat it would take for a duck.
