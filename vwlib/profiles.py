@@ -134,7 +134,7 @@ _MINIATURE: dict[str, Any] = {
     "learning": {
         "generation": {"steps": 200, "rate": 0.02},
         "detection": {"steps": 200, "rate": 0.02},
-        "classification": {"steps": 200, "rate": 0.02},
+        "classification": {"steps": 100, "rate": 0.01},
     },
 }
 _SMOKE = _MINIATURE | {
