@@ -53,17 +53,24 @@ class Layout:
 _ONE = Layout((1, 1), (0.55, 0.95), (0.0, 0.0))
 _FEW = Layout((1, 3), (0.50, 0.78), (0.20, 0.36))
 _MANY = Layout((4, 6), (0.54, 0.72), (0.19, 0.30))
-#: What a dataset's images have in common: somebody has pointed a camera. The main thing is near the middle, upright, before a pale ground.
-#: It matters to the generator: of what its latents are, a noun decides a sixth to a third here, and a fortieth to a fifteenth in the scenes above.
-_POINTED = {"wander": 0.05, "tilt": 5.0, "fallen": 0.0, "vivid": 0.3}
+
+
+def _pointed(layout: Layout, main: tuple[float, float]) -> Layout:
+    """What a dataset's images have in common: somebody has pointed a camera. The main thing is near the middle, upright, before a pale ground.
+
+    It matters to the generator: of what its latents are, a noun decides a sixth to a third here, and a fortieth to a fifteenth in the scenes above.
+    """
+    return replace(layout, main=main, wander=0.05, tilt=5.0, fallen=0.0, vivid=0.3)
+
+
 LAYOUTS = {
     "One": _ONE,
     "Few": _FEW,
     "Many": _MANY,
-    "ImageNet": replace(_ONE, main=(0.70, 0.95), **_POINTED),
-    "DreamBooth": replace(_ONE, main=(0.60, 0.90), **_POINTED),
-    "PASCAL": replace(_FEW, main=(0.60, 0.80), **_POINTED),
-    "COCO": replace(_MANY, main=(0.58, 0.74), **_POINTED),
+    "ImageNet": _pointed(_ONE, (0.70, 0.95)),
+    "DreamBooth": _pointed(_ONE, (0.60, 0.90)),
+    "PASCAL": _pointed(_FEW, (0.60, 0.80)),
+    "COCO": _pointed(_MANY, (0.58, 0.74)),
     # From portraits the generator learns to draw: there a noun decides half.
     "Portrait": Layout(
         (1, 1),
