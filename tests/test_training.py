@@ -6,8 +6,12 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from vwlib.miniature import architectures
 from vwlib.miniature.contrastive import contrastive_loss
-from vwlib.miniature.detection import candidate_regions
+from vwlib.miniature.detection import Batch, best_regions, candidate_regions, detection_loss, focal_loss
+from vwlib.miniature.generation import denoising_loss
+from vwlib.miniature.pool import render_pool
+from vwlib.miniature.sprites import load_sprites
 from vwlib.miniature.training import Schedule, checkpoint_step, train
 
 
@@ -68,18 +72,66 @@ def test_every_object_has_a_region():
     assert candidate_regions(boxes, torch.ones(1, 2, dtype=torch.bool), grid=12).any(-1).all()
 
 
-def test_the_contrastive_loss_falls_on_a_tiny_pool(tmp_path, monkeypatch):
-    from vwlib.miniature.architectures import tokenize
-    from vwlib.miniature.pool import render_pool
-    from vwlib.miniature.sprites import load_sprites
+def one_object() -> tuple[Batch, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """A batch of one object with two candidate regions, of which the one that scores better has the looser box: batch, candidates, logits, boxes."""
+    truth = torch.tensor([[[0.2, 0.2, 0.8, 0.8]]])
+    batch = Batch(torch.zeros(1, 3, 8, 8), truth, torch.tensor([[True]]), torch.tensor([[0]]), ["cat"], 1, [])
+    logits, predicted = torch.tensor([[[3.0], [0.0]]]), torch.tensor([[[0.2, 0.2, 0.8, 0.5], [0.2, 0.2, 0.8, 0.8]]])
+    return batch, torch.ones(1, 1, 2, dtype=torch.bool), logits, predicted
 
+
+def test_refinement_prefers_the_region_with_the_better_box():
+    batch, around, logits, predicted = one_object()
+    best, overlap = best_regions(around, logits, predicted, batch)
+    assert best.item() == 0 and overlap.item() == pytest.approx(0.5)
+    best, overlap = best_regions(around, logits, predicted, batch, refined=True)
+    assert best.item() == 1 and overlap.item() == pytest.approx(1.0)
+
+
+def test_in_refinement_a_region_is_to_score_as_well_as_its_box_fits():
+    batch, _, _, _ = one_object()
+
+    def loss(score: float) -> float:
+        logits = torch.tensor([[[torch.tensor(score).logit()], [-20.0]]])
+        return focal_loss(logits, torch.tensor([[0]]), batch, torch.tensor([[0.5]])).item()
+
+    assert loss(0.5) == pytest.approx(0, abs=1e-6) and min(loss(0.1), loss(0.9)) > 0.01
+
+
+def test_a_horizon_is_where_the_rate_would_have_ended():
+    short, long = Schedule(5, 0.1, warmup=2, horizon=10), Schedule(10, 0.1, warmup=2)
+    assert [short.rate_at(step) for step in range(5)] == [long.rate_at(step) for step in range(5)]
+
+
+@pytest.mark.parametrize("refined", [False, True])
+def test_the_detection_loss_falls_on_a_tiny_pool(refined, tmp_path, monkeypatch):
+    monkeypatch.setattr("vwlib.miniature.pool.CACHE", tmp_path)
+    pool, model = render_pool(load_sprites(), {"Few": 1.0}, 4, architectures.DETECTION_SIZE, seed=1), architectures.build_detector(0).train()
+    loss = detection_loss(pool, load_sprites(), model, refined=refined, images=4, negatives=4, phrases=2)
+    before = loss(np.random.default_rng(0), torch.Generator())[0].item()
+    train(model, loss, Schedule(20, 1e-3, warmup=3), seed=0, checkpoint=tmp_path / "d.safetensors")
+    assert loss(np.random.default_rng(0), torch.Generator())[0].item() < 0.8 * before
+
+
+def test_the_denoising_loss_falls_on_a_tiny_pool(tmp_path, monkeypatch):
+    monkeypatch.setattr("vwlib.miniature.pool.CACHE", tmp_path)
+    pool = render_pool(load_sprites(), {"Portrait": 1.0}, 4, architectures.IMAGE_SIZE, seed=1)
+    latents = np.random.default_rng(0).normal(size=(4, 16, 8, 8)).astype(np.float16)
+    text, unet = architectures.build_text_encoder(0).eval(), architectures.build_unet(0).train()
+    loss = denoising_loss(pool, load_sprites(), latents, 1.0, text, unet, batch=8)
+    before = loss(np.random.default_rng(0), torch.Generator().manual_seed(0))[0].item()
+    train(unet, loss, Schedule(30, 1e-3, warmup=3), seed=0, checkpoint=tmp_path / "d.safetensors")
+    assert loss(np.random.default_rng(0), torch.Generator().manual_seed(0))[0].item() < 0.9 * before
+
+
+def test_the_contrastive_loss_falls_on_a_tiny_pool(tmp_path, monkeypatch):
     monkeypatch.setattr("vwlib.miniature.pool.CACHE", tmp_path)
     torch.manual_seed(0)
     image = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 32))
     text = nn.Sequential(nn.EmbeddingBag(2000, 32))
     model, scale = nn.ModuleList([image, text]), torch.tensor(2.66)
-    pool = render_pool(load_sprites(), {"ImageNet": 1.0}, 64, 32, seed=1)
-    loss = contrastive_loss(pool, load_sprites(), image, text, scale, tokenize, batch=32, choices=40, captions=8)
+    pool = render_pool(load_sprites(), {"One": 1.0}, 64, 32, seed=1)
+    loss = contrastive_loss(pool, load_sprites(), image, text, scale, architectures.tokenize, batch=32, choices=40, captions=8)
     before = loss(np.random.default_rng(0), torch.Generator())[0].item()
     train(model, loss, Schedule(60, 0.01, warmup=5), seed=0, checkpoint=tmp_path / "d.safetensors")
     assert loss(np.random.default_rng(0), torch.Generator())[0].item() < 0.8 * before

@@ -63,6 +63,7 @@ def _pointed(layout: Layout, main: tuple[float, float]) -> Layout:
     return replace(layout, main=main, wander=0.05, tilt=5.0, fallen=0.0, vivid=0.3)
 
 
+#: Every layout by its name: scenes to learn to see from, the datasets, and portraits.
 LAYOUTS = {
     "One": _ONE,
     "Few": _FEW,
