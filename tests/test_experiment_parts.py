@@ -131,7 +131,7 @@ def test_a_word_that_diverged_has_no_value(monkeypatch):
     vectors[0] = torch.nan
     monkeypatch.setattr(learning, "learn_words", lambda *_, **settings: Learned(vectors, torch.zeros(1, 2), dict.fromkeys(settings["keep"], vectors)))
     table = learning.rates(PROFILE, {"task": "classification", "dataset": "COCO", "factor": "4"}, Given(PROFILE))
-    assert table.groupby("steps")["value"].count().tolist() == [1, 1] and set(table["rate"]) == {0.08}
+    assert table.groupby("steps")["value"].count().tolist() == [1, 1] and set(table["rate"]) == {4 * PROFILE.learning["classification"].rate}
 
 
 def test_the_sweep_is_at_the_tasks_own_rates():
