@@ -122,11 +122,6 @@ def test_pickled_weights_are_not_loaded_but_can_be_converted(tmp_path):
     assert {key: value.tolist() for key, value in load_file(file).items()} == {key: value.tolist() for key, value in weights.items()}
 
 
-class Trap:
-    def __reduce__(self):
-        return (print, ("code from a pickle was run",))
-
-
 @pytest.mark.parametrize("name", ["model.safetensors", "scheduler/scheduler_config.json"])
 def test_a_models_digest_follows_its_weights_and_its_configurations(name, tmp_path):
     for folder in ("a", "b"):
@@ -138,6 +133,11 @@ def test_a_models_digest_follows_its_weights_and_its_configurations(name, tmp_pa
     digest_folder.cache_clear()
     (tmp_path / "b" / name).write_text("2")
     assert digest_folder(str(tmp_path / "a")) != digest_folder(str(tmp_path / "b"))
+
+
+class Trap:
+    def __reduce__(self):
+        return (print, ("code from a pickle was run",))
 
 
 def test_a_pickle_that_runs_code_is_refused(tmp_path, capsys):

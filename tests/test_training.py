@@ -89,7 +89,7 @@ def test_refinement_prefers_the_region_with_the_better_box():
 
 
 def test_in_refinement_a_region_is_to_score_as_well_as_its_box_fits():
-    batch, _, _, _ = one_object()
+    batch = one_object()[0]
 
     def loss(score: float) -> float:
         logits = torch.tensor([[[torch.tensor(score).logit()], [-20.0]]])

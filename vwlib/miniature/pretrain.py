@@ -26,7 +26,7 @@ from vwlib.paths import CACHE
 
 Weights = dict[str, Tensor]
 CHECKPOINTS = CACHE / "checkpoints"
-#: How long each training takes.
+#: How long each training takes. The denoiser's first is broken off, its rate still high, once it can draw: see its `horizon`.
 STEPS = {
     "judge": 8000,
     "classifier": 6000,
