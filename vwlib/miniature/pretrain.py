@@ -99,25 +99,26 @@ def pretrain_judge(steps: int = STEPS["judge"]) -> Path:
     return _pretrain_open_clip("judge", architectures.JUDGE, 12, Schedule(steps, 1.5e-3))
 
 
-def _pretrain_detector(name: str, schedule: Schedule, seed: int, refined: bool) -> Path:
+def _pretrain_detector(name: str, schedule: Schedule, seed: int, start: str | None = None) -> Path:
+    """Train it, refined where it starts from the weights of the training `start`."""
     sprites = load_sprites()
     pool = render_pool(sprites, DETECTION_MIX, 60_000, architectures.DETECTION_SIZE, 13)
     model = architectures.build_detector(13).train()
-    if refined:
-        model.load_state_dict(trained("detector"))
+    if start:
+        model.load_state_dict(trained(start))
     model.owlv2.vision_model.compile(dynamic=False)
-    loss = detection_loss(pool, sprites, model, refined=refined)
+    loss = detection_loss(pool, sprites, model, refined=start is not None)
     return train(model, loss, schedule, seed=seed, checkpoint=checkpoint_of(name))
 
 
 def pretrain_detector(steps: int = STEPS["detector"]) -> Path:
     """The detector, an OWL-v2, from boxes and names."""
-    return _pretrain_detector("detector", Schedule(steps, 1e-3, warmup=300), 13, refined=False)
+    return _pretrain_detector("detector", Schedule(steps, 1e-3, warmup=300), 13)
 
 
 def refine_detector(steps: int = STEPS["detector_refined"]) -> Path:
     """The detector again, from where its first training ended: tighter boxes, and scores that say how well they fit."""
-    return _pretrain_detector("detector_refined", Schedule(steps, 5e-4, warmup=300), 23, refined=True)
+    return _pretrain_detector("detector_refined", Schedule(steps, 5e-4, warmup=300), 23, start="detector")
 
 
 def _generation_pool() -> Pool:
