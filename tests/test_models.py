@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from diffusers import UNet2DConditionModel
 from PIL import Image
 
 from vwlib.miniature.scenes import LAYOUTS, random_scene
@@ -110,6 +111,15 @@ def test_generator_with_embeddings_equals_generator_with_prompt():
     vector = model.word_table()[model.vocabulary.token_of("cat")][None, None]
     drawn = model.generate(model.encode_words(vector), 1, seed=7)[0][0]
     assert np.array_equal(np.asarray(drawn), np.asarray(typed))
+
+
+@torch.no_grad()
+def test_plain_attention_denoises_as_diffusers_own():
+    model = load_model("generation", PROFILE)
+    own = UNet2DConditionModel.from_pretrained(PROFILE.generator.source, subfolder="unet", dtype=torch.float32).eval()
+    assert {type(processor) for processor in own.attn_processors.values()} != {type(processor) for processor in model.pipeline.unet.attn_processors.values()}
+    noisy, times, states = torch.randn(2, own.config.in_channels, 8, 8), torch.tensor([20, 800]), model.encode_prompts(["a cat", "two red cars"])
+    torch.testing.assert_close(model.pipeline.unet(noisy, times, states).sample, own(noisy, times, states).sample, rtol=1e-4, atol=1e-4)
 
 
 def test_streams_are_the_trials_own():

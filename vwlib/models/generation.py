@@ -9,6 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import DDIMScheduler, StableDiffusionPipeline
+from diffusers.models.attention_processor import AttnProcessor
 from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
 from PIL import Image
 from torch import Tensor, nn
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 #: By how much gradients are larger inside a denoiser in half precision; a power of two, so that nothing is rounded by it.
 GRADIENT_SCALE = 2.0**12
+#: Up to so many places of a latent, attention as plain matrix products fits into memory. On a CPU a word is learned through it in half the time that
+#: torch's fused attention takes, whose backward pass is slow in half precision.
+PLAIN_ATTENTION = 32 * 32
 
 
 class Generator(TextMixin):
@@ -46,6 +50,8 @@ class Generator(TextMixin):
         self.pipeline, self.judge, self.settings, self.prompt, self.second_judge = pipeline, judge, settings, prompt, second_judge
         for part in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
             part.eval().requires_grad_(False)
+        if self.device.type == "cpu" and (settings.image_size // pipeline.vae_scale_factor) ** 2 <= PLAIN_ATTENTION:
+            pipeline.unet.set_attn_processor(AttnProcessor())
         pipeline.set_progress_bar_config(disable=True)
         # Training noise follows the pipeline's own schedule, whichever sampler draws the images.
         self.noising = DDIMScheduler.from_config(pipeline.scheduler.config)
@@ -76,7 +82,7 @@ class Generator(TextMixin):
         """The context in which the denoiser draws and is learned from; words, texts, latents and losses stay in float32.
 
         SD 2.1's products of queries and keys exceed half precision (its configuration says `upcast_attention`). torch's fused
-        attention, which diffusers uses and which does not look at that setting, keeps them in float32 in any case.
+        attention, which diffusers uses and which does not look at that setting, keeps them in float32 in any case; plain attention obeys it.
         """
         return torch.autocast(self.device.type, getattr(torch, self.settings.precision), enabled=self.settings.precision != "float32")
 
