@@ -1,14 +1,26 @@
 """Transfer maps: a known map comes back, a rotated copy transfers perfectly (control K1), bad input is refused."""
 
+import pandas as pd
 import pytest
 import torch
 
 from vwlib.controls import random_rotation, rotated_copy
+from vwlib.maps import MAPS, fit_linear_map
 from vwlib.models import TASKS, load_model
 from vwlib.optimise import learn_words
 from vwlib.profiles import load_profile
 from vwlib.study import load_material, make_trials, prepared
-from vwlib.transfer import fit_linear_map, fit_transfer, held_out_quality, nearest_distances, nearest_words, ordered_pairs, retrieval, shared_words
+from vwlib.transfer import (
+    fit_transfer,
+    held_out_quality,
+    nearest_distances,
+    nearest_words,
+    ordered_pairs,
+    quality_of_all,
+    quality_of_kinds,
+    retrieval,
+    shared_words,
+)
 
 PROFILE = load_profile("smoke")
 
@@ -63,6 +75,34 @@ def test_held_out_words_are_not_fitted_on():
     model = load_model("classification", PROFILE)
     quality = held_out_quality(model, rotated_copy(model))
     assert quality["top1"].all() and (quality["r2"] > 0.999).all()
+
+
+@pytest.mark.parametrize("kind", ["linear", "bias", "ridge", "procrustes"])
+def test_a_rotated_copy_is_found_by_every_kind_that_can_rotate(kind):
+    model = load_model("classification", PROFILE)
+    quality = held_out_quality(model, rotated_copy(model), folds=2, kind=kind)
+    assert quality["top1"].all() and (quality["r2"] > 0.999).all()
+
+
+def test_kinds_stand_one_below_the_other_and_the_papers_is_the_default():
+    models = {task: load_model(task, PROFILE) for task in ("detection", "classification")}
+    quality = quality_of_kinds(models, ["linear", "ridge"], folds=2)
+    assert quality.groupby(["map", "source"]).ngroups == 4
+    pd.testing.assert_frame_equal(quality[(quality["map"] == "linear")].drop(columns="map"), quality_of_all(models, folds=2))
+
+
+def test_a_transfer_map_knows_its_kind_and_only_linear_ones_have_a_matrix():
+    models = [load_model(task, PROFILE) for task in ("detection", "classification")]
+    mapping = fit_transfer(*models, kind="relative")
+    assert mapping.kind == "relative" and mapping(torch.zeros(2, 4, models[0].word_table().shape[1])).shape == (2, 4, models[1].word_table().shape[1])
+    with pytest.raises(ValueError, match="A map of kind 'relative' is not linear and has no matrix"):
+        _ = mapping.matrix
+
+
+def test_an_unknown_kind_is_refused_with_the_kinds_that_there_are():
+    models = [load_model(task, PROFILE) for task in ("detection", "classification")]
+    with pytest.raises(ValueError, match=f"'linnear' is no kind of map; choose from {', '.join(MAPS)}"):
+        fit_transfer(*models, kind="linnear")
 
 
 def test_nearest_word_of_a_words_embedding_is_itself():

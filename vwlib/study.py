@@ -15,6 +15,7 @@ from torch import Tensor
 
 from vwlib.concepts import concepts_of, find_anchor, find_concept, find_dataset
 from vwlib.datasets import Example, load_dataset, test_examples, training_examples
+from vwlib.maps import PAPERS
 from vwlib.miniature.world import ensure_world
 from vwlib.models import TASKS, Frozen, Score, load_model
 from vwlib.models.loading import digest_files, digest_folder, resolve
@@ -154,15 +155,15 @@ def run_grid(profile: Profile, trials: Sequence[Trial], sources: Sequence[str] =
     return Grid(trials, learned, pd.DataFrame(rows))
 
 
-def carry(profile: Profile, vectors: Tensor, source: str, target: str) -> Tensor:
+def carry(profile: Profile, vectors: Tensor, source: str, target: str, kind: str = PAPERS) -> Tensor:
     """Equation 3: word vectors of the source task's model as the target's, mapped with the map fitted on all shared words."""
-    return vectors if source == target else transfer_map(profile, source, target)(vectors)
+    return vectors if source == target else transfer_map(profile, source, target, kind)(vectors)
 
 
-@lru_cache(maxsize=12)
-def transfer_map(profile: Profile, source: str, target: str) -> TransferMap:
-    """The transfer map of an ordered pair of tasks, fitted once per process on all words that both models know."""
-    return fit_transfer(load_model(source, profile), load_model(target, profile))
+@lru_cache(maxsize=48)
+def transfer_map(profile: Profile, source: str, target: str, kind: str = PAPERS) -> TransferMap:
+    """The transfer map of an ordered pair of tasks, fitted once per process on all words that both models know; `kind` is one of `vwlib.maps.MAPS`."""
+    return fit_transfer(load_model(source, profile), load_model(target, profile), kind=kind)
 
 
 def is_diagonal(table: pd.DataFrame, world: str) -> pd.Series:

@@ -1,4 +1,4 @@
-"""Moving words between models: a linear map between their word tables (section 3, equations 1 to 3)."""
+"""Moving words between models: a map between their word tables, the paper's linear one (section 3, equations 1 to 3) or another kind."""
 
 from __future__ import annotations
 
@@ -11,20 +11,32 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vwlib.maps import MAPS, PAPERS, Affine, Carry, fit_map
 from vwlib.models.base import TaskModel
 
 
 @dataclass(frozen=True)
 class TransferMap:
-    """A linear map from a source model's word embeddings to a target model's; `matrix` is (d_source, d_target)."""
+    """A map from a source model's word embeddings to a target model's. `carry` moves vectors, `kind` is its name in `vwlib.maps.MAPS`."""
 
     source: str
     target: str
-    matrix: Tensor
+    carry: Carry
+    kind: str = PAPERS
 
     def __call__(self, vectors: Tensor) -> Tensor:
         """Equation 3: move vectors (..., d_source) into the target's space (..., d_target)."""
-        return vectors @ self.matrix.to(vectors.dtype)
+        return self.carry(vectors)
+
+    @property
+    def matrix(self) -> Tensor:
+        """The matrix (d_source, d_target) of a linear map, without the offset that some kinds have.
+
+        Raises ValueError for a map that is not linear.
+        """
+        if not isinstance(self.carry, Affine):
+            raise ValueError(f"A map of kind '{self.kind}' is not linear and has no matrix.")
+        return self.carry.matrix
 
 
 def shared_words(*models: TaskModel) -> list[str]:
@@ -38,23 +50,13 @@ def embeddings_of(model: TaskModel, words: list[str]) -> Tensor:
     return model.word_table()[[ids[word] for word in words]]
 
 
-def fit_linear_map(source: Tensor, target: Tensor) -> Tensor:
-    """Equations 1 and 2: the least-squares T = (YᵀY)⁻¹YᵀX with rows y of `source` (word, d_source) and x of `target` (word, d_target).
+def fit_transfer(source: TaskModel, target: TaskModel, words: list[str] | None = None, kind: str = PAPERS, seed: int = 0) -> TransferMap:
+    """The transfer map from one model to another, fitted on all words that both know, or on `words`; `kind` is one of `vwlib.maps.MAPS`.
 
-    Solved in float64 by a least-squares routine rather than by forming YᵀY, whose condition number is the square of Y's.
-    Raises ValueError when there are fewer words than dimensions, where T is not determined.
+    Raises ValueError for a kind that there is not, and where there are too few words for it.
     """
-    if source.shape[0] != target.shape[0]:
-        raise ValueError(f"The two tables must list the same words; they have {source.shape[0]} and {target.shape[0]} rows.")
-    if source.shape[0] < source.shape[1]:
-        raise ValueError(f"{source.shape[0]} shared words cannot determine a map from {source.shape[1]} dimensions; at least as many are needed.")
-    return torch.linalg.lstsq(source.double(), target.double(), driver="gelsd").solution.float()
-
-
-def fit_transfer(source: TaskModel, target: TaskModel, words: list[str] | None = None) -> TransferMap:
-    """The transfer map from one model to another, fitted on all words that both know, or on `words`."""
     words = words or shared_words(source, target)
-    return TransferMap(source.task, target.task, fit_linear_map(embeddings_of(source, words), embeddings_of(target, words)))
+    return TransferMap(source.task, target.task, fit_map(kind, embeddings_of(source, words), embeddings_of(target, words), seed), kind)
 
 
 def ordered_pairs(models: dict[str, TaskModel]) -> list[tuple[str, str]]:
@@ -76,8 +78,8 @@ def retrieval(mapped: Tensor, table: Tensor, truth: Tensor, at: int = 1) -> Tens
     return (nearest == truth[:, None]).any(1)
 
 
-def held_out_quality(source: TaskModel, target: TaskModel, folds: int = 5, seed: int = 0) -> pd.DataFrame:
-    """How well the map carries words that it was not fitted on, by cross-validation over the shared words.
+def held_out_quality(source: TaskModel, target: TaskModel, folds: int = 5, seed: int = 0, kind: str = PAPERS) -> pd.DataFrame:
+    """How well a kind of map carries words that it was not fitted on, by cross-validation over the shared words.
 
     One row a word: `word`, `fold`, `r2` (of the fold, against the mean of the words fitted on; `r2_fitted`: of those words), `cosine`, `error` (distance to
     the true embedding, in units of that word's distance to its nearest shared word), and whether the word itself is the
@@ -91,10 +93,10 @@ def held_out_quality(source: TaskModel, target: TaskModel, folds: int = 5, seed:
     for fold in range(folds):
         test = torch.from_numpy(np.flatnonzero(fold_of == fold))
         train = torch.from_numpy(np.flatnonzero(fold_of != fold))
-        mapping, mean = fit_linear_map(y[train], x[train]), x[train].mean(0)
-        mapped = y[test] @ mapping
+        mapping, mean = fit_map(kind, y[train], x[train], seed), x[train].mean(0)
+        mapped = mapping(y[test])
         residual, spread = (mapped - x[test]).pow(2).sum(), (x[test] - mean).pow(2).sum()
-        fitted = 1 - (y[train] @ mapping - x[train]).pow(2).sum() / (x[train] - mean).pow(2).sum()
+        fitted = 1 - (mapping(y[train]) - x[train]).pow(2).sum() / (x[train] - mean).pow(2).sum()
         frames.append(
             pd.DataFrame(
                 {
@@ -113,9 +115,14 @@ def held_out_quality(source: TaskModel, target: TaskModel, folds: int = 5, seed:
     return table.assign(source=source.task, target=target.task, words=len(words), chance1=1 / len(words), chance5=5 / len(words))
 
 
-def quality_of_all(models: dict[str, TaskModel], folds: int = 5, seed: int = 0) -> pd.DataFrame:
+def quality_of_all(models: dict[str, TaskModel], folds: int = 5, seed: int = 0, kind: str = PAPERS) -> pd.DataFrame:
     """`held_out_quality` of all ordered pairs, one below the other."""
-    return pd.concat([held_out_quality(models[source], models[target], folds, seed) for source, target in ordered_pairs(models)], ignore_index=True)
+    return pd.concat([held_out_quality(models[source], models[target], folds, seed, kind) for source, target in ordered_pairs(models)], ignore_index=True)
+
+
+def quality_of_kinds(models: dict[str, TaskModel], kinds: Sequence[str] = (), folds: int = 5, seed: int = 0) -> pd.DataFrame:
+    """`quality_of_all` for several kinds of map, or all; the column `map` names the kind."""
+    return pd.concat([quality_of_all(models, folds, seed, kind).assign(map=kind) for kind in kinds or MAPS], ignore_index=True)
 
 
 def nearest_distances(table: Tensor, at_once: int = 4096) -> Tensor:

@@ -28,10 +28,11 @@ from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, Owlv2Config, Owlv2ForObjectDetection, Owlv2ImageProcessor
 
 from vwlib.datasets import Example
+from vwlib.maps import fit_linear_map
 from vwlib.models import Classifier, Detector, Generator, TaskModel
 from vwlib.optimise import Trial, learn_words, radii
 from vwlib.profiles import GeneratorSettings, ModelSettings, load_profile
-from vwlib.transfer import fit_linear_map, fit_transfer
+from vwlib.transfer import fit_transfer
 
 PROMPT = load_profile("paper").prompt
 STEPS = 3
