@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from vwlib.concepts import DATASETS, concepts_of
-from vwlib.experiments import drawn, encoder, frequency, geometry, learning, records, solutions
+from vwlib.experiments import drawn, encoder, frequency, geometry, kinds, learning, records, solutions
 from vwlib.experiments.base import Sources, lighter, off_diagonal, pairs_of, small_grid
+from vwlib.maps import MAPS
 from vwlib.models import TASKS, Frozen, load_model
 from vwlib.models.loading import resolve
 from vwlib.optimise import Learned, Trial
@@ -64,6 +65,18 @@ def test_a_model_and_its_copy_learn_the_same_offsets(tmp_path):
     assert geometry.offset_cases(profile)[-1] == {"kind": "seeds", "dataset": "COCO"} and geometry.twin_weights(profile)
     found = geometry.offsets(profile, {"kind": "seeds", "dataset": "COCO"}, Learning(profile))
     assert (found["cosine"] > 0.999).all() and set(found["target"]) == {"to the twin", "from the twin"}
+
+
+def test_words_are_carried_by_every_kind_of_map_and_gain_nothing_where_they_land_on_their_anchors(monkeypatch):
+    def home(profile, vectors, source, target, kind):
+        model = load_model(target, profile)
+        anchors = [word.anchor for word in Given(profile).grid(source, "COCO")]
+        return model.word_table()[[model.vocabulary.token_of(anchor) for anchor in anchors]][:, None]
+
+    monkeypatch.setattr(kinds, "carry", home)
+    table = kinds.map_kinds(PROFILE, {"source": "detection", "task": "classification"}, Given(PROFILE))
+    assert list(table["map"].unique()) == list(MAPS) == kinds.kinds_known(PROFILE) and (table["gain"] == 0).all()
+    assert (table.groupby("map")[["r2", "top1"]].nunique() == 1).all(axis=None) and (table["concept"] != table["anchor"]).all()
 
 
 def test_a_word_leans_to_what_it_is():

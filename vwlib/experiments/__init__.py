@@ -14,7 +14,7 @@ that returns rows, and a line in `EXPERIMENTS`.
 from __future__ import annotations
 
 from vwlib.claims import read_tables
-from vwlib.experiments import drawn, encoder, frequency, geometry, learning, records, solutions
+from vwlib.experiments import drawn, encoder, frequency, geometry, kinds, learning, records, solutions
 from vwlib.experiments.base import TRIALS, Experiment, Sources, each, whole
 from vwlib.experiments.running import choose, run, status
 from vwlib.experiments.tables import Tables, read_table
@@ -38,6 +38,14 @@ _ALL = (
         _BANK,
     ),
     Experiment("maps", "Words held out from the transfer maps (section 3.1).", geometry.maps, whole),
+    Experiment(
+        "map_kinds",
+        "Words carried by other kinds of map than the paper's (E1).",
+        kinds.map_kinds,
+        each("source", "task"),
+        _BANK,
+        kinds.kinds_known,
+    ),
     Experiment("vocabulary", "Words that two models share (section 3).", records.vocabulary, whole),
     Experiment(
         "offsets",
