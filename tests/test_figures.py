@@ -171,6 +171,28 @@ def test_distances_are_shares_of_words_by_source(quality):
     assert to_hex(figure.axes[0].lines[0].get_color()) == figures.TASK_COLOURS["detection"]
 
 
+def test_map_kinds_have_a_point_for_each_pair_in_the_sources_colour_and_the_targets_shape(quality):
+    kinds = pd.concat([quality.assign(map=kind, r2=r2) for kind, r2 in (("linear", 0.3), ("ridge", 0.5))])
+    figure = drawn(figures.map_kind_points(kinds))
+    for ax, values in zip(figure.axes, ([0.3, 0.5], [0.5, 0.5]), strict=True):
+        points = [line for line in ax.lines if line.get_marker() in figures.TASK_MARKERS.values()]
+        looks = {(to_hex(line.get_color()), line.get_marker()) for line in points}
+        assert looks == {(figures.TASK_COLOURS[a], figures.TASK_MARKERS[b]) for a, b in itertools.permutations(TASKS, 2)}
+        assert [list(line.get_ydata()) for line in points] == [values] * 6
+        assert [text.get_text() for text in ax.get_xticklabels()] == ["linear", "ridge"]
+
+
+def test_map_gains_have_a_panel_for_each_target_and_a_shape_for_each_kind():
+    rows = itertools.product(itertools.permutations(TASKS, 2), (("linear", 0.3), ("ridge", 0.5)), "cd", "ab")
+    table = pd.DataFrame([(a, b, kind, r2, c, d, r2 / 10) for (a, b), (kind, r2), c, d in rows])
+    table.columns = pd.Index(["trained_on", "evaluated_on", "map", "r2", "concept", "anchor", "gain"])
+    figure = drawn(figures.map_gain_points(table))
+    for ax in figure.axes:
+        points = [line for line in ax.lines if line.get_marker() in figures.ANCHOR_MARKERS]
+        assert sorted((round(line.get_xdata()[0], 6), round(line.get_ydata()[0], 6)) for line in points) == [(0.3, 0.03)] * 2 + [(0.5, 0.05)] * 2
+        assert len({line.get_marker() for line in points}) == len({line.get_color() for line in points}) == 2
+
+
 def test_displacements_are_filled_where_the_anchor_is_nearest():
     columns = ["setting", "task", "delta", "distance", "is_anchor"]
     moves = pd.DataFrame([("free", task, np.nan, 2.0, False) for task in TASKS] + [("ball", task, 0.5, 0.5, True) for task in TASKS], columns=columns)

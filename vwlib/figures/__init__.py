@@ -7,6 +7,7 @@ text has the same size in all of them.
 from vwlib.figures.examples import labelled_grid
 from vwlib.figures.layers import agreement_curves, crossing_steps, disagreement_points, layer_map, truncation_curves, way_curves
 from vwlib.figures.ledger import VERDICT_COLOURS, verdict_bars
+from vwlib.figures.maps import map_gain_points, map_kind_points
 from vwlib.figures.pictures import draw_detections, image_grid
 from vwlib.figures.style import ANCHOR_MARKERS, CONCEPT_COLOURS, METRICS, PAPER_HATCH, TASK_COLOURS, TASK_MARKERS, WIDTH, theme
 from vwlib.figures.transfer import delta_curves, distance_histogram, map_quality_bars, transfer_bars
@@ -33,6 +34,8 @@ __all__ = [
     "labelled_grid",
     "layer_map",
     "loss_curves",
+    "map_gain_points",
+    "map_kind_points",
     "map_quality_bars",
     "score_bars",
     "score_panels",

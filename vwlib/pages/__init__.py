@@ -18,6 +18,7 @@ from vwlib.pages.examples import (
 from vwlib.pages.experiments import tables_of, tables_or_stand_in
 from vwlib.pages.layers import REAL, draw_strip, layer_points, of_dataset, of_kinds, strip_words, ways, words_in
 from vwlib.pages.ledger import Ledger, disagreements, figure_places, finding, judge_stored, verdict_table
+from vwlib.pages.maps import compare_kinds, gain_sentence, gain_table, kind_sentence, kind_table
 from vwlib.pages.models import describe_models, describe_run, model_table, provenance, quality_table
 from vwlib.pages.pictures import (
     detect_grid,
@@ -50,6 +51,7 @@ __all__ = [
     "choice_table",
     "commands",
     "compare_datasets",
+    "compare_kinds",
     "compare_layers",
     "comparison_table",
     "delta_findings",
@@ -73,11 +75,15 @@ __all__ = [
     "first_of",
     "found_boxes",
     "full_size_table",
+    "gain_sentence",
+    "gain_table",
     "grid_table",
     "hits",
     "holdings",
     "holdings_table",
     "judge_stored",
+    "kind_sentence",
+    "kind_table",
     "landing_table",
     "layer_points",
     "loss_table",
