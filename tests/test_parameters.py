@@ -27,6 +27,14 @@ def test_datasets_are_listed_by_name():
             read_parameters(FOURTH, GOOD | {"pictured": wrong})
 
 
+def test_kinds_of_map_are_known_and_the_papers_is_among_them():
+    second = {"profile": "smoke", "folds": 5, "examples": [], "kinds": ["linear", "ridge"], "seed": 0}
+    assert read_parameters("02_transfer_maps", dict(second)).kinds == ["linear", "ridge"]
+    for wrong, trouble in ((["linear", "rigde"], "'rigde' is no kind of map; choose from linear, bias"), (["ridge"], "must have 'linear'")):
+        with pytest.raises(ValueError, match=trouble):
+            read_parameters("02_transfer_maps", second | {"kinds": wrong})
+
+
 def test_words_shown_must_be_the_datasets():
     fifth = {"profile": "smoke", "dataset": "PASCAL", "delta": 0.5, "concepts": ["train"], "anchors": ["cow"], "others": 1, "seed": 0}
     assert read_parameters("05_solutions_are_everywhere", dict(fifth)).delta == 0.5

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SkipValidation, ValidationError, model_validator
 
 from vwlib.concepts import find_anchor, find_concept, find_dataset
+from vwlib.maps import PAPERS, find_kind
 from vwlib.paths import ROOT
 from vwlib.profiles import Profile, load_profile
 
@@ -57,6 +58,7 @@ ProfileName = Annotated[SkipValidation[Profile], _text(load_profile)]
 Dataset = Annotated[str, _text(find_dataset)]
 Folder = Annotated[str, _text(_folder)]  # from the project's root, or empty
 Words = Annotated[list[str], Field(max_length=20), BeforeValidator(lambda value: _distinct(_listed(value)))]
+Kinds = Annotated[list[Annotated[str, _text(find_kind)]], Field(min_length=1), BeforeValidator(lambda value: _distinct(_listed(value)))]
 Datasets = Annotated[list[Dataset], Field(min_length=1, max_length=4), BeforeValidator(lambda value: _distinct(_listed(value)))]
 Seed = Annotated[int, Field(ge=0)]
 Seeds = Annotated[list[Seed], Field(min_length=1, max_length=20), BeforeValidator(lambda value: _distinct(_listed(value)))]
@@ -88,6 +90,13 @@ class TransferMaps(Parameters):
 
     folds: int = Field(ge=2, le=20)  # of the cross-validation
     examples: Words  # words whose way is shown
+    kinds: Kinds  # of map, compared; the paper's among them
+
+    @model_validator(mode="after")
+    def _papers_is_there(self) -> TransferMaps:
+        if PAPERS not in self.kinds:
+            raise ValueError(f"kinds must have '{PAPERS}', the paper's map, among them")
+        return self
 
 
 class LearningAWord(Parameters):

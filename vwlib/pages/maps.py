@@ -15,25 +15,26 @@ def kind_table(quality: pd.DataFrame) -> pd.DataFrame:
     """For each kind of map the means over pairs of what `vwlib.transfer.quality_of_kinds` measures; how many pairs it explains better than the paper's."""
     columns = ["r2_fitted", "r2", "cosine", "top1", "top5"]
     pairs = quality.groupby(["map", "source", "target"], sort=False)[columns].mean()
-    shown = pairs.groupby(level="map", sort=False).mean()
-    return shown.assign(**{"pairs better than the paper's": better_pairs(quality).reindex(shown.index)})
+    shown, better = pairs.groupby(level="map", sort=False).mean(), better_pairs(quality)
+    return shown.assign(**{"pairs better than the paper's": [f"{better[kind]}" if kind in better else "" for kind in shown.index]})
 
 
 def better_pairs(quality: pd.DataFrame) -> pd.Series:
     """For each kind of map but the paper's, in how many pairs it explains more of the held-out words' variance."""
     r2 = quality.groupby(["source", "target", "map"], sort=False)["r2"].mean().unstack("map")
-    return r2.drop(columns=PAPERS).gt(r2[PAPERS], axis=0).sum().astype("Int64")
+    return r2.drop(columns=PAPERS).gt(r2[PAPERS], axis=0).sum()
 
 
 def kind_sentence(quality: pd.DataFrame) -> str:
     """Which kind of map explains held-out words best, and which finds them most often, beside the paper's; `quality` as in `kind_table`."""
     shown, pairs = kind_table(quality), quality[["source", "target"]].drop_duplicates().shape[0]
     best, finds = shown["r2"].idxmax(), shown["top1"].idxmax()
-    found = f"The right word is the nearest most often with {finds} ({shown['top1'][finds]:.1%}; {PAPERS} {shown['top1'][PAPERS]:.1%})."
+    beside = "" if finds == PAPERS else f", where {PAPERS} has {shown['top1'][PAPERS]:.1%}"
+    found = f"The right word is the nearest most often with {finds} ({shown['top1'][finds]:.1%}{beside})."
     if best == PAPERS:
-        return f"Over the {pairs} pairs no kind explains more of held-out words than the paper's, {PAPERS} ({shown['r2'][PAPERS]:.2f}). {found}"
-    told = f"Over the {pairs} pairs {best} explains most of held-out words ({shown['r2'][best]:.2f}, where {PAPERS} has {shown['r2'][PAPERS]:.2f})"
-    return f"{told}, and more than {PAPERS} in {better_pairs(quality)[best]} of them. {found}"
+        return f"Over the {pairs} pairs no kind explains more of held-out words' variance than the paper's, {PAPERS} ({shown['r2'][PAPERS]:.2f}). {found}"
+    told = f"Over the {pairs} pairs {best} explains the largest share of held-out words' variance ({shown['r2'][best]:.2f}"
+    return f"{told}, where {PAPERS} has {shown['r2'][PAPERS]:.2f}), and more than {PAPERS} in {better_pairs(quality)[best]} of them. {found}"
 
 
 def compare_kinds(table: pd.DataFrame) -> pd.DataFrame:
@@ -68,9 +69,9 @@ def gain_sentence(table: pd.DataFrame) -> str:
     """E1: whether another kind of map carries learned words better than the paper's; `table` as in `compare_kinds`."""
     gains, compared = table.groupby("map", sort=False)["gain"].mean(), compare_kinds(table)
     words = len(table[["dataset", "concept", "anchor", "trained_on"]].drop_duplicates())
-    best, clear = gains.idxmax(), compared["p"] < 0.05
+    low, high, clear = gains.idxmin(), gains.idxmax(), compared["p"] < 0.05
     better, worse = (int((clear & side).sum()) for side in (compared["difference"] > 0, compared["difference"] < 0))
-    beside = "" if best == PAPERS else f", by {PAPERS} {gains[PAPERS]:+.2f}"
-    told = f"Carried by {best}, the {words} words gain most over their anchors in the two other models ({gains[best]:+.2f}{beside})."
+    told = f"The {words} words gain {gains[PAPERS]:+.2f} over their anchors in the two other models when carried by {PAPERS}"
+    told += f", and between {gains[low]:+.2f} ({low}) and {gains[high]:+.2f} ({high}) over all kinds."
     counts = f"{better} carry them clearly better than {PAPERS}, {worse} clearly worse, and {int(compared['alike'].sum())} alike"
     return f"{told} Of the {len(compared)} other kinds, {counts} (within {MARGIN:g})."
