@@ -185,8 +185,8 @@ def test_map_kinds_have_a_point_for_each_pair_in_the_sources_colour_and_the_targ
 def test_map_gains_have_a_panel_for_each_target_and_a_shape_for_each_kind():
     rows = itertools.product(itertools.permutations(TASKS, 2), (("linear", 0.3), ("ridge", 0.5)), "cd", "ab")
     table = pd.DataFrame([(a, b, kind, r2, c, d, r2 / 10) for (a, b), (kind, r2), c, d in rows])
-    table.columns = pd.Index(["trained_on", "evaluated_on", "map", "r2", "concept", "anchor", "gain"])
-    figure = drawn(figures.map_gain_points(table))
+    table.columns = pd.Index(["trained_on", "evaluated_on", "map", "r2", "concept", "anchor", "value"])
+    figure = drawn(figures.map_gain_points(table.assign(dataset="COCO", floor=0.0)))
     for ax in figure.axes:
         points = [line for line in ax.lines if line.get_marker() in figures.ANCHOR_MARKERS]
         assert sorted((round(line.get_xdata()[0], 6), round(line.get_ydata()[0], 6)) for line in points) == [(0.3, 0.03)] * 2 + [(0.5, 0.05)] * 2

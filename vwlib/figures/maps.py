@@ -8,7 +8,7 @@ from matplotlib.lines import Line2D
 
 from vwlib.figures.style import ANCHOR_MARKERS, GREY, INK, TASK_COLOURS, TASK_MARKERS, WIDTH
 from vwlib.models import TASKS
-from vwlib.statistics import crossed_interval
+from vwlib.statistics import crossed_estimate
 
 SPREAD = 0.09  # between the points of one kind
 
@@ -26,7 +26,7 @@ def map_kind_points(quality: pd.DataFrame) -> Figure:
         for number, (source, target) in enumerate(pairs.groups):
             places = [place + SPREAD * (number - (pairs.ngroups - 1) / 2) for place in range(len(kinds))]
             values = [means.loc[(kind, source, target), column] for kind in kinds]
-            ax.plot(places, values, ls="", color=TASK_COLOURS[source], marker=TASK_MARKERS[target], ms=5, zorder=3)
+            ax.plot(places, values, ls="", color=TASK_COLOURS[source], marker=TASK_MARKERS[target], ms=5, zorder=3, clip_on=False)
         ax.axhline(means["chance1"].mean() if column == "top1" else 0, color=INK, ls="--", lw=1.2, zorder=2)
         ax.set_xticks(range(len(kinds)), kinds, rotation=35, ha="right", rotation_mode="anchor")
         ax.set_title(label)
@@ -51,10 +51,10 @@ def map_gain_points(table: pd.DataFrame) -> Figure:
     figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
     for ax, target in zip(figure.subplots(1, len(TASKS), sharex=True, sharey=True), TASKS, strict=True):
         for (source, kind), rows in table[table["evaluated_on"] == target].groupby(["trained_on", "map"], sort=False):
-            mean, low, high = crossed_interval(rows, "gain")
+            gain = crossed_estimate({"value": rows, "floor": rows.assign(value=rows["floor"])}, "value - floor", limits=(0, 1))
             r2, marker = rows["r2"].iloc[0], ANCHOR_MARKERS[kinds.index(kind) % len(ANCHOR_MARKERS)]
-            ax.plot([r2, r2], [low, high], color=TASK_COLOURS[source], lw=1, alpha=0.6)
-            ax.plot(r2, mean, ls="", color=TASK_COLOURS[source], marker=marker, ms=5.5, mec="white", mew=0.5, zorder=3)
+            ax.plot([r2, r2], gain.interval(), color=TASK_COLOURS[source], lw=1, alpha=0.6)
+            ax.plot(r2, gain.value, ls="", color=TASK_COLOURS[source], marker=marker, ms=5.5, mec="white", mew=0.5, zorder=3)
         ax.axhline(0, color=INK, ls="--", lw=1.2, zorder=2)
         ax.set_title(f"scored on\n{target}")
     figure.axes[0].set_ylabel("gain over the anchor word")
