@@ -8,6 +8,7 @@ Below a root, for each profile:
 | `results/<profile>/study.json` | the settings, what each chunk came from, the failed words and the files' checksums |
 | `results/<profile>/runs.jsonl` | the run log: chunk, seconds, host, commit, time |
 | `words/<profile>/<task>.safetensors` | the bank of a task: its learned words by `word_id` |
+| `words/README.md` | the banks' card |
 | `chunks/<profile>/` | finished chunks, of the project's own store in the cache; not needed once the others are there |
 """
 
@@ -36,6 +37,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
+from vwlib.card import write_card
 from vwlib.files import write_whole, writing_to
 from vwlib.models import TASKS
 from vwlib.paths import CACHE, DATA
@@ -244,9 +246,9 @@ class Store:
         return [self.bank[word_id] for word_id in ids] if all(word_id in self.bank for word_id in ids) else None
 
     def publish(self, parts: Mapping[Chunk, Part | None] | None = None) -> None:
-        """Write the table, the banks and `study.json` from the finished chunks in the plan's order; `parts` are those, where they were read already.
+        """Write the table, the banks, `study.json` and the banks' card from the finished chunks in the plan's order.
 
-        Raises ValueError while a chunk is missing.
+        `parts` are those, where they were read already. Raises ValueError while a chunk is missing.
         """
         plan = make_plan(self.profile)
         parts = self.load_all() if parts is None else parts
@@ -269,6 +271,7 @@ class Store:
         for path, content in files.items():
             if not path.exists() or path.read_bytes() != content:
                 write_whole(path, content)
+        write_card(self.root)
 
     # --- the run log ------------------------------------------------------------------------------------------------
 
