@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from vwlib.words import Word, export_textual_inversion, load_words, save_words
+from vwlib.words import Word, choose_words, find_word, load_words, read_delta, save_words, words_table
 
 WORD = Word(torch.randn(4, 8), "generation", "COCO", "cat", "dog", 0.5, 0, "smoke", 5, 0.01, 8, "a photo of {}", "float32", "f00d", "cafe")
 
@@ -45,6 +45,26 @@ def test_a_missing_file_is_named(tmp_path):
         load_words(tmp_path / "none.safetensors")
 
 
-def test_only_generation_words_go_into_a_pipeline(tmp_path):
-    with pytest.raises(ValueError, match="learned for detection"):
-        export_textual_inversion(dataclasses.replace(WORD, task="detection"), "<cat>", tmp_path / "x.safetensors")
+def test_a_word_is_found_by_the_beginning_of_its_id():
+    words = [dataclasses.replace(WORD, seed=seed) for seed in range(40)]
+    assert find_word(words, words[3].word_id) is words[3] is find_word(words, words[3].word_id[:12])
+    with pytest.raises(ValueError, match=r"\d+ words have ids that begin with '[0-9a-f]'; `vwlib words` lists them\."):
+        find_word([*words, words[0]], words[0].word_id[:1])
+    with pytest.raises(ValueError, match=r"There is no word with the id 'none' among 40"):
+        find_word(words, "none")
+
+
+def test_words_are_chosen_by_what_determines_them():
+    words = [dataclasses.replace(WORD, anchor=anchor, delta=delta) for anchor in ("dog", "cup") for delta in (0.5, None)]
+    assert choose_words(words) == words
+    assert choose_words(words, anchor="cup", delta="free") == words[3:]
+    assert choose_words(words, task="generation", dataset="COCO", concept="cat", delta=read_delta("0.5")) == words[::2]
+    with pytest.raises(ValueError, match=r"No word has the delta '0\.1'; there are 0\.5, free\."):
+        choose_words(words, delta=0.1)
+
+
+def test_a_table_has_a_row_for_each_word_and_a_head_without_any():
+    table = words_table([WORD, dataclasses.replace(WORD, delta=None)])
+    assert table.loc[0, ["word_id", "task", "delta", "vectors", "d"]].tolist() == [WORD.word_id, "generation", 0.5, 4, 8]
+    assert table["delta"].isna().tolist() == [False, True]
+    assert words_table([]).columns.tolist() == table.columns.tolist()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,3 +40,21 @@ def write_whole(path: Path, content: bytes) -> None:
             temporary.rename(path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing_folder(folder: Path) -> Iterator[Path]:
+    """A new folder to fill under a temporary name, renamed to `folder` at the end: it appears whole or not at all.
+
+    Raises FileExistsError where there is one already, and OSError in one sentence where it cannot be written.
+    """
+    if folder.exists():
+        raise FileExistsError(f"{folder} exists already; name a new folder.")
+    temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:12]}.partial")
+    with writing_to(folder.parent):
+        try:
+            temporary.mkdir()
+            yield temporary
+            temporary.rename(folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)

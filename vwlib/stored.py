@@ -16,11 +16,11 @@ from vwlib.models import TASKS
 from vwlib.models.loading import digest_folder
 from vwlib.optimise import Trial
 from vwlib.paths import CACHE, DATA
-from vwlib.profiles import Profile
+from vwlib.profiles import Profile, load_profile
 from vwlib.runner import run_study
 from vwlib.store import Store
 from vwlib.study import Grid, carry, displacements, is_diagonal, summarise_grid, trials_of
-from vwlib.words import Word
+from vwlib.words import Word, load_words
 
 
 def results_root(profile: Profile) -> Path:
@@ -135,6 +135,26 @@ def study_of(profile: Profile, root: Path | None = None) -> StoredStudy:
         if {word.model for word in bank.values() if word.task == task} - {digest_folder(profile.model_of(task).source)}:
             raise ValueError(f"The stored {task} words of profile '{profile.name}' were learned in a model with other weights; {command} learns them anew.")
     return StoredStudy(profile, table, bank, len(json.loads(store.summary_file.read_text())["failed"]))
+
+
+def bank_of(profile: Profile, root: Path | None = None) -> list[Word]:
+    """The published words of a profile, of all tasks.
+
+    Raises FileNotFoundError where there are none, and ValueError where a file is damaged.
+    """
+    store = Store(profile, root or results_root(profile))
+    files = [file for task in TASKS if (file := store.bank_file(task)).exists()]
+    if not files:
+        raise FileNotFoundError(f"There are no words of profile '{profile.name}' in {store.root / 'words'}; `vwlib study --profile {profile.name}` makes them.")
+    return [word for file in files for word in load_words(file)]
+
+
+def words_at(file: Path | None, profile: str | None = None, root: Path | None = None) -> list[Word]:
+    """The words of a file or, without one, of the bank of the profile of that name.
+
+    Raises FileNotFoundError and ValueError as `load_words` and `bank_of` do.
+    """
+    return load_words(file) if file else bank_of(load_profile(profile), root)
 
 
 def summarise_study(table: pd.DataFrame, world: str) -> pd.DataFrame:
