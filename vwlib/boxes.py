@@ -9,8 +9,6 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
 from vwlib.concepts import concepts_of
 from vwlib.datasets import BOXES, SPLITS, Example, load_dataset, read_photos
 from vwlib.files import write_whole
@@ -38,20 +36,12 @@ def box_pictures(profile: Profile, photos: Path | None = None) -> str:
     return f"{added} of {len(examples)} pictures got a box in {root / BOXES}; check them there, (left, top, right, bottom) in px of the upright picture."
 
 
-@torch.no_grad()
 def propose_boxes(detector: Detector, examples: Sequence[Example], names: dict[str, str]) -> list[list[float]]:
     """For each picture the box (left, top, right, bottom) in px that the detector finds likeliest to show the picture's own concept.
 
     `names` gives the prompt name of each concept.
     """
-    boxes = []
-    for example in examples:  # one at a time: photographs are large, and there are few
-        frozen = detector.prepare([example])
-        best = detector.detect(detector.encode_names([names[example.label]]), frozen)[0, 0].argmax()
-        width, height = example.image().size
-        left, top, right, bottom = (frozen.tensors["box"][0, best] * max(width, height)).tolist()
-        boxes.append([round(min(max(edge, 0), side), 1) for edge, side in ((left, width), (top, height), (right, width), (bottom, height))])
-    return boxes
+    return [detector.best_box(example, names[example.label]) for example in examples]  # one at a time: photographs are large, and there are few
 
 
 def write_proposals(root: Path, examples: Sequence[Example], boxes: Sequence[Sequence[float]]) -> int:

@@ -16,7 +16,7 @@ class Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except (ValueError, OSError, MemoryError, ModuleNotFoundError) as error:
+        except (ValueError, OSError, MemoryError, ModuleNotFoundError, FloatingPointError) as error:
             if os.environ.get("VWLIB_DEBUG"):
                 raise
             typer.secho(f"Error: {error}", fg=typer.colors.RED, err=True)
@@ -154,6 +154,72 @@ def boxes(
 
 
 @app.command()
+def learn(
+    images: Annotated[Path, typer.Option(help="A folder with some pictures of one thing, perhaps with boxes.json.")],
+    anchor: Annotated[str, typer.Option(help="The word to start from, a single token, say the kind of thing that it is.")],
+    name: Annotated[str, typer.Option(help="What the thing is called; by default as its folder is.")] = "",
+    beside: Annotated[
+        str, typer.Option(help="What it is told from: one of the four datasets, or a folder with a folder of pictures for each thing.")
+    ] = "DreamBooth",
+    delta: Annotated[float | None, typer.Option(min=0, help="Radius of the ball around the anchor, in neighbour distances; by default unconstrained.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of images and noise.")] = 0,
+    task: Annotated[list[str] | None, typer.Option(help="Learn only for this task (repeat for more); by default for all three.")] = None,
+    out: Annotated[Path, typer.Option(help="Words file to add the words to.")] = Path("words.safetensors"),
+    profile: Annotated[str, typer.Option(envvar="VWLIB_PROFILE", help="smoke, miniature or paper.")] = "miniature",
+) -> None:
+    """Learn a word for a thing of your own in each of the three models, and score it in all of them."""
+    from vwlib.models import TASKS
+    from vwlib.own import learn_photos
+    from vwlib.photos import with_photos
+    from vwlib.profiles import load_profile
+
+    beside = str(Path(beside).resolve()) if Path(beside).is_dir() else beside
+    settings = with_photos(load_profile(profile), str(images.resolve()), name, beside)
+    print(learn_photos(settings, out, anchor, delta, seed, task or TASKS))
+
+
+@app.command()
+def words(
+    file: Annotated[Path | None, typer.Option("--words", help="A words file; by default the bank of the profile's study.")] = None,
+    task: Annotated[str, typer.Option(help="Only words learned for this task.")] = "",
+    dataset: Annotated[str, typer.Option(help="Only words of this dataset.")] = "",
+    concept: Annotated[str, typer.Option(help="Only words of this concept.")] = "",
+    anchor: Annotated[str, typer.Option(help="Only words from this anchor.")] = "",
+    delta: Annotated[str, typer.Option(help="Only words within a ball of this radius; free: the unconstrained ones.")] = "",
+    csv: Annotated[bool, typer.Option("--csv", help="Comma-separated instead of a table.")] = False,
+    profile: Annotated[str, typer.Option(envvar="VWLIB_PROFILE", help="smoke, miniature or paper: whose bank.")] = "miniature",
+    store: Annotated[Path | None, typer.Option(help="Folder of the results and words; the project's data/ by default.")] = None,
+) -> None:
+    """List the learned words of the bank or of a words file."""
+    from vwlib.stored import words_at
+    from vwlib.words import choose_words, read_delta, words_table
+
+    table = words_table(choose_words(words_at(file, profile, store), task, dataset, concept, anchor, read_delta(delta)))
+    print(table.to_csv(index=False).rstrip() if csv else f"{table.to_string(index=False, na_rep='free')}\n{len(table):,} words.")
+
+
+@app.command()
+def export(
+    word_id: Annotated[str, typer.Argument(help="The word's id, or as much of it as no other begins with; `vwlib words` lists them.")],
+    to: Annotated[Path, typer.Option(help="The file, or with --form concept the new folder, to write.")],
+    form: Annotated[str, typer.Option(help="diffusers, embedding (AUTOMATIC1111's web interface, ComfyUI) or concept (a folder to publish).")] = "diffusers",
+    token: Annotated[str, typer.Option(help="What prompts call the word, such as <my-cat>; by default its concept.")] = "",
+    transfer: Annotated[bool, typer.Option("--transfer", help="Carry a word of the detector or the classifier into the generator.")] = False,
+    photos: Annotated[Path | None, typer.Option(help="With --form concept: a folder of pictures to publish with the word.")] = None,
+    licence: Annotated[str | None, typer.Option("--license", help="With --form concept: the hub's identifier of the licence.")] = None,
+    file: Annotated[Path | None, typer.Option("--words", help="A words file; by default the bank of the profile's study.")] = None,
+    profile: Annotated[str, typer.Option(envvar="VWLIB_PROFILE", help="smoke, miniature or paper: whose bank.")] = "miniature",
+    store: Annotated[Path | None, typer.Option(help="Folder of the results and words; the project's data/ by default.")] = None,
+) -> None:
+    """Write a learned word for other programs."""
+    from vwlib.exports import export_word
+    from vwlib.stored import words_at
+    from vwlib.words import find_word
+
+    print(export_word(find_word(words_at(file, profile, store), word_id), form, to, token, transfer, photos, licence))
+
+
+@app.command()
 def convert(folder: Annotated[Path, typer.Argument(help="A model's folder.")]) -> None:
     """Write a model's pickled weights as safetensors, the only form that is loaded."""
     from vwlib.models.loading import convert_weights
@@ -192,3 +258,11 @@ def sprites(node_modules: Annotated[Path, typer.Argument(help="The folder that `
 
     table = build_sprites(node_modules)
     print(f"Rendered {len(table)} drawings.")
+
+
+@app.command()
+def example() -> None:
+    """Draw the example of own photos again, data/example. For maintainers: it is in the repository."""
+    from vwlib.miniature.example import write_example
+
+    print(f"Written to {write_example()}.")

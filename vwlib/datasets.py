@@ -182,22 +182,44 @@ def read_dreambooth(root: Path, concepts: Sequence[Concept], split: str) -> list
         if (root / "test").is_dir():
             paths = list_images((subjects if part == "train" else root / "test") / concept.label)
         else:
-            paths = list_images(subjects / concept.label)
-            if len(paths) < 2:
-                raise ValueError(f"{subjects / concept.label} holds 1 image, but 2 are needed: one for training and one for testing.")
-            held_out = max(1, len(paths) // 3)
-            paths = paths[:-held_out] if part == "train" else paths[-held_out:]
+            paths = _split(subjects / concept.label, part)
         examples += [source.boxed_apart(path, concept) for path in paths]
     return examples
 
 
-def read_photos(folder: Path | str, name: str | None = None) -> list[Example]:
-    """Own photos of one thing, which is called `name` or, without one, as its folder is; boxes only from `boxes.json`."""
+def read_photos(folder: Path | str, name: str | None = None, split: str | None = None) -> list[Example]:
+    """Own photos of one thing, which is called `name` or, without one, as its folder is; boxes only from `boxes.json`.
+
+    Without a `split` all of them; with one, the last third is held out for testing as DreamBooth's are.
+    """
     folder = Path(folder)
     name = name or folder.resolve().name
     concept = Concept(PHOTOS, name, "", name, name, "", "")
     source = _Source(PHOTOS, folder, [concept])
-    return [source.boxed_apart(path, concept) for path in list_images(folder)]
+    return [source.boxed_apart(path, concept) for path in (_split(folder, _part(split)) if split else list_images(folder))]
+
+
+def read_things(root: Path, split: str) -> list[Example]:
+    """Photos of several things, those of each in a folder of its own below `root` that bears its name.
+
+    Raises FileNotFoundError where there is no such folder, and otherwise as `read_photos` does.
+    """
+    folders = sorted(folder for folder in root.iterdir() if folder.is_dir() and not folder.name.startswith(".")) if root.is_dir() else []
+    if not folders:
+        raise FileNotFoundError(f"The folder {root} holds no folder of pictures for each thing.")
+    return [example for folder in folders for example in read_photos(folder, split=split)]
+
+
+def _split(folder: Path, part: str) -> list[Path]:
+    """The pictures of one thing to train on or, the last third by name but at least one, to test on.
+
+    Raises ValueError where there are not two.
+    """
+    paths = list_images(folder)
+    if len(paths) < 2:
+        raise ValueError(f"{folder} holds 1 image, but 2 are needed: one for training and one for testing.")
+    held_out = max(1, len(paths) // 3)
+    return paths[:-held_out] if part == "train" else paths[-held_out:]
 
 
 _READERS = {"ImageNet": read_imagenet, "DreamBooth": read_dreambooth, "COCO": read_coco, "PASCAL": read_voc}

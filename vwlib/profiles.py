@@ -50,6 +50,14 @@ class Learning(_Settings):
     batch: PositiveInt = 8  # images a step
 
 
+class PhotoSettings(_Settings):
+    """A folder of own photos of one thing as a dataset, and the other things that it is told from."""
+
+    folder: str  # from the project's root
+    name: str  # what prompts and the judge call the thing
+    beside: str  # one of the four datasets, or a folder with a folder of pictures for each other thing
+
+
 class StudySettings(_Settings):
     """Which words the stored study learns: concepts × anchors of each dataset and task, unconstrained and for every delta."""
 
@@ -97,6 +105,7 @@ class Profile(_Settings):
     judge: ModelSettings
     second_judge: ModelSettings | None = None  # of another kind than the judge, beside it; None: the judge alone
     data: dict[str, str] = {}  # folder of each dataset; the miniature writes its own
+    photos: PhotoSettings | None = None  # a further dataset, "photos"
     prompt: str = "a photo of {}"  # table 2
     vectors: PositiveInt = 4  # embedding vectors per word
     train_images: PositiveInt = 8  # per concept

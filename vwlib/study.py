@@ -13,13 +13,14 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from vwlib.concepts import concepts_of, find_anchor, find_concept, find_dataset
-from vwlib.datasets import Example, load_dataset, test_examples, training_examples
+from vwlib.concepts import DATASETS, concepts_of, find_anchor, find_concept, find_dataset
+from vwlib.datasets import PHOTOS, SPLITS, Example, load_dataset, read_things, test_examples, training_examples
 from vwlib.maps import PAPERS
 from vwlib.miniature.world import ensure_world
 from vwlib.models import TASKS, Frozen, Score, load_model
 from vwlib.models.loading import digest_files, digest_folder, resolve
 from vwlib.optimise import Learned, Trial, ball_radius, learn_words, refuse_failed
+from vwlib.photos import own_examples, photo_settings
 from vwlib.profiles import Profile
 from vwlib.statistics import crossed_interval, mean_interval
 from vwlib.transfer import TransferMap, fit_transfer, nearest_words
@@ -45,10 +46,12 @@ def dataset_folder(profile: Profile, dataset: str) -> Path:
 
 @lru_cache(maxsize=8)
 def load_material(profile: Profile, dataset: str) -> Material:
-    """Read one dataset and choose training and test images of its ten concepts.
+    """Read one dataset and choose training and test images of its ten concepts; "photos" is the profile's own.
 
     Raises ValueError and FileNotFoundError as `vwlib.datasets` does.
     """
+    if dataset == PHOTOS:
+        return _own_material(profile)
     dataset = find_dataset(dataset)
     concepts = concepts_of(dataset, profile.world)
     folder = dataset_folder(profile, dataset)
@@ -56,6 +59,25 @@ def load_material(profile: Profile, dataset: str) -> Material:
     names = {concept.name: concept.prompt_name for concept in concepts}
     train = [example for name in names for example in training_examples(pool, name, profile.train_images)]
     return Material(dataset, names, train, test_examples(load_dataset(dataset, folder, concepts, "test"), names, profile.test_images))
+
+
+def _own_material(profile: Profile) -> Material:
+    """The profile's own photos of one thing, before the pictures of the other things that it is told from."""
+    photos = photo_settings(profile)
+    if photos.beside in DATASETS:
+        others = load_material(profile, photos.beside)
+    else:
+        pools = {split: read_things(resolve(photos.beside), split) for split in SPLITS}
+        known = list(dict.fromkeys(example.label for example in pools["train"]))
+        train = [example for name in known for example in training_examples(pools["train"], name, profile.train_images)]
+        others = Material(PHOTOS, {name: name for name in known}, train, test_examples(pools["test"], known, profile.test_images))
+    names = {concept: name for concept, name in others.names.items() if photos.name not in (concept, name)}
+    if not names:
+        raise ValueError(f"There is nothing in {photos.beside} to tell '{photos.name}' from; name a dataset or a folder with other things.")
+    own = {split: own_examples(profile, split) for split in SPLITS}
+    train = [*training_examples(own["train"], photos.name, profile.train_images), *(example for example in others.train if example.label in names)]
+    test = [*test_examples(own["test"], [photos.name], profile.test_images), *(example for example in others.test if example.label in names)]
+    return Material(PHOTOS, {photos.name: photos.name} | names, train, test)
 
 
 @lru_cache(maxsize=24)

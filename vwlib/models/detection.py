@@ -131,6 +131,15 @@ class Detector(TextMixin):
 
         return torch.cat(self.room.parts(f"images asked for {len(features)} texts", len(frozen.concepts), work), dim=1)
 
+    @torch.no_grad()
+    def best_box(self, example: Example, name: str) -> list[float]:
+        """The box (left, top, right, bottom) in px, clipped to the picture, that is likeliest to show what is called `name`."""
+        frozen = self.prepare([example])
+        best = self.detect(self.encode_names([name]), frozen)[0, 0].argmax()
+        width, height = example.image().size
+        left, top, right, bottom = (frozen.tensors["box"][0, best] * max(width, height)).tolist()
+        return [round(min(max(edge, 0), side), 1) for edge, side in ((left, width), (top, height), (right, width), (bottom, height))]
+
     def evaluate(self, vectors: Tensor, concepts: Sequence[str], names: dict[str, str], frozen: Frozen, seed: int = 0) -> list[Score]:
         """COCO's mean average precision (IoU 0.50:0.95) with the learned word as the only query for its class.
 

@@ -20,6 +20,7 @@ from vwlib.pages.layers import REAL, draw_strip, layer_points, of_dataset, of_ki
 from vwlib.pages.ledger import Ledger, disagreements, figure_places, finding, judge_stored, verdict_table
 from vwlib.pages.maps import compare_kinds, gain_sentence, gain_table, kind_sentence, kind_table
 from vwlib.pages.models import describe_models, describe_run, model_table, provenance, quality_table
+from vwlib.pages.own import likeness, own_commands
 from vwlib.pages.pictures import (
     detect_grid,
     detect_trials,
@@ -86,6 +87,7 @@ __all__ = [
     "kind_table",
     "landing_table",
     "layer_points",
+    "likeness",
     "loss_table",
     "manifest_table",
     "model_table",
@@ -99,6 +101,7 @@ __all__ = [
     "of_kinds",
     "off_diagonal_table",
     "one_per_concept",
+    "own_commands",
     "paper_costs",
     "paper_kept",
     "paper_mean",

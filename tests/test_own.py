@@ -1,0 +1,201 @@
+"""Own photos: from a folder to words in a file, by the study's functions; whatever is wrong is one sentence and writes nothing."""
+
+import json
+import shlex
+import shutil
+
+import numpy as np
+import pytest
+import typer
+from PIL import Image
+from typer.testing import CliRunner
+
+from vwlib import own, pages
+from vwlib.cli import app
+from vwlib.datasets import PHOTOS, load_image, read_photos, read_things
+from vwlib.miniature.example import EXAMPLE, write_example
+from vwlib.models import TASKS, load_detector
+from vwlib.photos import describe_photos, with_photos
+from vwlib.profiles import load_profile
+from vwlib.stored import words_of_grid
+from vwlib.study import load_material, run_grid
+from vwlib.words import load_words, words_table
+
+PROFILE = load_profile("smoke")
+
+
+def picture(path, colour="teal", size=(60, 40)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, colour).save(path)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Three pictures of the guitar without boxes, and two other things in folders of their own."""
+    root = tmp_path_factory.mktemp("own")
+    write_example(root / "my_guitar", count=3)
+    (root / "my_guitar" / "boxes.json").unlink()
+    for colour in ("red", "blue"):
+        for number in range(2):
+            picture(root / "others" / f"{colour} thing" / f"{number}.png", colour)
+    return root
+
+
+@pytest.fixture(scope="module")
+def mine(folder):
+    return with_photos(PROFILE, str(folder / "my_guitar"), beside=str(folder / "others"))
+
+
+@pytest.fixture(scope="module")
+def grid(mine):
+    """The words of the pictures, learned once."""
+    return own.learn_own(mine, own.own_trial(mine, "bell", delta=0.5), progress=False)
+
+
+def test_the_committed_example_is_drawn_again(tmp_path):
+    for path in write_example(tmp_path / "guitar").iterdir():
+        if path.suffix == ".png":
+            assert np.array_equal(np.asarray(load_image(path)), np.asarray(load_image(EXAMPLE / path.name)))
+        else:
+            assert path.read_bytes() == (EXAMPLE / path.name).read_bytes()
+    assert sum(path.stat().st_size for path in EXAMPLE.iterdir()) < 100_000
+    assert all(len(example.boxes) == 1 for example in read_photos(EXAMPLE))
+
+
+def test_photos_are_split_named_and_boxed(mine, folder):
+    material = load_material(mine, PHOTOS)
+    assert list(material.names) == ["my guitar", "blue thing", "red thing"]
+    assert [(e.path.name, e.label) for e in material.train] == [
+        ("00.png", "my guitar"),
+        ("01.png", "my guitar"),
+        ("0.png", "blue thing"),
+        ("0.png", "red thing"),
+    ]
+    assert [e.path.name for e in material.test] == ["02.png", "1.png", "1.png"]
+    proposed = load_detector(mine).best_box(material.test[0], "my guitar")
+    assert material.test[0].boxes.tolist() == [pytest.approx(proposed)] and material.test[0].names == ["my guitar"]
+    assert not (folder / "my_guitar" / "boxes.json").exists()
+
+
+def test_photos_say_where_their_boxes_are_from(mine):
+    assert describe_photos(mine).startswith("There are 3 pictures of the thing: 2 to learn from, and 1 held out for testing. 3 of them have no box")
+    assert describe_photos(with_photos(PROFILE, str(EXAMPLE))).endswith("6 to learn from, and 2 held out for testing. All have boxes in boxes.json.")
+
+
+def test_a_datasets_own_thing_of_that_name_is_left_out():
+    material = load_material(with_photos(PROFILE, str(EXAMPLE), "vase", "dreambooth"), PHOTOS)
+    assert len(material.names) == 10 and {e.path.parent.name for e in material.train if e.label == "vase"} == {"guitar"}
+
+
+def test_words_are_those_of_the_study(mine, grid):
+    again = run_grid(mine, grid.trials, ["classification"], ["classification"], progress=False)
+    assert again.learned["classification"].vectors.equal(grid.learned["classification"].vectors)
+    words = own.words_of(mine, grid)
+    assert [(word.task, word.dataset, word.concept, word.anchor, word.delta, word.steps) for word in words] == [
+        (task, "photos", "my guitar", "bell", 0.5, PROFILE.learning[task].steps) for task in TASKS
+    ]
+
+
+def test_five_texts_are_scored_on_three_tasks_and_looked_up_in_three_tables(mine, grid):
+    scores, neighbours = own.score_table(grid), own.neighbour_table(mine, grid)
+    assert scores.index.tolist() == list(TASKS) and scores.columns.tolist() == ["metric", "n", *own.TEXTS]
+    assert scores["n"].tolist() == [2, 3, 1] and scores.notna().all(axis=None)
+    assert len(neighbours) == 9 and all(len(row.split(", ")) == 4 for row in neighbours["nearest word of each vector"])
+    homes = neighbours[neighbours["word table of"] == neighbours["learned for"]]
+    assert (homes["median distance"] <= 0.5 + 1e-4).all()
+
+
+def test_each_text_has_its_name(mine, grid):
+    words = words_of_grid(grid, [0])[0]
+    assert all(len(pages.encode_trial(task, mine, words)) == len(own.TEXTS) for task in TASKS)
+
+
+def test_pictures_are_most_like_themselves(mine):
+    shown = [example.image() for example in load_material(mine, PHOTOS).train]
+    table = pages.likeness(mine, {"same": shown[:1], "red": shown[-1:]}, shown[:1])
+    assert table["cosine with the photos"].iloc[0] == pytest.approx(1, abs=1e-5) and table["cosine with the photos"].iloc[1] < 0.99
+
+
+def test_the_commands_of_the_page_are_understood(mine, grid):
+    group = typer.main.get_command(app)
+    lines = pages.own_commands(mine, own.words_of(mine, grid), "data/example/guitar", "DreamBooth").splitlines()
+    commands = [shlex.split(line)[1:] for line in lines if line.startswith("vwlib ")]
+    with group.make_context("vwlib", commands[0], resilient_parsing=True) as context:
+        for words in commands:
+            name, chosen, rest = group.resolve_command(context, words)
+            assert chosen.make_context(name, rest).params
+    assert [words[0] for words in commands] == ["learn", "words", "export", "export", "export"]
+
+
+def test_a_file_keeps_what_it_has_and_each_word_once(mine, grid, tmp_path):
+    words = own.words_of(mine, grid)
+    own.keep_words(words[:2], tmp_path / "words.safetensors")
+    own.keep_words(words[1:], tmp_path / "words.safetensors")
+    assert sorted(word.word_id for word in load_words(tmp_path / "words.safetensors")) == sorted(word.word_id for word in words)
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [*map(str, arguments), "--profile", "smoke"])
+
+
+def test_from_pictures_to_a_file_for_diffusers_in_three_commands(folder, tmp_path):
+    file = tmp_path / "words.safetensors"
+    learned = run("learn", "--images", folder / "my_guitar", "--beside", folder / "others", "--anchor", "bell", "--task", "generation", "--out", file)
+    assert learned.exit_code == 0 and "learned for generation" in learned.output and f"Written to {file}" in learned.output
+    listed = run("words", "--words", file, "--csv", "--delta", "free")
+    word_id = listed.output.splitlines()[1].split(",")[0]
+    assert word_id == load_words(file)[0].word_id
+    exported = run("export", word_id[:6], "--words", file, "--to", tmp_path / "learned_embeds.safetensors")
+    assert exported.exit_code == 0 and "<my-guitar> in a prompt" in exported.output and (tmp_path / "learned_embeds.safetensors").exists()
+
+
+WRONG = {
+    "missing": (["--images", "none"], "none is missing; name one with some pictures of one thing."),
+    "empty": (["--images", "empty"], "holds no picture"),
+    "one picture": (["--images", "one"], "holds 1 image, but 2 are needed"),
+    "several tokens": (["--anchor", "xylophonist"], "'xylophonist' is"),
+    "long name": (["--name", "thing " * 90], "tokens long; the model reads"),
+    "beside": (["--beside", "Coco2"], "'Coco2' is neither one of ImageNet, DreamBooth, COCO, PASCAL nor a folder"),
+    "beside nothing": (["--beside", "empty"], "holds no folder of pictures for each thing"),
+    "task": (["--task", "drawing"], "'drawing' is no task; choose from"),
+    "damaged": (["--out", "damaged.safetensors"], "damaged.safetensors is damaged or holds no learned words"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_what_is_wrong_is_one_sentence_before_anything_is_learned(wrong, folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("vwlib.study.learn_words", lambda *_, **__: pytest.fail("learned"))
+    (tmp_path / "empty").mkdir()
+    picture(tmp_path / "one" / "a.png")
+    (tmp_path / "damaged.safetensors").write_text("no words")
+    good = {"--images": str(folder / "my_guitar"), "--anchor": "bell", "--beside": str(folder / "others"), "--out": "words.safetensors"}
+    (option, value), sentence = WRONG[wrong]
+    result = run("learn", *(part for pair in (good | {option: value}).items() for part in pair))
+    assert result.exit_code == 1 and sentence in result.stderr and len(result.stderr.strip().splitlines()) == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"empty", "one", "damaged.safetensors"}
+
+
+def test_unknown_words_and_files_are_one_sentence(mine, grid, tmp_path):
+    file = tmp_path / "words.safetensors"
+    own.keep_words(own.words_of(mine, grid), file)
+    for arguments, sentence in (
+        (["export", "zzz", "--words", file, "--to", tmp_path / "x.safetensors"], "There is no word with the id 'zzz' among 3; `vwlib words` lists them."),
+        (["export", "", "--words", file, "--to", tmp_path / "x.safetensors"], "There is no word with the id ''"),
+        (["export", words_table(load_words(file))["word_id"][0], "--words", file, "--to", tmp_path / "x", "--form", "pickle"], "'pickle' is no form of a word"),
+        (["words", "--words", file, "--anchor", "bel"], "No word has the anchor 'bel'; there are bell."),
+        (["words", "--words", file, "--delta", "wide"], "'wide' is no delta"),
+        (["words", "--words", tmp_path / "none.safetensors"], "none.safetensors is missing"),
+        (["words", "--words", tmp_path], "is damaged or holds no learned words"),
+        (["words", "--store", tmp_path], "There are no words of profile 'smoke' in"),
+    ):
+        result = run(*arguments)
+        assert result.exit_code == 1 and sentence in result.stderr and len(result.stderr.strip().splitlines()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["words.safetensors"]
+
+
+def test_things_are_read_folder_by_folder(folder, tmp_path):
+    assert [(e.label, e.path.name) for e in read_things(folder / "others", "test")] == [("blue thing", "1.png"), ("red thing", "1.png")]
+    shutil.copytree(folder / "others" / "red thing", tmp_path / "red thing")
+    (tmp_path / "red thing" / "boxes.json").write_text(json.dumps({"0.png": [[1, 2, 30, 40]]}))
+    assert read_things(tmp_path, "train")[0].boxes.tolist() == [[1, 2, 30, 40]]

@@ -1,0 +1,97 @@
+"""A word for a thing of one's own, learned from own photos by the study's functions: scored everywhere, looked up, kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from vwlib.datasets import PHOTOS
+from vwlib.files import writing_to
+from vwlib.models import TASKS, load_models
+from vwlib.models.base import NAME_PROMPT
+from vwlib.optimise import Trial
+from vwlib.photos import describe_photos, photo_settings
+from vwlib.profiles import Profile
+from vwlib.study import Grid, as_words, carry, displacements, load_material, run_grid
+from vwlib.words import Word, load_words, save_words, words_table
+
+#: The texts that stand beside each other for one thing, in the order of `vwlib.pages.encode_trial`.
+TEXTS = ("anchor word", *(f"learned for {task}" for task in TASKS), "its name")
+
+
+def own_trial(profile: Profile, anchor: str, delta: float | None = None, seed: int = 0) -> Trial:
+    """The trial of the profile's own photos.
+
+    Raises ValueError for an anchor that is not a single known token in all three models, for a name that is too long for one, and where
+    the profile has no photos.
+    """
+    trial = Trial(PHOTOS, photo_settings(profile).name, anchor, delta, seed)
+    for model in load_models(profile).values():
+        model.vocabulary.token_of(anchor)
+        model.vocabulary.prompt(NAME_PROMPT.format(trial.concept))
+    return trial
+
+
+def learn_own(profile: Profile, trial: Trial, tasks: Sequence[str] = TASKS, progress: bool = True) -> Grid:
+    """Experiment 1 (section 4) for one thing: its word for each task, scored on all three, beside the anchor word and the thing's name.
+
+    Raises FloatingPointError where a word stops being a number, and otherwise as `vwlib.datasets` does.
+    """
+    return run_grid(profile, [trial], tasks, progress=progress)
+
+
+def score_table(grid: Grid) -> pd.DataFrame:
+    """The scores of one thing's words, a row for each task that they are used for: metric, test images or pictures, then a column for each of `TEXTS`."""
+    columns = dict(zip(("anchor", *TASKS, "name"), TEXTS, strict=True))
+    table = grid.table.pivot(index="evaluated_on", columns="trained_on", values="value").rename(columns=columns)
+    asked = grid.table.drop_duplicates("evaluated_on").set_index("evaluated_on")[["metric", "n"]]
+    shown = asked.join(table[[text for text in columns.values() if text in table]]).loc[list(TASKS)]
+    return shown.rename_axis("used for").rename_axis(None, axis=1)
+
+
+def neighbour_table(profile: Profile, grid: Grid) -> pd.DataFrame:
+    """Where one thing's words lie in each model's word table, their own or after transfer: distance from the anchor, and each vector's nearest word."""
+    rows = []
+    for task in TASKS:
+        for source, learned in grid.learned.items():
+            moves = displacements(task, profile, grid.trials, carry(profile, learned.vectors, source, task))
+            rows.append((task, source, moves["distance"].median(), ", ".join(moves["nearest"])))
+    return pd.DataFrame(rows, columns=["word table of", "learned for", "median distance", "nearest word of each vector"])
+
+
+def words_of(profile: Profile, grid: Grid) -> list[Word]:
+    """One thing's words with all that determined them."""
+    return [word for task, learned in grid.learned.items() for word in as_words(task, profile, grid.trials, learned.vectors)]
+
+
+def keep_words(words: Sequence[Word], file: Path) -> None:
+    """Add words to a file, or make it; one that is there under the same id is replaced.
+
+    Raises ValueError where the file is damaged.
+    """
+    known = {word.word_id: word for word in load_words(file)} if file.exists() else {}
+    save_words(list((known | {word.word_id: word for word in words}).values()), file)
+
+
+def learn_photos(
+    profile: Profile, file: Path, anchor: str, delta: float | None = None, seed: int = 0, tasks: Sequence[str] = TASKS, progress: bool = True
+) -> str:
+    """Learn the words of the profile's own photos, add them to a words file, and say how they score, what they lie near and what they are called.
+
+    Whatever is wrong with the photos, the anchor or the file is found before anything is learned.
+    """
+    for task in tasks:
+        profile.model_of(task)
+    told, trial = describe_photos(profile), own_trial(profile, anchor, delta, seed)
+    load_material(profile, PHOTOS)
+    with writing_to(file.parent):
+        if file.exists():
+            load_words(file)
+    grid = learn_own(profile, trial, tasks, progress)
+    words = words_of(profile, grid)
+    keep_words(words, file)
+    tables = (score_table(grid).reset_index(), neighbour_table(profile, grid), words_table(words)[["word_id", "task", "concept", "anchor"]])
+    shown = [table.to_string(index=False, float_format="{:.2f}".format) for table in tables]
+    return "\n\n".join([told, *shown, f"Written to {file}."])
