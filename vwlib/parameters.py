@@ -150,6 +150,18 @@ class TheRealThing(Parameters):
     speed: float = Field(gt=0, allow_inf_nan=False)  # of the machine that is to run the study, in units of the measured one
 
 
+class YourOwnWord(Parameters):
+    """Chapter 9."""
+
+    photos: Annotated[Folder, Field(min_length=1)]
+    name: str  # of the thing; empty: its folder's
+    anchor: str
+    beside: str  # one of the four datasets, or a folder with a folder of pictures for each other thing
+    delta: float = Field(ge=0, allow_inf_nan=False)  # radius of the ball; 0: unconstrained
+    images: int = Field(ge=1, le=8)  # shown for each text
+    save: str  # words file to add the words to, from the project's root; empty: none
+
+
 class TheFinalLayers(Parameters):
     """Chapter 6."""
 
@@ -179,6 +191,7 @@ CHAPTERS: dict[str, type[ProfileParameters]] = {
     "06_the_final_layers": TheFinalLayers,
     "07_the_claims": TheClaims,
     "08_the_real_thing": TheRealThing,
+    "09_your_own_word": YourOwnWord,
 }
 
 #: What IPython itself puts into a notebook's namespace, beside names that begin with an underscore.
