@@ -17,7 +17,7 @@ export MALLOC_TOP_PAD_        := 100000000
 export JUPYTER_PREFER_ENV_PATH := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help book test test-full serve study bench pretrain quality clean
+.PHONY: help book check-book links test test-full serve study release bench pretrain quality clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -26,6 +26,12 @@ help: ## list the targets
 
 book: $(READY) ## execute the chapters that changed and build the book into _build/html
 	$(BIN)/vwlib book --profile $(PROFILE)
+
+check-book: $(READY) ## look at every page of the built book in a browser (chromium, where it is installed), after `make book`
+	$(BIN)/python -m pytest -m browser tests/browser
+
+links: $(READY) ## ask every address that the book links to whether it is still there (needs a network)
+	$(BIN)/vwlib links --profile $(PROFILE)
 
 test: $(READY) ## lint, type check, unit tests, every chapter by nbmake and by papermill
 	$(BIN)/ruff check .
@@ -43,6 +49,10 @@ serve: book ## build the book and show it on http://localhost:8000
 
 study: $(READY) ## learn and score every word of the study (hours; goes on where it was stopped; the results are in data/)
 	$(BIN)/vwlib study --profile $(PROFILE) --workers $(WORKERS)
+
+release: ## pack the committed tables and learned words into dist/, as releases carry them
+	mkdir -p dist
+	git archive --prefix=visual-words-data/ --output=dist/visual-words-data.tar.gz HEAD LICENSE CITATION.cff data/paper data/results data/words
 
 bench: $(READY) ## words per second beside a plain loop, into benchmarks/ (an hour or two; leave the machine alone meanwhile)
 	$(BIN)/python benchmarks/bench.py --profile $(PROFILE)

@@ -160,6 +160,15 @@ def test_build_book(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "A small book" in (html / "book" / "index.html").read_text()
 
 
+def test_dead_links_are_told(project: Path) -> None:
+    (project / "_toc.yml").write_text("format: jb-book\nroot: book/index\n")
+    (project / "book" / "index.md").write_text("# Links\n\n[Nobody](http://localhost:9/) answers at port 9, and {doc}`this <index>` is no address.\n")
+    (sentence,) = book.check_links("smoke", project)
+    assert sentence.startswith("book/index.md, line 3: http://localhost:9/ is not there (")
+    (project / "book" / "index.md").write_text("# No links\n")
+    assert book.check_links("smoke", project) == []
+
+
 def test_an_unknown_chapter_is_named(project: Path) -> None:
     with pytest.raises(book.BookError, match=r"^There is no chapter 'two'; the chapters are one.$"):
         book.build_book("smoke", ["two"], project)

@@ -1,4 +1,4 @@
-"""The book: run its chapters with papermill, refuse what did not run cleanly, build the pages with Jupyter Book.
+"""The book: run its chapters with papermill, refuse what did not run cleanly, build the pages and check the links with Jupyter Book.
 
 The sources in `book/` carry no outputs. Each chapter is executed into `_build/executed/<profile>/` and keeps a hash of all its outputs
 depend on, so that a second build runs only what changed. The pages are then laid out in `_build/stage/` as they lie in the repository, so
@@ -8,6 +8,7 @@ that a page's launch button finds its source, and built there. `_build/html/` is
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -28,8 +29,8 @@ from traitlets.config import Config
 
 from vwlib.paths import ROOT
 
-#: Library files whose change cannot change a page.
-NO_INPUT = {"book.py", "cli.py"}
+#: Library files whose change cannot change a chapter's outputs.
+NO_INPUT = {"book.py", "cli.py", "references.py"}
 
 #: Beside the built pages: the hash of what they were built from.
 INPUTS = ".inputs"
@@ -181,14 +182,19 @@ def stage_pages(stage: Path, executed: Path, root: Path = ROOT) -> None:
         shutil.copyfile(source, stage / relative)
 
 
+def run_jupyter_book(stage: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Let this environment's Jupyter Book build the staged pages."""
+    command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", str(stage), *options]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
 def build_pages(stage: Path, html: Path, inputs: str) -> None:
     """Build the staged pages strictly and put them in the place of `html`, which a failed build leaves as it was.
 
     All pages are built afresh, which takes seconds: Sphinx alone would neither repeat the warnings of a page that it has read before nor
     renew a page whose numbers come from another one.
     """
-    command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", str(stage), "-n", "-W", "--keep-going", "-q"]
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    run = run_jupyter_book(stage, "-n", "-W", "--keep-going", "-q")
     if run.returncode != 0:
         raise BookError(f"Jupyter Book refused the pages:\n{run.stderr.strip()}".replace(f"{stage}{os.sep}", ""))
     built = stage / "_build" / "html"
@@ -213,7 +219,24 @@ def build_book(profile: str = "miniature", only: list[str] | None = None, root: 
     execute_chapters([chapter for chapter in chapters if not only or chapter.stem in only], profile, executed, root)
     check_chapters(chapters, executed)
     stage_pages(stage, executed, root)
-    inputs = hash_files(root, [*stage.rglob("*"), root / "pyproject.toml"])
+    inputs = hash_files(root, [*stage.rglob("*"), root / "pyproject.toml", root / "vwlib" / "references.py"])
     if not (html / INPUTS).exists() or (html / INPUTS).read_text() != inputs:
         build_pages(stage, html, inputs)
     return html / "index.html"
+
+
+def check_links(profile: str = "miniature", root: Path = ROOT) -> list[str]:
+    """Ask every address outside of the book to which its pages link whether it is there; a sentence for each that is not.
+
+    Raises BookError where the chapters have not been executed at this profile, and where Jupyter Book cannot ask.
+    """
+    executed, stage = root / "_build" / "executed" / profile, root / "_build" / "links"
+    check_chapters(list_chapters(root), executed)
+    stage_pages(stage, executed, root)
+    run = run_jupyter_book(stage, "--builder", "linkcheck", "--keep-going", "-q")
+    answers = stage / "_build" / "html" / "output.json"
+    if not answers.exists():
+        raise BookError(f"Jupyter Book could not check the links:\n{run.stderr.strip()}".replace(f"{stage}{os.sep}", ""))
+    found = [json.loads(line) for line in answers.read_text().splitlines()]
+    dead = [answer for answer in found if answer["status"] in ("broken", "timeout")]
+    return [f"{answer['filename']}, line {answer['lineno']}: {answer['uri']} is not there ({answer['info']})." for answer in dead]

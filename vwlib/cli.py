@@ -45,6 +45,16 @@ def book(
 
 
 @app.command()
+def links(profile: Annotated[str, typer.Option(envvar="VWLIB_PROFILE", help="smoke, miniature or paper.")] = "miniature") -> None:
+    """Ask every address that the executed chapters link to whether it is there; needs a network. Exit code 1 where one is not."""
+    from vwlib.book import check_links
+
+    dead = check_links(profile)
+    print("\n".join(dead) or "Every address that the book links to is there.")
+    raise typer.Exit(1 if dead else 0)
+
+
+@app.command()
 def study(
     profile: Annotated[str, typer.Option(envvar="VWLIB_PROFILE", help="smoke, miniature or paper.")] = "miniature",
     workers: Annotated[int, typer.Option(help="Local processes (needs vwlib[grid]); 0 computes in this one.")] = 0,

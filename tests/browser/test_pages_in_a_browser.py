@@ -1,0 +1,89 @@
+"""Every page of the built book in a real browser, on a desktop and on a phone, by day and by night."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from visits import (
+    DESKTOP,
+    PHONE,
+    Visit,
+    altered_pictures,
+    cut_off,
+    serious_violations,
+    serving,
+    visiting,
+    wider_than_the_screen,
+    without_alternative,
+)
+
+pytestmark = pytest.mark.browser
+
+#: A page with a fault of every kind that is looked for.
+FAULTY = """<!doctype html><html lang="en"><title>faulty</title><script src="gone.js"></script><script>nothing()</script>
+<img src="https://example.org/x.png"><main><article><p style="color: #eee">pale</p><div style="width: 900px">wide</div>
+<img src="picture.svg" alt="picture.svg" style="filter: contrast(2)"></article></main></html>"""
+
+
+def test_a_page_loads_without_errors_missing_files_or_other_hosts(visit: Visit) -> None:
+    assert visit.complaints == []
+
+
+def test_every_picture_has_an_alternative_text(visit: Visit) -> None:
+    assert without_alternative(visit.page) == []
+
+
+def test_a_page_is_accessible(visit: Visit) -> None:
+    visit.page.set_viewport_size(DESKTOP)
+    visit.page.emulate_media(color_scheme="light")
+    assert serious_violations(visit.page) == []
+
+
+def test_a_page_is_legible_in_the_dark_and_its_pictures_are_as_they_were(visit: Visit) -> None:
+    visit.page.set_viewport_size(DESKTOP)
+    visit.page.emulate_media(color_scheme="dark")
+    visit.page.wait_for_function("document.documentElement.dataset.theme === 'dark'")
+    assert serious_violations(visit.page, "color-contrast", "link-in-text-block") == []
+    assert altered_pictures(visit.page) == []
+
+
+def test_a_page_fits_a_narrow_screen(visit: Visit) -> None:
+    visit.page.set_viewport_size(PHONE)
+    assert not wider_than_the_screen(visit.page)
+    assert cut_off(visit.page) == []
+
+
+def test_faults_are_found(browser: Any, tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text(FAULTY)
+    (tmp_path / "picture.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>')
+    with serving(tmp_path) as site, visiting(browser, site, "index.html") as visit:
+        assert {complaint.split(":")[0] for complaint in visit.complaints} == {"404", "console", "other host", "script"}
+        assert len(without_alternative(visit.page)) == 2
+        assert {text.split(":")[0] for text in serious_violations(visit.page)} == {"color-contrast", "image-alt"}
+        assert len(altered_pictures(visit.page)) == 1
+        visit.page.set_viewport_size(PHONE)
+        assert wider_than_the_screen(visit.page)
+        assert cut_off(visit.page) == ["DIV  wide"]
+
+
+def test_the_ledger_is_searched_and_sorted(browser: Any, site: str, book: Path) -> None:
+    if not (book / "book" / "07_the_claims.html").exists():
+        pytest.skip("The built book has no ledger.")
+    with visiting(browser, site, "book/07_the_claims.html") as visit:
+        rows = visit.page.locator("table.ledger > tbody > tr:visible")
+        every = rows.count()
+        visit.page.get_by_label("search the claims").fill("detector")
+        assert 0 < rows.count() < every
+        visit.page.get_by_label("search the claims").fill("")
+        visit.page.get_by_role("button", name="no.", exact=True).click()
+        assert rows.first.get_attribute("id") == "claim-1"
+
+
+def test_a_search_finds_pages(browser: Any, site: str) -> None:
+    with visiting(browser, site, "search.html?q=anchor") as visit:
+        results = visit.page.locator("#search-results li")
+        results.first.wait_for()
+        assert results.count() > 1
+        assert visit.complaints == []
