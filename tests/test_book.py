@@ -117,6 +117,24 @@ def test_pages_in_reading_order_and_a_missing_one_named(project: Path) -> None:
         book.list_pages(project)
 
 
+def test_pages_of_all_parts_are_listed_in_reading_order(project: Path) -> None:
+    write_chapter(project / "book" / "two.ipynb", "1")
+    chapters = "".join(f"  - caption: {name}\n    chapters:\n      - file: book/{name}\n" for name in ("two", "one"))
+    (project / "_toc.yml").write_text(f"format: jb-book\nroot: book/index\nparts:\n{chapters}")
+    assert book.list_pages(project) == [Path("book/index.md"), Path("book/two.ipynb"), Path("book/one.ipynb")]
+
+
+def test_a_chapter_about_runs_follows_the_others(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_chapter(project / "book" / "appendix_provenance.ipynb", "1")
+    chapters, executed = [Path("book/one.ipynb"), Path("book/appendix_provenance.ipynb")], project / "_build" / "executed"
+    book.execute_chapters(chapters, "smoke", executed, project)
+    book.execute_chapters(chapters, "smoke", executed, project)
+    assert capsys.readouterr().out.splitlines()[-2:] == ["book/one.ipynb: unchanged", "book/appendix_provenance.ipynb: unchanged"]
+    write_chapter(project / "book" / "one.ipynb", "2")
+    book.execute_chapters(chapters, "smoke", executed, project)
+    assert "unchanged" not in capsys.readouterr().out
+
+
 def test_a_copy_that_did_not_run_cleanly_is_not_published(project: Path) -> None:
     with pytest.raises(book.BookError, match=r"^book/one.ipynb has not been executed"):
         book.check_chapters([Path("book/one.ipynb")], project / "executed")

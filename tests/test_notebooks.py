@@ -6,14 +6,12 @@ from pathlib import Path
 
 import papermill
 import pytest
-import yaml
 from papermill.exceptions import PapermillExecutionError
 
 from vwlib import book
 from vwlib.paths import ROOT
 
-NAMES = [entry["file"] for entry in yaml.safe_load((ROOT / "_toc.yml").read_text())["chapters"]]
-CHAPTERS = [path for name in NAMES if (path := ROOT / f"{name}.ipynb").exists()]
+CHAPTERS = [ROOT / chapter for chapter in book.list_chapters()]
 
 pytestmark = pytest.mark.notebook
 

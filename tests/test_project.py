@@ -59,6 +59,7 @@ def test_every_import_of_the_library_is_a_direct_dependency() -> None:
         "pydantic_core": "pydantic",  # where pydantic's documentation has its errors from
         "resvg_py": "resvg-py",
         "sklearn": "scikit-learn",
+        "sphinx": "jupyter-book",  # which decides its version
         "yaml": "pyyaml",
     }
     imported = set()

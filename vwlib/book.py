@@ -32,6 +32,9 @@ from vwlib.paths import ROOT
 #: Library files whose change cannot change a chapter's outputs.
 NO_INPUT = {"book.py", "cli.py", "references.py"}
 
+#: Chapters about the other chapters' runs: executed again whenever one of those before them was.
+ABOUT_RUNS = {"appendix_provenance"}
+
 #: Beside the built pages: the hash of what they were built from.
 INPUTS = ".inputs"
 
@@ -149,8 +152,10 @@ def read_inputs(executed: Path) -> str | None:
 
 def execute_chapters(chapters: list[Path], profile: str, executed: Path, root: Path = ROOT) -> None:
     """Bring executed copies up to date; a chapter is run only if something it depends on has changed since its copy was made."""
-    for chapter in chapters:
+    for number, chapter in enumerate(chapters):
         inputs = hash_inputs(chapter, profile, root)
+        if chapter.stem in ABOUT_RUNS:
+            inputs = hash_files(executed, [executed / before for before in chapters[:number]], inputs)
         if read_inputs(executed / chapter) == inputs:
             print(f"{chapter}: unchanged", flush=True)
             continue

@@ -182,6 +182,10 @@ class TheClaims(ProfileParameters):
     """Chapter 7."""
 
 
+class Appendix(ProfileParameters):
+    """The pages of the appendix, which only show what the code knows."""
+
+
 CHAPTERS: dict[str, type[ProfileParameters]] = {
     "01_models_and_words": ModelsAndWords,
     "02_transfer_maps": TransferMaps,
@@ -192,6 +196,10 @@ CHAPTERS: dict[str, type[ProfileParameters]] = {
     "07_the_claims": TheClaims,
     "08_the_real_thing": TheRealThing,
     "09_your_own_word": YourOwnWord,
+    "appendix_datasets": Appendix,
+    "appendix_deviations": Appendix,
+    "appendix_hyperparameters": Appendix,
+    "appendix_provenance": Appendix,
 }
 
 #: What IPython itself puts into a notebook's namespace, beside names that begin with an underscore.

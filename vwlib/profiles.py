@@ -61,7 +61,7 @@ class PhotoSettings(_Settings):
 class StudySettings(_Settings):
     """Which words the stored study learns: concepts × anchors of each dataset and task, unconstrained and for every delta."""
 
-    datasets: tuple[str, ...] = DATASETS
+    datasets: tuple[str, ...] = DATASETS  # whose concepts are learned
     concepts: PositiveInt = 10  # the first of each dataset
     anchors: PositiveInt = 10  # those of its first concepts
     deltas: tuple[PositiveFloat, ...] = (0.1, 0.2, 0.5, 1.0)  # section 5

@@ -1,5 +1,6 @@
 """What the pages show of models, words and studies: tables, and pictures for `vwlib.figures`."""
 
+from vwlib.pages.appendix import concept_table, experiments_table, instance_table, pretraining_table, scene_table, settings_table, study_table, style_table
 from vwlib.pages.examples import (
     box_table,
     choice_table,
@@ -21,6 +22,7 @@ from vwlib.pages.ledger import Ledger, disagreements, figure_places, finding, ju
 from vwlib.pages.maps import compare_kinds, gain_sentence, gain_table, kind_sentence, kind_table
 from vwlib.pages.models import describe_models, describe_run, model_table, provenance, quality_table
 from vwlib.pages.own import likeness, own_commands
+from vwlib.pages.origins import chapters_table, digests_table, machine_table, study_log_table, versions_table
 from vwlib.pages.pictures import (
     detect_grid,
     detect_trials,
@@ -49,12 +51,14 @@ __all__ = [
     "agreement_sentence",
     "as_table",
     "box_table",
+    "chapters_table",
     "choice_table",
     "commands",
     "compare_datasets",
     "compare_kinds",
     "compare_layers",
     "comparison_table",
+    "concept_table",
     "delta_findings",
     "delta_table",
     "describe_holdings",
@@ -63,6 +67,7 @@ __all__ = [
     "describe_study",
     "detect_grid",
     "detect_trials",
+    "digests_table",
     "disagreement_sentence",
     "disagreements",
     "draw_grid",
@@ -70,6 +75,7 @@ __all__ = [
     "draw_trials",
     "encode_stages",
     "encode_trial",
+    "experiments_table",
     "figure_places",
     "file_kinds",
     "finding",
@@ -82,6 +88,7 @@ __all__ = [
     "hits",
     "holdings",
     "holdings_table",
+    "instance_table",
     "judge_stored",
     "kind_sentence",
     "kind_table",
@@ -89,6 +96,7 @@ __all__ = [
     "layer_points",
     "likeness",
     "loss_table",
+    "machine_table",
     "manifest_table",
     "model_table",
     "name_scores",
@@ -107,13 +115,19 @@ __all__ = [
     "paper_mean",
     "paper_points",
     "paper_summary",
+    "pretraining_table",
     "provenance",
     "quality_table",
+    "scene_table",
     "setting_of",
+    "settings_table",
     "several",
     "stage_scores",
     "strip_words",
+    "study_log_table",
     "study_or_stand_in",
+    "study_table",
+    "style_table",
     "tables_of",
     "tables_or_stand_in",
     "transfer_findings",
@@ -121,6 +135,7 @@ __all__ = [
     "turn_sentence",
     "turn_table",
     "verdict_table",
+    "versions_table",
     "ways",
     "weights_table",
     "whereabouts",

@@ -1,0 +1,80 @@
+"""The appendix's tables hold what the code holds."""
+
+import json
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from vwlib import pages
+from vwlib.concepts import substitutions
+from vwlib.miniature.pretrain import STEPS
+from vwlib.pages.appendix import notes_of
+from vwlib.profiles import ExperimentSettings, StudySettings, load_profile
+from vwlib.store import Store
+
+SMOKE = load_profile("smoke")
+
+
+def test_the_forty_concepts_stand_beside_their_substitutes() -> None:
+    table = pages.concept_table()
+    assert len(table) == 40
+    differs = (table["in the paper"] != table["in the miniature"]) | (table["its anchor"] != table["anchor"])
+    assert differs.sum() == len(substitutions())
+    assert set(table.loc[table["in the paper"] == "sombrero", "anchor"]) == {"hat"}
+
+
+def test_scenes_styles_and_instances() -> None:
+    scenes = pages.scene_table().set_index("scenes")
+    assert (scenes.loc["COCO", "things"], scenes.loc["pretraining: portrait", "other things"]) == ("4 to 6", "–")
+    assert list(pages.style_table()["used for"].str.startswith("held out")).count(True) == 1
+    assert len(pages.instance_table()) == 10
+
+
+def test_settings_of_all_profiles_stand_beside_the_papers() -> None:
+    table = pages.settings_table()
+    assert table.loc["optimisation steps"].tolist() == ["steps", "1000", "5", "200, 200, 100", "1000"]
+    assert pages.study_table().set_index("setting").loc["words", "miniature"] == "6,000"
+    assert len(pages.pretraining_table()) == len(STEPS)
+
+
+@pytest.mark.parametrize("settings", [StudySettings, ExperimentSettings])
+def test_every_setting_has_a_note(settings: type[BaseModel]) -> None:
+    notes = notes_of(settings)
+    assert list(notes) == list(settings.model_fields)
+    assert all(notes.values())
+    assert all("=" not in note for note in notes.values())
+
+
+def test_versions_asked_for_and_installed() -> None:
+    table = pages.versions_table().set_index("package")
+    assert table.loc["numpy", "asked for"] == table.loc["numpy", "installed"]
+    assert table.loc["jupyter-book", "asked for"] == ">=1.0.4.post1,<2"
+
+
+def test_a_chapters_run_is_read_from_its_executed_copy(tmp_path: Path) -> None:
+    assert pages.chapters_table(SMOKE, tmp_path).empty
+    folder = tmp_path / "_build" / "executed" / "smoke" / "book"
+    folder.mkdir(parents=True)
+    tagged = {"parameters": "seed: int = 0  # of the noise\n", "injected-parameters": "seed = 3\n"}
+    cells = [{"source": [source], "metadata": {"tags": [tag]}} for tag, source in tagged.items()]
+    ran = {"duration": 61.7, "start_time": "2026-03-01T12:00:00+00:00", "version": "2.7.0"}
+    (folder / "one.ipynb").write_text(json.dumps({"cells": cells, "metadata": {"papermill": ran}}))
+    (folder / "one.failed.ipynb").write_text(json.dumps({"cells": [], "metadata": {"papermill": ran}}))
+    assert pages.chapters_table(SMOKE, tmp_path).to_numpy().tolist() == [["one", "2026-03-01", "62", "3", "papermill 2.7.0"]]
+
+
+def test_the_studys_hours_come_from_its_log(tmp_path: Path) -> None:
+    assert pages.study_log_table(SMOKE, tmp_path).empty
+    for number in range(2):
+        note = {"chunk": f"part-{number}", "kind": "words", "task": "detection", "words": 4, "steps": 5, "learning": 1800, "scoring": 90}
+        Store(SMOKE, tmp_path).note(note)
+    assert pages.study_log_table(SMOKE, tmp_path).to_numpy().tolist() == [["words", "detection", 2, 8, "1", "0.05"]]
+
+
+def test_the_machine_and_the_weights() -> None:
+    assert pages.machine_table(SMOKE)["cores"].item() > 0
+    digests = pages.digests_table(SMOKE).set_index("model")["digest of weights and configuration"]
+    assert len(set(digests)) == len(digests) == 4
+    gone = pages.digests_table(load_profile("smoke", judge={"source": "models/gone"})).set_index("model")
+    assert gone.loc["judge"].item() == "not here"
