@@ -64,7 +64,7 @@ quality: $(READY) ## measure the miniature's models and write data/miniature/qua
 	$(BIN)/vwlib quality
 
 clean: ## remove what was built; the environment and the checkpoints in .cache stay
-	rm -rf _build *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	rm -rf _build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
 	find vwlib tests book -type d \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
 
 # Installed again whenever the pinned versions change.
