@@ -61,6 +61,7 @@ def visiting(browser: Any, site: str, path: str) -> Iterator[Visit]:
     page.route(lambda url: not url.startswith(f"{site}/"), lambda route: route.abort())
     try:
         page.goto(f"{site}/{path}", wait_until="networkidle")
+        page.add_style_tag(content="* { transition: none !important }")  # else colours are measured while they fade
         yield visit
     finally:
         context.close()
