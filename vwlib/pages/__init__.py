@@ -21,8 +21,8 @@ from vwlib.pages.layers import REAL, draw_strip, layer_points, of_dataset, of_ki
 from vwlib.pages.ledger import Ledger, disagreements, figure_places, finding, judge_stored, verdict_table
 from vwlib.pages.maps import compare_kinds, gain_sentence, gain_table, kind_sentence, kind_table
 from vwlib.pages.models import describe_models, describe_run, model_table, provenance, quality_table
-from vwlib.pages.own import likeness, own_commands
 from vwlib.pages.origins import chapters_table, digests_table, machine_table, study_log_table, versions_table
+from vwlib.pages.own import likeness, own_commands
 from vwlib.pages.pictures import (
     detect_grid,
     detect_trials,
