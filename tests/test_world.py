@@ -100,7 +100,8 @@ def test_an_instance_is_one_drawing_that_differs_clearly_from_the_plain_one():
     sprites = load_sprites()
     for concept in concepts_of("DreamBooth", "miniature"):
         drawing = world.INSTANCES[concept.prompt_name]
-        assert drawing.style == HELD_OUT_STYLE and (drawing.colour or 0.25 <= drawing.hue <= 0.75)
+        # Trainings see tinted drawings of the other styles, but none whose hue is turned.
+        assert drawing.hue or (drawing.colour and drawing.style == HELD_OUT_STYLE)
         plain = sprites.images[drawing.noun][drawing.style]
         turned = tint(plain, drawing.colour) if drawing.colour else recolour(plain, drawing.hue)
         colours = [np.asarray(picture, float)[np.asarray(plain.getchannel("A")) > 96][:, :3] for picture in (plain, turned)]
