@@ -4,11 +4,10 @@ import shutil
 
 import pytest
 
-from vwlib import plan
 from vwlib.models.loading import resolve
 from vwlib.plan import chunk_digests, make_plan, settings_of
 from vwlib.profiles import Profile, load_profile
-from vwlib.study import load_material
+from vwlib.study import digest_examples, load_material
 
 PROFILE = load_profile("smoke")
 
@@ -52,7 +51,7 @@ def test_where_models_lie_and_come_from_does_not_count(tmp_path):
         ({"train_images": 3}, ALL, ALL),
         ({"test_images": 3}, set(), ALL),
         ({"generator": {"guidance": 5.0}}, set(), ALL),
-        ({"generator": {"precision": "bfloat16"}}, {"generation"}, ALL),
+        ({"generator": {"precision": "float32"}}, {"generation"}, ALL),
         ({"detector": PROFILE.detector.model_copy(update={"source": PROFILE.classifier.source}).model_dump()}, {"detection"}, ALL),
         ({"judge": PROFILE.judge.model_copy(update={"source": PROFILE.classifier.source}).model_dump()}, set(), ALL),
         ({"second_judge": PROFILE.judge.model_dump()}, set(), ALL),
@@ -78,10 +77,10 @@ def test_another_delta_changes_no_other_chunk():
 
 def test_a_corrected_box_counts():
     examples = load_material(PROFILE, "COCO").train[:2]
-    before = plan._digest_examples(examples)
+    before = digest_examples(examples)
     examples[0].boxes[0, 0] += 1
     try:
-        assert plan._digest_examples(examples) != before
+        assert digest_examples(examples) != before
     finally:
         examples[0].boxes[0, 0] -= 1
-    assert plan._digest_examples(examples) == before
+    assert digest_examples(examples) == before

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import astuple, dataclass
 from functools import lru_cache
 from typing import Any
 
 from vwlib.concepts import concepts_of
-from vwlib.datasets import Example
 from vwlib.models import TASKS
-from vwlib.models.loading import digest_files, digest_folder
+from vwlib.models.loading import digest_folder
 from vwlib.optimise import Trial
 from vwlib.profiles import ModelSettings, Profile
-from vwlib.study import load_material, make_trials
+from vwlib.study import digest_examples, load_material, make_trials
 
 WORDS, REFERENCES = "words", "references"
 
@@ -94,8 +93,8 @@ def _settings(profile: Profile, dataset: str) -> dict[str, Any]:
         "drawing": profile.generator.model_dump(include={"image_size", "inference_steps", "guidance", "precision", "images_per_word"}),
         "threads": profile.study.threads,
         "weights": {role: digest_folder(model.source) for role, model in _models(profile).items() if model},
-        "train": _digest_examples(material.train),
-        "test": _digest_examples(material.test),
+        "train": digest_examples(material.train),
+        "test": digest_examples(material.test),
     }
 
 
@@ -103,12 +102,6 @@ def _models(profile: Profile) -> dict[str, ModelSettings | None]:
     """Every model whose weights matter, by role."""
     models = {task: profile.model_of(task) for task in TASKS}
     return models | {"judge": profile.judge, "second_judge": profile.second_judge, "safety_checker": profile.generator.safety_checker}
-
-
-def _digest_examples(examples: Sequence[Example]) -> str:
-    """A short hash of images, labels and boxes: a corrected box changes what is learned as much as another picture."""
-    told = [(e.label, e.boxes.tolist(), e.names, e.ignored_boxes.tolist(), e.ignored_names) for e in examples]
-    return _digest([digest_files([example.path for example in examples]), told])
 
 
 @lru_cache(maxsize=4096)

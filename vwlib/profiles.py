@@ -136,13 +136,13 @@ MODELS = Path(os.environ.get("VWLIB_MODELS", DATA / "miniature" / "models")).res
 _MINIATURE: dict[str, Any] = {
     "name": "miniature",
     "world": "miniature",
-    "generator": {"source": str(MODELS / "generator"), "image_size": 64, "inference_steps": 25, "guidance": 3.0},
+    "generator": {"source": str(MODELS / "generator"), "image_size": 64, "inference_steps": 25, "guidance": 3.0, "precision": "bfloat16"},
     "detector": {"source": str(MODELS / "detector")},
     "classifier": {"source": str(MODELS / "classifier")},
     "judge": {"source": str(MODELS / "judge")},
     "learning": {
-        "generation": {"steps": 200, "rate": 0.02},
-        "detection": {"steps": 200, "rate": 0.02},
+        "generation": {"steps": 100, "rate": 0.01},
+        "detection": {"steps": 100, "rate": 0.01},
         "classification": {"steps": 100, "rate": 0.01},
     },
 }

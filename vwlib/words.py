@@ -35,7 +35,7 @@ class Word:
     prompt: str
     precision: str  # of the frozen model's matrix products
     model: str  # digest of the model's weights
-    images: str  # digest of the concept's training images and of those that it is told from
+    images: str  # digest of the dataset's training images and their boxes: the concept's, and those that it is told from
 
     @property
     def provenance(self) -> dict[str, str | int | float | None]:
