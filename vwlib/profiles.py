@@ -136,7 +136,7 @@ MODELS = Path(os.environ.get("VWLIB_MODELS", DATA / "miniature" / "models")).res
 _MINIATURE: dict[str, Any] = {
     "name": "miniature",
     "world": "miniature",
-    "generator": {"source": str(MODELS / "generator"), "image_size": 64, "inference_steps": 25, "guidance": 3.0, "precision": "bfloat16"},
+    "generator": {"source": str(MODELS / "generator"), "image_size": 64, "inference_steps": 15, "guidance": 3.0, "precision": "bfloat16"},
     "detector": {"source": str(MODELS / "detector")},
     "classifier": {"source": str(MODELS / "classifier")},
     "judge": {"source": str(MODELS / "judge")},
