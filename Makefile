@@ -22,7 +22,7 @@ export JUPYTER_PREFER_ENV_PATH := 1
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo 'Settings: PROFILE=smoke|miniature|paper (now $(PROFILE)), PYTHON=python3.12 for another Python, PORT=8000 for serve, WORKERS=2 processes for study.'
+	@echo 'Settings: PROFILE=smoke|miniature|paper (now $(PROFILE)), PYTHON=python3.12 for another Python, PORT=8000 for serve, WORKERS=2 processes for study and test.'
 
 book: $(READY) ## execute the chapters that changed and build the book into _build/html
 	$(BIN)/vwlib book --profile $(PROFILE)
@@ -37,8 +37,8 @@ test: $(READY) ## lint, type check, unit tests, every chapter by nbmake and by p
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
-	$(BIN)/python -m pytest --nbmake --nbmake-timeout=1200 book/
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	VWLIB_PROFILE=smoke $(BIN)/python -m pytest --nbmake --nbmake-timeout=1200 book/
 
 # Needs 20 GB of memory and 6 GB of disk; the times and memory measured go to data/results/paper/full_size.json.
 test-full: $(READY) ## the paper's models at full size with random weights (hours)

@@ -33,7 +33,7 @@ def test_scenes_styles_and_instances() -> None:
 
 def test_settings_of_all_profiles_stand_beside_the_papers() -> None:
     table = pages.settings_table()
-    assert table.loc["optimisation steps"].tolist() == ["steps", "1000", "5", "200, 200, 100", "1000"]
+    assert table.loc["optimisation steps"].tolist() == ["steps", "1000", "5", "100", "1000"]
     assert pages.study_table().set_index("setting").loc["words", "miniature"] == "6,000"
     assert len(pages.pretraining_table()) == len(STEPS)
 

@@ -5,14 +5,14 @@ import sys
 
 import pytest
 import torch
+from exactly import in_full_precision
 
 from vwlib.models import TASKS, load_model
 from vwlib.optimise import Trial, learn_words
 from vwlib.paths import ROOT
-from vwlib.profiles import load_profile
 from vwlib.study import load_material, prepared
 
-PROFILE = load_profile("smoke", device="cpu")
+PROFILE = in_full_precision(device="cpu")
 
 
 @pytest.fixture(autouse=True)

@@ -5,16 +5,16 @@ from itertools import chain
 
 import pytest
 import torch
+from exactly import in_full_precision
 from pretend import CPU, GPU, on_pretended_gpu, place_of
 
 from vwlib.layers import activations
 from vwlib.models import TASKS, find_device, load_model
 from vwlib.models.device import Room
 from vwlib.optimise import learn_words
-from vwlib.profiles import load_profile
 from vwlib.study import load_material, make_trials
 
-PROFILE = load_profile("smoke")
+PROFILE = in_full_precision()
 
 
 @pytest.fixture(params=[10**9, 100], ids=["roomy", "tight"])

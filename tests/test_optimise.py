@@ -2,14 +2,14 @@
 
 import pytest
 import torch
+from exactly import in_full_precision
 
 from vwlib.models import TASKS, load_model
 from vwlib.models.device import Room
 from vwlib.optimise import Learned, Trial, ball_radius, learn_words, project_to_ball
-from vwlib.profiles import load_profile
 from vwlib.study import learn, make_trials, prepared
 
-PROFILE = load_profile("smoke")
+PROFILE = in_full_precision()
 
 
 def test_projection_stays_in_the_ball_and_leaves_the_inside_alone():

@@ -3,12 +3,12 @@
 import pandas as pd
 import pytest
 import torch
+from exactly import in_full_precision
 
 from vwlib.controls import random_rotation, rotated_copy
 from vwlib.maps import MAPS, fit_linear_map
 from vwlib.models import TASKS, load_model
 from vwlib.optimise import learn_words
-from vwlib.profiles import load_profile
 from vwlib.study import load_material, make_trials, prepared
 from vwlib.transfer import (
     fit_transfer,
@@ -22,7 +22,7 @@ from vwlib.transfer import (
     shared_words,
 )
 
-PROFILE = load_profile("smoke")
+PROFILE = in_full_precision()
 
 
 def test_a_known_linear_map_is_recovered():
