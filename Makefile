@@ -38,7 +38,7 @@ test: $(READY) ## lint, type check, unit tests, every chapter by nbmake and by p
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
-	VWLIB_PROFILE=smoke $(BIN)/python -m pytest --nbmake --nbmake-timeout=1200 book/
+	OMP_NUM_THREADS=1 VWLIB_PROFILE=smoke $(BIN)/python -m pytest -n $(WORKERS) --nbmake --nbmake-timeout=1200 book/
 
 # Needs 20 GB of memory and 6 GB of disk; the times and memory measured go to data/results/paper/full_size.json.
 test-full: $(READY) ## the paper's models at full size with random weights (hours)

@@ -19,7 +19,7 @@ def test_every_deviation_is_filled_in_at_every_profile(profile: str, monkeypatch
 
 
 def test_numbers_follow_the_profile() -> None:
-    assert fill_in("{profile.test_images}, {steps}", load_profile("miniature", test_images=7)) == "7, 200, 200, 100"
+    assert fill_in("{profile.test_images}, {steps}", load_profile("miniature", test_images=7)) == "7, 100, 100, 100"
     assert fill_in("{generation_blocks} blocks of {generation}", load_profile("paper")) == "23 blocks of Stable Diffusion 2.1"
 
 

@@ -7,17 +7,17 @@ import pytest
 import torch
 import yaml
 from diffusers import StableDiffusionPipeline
+from exactly import in_full_precision
 from PIL import Image
 from safetensors.torch import load_file
 
 from vwlib.exports import EMBEDS, check_token, concept_card, export_concept, export_embedding, export_textual_inversion, generation_vectors, token_for
 from vwlib.models import load_generator
 from vwlib.models.loading import digest_folder, resolve
-from vwlib.profiles import load_profile
 from vwlib.study import transfer_map
 from vwlib.words import Word
 
-PROFILE = load_profile("smoke")
+PROFILE = in_full_precision()
 TOKEN = "<green-guitar>"
 
 

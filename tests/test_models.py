@@ -4,17 +4,17 @@ import numpy as np
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
+from exactly import in_full_precision
 from PIL import Image
 
 from vwlib.miniature.scenes import LAYOUTS, random_scene
 from vwlib.miniature.sprites import load_sprites
 from vwlib.models import TASKS, Frozen, load_model
 from vwlib.optimise import Trial
-from vwlib.profiles import load_profile
 from vwlib.splice import PLACEHOLDER, spliced
 from vwlib.study import load_material, prepared
 
-PROFILE = load_profile("smoke")
+PROFILE = in_full_precision()
 
 
 @pytest.fixture(params=TASKS)
