@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pandas as pd
@@ -78,8 +78,11 @@ def study_process(root: Path, *options: str) -> Iterator[subprocess.Popen]:
 def worker_processes(study: subprocess.Popen, root: Path) -> list[psutil.Process]:
     """A study's local Dask workers, once a chunk is finished."""
     while study.poll() is None:
-        children = [child for child in psutil.Process(study.pid).children() if child.status() != psutil.STATUS_ZOMBIE]
-        workers = [child for child in children if "--multiprocessing-fork" in child.cmdline()]
+        workers = []
+        for child in psutil.Process(study.pid).children():
+            with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):  # a short-lived helper may end while it is looked at
+                if "--multiprocessing-fork" in child.cmdline():
+                    workers.append(child)
         if workers and chunk_files(root):
             return workers
         time.sleep(0.05)
