@@ -9,9 +9,10 @@ from vwlib.figures.layers import agreement_curves, crossing_steps, disagreement_
 from vwlib.figures.ledger import VERDICT_COLOURS, verdict_bars
 from vwlib.figures.maps import map_gain_points, map_kind_points
 from vwlib.figures.pictures import draw_detections, image_grid
+from vwlib.figures.solutions import offset_ranges, random_curves, segment_curves, spread_points
 from vwlib.figures.style import ANCHOR_MARKERS, CONCEPT_COLOURS, METRICS, PAPER_HATCH, TASK_COLOURS, TASK_MARKERS, WIDTH, theme
-from vwlib.figures.transfer import delta_curves, distance_histogram, map_quality_bars, transfer_bars
-from vwlib.figures.words import displacement_strip, distance_by_delta, loss_curves, score_bars, score_panels
+from vwlib.figures.transfer import delta_curves, distance_histogram, frequency_points, map_quality_bars, transfer_bars
+from vwlib.figures.words import compound_points, displacement_strip, distance_by_delta, loss_curves, score_bars, score_panels, sweep_curves
 
 __all__ = [
     "ANCHOR_MARKERS",
@@ -23,6 +24,7 @@ __all__ = [
     "VERDICT_COLOURS",
     "WIDTH",
     "agreement_curves",
+    "compound_points",
     "crossing_steps",
     "delta_curves",
     "disagreement_points",
@@ -30,6 +32,7 @@ __all__ = [
     "distance_by_delta",
     "distance_histogram",
     "draw_detections",
+    "frequency_points",
     "image_grid",
     "labelled_grid",
     "layer_map",
@@ -37,8 +40,13 @@ __all__ = [
     "map_gain_points",
     "map_kind_points",
     "map_quality_bars",
+    "offset_ranges",
+    "random_curves",
     "score_bars",
     "score_panels",
+    "segment_curves",
+    "spread_points",
+    "sweep_curves",
     "theme",
     "transfer_bars",
     "truncation_curves",

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from vwlib.figures.style import ANCHOR_MARKERS, CONCEPT_COLOURS, GREY, INK, TASK_COLOURS, WIDTH, lighter
+from vwlib.figures.style import ANCHOR_MARKERS, CONCEPT_COLOURS, GREY, INK, TASK_COLOURS, WIDTH, lighter, task_panels
 from vwlib.models import TASKS
 from vwlib.statistics import crossed_interval
 
@@ -95,7 +95,7 @@ def crossing_steps(crossings: pd.DataFrame, column: str = "crossing") -> Figure:
     turn ("crossing", "lasting" or "half"), empty for words that never turn.
     """
     kinds = list(crossings["kind"].unique()) if "kind" in crossings else [""]
-    figure, panels = _task_panels(crossings)
+    figure, panels = _block_panels(crossings)
     for task, ax in panels.items():
         own = crossings[crossings["task"] == task]
         blocks = np.arange(int(own["depth"].max()) + 1)
@@ -117,7 +117,7 @@ def disagreement_points(words: pd.DataFrame) -> Figure:
 
     `words` has columns `task`, `disagreement`, `value` and `delta` (missing: unconstrained words, whose points are filled).
     """
-    figure, panels = _task_panels(words)
+    figure, panels = task_panels(words)
     edge = 0.05 * (np.ptp(words["disagreement"]) or 1.0)
     limits = words["disagreement"].min() - edge, words["disagreement"].max() + edge
     for task, ax in panels.items():
@@ -137,21 +137,19 @@ def disagreement_points(words: pd.DataFrame) -> Figure:
     return figure
 
 
-def _task_panels(table: pd.DataFrame) -> tuple[Figure, dict[str, Axes]]:
-    tasks = [task for task in TASKS if task in set(table["task"])]
-    figure = Figure(figsize=(WIDTH, 2.9), layout="constrained")
-    axes = figure.subplots(1, len(tasks), sharey=True, squeeze=False)[0]
-    for ax, task in zip(axes, tasks, strict=True):
-        ax.set_title(task)
+def _block_panels(table: pd.DataFrame) -> tuple[Figure, dict[str, Axes]]:
+    """`task_panels` whose axis counts layers or blocks."""
+    figure, panels = task_panels(table)
+    for ax in panels.values():
         ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
-    return figure, dict(zip(tasks, axes, strict=True))
+    return figure, panels
 
 
 def _layer_panels(curves: pd.DataFrame, x: str, ylabel: str) -> Figure:
     """Lines with bands over the layers; `curves` has columns `task`, `line` ("concept" or "anchor"), `x`, `mean`, `low`, `high`, perhaps `kind`."""
     kinds = list(curves["kind"].unique()) if "kind" in curves else [""]
     styles = {"concept": "-", "anchor": "--"}
-    figure, panels = _task_panels(curves)
+    figure, panels = _block_panels(curves)
     for task, ax in panels.items():
         for number, kind in enumerate(kinds):
             for line, style in styles.items():

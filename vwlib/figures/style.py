@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 
 from vwlib.models import TASKS
+from vwlib.statistics import crossed_estimate
 
 WIDTH = 6.6  # inches: the text column of a page
 
@@ -63,3 +68,21 @@ def lighter(colour: str, amount: float = 0.72) -> tuple[float, float, float]:
     """A colour mixed with white."""
     red, green, blue = (1 - (1 - part) * (1 - amount) for part in to_rgb(colour))
     return red, green, blue
+
+
+def task_panels(table: pd.DataFrame) -> tuple[Figure, dict[str, Axes]]:
+    """A row of panels, one for each task in the column `task`, with one axis of heights."""
+    tasks = [task for task in TASKS if task in set(table["task"])]
+    figure = Figure(figsize=(WIDTH, 2.9), layout="constrained")
+    axes = figure.subplots(1, len(tasks), sharey=True, squeeze=False)[0]
+    for ax, task in zip(axes, tasks, strict=True):
+        ax.set_title(task)
+    return figure, dict(zip(tasks, axes, strict=True))
+
+
+def draw_means(ax: Axes, points: Mapping[float, pd.DataFrame], measure: str, look: dict[str, Any]) -> None:
+    """A line of the means of shares or scores, given as tables of trials by place on the axis, with crossed 95 % intervals."""
+    found = {place: crossed_estimate({"mean": rows}, "mean", measure=measure, limits=(0, 1)) for place, rows in points.items()}
+    for place, estimate in found.items():
+        ax.plot([place] * 2, estimate.interval(), color=look["color"], lw=1, alpha=0.7, zorder=2)
+    ax.plot(list(found), [estimate.value for estimate in found.values()], lw=1.4, ms=4.5, **look)

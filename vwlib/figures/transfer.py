@@ -123,6 +123,31 @@ def _by_radius(table: pd.DataFrame, radii: list[float]) -> pd.DataFrame:
     return table.set_index(table["delta"].map({radius: place for place, radius in enumerate(radii)}).fillna(len(radii))).sort_index()
 
 
+def frequency_points(table: pd.DataFrame) -> Figure:
+    """B10: what carried words of a concept gain over their anchors, against how often captions name it; a panel for each target task.
+
+    `table` is that of the experiment `frequency`. A point is the mean over anchors of a concept's words from one source; open: nouns that are no concept.
+    """
+    targets = [task for task in TASKS if task in set(table["evaluated_on"])]
+    figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
+    axes = figure.subplots(1, len(targets), sharex=True, sharey=True, squeeze=False)[0]
+    for ax, target in zip(axes, targets, strict=True):
+        own = table[table["evaluated_on"] == target]
+        for (source, nouns, _), words in own.groupby(["trained_on", "nouns", "concept"], sort=False):
+            look = {"mfc": TASK_COLOURS[source] if nouns == "concepts" else "white", "mec": TASK_COLOURS[source]}
+            ax.plot(10 ** words["frequency"].mean(), words["gain"].mean(), ls="", marker=TASK_MARKERS[source], ms=5, **look)
+        ax.axhline(0, color=INK, ls="--", lw=1.2)
+        ax.set_xscale("log")
+        ax.set_title(f"scored on\n{target}")
+    axes[0].set_ylabel("gain over the anchor word")
+    axes[len(axes) // 2].set_xlabel("share of training captions that name the thing")
+    handles = [Line2D([], [], ls="", color=TASK_COLOURS[task], marker=TASK_MARKERS[task], ms=5, label=f"{task} words") for task in TASKS]
+    kinds = [("concepts", "the study's concepts", GREY), ("rarer", "other nouns", "white")]
+    handles += [Line2D([], [], ls="", marker="o", ms=5, mfc=face, mec=GREY, label=name) for kind, name, face in kinds if kind in set(table["nouns"])]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    return figure
+
+
 def map_quality_bars(quality: pd.DataFrame) -> Figure:
     """How often the map takes a held-out word to its own embedding, for each ordered pair: nearest word, and among the nearest five.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,9 +14,17 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from PIL import Image
 
 from vwlib.figures.pictures import show_picture
-from vwlib.figures.style import GREY, INK, TASK_COLOURS, TASK_MARKERS, WIDTH, lighter
+from vwlib.figures.style import GREY, INK, TASK_COLOURS, TASK_MARKERS, WIDTH, draw_means, lighter, task_panels
 from vwlib.models import TASKS
-from vwlib.statistics import mean_interval
+from vwlib.statistics import crossed_estimate, mean_interval
+
+#: How curves of the task's own learning rate look, and then of the others.
+RATE_STYLES: tuple[dict[str, Any], ...] = (
+    {"ls": "-", "marker": "o"},
+    {"ls": ":", "marker": "v", "mfc": "white"},
+    {"ls": "--", "marker": "^", "mfc": "white"},
+    {"ls": "-.", "marker": "s"},
+)
 
 
 def score_bars(images: Sequence[Image.Image], scores: pd.DataFrame, titles: Sequence[str] = (), xlabel: str = "cosine of image and text") -> Figure:
@@ -68,6 +77,62 @@ def loss_curves(losses: pd.DataFrame, smooth: int = 20) -> Figure:
         ax.set_xlabel("step")
     axes[0].set_ylabel("loss (table 1)")
     figure.legend(handles=[Line2D([], [], color=INK, ls=styles[s], label=s) for s in settings], loc="outside lower center", ncols=len(settings))
+    return figure
+
+
+def sweep_curves(table: pd.DataFrame) -> Figure:
+    """Claim 54: mean score of unconstrained words after so many steps, a panel for each task and a curve for each learning rate.
+
+    `table` is that of the experiment `rates`; words that diverged have no value and are left out. Bars are crossed 95 % intervals.
+    """
+    styles = dict(zip(sorted(table["factor"].unique(), key=lambda factor: (factor != 1, factor)), RATE_STYLES, strict=False))
+    figure, panels = task_panels(table)
+    for task, ax in panels.items():
+        own = table[table["task"] == task].dropna(subset=["value"])
+        learned_at = own.groupby("dataset")["factor"].nunique()
+        own = own[own["dataset"].isin(learned_at.index[learned_at == learned_at.max()])]  # only those that were learned at every rate can be compared
+        for factor, rows in own.groupby("factor"):
+            look = styles[factor] | {"color": TASK_COLOURS[task] if factor == 1 else GREY, "zorder": 4 if factor == 1 else 3}
+            draw_means(ax, dict(tuple(rows.groupby("steps"))), "value", look)
+        ax.set_xlabel("steps")
+        ax.set_xlim(left=0)
+        ax.set_ylim(-0.03, 1.05)
+    next(iter(panels.values())).set_ylabel("score on its own task")
+    names = {1.0: "the task's own learning rate"}
+    handles = [
+        Line2D([], [], color=INK if factor == 1 else GREY, ms=5, lw=1.4, label=names.get(factor, f"{factor:g} times that"), **style)
+        for factor, style in styles.items()
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    return figure
+
+
+def compound_points(table: pd.DataFrame) -> Figure:
+    """B3: what their parts leave unexplained of the words of compounds, and the best two words, beside real words and their best two others.
+
+    `table` is that of the experiment `compounds`. Bars are 95 % intervals that resample compounds.
+    """
+    tasks = [task for task in TASKS if task in set(table["task"])]
+    marks = [
+        ("learned", "residual", "a compound's learned word, by its two parts", "o", True),
+        ("learned", "best", "the same, by its best two words", "D", False),
+        ("held-out", "residual", "a part's real word, by its best two others", "s", False),
+    ]
+    figure = Figure(figsize=(WIDTH, 0.5 * len(tasks) + 1.5), layout="constrained")
+    ax = figure.subplots()
+    for place, task in enumerate(tasks):
+        for shift, (kind, measure, _, marker, filled) in zip((0.22, 0, -0.22), marks, strict=True):
+            own = table[(table["task"] == task) & (table["kind"] == kind)]
+            found = crossed_estimate({"share": own}, "share", units=("concept",), stratum=None, measure=measure, limits=(0, 1))
+            ax.plot(found.interval(), [shift - place] * 2, color=TASK_COLOURS[task], lw=1.4)
+            ax.plot(found.value, shift - place, ls="", marker=marker, ms=6, mfc=TASK_COLOURS[task] if filled else "white", mec=TASK_COLOURS[task], zorder=3)
+    ax.set_yticks([-place for place in range(len(tasks))], tasks)
+    ax.set_ylim(0.5 - max(len(tasks), 1), 0.5)
+    ax.set_xlim(0, 1.02)
+    ax.set_xlabel("share that is left unexplained")
+    ax.grid(axis="y", visible=False)
+    handles = [Line2D([], [], ls="", marker=marker, ms=6, mfc=INK if filled else "white", mec=INK, label=name) for *_, name, marker, filled in marks]
+    figure.legend(handles=handles, loc="outside lower center", ncols=1)
     return figure
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from vwlib.claims import KINDS
 from vwlib.experiments import EXPERIMENTS, choose, read_table, run
 from vwlib.profiles import Profile, load_profile
 from vwlib.runner import run_study
@@ -16,13 +17,15 @@ from vwlib.stored import results_root
 def tables_of(profile: Profile, names: Sequence[str], root: Path | None = None) -> dict[str, pd.DataFrame]:
     """Experiments' tables of a profile by name. Small ones (`compute_on_demand`) are computed where they are missing, and the study before them.
 
+    The table of an experiment that the profile does not have, such as one on drawings where there are photographs, is empty.
     Raises FileNotFoundError that names the command where one is missing, and ValueError where one was damaged.
     """
     root = root or results_root(profile)
     if profile.study.compute_on_demand:
         run_study(profile, root, progress=False)
         run(profile, choose(EXPERIMENTS, names), root, progress=False)
-    return {name: read_table(name, profile.name, root) for name in names}
+    empty = {name: pd.DataFrame(columns=[*KINDS[name].columns]) for name in names if not EXPERIMENTS[name].cases(profile)}
+    return {name: empty[name] if name in empty else read_table(name, profile.name, root) for name in names}
 
 
 def tables_or_stand_in(profile: Profile, names: Sequence[str]) -> tuple[dict[str, pd.DataFrame], str]:

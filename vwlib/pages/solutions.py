@@ -1,0 +1,124 @@
+"""What the tables of the experiments say of the solutions near an anchor, of how they are learned, and of what they hold, in sentences."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from vwlib.models import TASKS
+from vwlib.pages.tables import span
+from vwlib.statistics import Estimate, crossed_estimate, slope_estimate
+
+
+def sweep_sentence(table: pd.DataFrame, task: str) -> str:
+    """Claim 54: how much the score still rises in the second half of the steps, at the task's own learning rate; `table` is that of `rates`."""
+    own = table[(table["task"] == task) & (table["factor"] == 1)].dropna(subset=["value"])
+    counts = np.sort(own["steps"].unique())
+    half = counts[counts <= counts[-1] / 2][-1] if (counts <= counts[-1] / 2).any() else counts[0]
+    arms = {"half": own[own["steps"] == half], "all": own[own["steps"] == counts[-1]]}
+    rise = crossed_estimate(arms, "all - half", limits=(-1, 1))
+    means = {name: rows["value"].mean() for name, rows in arms.items()}
+    return (
+        f"{task.capitalize()} words score {means['half']:.2f} after {half} steps and {means['all']:.2f} after {counts[-1]}, "
+        f"a change of {_signed(rise)}{_failed(table, task)}."
+    )
+
+
+def _failed(table: pd.DataFrame, task: str) -> str:
+    lost = table[(table["task"] == task) & table["value"].isna()]
+    if lost.empty:
+        return ""
+    rates = ", ".join(f"{factor:g}" for factor in sorted(lost["factor"].unique()))
+    return f"; {len(lost)} scores are missing, where words diverged at {rates} times that rate"
+
+
+def random_sentence(table: pd.DataFrame, task: str, delta: float) -> str:
+    """B4, control K5: how often the output is still the anchor's, for learned words and for random offsets as long; `table` is that of `perturbations`."""
+    own = table[(table["task"] == task) & (table["delta"] == delta)]
+    arms = {kind: own[own["kind"] == kind] for kind in ("optimised", "random")}
+    if any(rows.empty for rows in arms.values()):
+        return f"There are no {task} words within δ = {delta:g} to compare."
+    learned, random = (arms[kind]["kept"].mean() for kind in ("optimised", "random"))
+    more = crossed_estimate(arms, "random - optimised", measure="kept", limits=(-1, 1))
+    return (
+        f"In {task}, the output is still the anchor's for {learned:.0%} of the learned words within δ = {delta:g} and for {random:.0%} "
+        f"of the random offsets as long, a difference of {_signed(more)}."
+    )
+
+
+def reach_table(table: pd.DataFrame) -> pd.DataFrame:
+    """B4: mean cosine with a random direction of the encoder's output, of the anchor and of what learning reaches within each radius."""
+    rows = []
+    for task in [task for task in TASKS if task in set(table["task"])]:
+        own = table[table["task"] == task]
+        reached = own.groupby(own["delta"].map("δ = {:g}".format).where(own["delta"].notna(), "free"), sort=False)["cosine"].mean()
+        rows.append({"encoder of": task, "anchor": own["start"].mean(), **reached})
+    return pd.DataFrame(rows)
+
+
+def segment_sentence(table: pd.DataFrame, task: str) -> str:
+    """Section 5.1: whether the score dips half way between two solutions, on the straight way and on the curve; `table` is that of `segments`."""
+    own = table[table["task"] == task]
+    arms = {kind: own[own["kind"] == kind] for kind in ("ends", "middle")}
+    if any(rows.empty for rows in arms.values()):
+        return f"There are no two {task} words of one concept to go between."
+    dip = crossed_estimate(arms, "ends - middle", limits=(-1, 1))
+    lower = crossed_estimate(arms, "ends - middle", positive=True)
+    told = (
+        f"Half way between two {task} words of one concept the score is {arms['middle']['value'].mean():.2f}, at its ends {arms['ends']['value'].mean():.2f}: "
+        f"a dip of {_signed(dip)}, with the middle below the ends in {lower.value:.0%} of the pairs (ties count half)."
+    )
+    curve = own[own["kind"] == "curve"].groupby("t")["value"].mean()
+    return told if curve.empty else f"{told} On the curve the lowest mean score is {curve.min():.2f}."
+
+
+def spread_sentence(table: pd.DataFrame) -> str:
+    """E3: whether scores vary more with the training images than with the anchor; `table` is that of `spreads`."""
+    arms = {kind: table[table["kind"] == kind] for kind in ("data", "start")}
+    found = {kind: rows["spread"].mean() for kind, rows in arms.items()}
+    more = crossed_estimate(arms, "data - start", measure="spread")
+    return (
+        f"The scores' standard deviation is {found['data']:.3f} over resampled training images and {found['start']:.3f} over anchors, "
+        f"a difference of {more.value:+.3f} ({' to '.join(f'{end:+.3f}' for end in more.interval())})."
+    )
+
+
+def offset_sentence(table: pd.DataFrame) -> str:
+    """Section 1: whether two models learn the same of a concept, and the control K2, two trainings of one model; `table` is that of `offsets`."""
+    across = crossed_estimate({"cosine": table[table["kind"] == "models"]}, "cosine", measure="cosine", limits=(-1, 1))
+    told = f"Between two models the mean cosine is {_signed(across)}"
+    seeds = table[table["kind"] == "seeds"]
+    if seeds.empty:
+        return f"{told}. The second training of the classifier, with which to compare, is not here; `vwlib pretrain classifier_twin` makes it."
+    within = crossed_estimate({"cosine": seeds}, "cosine", measure="cosine", limits=(-1, 1))
+    return f"{told}; between two trainings of one model it is {_signed(within)}."
+
+
+def compound_sentence(table: pd.DataFrame, task: str) -> str:
+    """B3: what a compound's parts leave unexplained of its word; `table` is that of `compounds`."""
+    own = table[table["task"] == task]
+    if own.empty:
+        return f"In {task} there are no compounds: drawings can be tinted, photographs cannot."
+    learned, real = (own[own["kind"] == kind] for kind in ("learned", "held-out"))
+    parts, best, others = learned["residual"].mean(), learned["best"].mean(), real["residual"].mean()
+    return (
+        f"In {task}, its two parts leave {parts:.0%} of a compound's learned word unexplained, the best two words {best:.0%}; of a part's own word the "
+        f"best two others leave {others:.0%}. The compounds' mean score on their task is {learned['value'].mean():.2f}."
+    )
+
+
+def frequency_sentence(table: pd.DataFrame) -> str:
+    """Claim 22: how the gain of carried words changes with how often captions name the thing; `table` is that of `frequency`."""
+    try:
+        slope = slope_estimate(table, "frequency", "gain")
+    except ValueError as error:
+        return f"There is no slope to be had: {error}"
+    low, high = slope.interval()
+    way = "rises" if low > 0 else "falls" if high < 0 else "neither rises nor falls for sure"
+    things = table["concept"].nunique()
+    return f"Over {things} things, the gain {way} with how often captions name them: by {slope.value:+.2f} for each tenfold ({span(low, high)})."
+
+
+def _signed(found: Estimate) -> str:
+    low, high = found.interval()
+    return f"{found.value:+.2f} ({low:+.2f}\u00a0to\u00a0{high:+.2f})"
