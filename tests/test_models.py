@@ -6,6 +6,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from exactly import in_full_precision
 from PIL import Image
+from torchmetrics.detection import MeanAveragePrecision
 
 from vwlib.miniature.scenes import LAYOUTS, random_scene
 from vwlib.miniature.sprites import load_sprites
@@ -158,3 +159,26 @@ def test_detector_prepares_every_annotated_object():
         assert sorted(order[kind] for kind in kinds) == sorted(example.names)
         assert frozen.tensors["positive"][row].any()
     assert any(len(set(example.names)) > 1 for example in material.test)
+
+
+def test_average_precision_is_torchmetrics():
+    """Twenty pictures with up to three true boxes each, some of which do not count, and boxes found near them or anywhere."""
+    rng = np.random.default_rng(0)
+    images, boxes, regions = 20, 3, 120
+    corner = torch.from_numpy(rng.uniform(0, 0.6, (images, boxes, 2)).astype(np.float32))
+    truth = torch.cat([corner, corner + torch.from_numpy(rng.uniform(0.1, 0.4, (images, boxes, 2)).astype(np.float32))], dim=-1)
+    near = truth[torch.arange(images)[:, None], torch.from_numpy(rng.integers(boxes, size=(images, regions)))]
+    found = near + torch.from_numpy(rng.normal(0, 0.03, near.shape).astype(np.float32))
+    kind, ignored = torch.from_numpy(rng.integers(-1, 2, (images, boxes))), torch.from_numpy(rng.random((images, boxes)) < 0.2)
+    frozen = Frozen(["cat", "dog"] * (images // 2), {"box": found, "truth": truth, "kind": kind, "ignored": ignored})
+    score = torch.from_numpy(rng.random((images, regions)).astype(np.float32))
+    for concept, number in (("cat", 0), ("dog", 1)):
+        metric = MeanAveragePrecision(backend="faster_coco_eval")
+        for row in range(images):
+            best, asked = score[row].topk(100), kind[row] == number
+            none = torch.zeros(int(asked.sum()), dtype=torch.int)
+            answers = {"boxes": found[row, best.indices], "scores": best.values, "labels": torch.zeros(100, dtype=torch.int)}
+            metric.update([answers], [{"boxes": truth[row, asked], "labels": none, "iscrowd": ignored[row, asked].int()}])
+        expected, ours = metric.compute(), load_model("detection", PROFILE).average_precision(score, concept, frozen)
+        assert 0 < ours.value < ours.more["ap50"] < 1
+        assert ours.value == float(expected["map"]) and ours.more["ap50"] == float(expected["map_50"])

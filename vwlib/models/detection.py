@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Sequence
+import gc
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from faster_coco_eval import COCO, COCOeval_faster
 from PIL import Image
 from torch import Tensor, nn
 from torchmetrics.detection import MeanAveragePrecision
@@ -22,6 +24,8 @@ from vwlib.splice import Vocabulary
 
 if TYPE_CHECKING:
     from vwlib.profiles import ModelSettings
+
+METRIC = MeanAveragePrecision(backend="faster_coco_eval")
 
 
 class Detector(TextMixin):
@@ -147,25 +151,54 @@ class Detector(TextMixin):
         `ap50` is the average precision at IoU 0.50.
         """
         scores = self.detect(self.encode_words(vectors), frozen)
-        return [self.average_precision(score, concept, frozen) for score, concept in zip(scores, concepts, strict=True)]
+        found = []
+        for score, concept in zip(scores, concepts, strict=True):
+            with uncollected():
+                found.append(self.average_precision(score, concept, frozen))
+        return found
 
     def average_precision(self, score: Tensor, concept: str, frozen: Frozen, most: int = 100) -> Score:
-        """Average precision of one query over all prepared images; `score` is (image, region)."""
-        metric = MeanAveragePrecision(backend="faster_coco_eval")
-        kind = _kinds(frozen.concepts).get(concept, -2)  # -2: nothing is of it
-        best = score.topk(min(most, score.shape[1]), dim=1)
-        label = torch.zeros(best.indices.shape[1], dtype=torch.int)
-        for row in range(len(score)):
-            asked = frozen.tensors["kind"][row] == kind
-            truth = {"boxes": frozen.tensors["truth"][row, asked], "iscrowd": frozen.tensors["ignored"][row, asked].int()}
-            found = {"boxes": frozen.tensors["box"][row, best.indices[row]], "scores": best.values[row], "labels": label}
-            metric.update([found], [truth | {"labels": torch.zeros(int(asked.sum()), dtype=torch.int)}])
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            result = metric.compute()
-        if result["map"] < 0:
+        """Average precision of one query over all prepared images; `score` is (image, region).
+
+        It is what `METRIC` gives to the last digit, in a third of the time: all boxes are handed to COCO's evaluation at once, which is asked for
+        objects of all sizes together only. Raises ValueError for a concept of which no prepared image shows anything.
+        """
+        asked = frozen.tensors["kind"] == _kinds(frozen.concepts).get(concept, -2)  # -2: nothing is of it
+        if not (asked & ~frozen.tensors["ignored"]).any():
             raise ValueError(f"There is no true box of '{concept}' among the prepared images, so it has no average precision.")
-        return Score("mAP", float(result["map"]), len(score), {"ap50": float(result["map_50"])})
+        best = score.topk(min(most, score.shape[1]), dim=1)
+        images = torch.arange(len(score))
+        truth = _annotated(len(score), asked.nonzero()[:, 0], frozen.tensors["truth"][asked], iscrowd=frozen.tensors["ignored"][asked].int())
+        boxes = frozen.tensors["box"][images[:, None], best.indices]  # (image, box, 4)
+        found = _annotated(len(score), images.repeat_interleave(boxes.shape[1]), boxes.flatten(0, 1), score=best.values.flatten())
+        coco = COCOeval_faster(truth, found, iouType="bbox")
+        coco.params.iouThrs, coco.params.recThrs = np.array(METRIC.iou_thresholds), np.array(METRIC.rec_thresholds)
+        coco.params.areaRng, coco.params.areaRngLbl, coco.params.maxDets = coco.params.areaRng[:1], coco.params.areaRngLbl[:1], [most]  # objects of any size
+        coco.evaluate()
+        precision = coco.eval["precision"][:, :, 0, 0, 0]  # (threshold, recall), of the only kind, size and limit
+        return Score("mAP", float(np.float32(precision.mean())), len(score), {"ap50": float(np.float32(precision[0].mean()))})
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """No garbage collection meanwhile: a word has tens of thousands of boxes, and Python would look through all that the libraries hold again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _annotated(images: int, rows: Tensor, boxes: Tensor, **columns: Tensor) -> COCO:
+    """Boxes (box, 4), in the images of `rows` (box,), as COCO's tools read them; `columns` are further fields (box,)."""
+    further = zip(*(column.tolist() for column in columns.values()), strict=True)
+    annotations = [
+        {"id": number, "image_id": row, "category_id": 0, "bbox": box, "area": box[2] * box[3], **dict(zip(columns, more, strict=True))}
+        for number, (row, box, more) in enumerate(zip(rows.tolist(), box_convert(boxes, "xyxy", "xywh").tolist(), further, strict=True), 1)
+    ]
+    return COCO({"images": [{"id": row} for row in range(images)], "categories": [{"id": 0}], "annotations": annotations})
 
 
 def region_weights(positive: Tensor) -> Tensor:
