@@ -35,6 +35,9 @@ NO_INPUT = {"book.py", "cli.py", "references.py"}
 #: Chapters about the other chapters' runs: executed again whenever one of those before them was.
 ABOUT_RUNS = {"appendix_provenance"}
 
+#: The chapter that loads pictures by itself.
+EXPLORER = "explorer"
+
 #: Beside the built pages: the hash of what they were built from.
 INPUTS = ".inputs"
 
@@ -187,6 +190,18 @@ def stage_pages(stage: Path, executed: Path, root: Path = ROOT) -> None:
         shutil.copyfile(source, stage / relative)
 
 
+def stage_explorer(stage: Path, profile: str) -> None:
+    """Lay out the explorer's sheets of pictures, which its page loads one by one, beside the other static files."""
+    from vwlib.pages.explorer import FOLDER, explorer_files, explorer_sources  # only this page needs the models' libraries, which take long to load
+    from vwlib.profiles import load_profile
+
+    study, sheets, _ = explorer_sources(load_profile(profile))
+    folder = stage / "book" / "_static" / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in explorer_files(study, sheets).items():
+        (folder / name).write_bytes(content)
+
+
 def run_jupyter_book(stage: Path, *options: str) -> subprocess.CompletedProcess[str]:
     """Let this environment's Jupyter Book build the staged pages."""
     command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", str(stage), *options]
@@ -224,6 +239,8 @@ def build_book(profile: str = "miniature", only: list[str] | None = None, root: 
     execute_chapters([chapter for chapter in chapters if not only or chapter.stem in only], profile, executed, root)
     check_chapters(chapters, executed)
     stage_pages(stage, executed, root)
+    if EXPLORER in names:
+        stage_explorer(stage, profile)
     inputs = hash_files(root, [*stage.rglob("*"), root / "pyproject.toml", root / "vwlib" / "references.py"])
     if not (html / INPUTS).exists() or (html / INPUTS).read_text() != inputs:
         build_pages(stage, html, inputs)

@@ -182,6 +182,10 @@ class TheClaims(ProfileParameters):
     """Chapter 7."""
 
 
+class TheExplorer(ProfileParameters):
+    """The explorer, which shows all words of the stored study."""
+
+
 class Appendix(ProfileParameters):
     """The pages of the appendix, which only show what the code knows."""
 
@@ -196,6 +200,7 @@ CHAPTERS: dict[str, type[ProfileParameters]] = {
     "07_the_claims": TheClaims,
     "08_the_real_thing": TheRealThing,
     "09_your_own_word": YourOwnWord,
+    "explorer": TheExplorer,
     "appendix_datasets": Appendix,
     "appendix_deviations": Appendix,
     "appendix_hyperparameters": Appendix,

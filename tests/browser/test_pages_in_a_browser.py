@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,51 @@ def test_the_ledger_is_searched_and_sorted(browser: Any, site: str, book: Path) 
         visit.page.get_by_label("search the claims").fill("")
         visit.page.get_by_role("button", name="no.", exact=True).click()
         assert rows.first.get_attribute("id") == "claim-1"
+
+
+@pytest.fixture
+def explorer(browser: Any, site: str, book: Path) -> Iterator[Visit]:
+    """The explorer's page; whatever is loaded later counts too."""
+    if not (book / "book" / "explorer.html").exists():
+        pytest.skip("The built book has no explorer.")
+    with visiting(browser, site, "book/explorer.html") as visit:
+        yield visit
+        visit.page.wait_for_load_state("networkidle")
+        assert visit.complaints == []
+
+
+def test_the_explorer_answers_clicks_and_keys_and_its_address_says_what_it_shows(explorer: Visit) -> None:
+    page, title = explorer.page, explorer.page.locator(".explorer-title")
+    chosen = page.locator(".explorer-grid button[aria-pressed=true]")
+    buttons = page.locator(".explorer-grid button")
+    buttons.last.click()
+    rows, columns = (page.locator(f".explorer-grid {part} th").count() for part in ("tbody", "thead"))
+    assert chosen.count() == 1 and buttons.count() == rows * columns
+    last = title.inner_text()
+    chosen.press("ArrowRight")  # from the last column to the first
+    assert title.inner_text() != last and page.evaluate("document.activeElement") and chosen.evaluate("element => element === document.activeElement")
+    page.get_by_label("detection", exact=True).check()
+    assert "for detection" in title.inner_text() and page.locator(".explorer-map .learned").count() > 0
+    slider = page.get_by_label("radius")
+    slider.focus()
+    slider.press("Home")
+    assert "within δ" in title.inner_text()
+    address, shown = page.url, title.inner_text()
+    page.goto("about:blank")
+    page.goto(address, wait_until="networkidle")
+    assert title.inner_text() == shown
+
+
+def test_the_explorer_loads_a_sheet_only_when_it_is_asked_for(explorer: Visit, book: Path) -> None:
+    page = explorer.page
+    loaded = "performance.getEntriesByType('resource').filter(entry => entry.name.includes('/explorer/')).map(entry => entry.name)"
+    before = page.evaluate(loaded)
+    page.get_by_label("detection", exact=True).check()
+    page.wait_for_load_state("networkidle")
+    after = page.evaluate(loaded)
+    assert len(before) == 4 and len(after) == 5, "the words', the anchors' and the names' pictures, and the test images"
+    everything = [book / "book" / "explorer.html", *(book / "_static" / "explorer").iterdir()]
+    assert sum(file.stat().st_size for file in everything) < 5e6
 
 
 def test_a_search_finds_pages(browser: Any, site: str) -> None:

@@ -14,7 +14,7 @@ that returns rows, and a line in `EXPERIMENTS`.
 from __future__ import annotations
 
 from vwlib.claims import read_tables
-from vwlib.experiments import drawn, encoder, frequency, geometry, kinds, learning, records, solutions
+from vwlib.experiments import drawn, encoder, frequency, geometry, kinds, learning, records, sheets, solutions
 from vwlib.experiments.base import TRIALS, Experiment, Sources, each, whole
 from vwlib.experiments.running import choose, run, status
 from vwlib.experiments.tables import Tables, read_table
@@ -128,6 +128,7 @@ _ALL = (
         lambda profile: [{}] if profile.world == "miniature" else [],
     ),
     Experiment("frequency", "Transfer beside how common a concept is in training (B10).", frequency.frequency, frequency.cases, _BANK),
+    Experiment("sheets", "What every word of the study draws and finds, for the explorer (figures 5 and 8 to 11).", sheets.sheets, sheets.cases, _BANK),
     Experiment("timing", "Days that the study took (appendix D).", records.timing, whole, _BANK),
 )
 EXPERIMENTS = {experiment.name: experiment for experiment in _ALL}

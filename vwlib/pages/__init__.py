@@ -17,6 +17,7 @@ from vwlib.pages.examples import (
     weights_table,
 )
 from vwlib.pages.experiments import tables_of, tables_or_stand_in
+from vwlib.pages.explorer import Explorer, explorer_files, explorer_sources, make_explorer
 from vwlib.pages.layers import REAL, draw_strip, layer_points, of_dataset, of_kinds, strip_words, ways, words_in
 from vwlib.pages.ledger import Ledger, disagreements, figure_places, finding, judge_stored, verdict_table
 from vwlib.pages.maps import compare_kinds, gain_sentence, gain_table, kind_sentence, kind_table
@@ -56,6 +57,7 @@ from vwlib.pages.words import encode_stages, landing_table, loss_table, nearest_
 
 __all__ = [
     "REAL",
+    "Explorer",
     "Ledger",
     "Table",
     "agreement_sentence",
@@ -87,6 +89,8 @@ __all__ = [
     "encode_stages",
     "encode_trial",
     "experiments_table",
+    "explorer_files",
+    "explorer_sources",
     "figure_places",
     "file_kinds",
     "finding",
@@ -109,6 +113,7 @@ __all__ = [
     "likeness",
     "loss_table",
     "machine_table",
+    "make_explorer",
     "manifest_table",
     "model_table",
     "name_scores",
