@@ -27,7 +27,8 @@ help: ## list the targets
 book: $(READY) ## execute the chapters that changed and build the book into _build/html
 	$(BIN)/vwlib book --profile $(PROFILE)
 
-check-book: $(READY) ## look at every page of the built book in a browser (chromium, where it is installed), after `make book`
+check-book: $(READY) ## after `make book`: is it of the present sources, and, where chromium is installed, fit to be seen in a browser?
+	$(BIN)/vwlib book --check --profile $(PROFILE)
 	$(BIN)/python -m pytest -m browser tests/browser
 
 links: $(READY) ## ask every address that the book links to whether it is still there (needs a network)

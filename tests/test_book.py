@@ -135,6 +135,27 @@ def test_a_chapter_about_runs_follows_the_others(project: Path, capsys: pytest.C
     assert "unchanged" not in capsys.readouterr().out
 
 
+def test_pages_are_refused_when_source_library_or_data_changed_since(project: Path) -> None:
+    executed, html = project / "_build" / "executed" / "smoke", project / "_build" / "html"
+    (project / "data").mkdir(exist_ok=True)
+
+    def bring_up_to_date() -> None:
+        book.execute_chapters(book.list_chapters(project), "smoke", executed, project)
+        html.mkdir(exist_ok=True)
+        (html / book.INPUTS).write_text(book.hash_pages(executed, project))
+
+    assert len(book.find_stale("smoke", project)) == 2, "neither executed nor built"
+    for name in ("book/one.ipynb", "vwlib/words.py", "data/words.csv"):
+        bring_up_to_date()
+        assert book.find_stale("smoke", project) == []
+        with (project / name).open("a") as file:
+            file.write(" ")
+        assert book.find_stale("smoke", project) == ["book/one.ipynb has not been executed at profile smoke since its source, the library or the data changed."]
+    bring_up_to_date()
+    (project / "book" / "index.md").write_text("# Another text\n")
+    assert book.find_stale("smoke", project) == ["The pages in _build/html were not built from the present texts and executed chapters."]
+
+
 def test_a_copy_that_did_not_run_cleanly_is_not_published(project: Path) -> None:
     with pytest.raises(book.BookError, match=r"^book/one.ipynb has not been executed"):
         book.check_chapters([Path("book/one.ipynb")], project / "executed")

@@ -153,18 +153,38 @@ def read_inputs(executed: Path) -> str | None:
         return None
 
 
-def execute_chapters(chapters: list[Path], profile: str, executed: Path, root: Path = ROOT) -> None:
-    """Bring executed copies up to date; a chapter is run only if something it depends on has changed since its copy was made."""
+def inputs_of(chapters: list[Path], number: int, profile: str, executed: Path, root: Path = ROOT) -> str:
+    """The hash of all that the chapter of that number depends on; of one that is about the others' runs, those before it too."""
+    inputs = hash_inputs(chapters[number], profile, root)
+    if chapters[number].stem in ABOUT_RUNS:
+        inputs = hash_files(executed, [executed / before for before in chapters[:number]], inputs)
+    return inputs
+
+
+def execute_chapters(chapters: list[Path], profile: str, executed: Path, root: Path = ROOT, only: Iterable[str] = ()) -> None:
+    """Bring executed copies up to date, or `only` those named; a chapter is run only if something it depends on has changed since its copy was made."""
     for number, chapter in enumerate(chapters):
-        inputs = hash_inputs(chapter, profile, root)
-        if chapter.stem in ABOUT_RUNS:
-            inputs = hash_files(executed, [executed / before for before in chapters[:number]], inputs)
+        if only and chapter.stem not in only:
+            continue
+        inputs = inputs_of(chapters, number, profile, executed, root)
         if read_inputs(executed / chapter) == inputs:
             print(f"{chapter}: unchanged", flush=True)
             continue
         start = time.monotonic()
         execute(root / chapter, executed / chapter, {"profile": profile}, {"inputs": inputs, "profile": profile})
         print(f"{chapter}: executed in {time.monotonic() - start:.0f} s", flush=True)
+
+
+def find_stale(profile: str = "miniature", root: Path = ROOT) -> list[str]:
+    """Reasons not to publish the built pages, a sentence each: chapters of which something has changed since they were executed, pages built from others."""
+    chapters, executed, html = list_chapters(root), root / "_build" / "executed" / profile, root / "_build" / "html"
+    found = []
+    for number, chapter in enumerate(chapters):
+        if read_inputs(executed / chapter) != inputs_of(chapters, number, profile, executed, root):
+            found.append(f"{chapter} has not been executed at profile {profile} since its source, the library or the data changed.")
+    if not (html / INPUTS).exists() or (html / INPUTS).read_text() != hash_pages(executed, root):
+        found.append("The pages in _build/html were not built from the present texts and executed chapters.")
+    return found
 
 
 def check_chapters(chapters: list[Path], executed: Path) -> None:
@@ -176,16 +196,25 @@ def check_chapters(chapters: list[Path], executed: Path) -> None:
             raise BookError(f"{chapter} cannot be published: {problem}.")
 
 
-def stage_pages(stage: Path, executed: Path, root: Path = ROOT) -> None:
-    """Lay out settings, texts, pictures and executed chapters as they lie in the repository."""
+def page_sources(executed: Path, root: Path = ROOT) -> dict[Path, Path]:
+    """Settings, texts, pictures and executed chapters, by their place in the repository."""
     sources = {page: root / page for page in (Path("_config.yml"), Path("_toc.yml"), *list_pages(root))}
     for path in (root / "book").rglob("*"):
         relative = path.relative_to(root)
         if path.is_file() and path.suffix != ".ipynb" and not any(part.startswith(".") for part in relative.parts):
             sources[relative] = path
-    sources |= {chapter: executed / chapter for chapter in list_chapters(root)}
+    return sources | {chapter: executed / chapter for chapter in list_chapters(root)}
+
+
+def hash_pages(executed: Path, root: Path = ROOT) -> str:
+    """A hash of all that the built pages depend on; each executed chapter tells what it was made from."""
+    return hash_files(root, [*page_sources(executed, root).values(), root / "pyproject.toml", root / "vwlib" / "references.py"])
+
+
+def stage_pages(stage: Path, executed: Path, root: Path = ROOT) -> None:
+    """Lay out what pages are built from as it lies in the repository."""
     shutil.rmtree(stage, ignore_errors=True)
-    for relative, source in sources.items():
+    for relative, source in page_sources(executed, root).items():
         (stage / relative).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, stage / relative)
 
@@ -236,13 +265,13 @@ def build_book(profile: str = "miniature", only: list[str] | None = None, root: 
             raise BookError(f"There is no chapter '{name}'; the chapters are {', '.join(names) or 'still to be written'}.")
     build = root / "_build"
     executed, stage, html = build / "executed" / profile, build / "stage", build / "html"
-    execute_chapters([chapter for chapter in chapters if not only or chapter.stem in only], profile, executed, root)
+    execute_chapters(chapters, profile, executed, root, only)
     check_chapters(chapters, executed)
-    stage_pages(stage, executed, root)
-    if EXPLORER in names:
-        stage_explorer(stage, profile)
-    inputs = hash_files(root, [*stage.rglob("*"), root / "pyproject.toml", root / "vwlib" / "references.py"])
+    inputs = hash_pages(executed, root)
     if not (html / INPUTS).exists() or (html / INPUTS).read_text() != inputs:
+        stage_pages(stage, executed, root)
+        if EXPLORER in names:
+            stage_explorer(stage, profile)
         build_pages(stage, html, inputs)
     return html / "index.html"
 

@@ -36,10 +36,15 @@ app = typer.Typer(
 def book(
     profile: Annotated[str, typer.Option(envvar="VWLIB_PROFILE", help="smoke, miniature or paper.")] = "miniature",
     only: Annotated[list[str] | None, typer.Option(help="Execute only this chapter (repeat for more); the others stay as last executed.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Only say whether the built pages may be published: exit code 1 where anything has changed.")] = False,
 ) -> None:
     """Execute the chapters that changed and build the book into _build/html."""
-    from vwlib.book import build_book
+    from vwlib.book import build_book, find_stale
 
+    if check:
+        stale = find_stale(profile)
+        print("\n".join(stale) or "The pages in _build/html are those of the present sources, library and data.")
+        raise typer.Exit(1 if stale else 0)
     os.environ["VWLIB_PROFILE"] = profile  # the chapters' kernels inherit it
     print(f"The book is in {os.path.relpath(build_book(profile, only))}.")
 
