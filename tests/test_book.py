@@ -13,8 +13,11 @@ from typer.testing import CliRunner
 
 from vwlib import book
 from vwlib.cli import app
+from vwlib.siblings import Run, list_runs
 
 PARAMETERS = new_code_cell('profile = "miniature"  # smoke, miniature or paper', metadata={"tags": ["parameters"]})
+
+ONE = [Run(Path("book/one.ipynb"), Path("book/one.ipynb"), {})]
 
 
 def write_chapter(path: Path, *sources: str) -> Path:
@@ -126,7 +129,8 @@ def test_pages_of_all_parts_are_listed_in_reading_order(project: Path) -> None:
 
 def test_a_chapter_about_runs_follows_the_others(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_chapter(project / "book" / "appendix_provenance.ipynb", "1")
-    chapters, executed = [Path("book/one.ipynb"), Path("book/appendix_provenance.ipynb")], project / "_build" / "executed"
+    chapters = [Run(path, path, {}) for path in (Path("book/one.ipynb"), Path("book/appendix_provenance.ipynb"))]
+    executed = project / "_build" / "executed"
     book.execute_chapters(chapters, "smoke", executed, project)
     book.execute_chapters(chapters, "smoke", executed, project)
     assert capsys.readouterr().out.splitlines()[-2:] == ["book/one.ipynb: unchanged", "book/appendix_provenance.ipynb: unchanged"]
@@ -140,9 +144,10 @@ def test_pages_are_refused_when_source_library_or_data_changed_since(project: Pa
     (project / "data").mkdir(exist_ok=True)
 
     def bring_up_to_date() -> None:
-        book.execute_chapters(book.list_chapters(project), "smoke", executed, project)
+        runs = list_runs(book.list_chapters(project), "smoke", project)
+        book.execute_chapters(runs, "smoke", executed, project)
         html.mkdir(exist_ok=True)
-        (html / book.INPUTS).write_text(book.hash_pages(executed, project))
+        (html / book.INPUTS).write_text(book.hash_pages(runs, executed, project))
 
     assert len(book.find_stale("smoke", project)) == 2, "neither executed nor built"
     for name in ("book/one.ipynb", "vwlib/words.py", "data/words.csv"):
@@ -158,9 +163,9 @@ def test_pages_are_refused_when_source_library_or_data_changed_since(project: Pa
 
 def test_a_copy_that_did_not_run_cleanly_is_not_published(project: Path) -> None:
     with pytest.raises(book.BookError, match=r"^book/one.ipynb has not been executed"):
-        book.check_chapters([Path("book/one.ipynb")], project / "executed")
+        book.check_chapters(ONE, project / "executed")
     with pytest.raises(book.BookError, match=r"^book/one.ipynb cannot be published: cell 2 was never executed.$"):
-        book.check_chapters([Path("book/one.ipynb")], project)
+        book.check_chapters(ONE, project)
 
 
 def test_staging_mirrors_the_repository(project: Path) -> None:
@@ -169,7 +174,7 @@ def test_staging_mirrors_the_repository(project: Path) -> None:
     (stage / "gone.md").write_text("# From an earlier build\n")
     (project / "book" / ".hidden.md").write_text("# No page\n")
     write_chapter(project / "executed" / "book" / "one.ipynb", "'the executed copy'")
-    book.stage_pages(stage, project / "executed", project)
+    book.stage_pages(ONE, stage, project / "executed", project)
     staged = {path.relative_to(stage).as_posix() for path in stage.rglob("*") if path.is_file()}
     static = {path.relative_to(project).as_posix() for path in (project / "book" / "_static").rglob("*") if path.is_file()}
     assert staged == {"_config.yml", "_toc.yml", "book/index.md", "book/one.ipynb", "book/references.bib", *static}

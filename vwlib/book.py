@@ -14,8 +14,9 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import nbformat
 import papermill
@@ -28,9 +29,13 @@ from papermill.execute import ERROR_MARKER_TAG
 from traitlets.config import Config
 
 from vwlib.paths import ROOT
+from vwlib.siblings import Run, extend_toc, list_runs, relabel
 
 #: Library files whose change cannot change a chapter's outputs.
-NO_INPUT = {"book.py", "cli.py", "references.py"}
+NO_INPUT = {"book.py", "cli.py", "references.py", "siblings.py"}
+
+#: The library's own Sphinx extensions, on which the pages depend.
+EXTENSIONS = ("references.py", "siblings.py")
 
 #: Chapters about the other chapters' runs: executed again whenever one of those before them was.
 ABOUT_RUNS = {"appendix_provenance"}
@@ -83,11 +88,11 @@ def hash_files(root: Path, paths: Iterable[Path], start: str = "") -> str:
     return digest.hexdigest()
 
 
-def hash_inputs(chapter: Path, profile: str, root: Path = ROOT) -> str:
-    """A hash of all that a chapter's outputs depend on: its source, the profile, the library, the data, the pinned packages."""
+def hash_inputs(chapter: Path, profile: str, root: Path = ROOT, parameters: Mapping[str, str] = MappingProxyType({})) -> str:
+    """A hash of all that a chapter's outputs depend on: its source, the profile and further parameters, the library, the data, the pinned packages."""
     library = [path for path in (root / "vwlib").rglob("*.py") if path.name not in NO_INPUT]
     paths = [root / chapter, root / "pyproject.toml", *library, *(root / "data").rglob("*")]
-    return hash_files(root, paths, f"{profile} {sys.version_info[:2]}")
+    return hash_files(root, paths, " ".join([profile, *parameters.values(), str(sys.version_info[:2])]))
 
 
 def execute(source: Path, target: Path, parameters: dict[str, object], record: dict[str, str] | None = None) -> NotebookNode:
@@ -153,70 +158,76 @@ def read_inputs(executed: Path) -> str | None:
         return None
 
 
-def inputs_of(chapters: list[Path], number: int, profile: str, executed: Path, root: Path = ROOT) -> str:
-    """The hash of all that the chapter of that number depends on; of one that is about the others' runs, those before it too."""
-    inputs = hash_inputs(chapters[number], profile, root)
-    if chapters[number].stem in ABOUT_RUNS:
-        inputs = hash_files(executed, [executed / before for before in chapters[:number]], inputs)
+def inputs_of(runs: Sequence[Run], number: int, profile: str, executed: Path, root: Path = ROOT) -> str:
+    """The hash of all that the run of that number depends on; of one that is about the others, those before it too."""
+    run = runs[number]
+    inputs = hash_inputs(run.source, profile, root, run.parameters)
+    if run.source.stem in ABOUT_RUNS:
+        inputs = hash_files(executed, [executed / before.page for before in runs[:number]], inputs)
     return inputs
 
 
-def execute_chapters(chapters: list[Path], profile: str, executed: Path, root: Path = ROOT, only: Iterable[str] = ()) -> None:
-    """Bring executed copies up to date, or `only` those named; a chapter is run only if something it depends on has changed since its copy was made."""
-    for number, chapter in enumerate(chapters):
-        if only and chapter.stem not in only:
+def execute_chapters(runs: Sequence[Run], profile: str, executed: Path, root: Path = ROOT, only: Sequence[str] = ()) -> None:
+    """Bring executed copies up to date, or `only` those of the chapters named; a chapter is run only if something it depends on has changed since."""
+    for number, run in enumerate(runs):
+        if only and run.source.stem not in only:
             continue
-        inputs = inputs_of(chapters, number, profile, executed, root)
-        if read_inputs(executed / chapter) == inputs:
-            print(f"{chapter}: unchanged", flush=True)
+        inputs = inputs_of(runs, number, profile, executed, root)
+        if read_inputs(executed / run.page) == inputs:
+            print(f"{run.page}: unchanged", flush=True)
             continue
         start = time.monotonic()
-        execute(root / chapter, executed / chapter, {"profile": profile}, {"inputs": inputs, "profile": profile})
-        print(f"{chapter}: executed in {time.monotonic() - start:.0f} s", flush=True)
+        execute(root / run.source, executed / run.page, {"profile": profile, **run.parameters}, {"inputs": inputs, "profile": profile})
+        print(f"{run.page}: executed in {time.monotonic() - start:.0f} s", flush=True)
 
 
 def find_stale(profile: str = "miniature", root: Path = ROOT) -> list[str]:
     """Reasons not to publish the built pages, a sentence each: chapters of which something has changed since they were executed, pages built from others."""
-    chapters, executed, html = list_chapters(root), root / "_build" / "executed" / profile, root / "_build" / "html"
+    runs, executed, html = list_runs(list_chapters(root), profile, root), root / "_build" / "executed" / profile, root / "_build" / "html"
     found = []
-    for number, chapter in enumerate(chapters):
-        if read_inputs(executed / chapter) != inputs_of(chapters, number, profile, executed, root):
-            found.append(f"{chapter} has not been executed at profile {profile} since its source, the library or the data changed.")
-    if not (html / INPUTS).exists() or (html / INPUTS).read_text() != hash_pages(executed, root):
+    for number, run in enumerate(runs):
+        if read_inputs(executed / run.page) != inputs_of(runs, number, profile, executed, root):
+            found.append(f"{run.page} has not been executed at profile {profile} since its source, the library or the data changed.")
+    if not (html / INPUTS).exists() or (html / INPUTS).read_text() != hash_pages(runs, executed, root):
         found.append("The pages in _build/html were not built from the present texts and executed chapters.")
     return found
 
 
-def check_chapters(chapters: list[Path], executed: Path) -> None:
+def check_chapters(runs: Sequence[Run], executed: Path) -> None:
     """Raise BookError at the first executed copy that is missing or not fit to be published."""
-    for chapter in chapters:
-        if not (executed / chapter).exists():
-            raise BookError(f"{chapter} has not been executed at this profile; run `vwlib book` without --only once.")
-        for problem in find_problems(nbformat.read(executed / chapter, as_version=4)):
-            raise BookError(f"{chapter} cannot be published: {problem}.")
+    for page in (run.page for run in runs):
+        if not (executed / page).exists():
+            raise BookError(f"{page} has not been executed at this profile; run `vwlib book` without --only once.")
+        for problem in find_problems(nbformat.read(executed / page, as_version=4)):
+            raise BookError(f"{page} cannot be published: {problem}.")
 
 
-def page_sources(executed: Path, root: Path = ROOT) -> dict[Path, Path]:
-    """Settings, texts, pictures and executed chapters, by their place in the repository."""
+def page_sources(runs: Sequence[Run], executed: Path, root: Path = ROOT) -> dict[Path, Path]:
+    """Settings, texts, pictures and executed chapters, by their place in the repository; siblings lie beside their chapters."""
     sources = {page: root / page for page in (Path("_config.yml"), Path("_toc.yml"), *list_pages(root))}
     for path in (root / "book").rglob("*"):
         relative = path.relative_to(root)
         if path.is_file() and path.suffix != ".ipynb" and not any(part.startswith(".") for part in relative.parts):
             sources[relative] = path
-    return sources | {chapter: executed / chapter for chapter in list_chapters(root)}
+    return sources | {run.page: executed / run.page for run in runs}
 
 
-def hash_pages(executed: Path, root: Path = ROOT) -> str:
+def hash_pages(runs: Sequence[Run], executed: Path, root: Path = ROOT) -> str:
     """A hash of all that the built pages depend on; each executed chapter tells what it was made from."""
-    return hash_files(root, [*page_sources(executed, root).values(), root / "pyproject.toml", root / "vwlib" / "references.py"])
+    return hash_files(root, [*page_sources(runs, executed, root).values(), root / "pyproject.toml", *(root / "vwlib" / name for name in EXTENSIONS)])
 
 
-def stage_pages(stage: Path, executed: Path, root: Path = ROOT) -> None:
-    """Lay out what pages are built from as it lies in the repository."""
+def stage_pages(runs: Sequence[Run], stage: Path, executed: Path, root: Path = ROOT) -> None:
+    """Lay out what pages are built from as it lies in the repository, with siblings among the chapters."""
     shutil.rmtree(stage, ignore_errors=True)
-    for relative, source in page_sources(executed, root).items():
+    for relative, source in page_sources(runs, executed, root).items():
         (stage / relative).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, stage / relative)
+    for run in runs:
+        if run.parameters:
+            nbformat.write(relabel(nbformat.read(stage / run.page, as_version=4), run.parameters["dataset"]), stage / run.page)
+    toc = stage / "_toc.yml"
+    toc.write_text(yaml.safe_dump(extend_toc(yaml.safe_load(toc.read_text()), runs), sort_keys=False))
 
 
 def stage_explorer(stage: Path, profile: str) -> None:
@@ -265,11 +276,12 @@ def build_book(profile: str = "miniature", only: list[str] | None = None, root: 
             raise BookError(f"There is no chapter '{name}'; the chapters are {', '.join(names) or 'still to be written'}.")
     build = root / "_build"
     executed, stage, html = build / "executed" / profile, build / "stage", build / "html"
-    execute_chapters(chapters, profile, executed, root, only)
-    check_chapters(chapters, executed)
-    inputs = hash_pages(executed, root)
+    runs = list_runs(chapters, profile, root)
+    execute_chapters(runs, profile, executed, root, only)
+    check_chapters(runs, executed)
+    inputs = hash_pages(runs, executed, root)
     if not (html / INPUTS).exists() or (html / INPUTS).read_text() != inputs:
-        stage_pages(stage, executed, root)
+        stage_pages(runs, stage, executed, root)
         if EXPLORER in names:
             stage_explorer(stage, profile)
         build_pages(stage, html, inputs)
@@ -281,9 +293,10 @@ def check_links(profile: str = "miniature", root: Path = ROOT) -> list[str]:
 
     Raises BookError where the chapters have not been executed at this profile, and where Jupyter Book cannot ask.
     """
+    runs = list_runs(list_chapters(root), profile, root)
     executed, stage = root / "_build" / "executed" / profile, root / "_build" / "links"
-    check_chapters(list_chapters(root), executed)
-    stage_pages(stage, executed, root)
+    check_chapters(runs, executed)
+    stage_pages(runs, stage, executed, root)
     run = run_jupyter_book(stage, "--builder", "linkcheck", "--keep-going", "-q")
     answers = stage / "_build" / "html" / "output.json"
     if not answers.exists():
