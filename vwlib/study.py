@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -48,12 +48,12 @@ def dataset_folder(profile: Profile, dataset: str) -> Path:
 
 @lru_cache(maxsize=8)
 def load_material(profile: Profile, dataset: str) -> Material:
-    """Read one dataset and choose training and test images of its ten concepts; "photos" is the profile's own.
+    """Read one dataset and choose training and test images of its concepts: one of the four, or one of `MATERIALS`.
 
     Raises ValueError and FileNotFoundError as `vwlib.datasets` does.
     """
-    if dataset == PHOTOS:
-        return _own_material(profile)
+    if dataset in MATERIALS:
+        return MATERIALS[dataset](profile)
     dataset = find_dataset(dataset)
     concepts = concepts_of(dataset, profile.world)
     folder = dataset_folder(profile, dataset)
@@ -80,6 +80,10 @@ def _own_material(profile: Profile) -> Material:
     train = [*training_examples(own["train"], photos.name, profile.train_images), *(example for example in others.train if example.label in names)]
     test = [*test_examples(own["test"], [photos.name], profile.test_images), *(example for example in others.test if example.label in names)]
     return Material(PHOTOS, {photos.name: photos.name} | names, train, test)
+
+
+#: Datasets beside the paper's four, by name, each with what makes its material of a profile: a profile's own photos, and what you put here.
+MATERIALS: dict[str, Callable[[Profile], Material]] = {PHOTOS: _own_material}
 
 
 @lru_cache(maxsize=24)

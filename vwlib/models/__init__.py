@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 TASKS = ("generation", "detection", "classification")
 
 __all__ = [
+    "LOADERS",
     "TASKS",
     "Classifier",
     "Detector",
@@ -68,15 +69,18 @@ def load_classifier(profile: Profile) -> Classifier:
     return Classifier.load(profile.classifier, profile.prompt, find_device(profile.device))
 
 
+#: What loads the model of each task. An adapter of your own takes a place here before anything is loaded.
+LOADERS: dict[str, Callable[[Profile], TaskModel]] = {"generation": load_generator, "detection": load_detector, "classification": load_classifier}
+
+
 def load_model(task: str, profile: Profile) -> TaskModel:
     """The model of a task, loaded once per process.
 
     Raises ValueError for an unknown task, FileNotFoundError for missing weights.
     """
-    loaders: dict[str, Callable[[Profile], TaskModel]] = {"generation": load_generator, "detection": load_detector, "classification": load_classifier}
-    if task not in loaders:
+    if task not in LOADERS:
         raise ValueError(f"'{task}' is no task; choose from {', '.join(TASKS)}.")
-    return loaders[task](profile)
+    return LOADERS[task](profile)
 
 
 def load_models(profile: Profile) -> dict[str, TaskModel]:
