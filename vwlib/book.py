@@ -32,10 +32,7 @@ from vwlib.paths import ROOT
 from vwlib.siblings import Run, extend_toc, list_runs, relabel
 
 #: Library files whose change cannot change a chapter's outputs.
-NO_INPUT = {"book.py", "cli.py", "references.py", "siblings.py"}
-
-#: The library's own Sphinx extensions, on which the pages depend.
-EXTENSIONS = ("references.py", "siblings.py")
+NO_INPUT = {"book.py", "cli.py", "docstrings.py", "references.py", "siblings.py"}
 
 #: Chapters about the other chapters' runs: executed again whenever one of those before them was.
 ABOUT_RUNS = {"appendix_provenance"}
@@ -213,8 +210,8 @@ def page_sources(runs: Sequence[Run], executed: Path, root: Path = ROOT) -> dict
 
 
 def hash_pages(runs: Sequence[Run], executed: Path, root: Path = ROOT) -> str:
-    """A hash of all that the built pages depend on; each executed chapter tells what it was made from."""
-    return hash_files(root, [*page_sources(runs, executed, root).values(), root / "pyproject.toml", *(root / "vwlib" / name for name in EXTENSIONS)])
+    """A hash of all that the built pages depend on, the library among it, whose docstrings are pages too; executed chapters tell what they were made from."""
+    return hash_files(root, [*page_sources(runs, executed, root).values(), root / "pyproject.toml", *(root / "vwlib").rglob("*.py")])
 
 
 def stage_pages(runs: Sequence[Run], stage: Path, executed: Path, root: Path = ROOT) -> None:
