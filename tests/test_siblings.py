@@ -84,12 +84,15 @@ def test_no_label_of_a_sibling_is_one_of_its_chapter() -> None:
         assert sum("{numref}`" in c.source for c in sibling.cells) == sum("-pascal`" in c.source and "{numref}`" in c.source for c in sibling.cells)
 
 
-def test_siblings_are_sections_of_their_chapter() -> None:
-    toc = yaml.safe_load("{format: jb-book, root: book/index, parts: [{caption: All, chapters: [{file: book/one}, {file: book/two}]}]}")
+def test_siblings_are_a_part_behind_that_of_their_chapter() -> None:
+    toc = yaml.safe_load(
+        "{root: index, parts: [{caption: A, chapters: [{file: book/zero}]}, {caption: B, chapters: [{file: book/one}]}, {caption: C, chapters: []}]}"
+    )
     one = Path("book/one.ipynb")
     extended = extend_toc(toc, [Run(one, one, {}), Run(one, one.with_stem("one--COCO"), {"dataset": "COCO"})])
-    assert extended["parts"][0]["chapters"] == [{"file": "book/one", "sections": [{"file": "book/one--COCO", "title": "COCO"}]}, {"file": "book/two"}]
-    assert "sections" not in toc["parts"][0]["chapters"][0]
+    assert [part["caption"] for part in extended["parts"]] == ["A", "B", siblings.CAPTION, "C"]
+    assert extended["parts"][2]["chapters"] == [{"file": "book/one--COCO"}] and len(toc["parts"]) == 3
+    assert extend_toc(toc, [Run(one, one, {})]) == toc
 
 
 def test_siblings_build_strictly_and_their_buttons_lead_to_their_chapter(project: Path) -> None:

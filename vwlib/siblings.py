@@ -18,6 +18,7 @@ from vwlib.profiles import load_profile
 
 #: Chapters that read the stored study, so that another run takes little, and whose parameter `dataset` chooses what they show of it.
 CHAPTERS = ("05_solutions_are_everywhere", "06_the_final_layers")
+CAPTION = "The results of other datasets"
 _JOINT = "--"
 
 
@@ -59,15 +60,18 @@ def relabel(notebook: NotebookNode, dataset: str) -> NotebookNode:
 
 
 def extend_toc(toc: dict[str, Any], runs: Sequence[Run]) -> dict[str, Any]:
-    """The table of contents with the siblings as sections of their chapters."""
+    """The table of contents with the siblings as a part of their own, behind the part that has their chapters.
 
-    def extended(entry: dict[str, Any]) -> dict[str, Any]:
-        entry = {key: [extended(child) for child in value] if key in ("parts", "chapters", "sections") else value for key, value in entry.items()}
-        siblings = [run for run in runs if run.parameters and run.source.with_suffix("").as_posix() == entry.get("file")]
-        pages = [{"file": run.page.with_suffix("").as_posix(), "title": run.parameters["dataset"]} for run in siblings]
-        return entry | {"sections": [*entry.get("sections", []), *pages]} if pages else entry
-
-    return extended(toc)
+    As sections of the chapters they would stand behind buttons without a name, which screen readers cannot tell.
+    """
+    siblings = [run for run in runs if run.parameters]
+    chapters = {run.source.with_suffix("").as_posix() for run in siblings}
+    parts = []
+    for part in toc.get("parts", []):
+        parts.append(part)
+        if chapters & {entry.get("file") for entry in part.get("chapters", [])}:
+            parts.append({"caption": CAPTION, "chapters": [{"file": run.page.with_suffix("").as_posix()} for run in siblings]})
+    return toc | {"parts": parts} if siblings else toc
 
 
 def lead_to_chapter(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object) -> None:
