@@ -1,5 +1,6 @@
 """What the pages show: tables of models and runs, of a grid and of where words lie."""
 
+import itertools
 import json
 from dataclasses import replace
 
@@ -8,8 +9,10 @@ import pytest
 import torch
 
 from vwlib import pages
+from vwlib.concepts import concepts_of
 from vwlib.models import TASKS, load_model, load_models
 from vwlib.optimise import Learned, Trial, ball_radius
+from vwlib.paper import paper_results
 from vwlib.profiles import load_profile
 from vwlib.stored import TrialWords, moves_of, study_of, summarise_study
 from vwlib.study import Grid, displacements, is_diagonal, load_material, summarise_grid
@@ -234,3 +237,24 @@ def test_a_hit_overlaps_a_true_box_by_half():
     truth, near, far = (0, 0, 10, 10, float("nan")), (0, 0, 10, 6, 0.5), (5, 5, 9, 9, 0.9)
     boxes = pd.DataFrame([(0, 0, *truth), (0, 0, *near), (0, 1, *truth), (0, 1, *near), (0, 1, *far)], columns=columns)
     assert pages.hits(boxes) == (1, 2)  # what counts is the best box of each image
+
+
+def test_figure_three_in_one_row_is_a_mean_over_datasets_with_and_without_the_diagonal():
+    rows = []
+    for dataset, level in (("COCO", 0.2), ("PASCAL", 0.6)):
+        known = concepts_of(dataset, "miniature")[:4]
+        for concept, anchor, number in itertools.product(known, known, (0, 1)):
+            value = 1.0 if concept is anchor else level + 0.1 * number
+            rows.append((dataset, concept.name, anchor.anchor, None, "generation", "detection", value))
+    table = pd.DataFrame(rows, columns=["dataset", "concept", "anchor", "delta", "trained_on", "evaluated_on", "value"]).astype({"delta": float})
+    found = pages.over_datasets(table, "miniature").set_index("trials")
+    assert found.loc["off-diagonal", "mean"] == pytest.approx(0.45) and found.loc["all", "mean"] == pytest.approx(0.45 * 0.75 + 0.25)
+    assert (found["low"] <= found["mean"]).all() and (found["mean"] <= found["high"]).all()
+
+
+def test_the_papers_figure_three_in_one_row_has_narrower_intervals_than_a_single_dataset():
+    one, every = pages.paper_over_datasets(["COCO"]), pages.paper_over_datasets(["ImageNet", "DreamBooth", "COCO", "PASCAL"])
+    paper = paper_results("figure_3", "COCO").set_index(["evaluated_on", "trained_on"])
+    cell = one.set_index(["evaluated_on", "trained_on"]).loc[("detection", "generation")]
+    assert cell["mean"] == pytest.approx(paper.loc[("detection", "generation"), "mean"]) and len(one) == len(every) == 9
+    assert (every["high"] - every["low"]).mean() < (one["high"] - one["low"]).mean()

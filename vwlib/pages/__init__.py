@@ -51,7 +51,16 @@ from vwlib.pages.solutions import (
 )
 from vwlib.pages.study import delta_findings, delta_table, describe_study, paper_points, paper_summary, study_or_stand_in, whereabouts, whereabouts_findings
 from vwlib.pages.tables import Table, as_table
-from vwlib.pages.transfer import compare_datasets, comparison_table, grid_table, off_diagonal_table, paper_kept, transfer_findings
+from vwlib.pages.transfer import (
+    compare_datasets,
+    comparison_table,
+    grid_table,
+    off_diagonal_table,
+    over_datasets,
+    paper_kept,
+    paper_over_datasets,
+    transfer_findings,
+)
 from vwlib.pages.turning import agreement_sentence, compare_layers, disagreement_sentence, never_sentence, truncation_table, turn_sentence, turn_table
 from vwlib.pages.words import encode_stages, landing_table, loss_table, nearest_table, paper_mean, setting_of, stage_scores
 
@@ -127,10 +136,12 @@ __all__ = [
     "off_diagonal_table",
     "offset_sentence",
     "one_per_concept",
+    "over_datasets",
     "own_commands",
     "paper_costs",
     "paper_kept",
     "paper_mean",
+    "paper_over_datasets",
     "paper_points",
     "paper_summary",
     "pretraining_table",

@@ -9,6 +9,8 @@ import pandas as pd
 from vwlib import paper
 from vwlib.models import TASKS
 from vwlib.pages.tables import span
+from vwlib.statistics import crossed_estimate
+from vwlib.study import is_diagonal
 
 
 def grid_table(summary: pd.DataFrame) -> pd.DataFrame:
@@ -54,6 +56,30 @@ def transfer_findings(summary: pd.DataFrame) -> dict[str, int | float | str]:
         "own_low": min(own.values()),
         "own_high": max(own.values()),
     }
+
+
+def over_datasets(table: pd.DataFrame, world: str) -> pd.DataFrame:
+    """Figure 3 in one row: means over datasets of a study's unconstrained words, of floor and of ceiling, with intervals that resample concepts and anchors.
+
+    Columns `evaluated_on`, `trained_on`, `trials` ("all" or "off-diagonal"), `mean`, `low`, `high`; `table` is the study's.
+    """
+    free = table[table["delta"].isna()]
+    parts = {"all": free, "off-diagonal": free[~is_diagonal(free, world)]}
+    rows = []
+    for trials, part in parts.items():
+        for (target, source), cells in part.groupby(["evaluated_on", "trained_on"], sort=False):
+            found = crossed_estimate({"mean": cells}, "mean", limits=(0, 1))
+            rows.append((target, source, trials, found.value, *found.interval()))
+    return pd.DataFrame(rows, columns=["evaluated_on", "trained_on", "trials", "mean", "low", "high"])
+
+
+def paper_over_datasets(datasets: Sequence[str]) -> pd.DataFrame:
+    """The same of the paper's figure 3; its datasets' intervals are independent, so their widths add up as squares."""
+    table = pd.concat([paper.paper_results("figure_3", dataset) for dataset in datasets])
+    table = table.assign(square=((table["high"] - table["low"]) / 2) ** 2)
+    cells = table.groupby(["evaluated_on", "trained_on"], sort=False).agg(mean=("mean", "mean"), square=("square", "sum"), n=("mean", "size")).reset_index()
+    half = cells["square"] ** 0.5 / cells["n"]
+    return cells.assign(low=cells["mean"] - half, high=cells["mean"] + half).drop(columns=["square", "n"])
 
 
 def paper_kept(datasets: Sequence[str]) -> float:
