@@ -1,6 +1,7 @@
 """The page on layers: words of a study and real words in the encoders, and sentences that say of made-up tables what is in them."""
 
 import itertools
+import json
 
 import numpy as np
 import pandas as pd
@@ -157,3 +158,15 @@ def test_the_sentence_says_whether_disagreement_tells_anything(slope, said):
     words = words.assign(disagreement=noise[0], value=0.5 + slope * noise[0] + 0.01 * noise[1])
     assert said in pages.disagreement_sentence(words, "generation")
     assert "A trend needs four concepts" in pages.disagreement_sentence(words[words["concept"] == "bear"], "generation")
+
+
+def test_the_map_of_layers_has_every_word_at_every_layer_by_its_name():
+    cells = list(itertools.product(("cat", "dog"), ("bell", "cup"), (2, 5)))
+    rows = [("learned", concept, anchor, layer, number, -number) for number, (concept, anchor, layer) in enumerate(cells)]
+    shown = pages.LayerMap(pd.DataFrame(rows, columns=["words", "concept", "anchor", "layer", "x", "y"]))
+    index = json.loads(shown._repr_html_().split('class="layers-data">')[1].split("</script>")[0])
+    own = index["rows"]["learned"]
+    assert own["layers"] == [2, 5] and own["words"] == [[0, 0], [0, 1], [1, 0], [1, 1]]
+    assert (index["concepts"], index["anchors"]) == (["cat", "dog"], ["bell", "cup"])
+    for places in own["at"]:
+        assert len(places) == 8 and places[0] < places[2] < places[6] and places[1] > places[7], "x rises with the number, y falls"

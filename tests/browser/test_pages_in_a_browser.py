@@ -127,6 +127,29 @@ def test_the_explorer_loads_a_sheet_only_when_it_is_asked_for(explorer: Visit, b
     assert sum(file.stat().st_size for file in everything) < 5e6
 
 
+def test_the_map_of_layers_slides_and_changes_colours(browser: Any, site: str, book: Path) -> None:
+    if not (book / "book" / "06_the_final_layers.html").exists():
+        pytest.skip("The built book has no chapter on layers.")
+    with visiting(browser, site, "book/06_the_final_layers.html") as visit:
+        point = visit.page.locator(".layers circle").first
+        place, colour = point.get_attribute("style"), point.get_attribute("fill")
+        slider = visit.page.get_by_label("layer", exact=False).and_(visit.page.locator("input[type=range]"))
+        slider.press("End")
+        assert point.get_attribute("style") != place and " from " in (point.locator("title").text_content() or "")
+        visit.page.locator(".layers").get_by_label("anchor").check()
+        legend = visit.page.locator(".layers-legend li")
+        assert legend.count() == len({*visit.page.locator(".layers circle").evaluate_all("points => points.map(point => point.getAttribute('fill'))")})
+        assert colour and visit.complaints == []
+
+
+def test_a_picture_opens_large(browser: Any, site: str, book: Path) -> None:
+    with visiting(browser, site, "book/01_models_and_words.html") as visit:
+        links = visit.page.locator("a.open-large")
+        assert links.count() > 0
+        file = links.first.get_attribute("href") or ""
+        assert (book / file.removeprefix(f"{site}/")).is_file()
+
+
 def test_a_search_finds_pages(browser: Any, site: str) -> None:
     with visiting(browser, site, "search.html?q=anchor") as visit:
         results = visit.page.locator("#search-results li")

@@ -18,7 +18,7 @@ from vwlib.pages.examples import (
 )
 from vwlib.pages.experiments import tables_of, tables_or_stand_in
 from vwlib.pages.explorer import Explorer, explorer_files, explorer_sources, make_explorer
-from vwlib.pages.layers import REAL, draw_strip, layer_points, of_dataset, of_kinds, strip_words, ways, words_in
+from vwlib.pages.layers import REAL, LayerMap, draw_strip, layer_points, of_dataset, of_kinds, strip_words, ways, words_in
 from vwlib.pages.ledger import Ledger, disagreements, figure_places, finding, judge_stored, verdict_table
 from vwlib.pages.maps import compare_kinds, gain_sentence, gain_table, kind_sentence, kind_table
 from vwlib.pages.models import describe_models, describe_run, model_table, provenance, quality_table
@@ -67,6 +67,7 @@ from vwlib.pages.words import encode_stages, landing_table, loss_table, nearest_
 __all__ = [
     "REAL",
     "Explorer",
+    "LayerMap",
     "Ledger",
     "Table",
     "agreement_sentence",

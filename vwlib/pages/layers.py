@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from PIL import Image
@@ -11,6 +15,7 @@ from torch import Tensor
 
 from vwlib.experiments.base import vectors_of
 from vwlib.experiments.encoder import own_words
+from vwlib.figures import CONCEPT_COLOURS
 from vwlib.layers import activations, draw_truncated, evenly_spaced, label_words, real_words, text_blocks, tsne_of_layers, way_to_concept
 from vwlib.models import TASKS, Generator, load_model
 from vwlib.optimise import Trial
@@ -20,6 +25,7 @@ from vwlib.study import carry, is_diagonal, trials_of
 #: What pages call the kinds of words of the experiments' tables; a "swap" puts the concept's own word in the anchor's place.
 KINDS = {"learned": "learned", "transferred": "transferred", "swap": "real words"}
 REAL = KINDS["swap"]
+SCALE = 1000  # places on the map are whole numbers up to it
 
 
 def words_in(study: StoredStudy, dataset: str, source: str, task: str, delta: float | None) -> tuple[Tensor, pd.DataFrame]:
@@ -53,6 +59,39 @@ def layer_points(
         chosen = evenly_spaced(len(text_blocks(model)), layers)
         parts.append(tsne_of_layers(activations(model, vectors), words, chosen, random_state=random_state).assign(words=label))
     return pd.concat(parts, ignore_index=True)
+
+
+@dataclass(frozen=True)
+class LayerMap:
+    """Figures 7 and 12 to 18 to point at: every word of `layer_points` with its name, a slider over the layers. `_static/layers.js` brings it to life."""
+
+    points: pd.DataFrame
+
+    @property
+    def index(self) -> dict[str, Any]:
+        """What the script shows: for each row of panels its words, as places in the lists of concepts and anchors, and their places at each layer."""
+        concepts, anchors = (list(self.points[column].unique()) for column in ("concept", "anchor"))
+        rows = {}
+        for label, points in self.points.groupby("words", sort=False):
+            layers = {int(layer): group for layer, group in points.groupby("layer")}
+            first = next(iter(layers.values()))
+            words = [[concepts.index(concept), anchors.index(anchor)] for concept, anchor in zip(first["concept"], first["anchor"], strict=True)]
+            rows[str(label)] = {"words": words, "layers": list(layers), "at": [_places(group) for group in layers.values()]}
+        return {"concepts": concepts, "anchors": anchors, "colours": CONCEPT_COLOURS, "scale": SCALE, "rows": rows}
+
+    def _repr_html_(self) -> str:
+        content = json.dumps(self.index, separators=(",", ":")).replace("<", "\\u003c")
+        return f'<div class="layers"><script type="application/json" class="layers-data">{content}</script></div>'
+
+    def __repr__(self) -> str:
+        return f"LayerMap of {', '.join(map(str, self.points['words'].unique()))}"
+
+
+def _places(points: pd.DataFrame) -> list[int]:
+    """x, y, x, y, ... as whole numbers up to `SCALE`, with a margin."""
+    at = points[["x", "y"]].to_numpy()
+    low, high = at.min(0), at.max(0)
+    return [round(SCALE * (0.03 + 0.94 * share)) for share in ((at - low) / np.maximum(high - low, 1e-9)).ravel().tolist()]
 
 
 def ways(study: StoredStudy, dataset: str, delta: float | None) -> pd.DataFrame:
