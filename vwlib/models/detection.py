@@ -28,6 +28,18 @@ if TYPE_CHECKING:
 METRIC = MeanAveragePrecision(backend="faster_coco_eval")
 
 
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """No garbage collection meanwhile: a word has tens of thousands of boxes, and Python would look through all that the libraries hold again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 class Detector(TextMixin):
     """Finds objects by the cosine between the features of an image's regions and a text's."""
 
@@ -151,12 +163,9 @@ class Detector(TextMixin):
         `ap50` is the average precision at IoU 0.50.
         """
         scores = self.detect(self.encode_words(vectors), frozen)
-        found = []
-        for score, concept in zip(scores, concepts, strict=True):
-            with uncollected():
-                found.append(self.average_precision(score, concept, frozen))
-        return found
+        return [self.average_precision(score, concept, frozen) for score, concept in zip(scores, concepts, strict=True)]
 
+    @uncollected()
     def average_precision(self, score: Tensor, concept: str, frozen: Frozen, most: int = 100) -> Score:
         """Average precision of one query over all prepared images; `score` is (image, region).
 
@@ -177,18 +186,6 @@ class Detector(TextMixin):
         coco.evaluate()
         precision = coco.eval["precision"][:, :, 0, 0, 0]  # (threshold, recall), of the only kind, size and limit
         return Score("mAP", float(np.float32(precision.mean())), len(score), {"ap50": float(np.float32(precision[0].mean()))})
-
-
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """No garbage collection meanwhile: a word has tens of thousands of boxes, and Python would look through all that the libraries hold again and again."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _annotated(images: int, rows: Tensor, boxes: Tensor, **columns: Tensor) -> COCO:

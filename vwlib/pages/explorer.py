@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -18,6 +17,7 @@ from vwlib.experiments.sheets import SIDE, sheet_of
 from vwlib.figures import TASK_COLOURS
 from vwlib.models import TASKS, load_model
 from vwlib.pages.experiments import tables_or_stand_in
+from vwlib.pages.scripts import SCALE, embed
 from vwlib.pages.study import study_or_stand_in
 from vwlib.profiles import Profile, load_profile
 from vwlib.stored import StoredStudy, moves_of
@@ -26,7 +26,6 @@ from vwlib.study import load_material
 #: Below the folder of the book's pages, where the sheets of pictures lie.
 FOLDER = "explorer"
 TESTED = 96  # px of a test image's side on its sheet
-SCALE = 1000  # places on images and on the maps of words are whole numbers up to it
 #: What a page says where scripts do not run.
 PLAIN = "The explorer needs JavaScript. The chapters on transfer and on solutions show some of the same words; the released tables have all their scores."
 
@@ -38,8 +37,7 @@ class Explorer:
     index: dict[str, Any]
 
     def _repr_html_(self) -> str:
-        content = json.dumps(self.index, separators=(",", ":")).replace("<", "\\u003c")
-        data = f'<script type="application/json" class="explorer-data">{content}</script>'
+        data = embed(self.index, "explorer-data")
         return f'<div class="explorer" data-folder="../_static/{FOLDER}"><noscript><p>{escape(PLAIN)}</p></noscript>{data}</div>'
 
     def __repr__(self) -> str:
@@ -66,14 +64,14 @@ def make_explorer(study: StoredStudy, sheets: pd.DataFrame) -> Explorer:
     median), and the vectors' nearest words and places on the map of the model's words.
     """
     maps = {task: WordMap.of(study, task) for task in TASKS}
-    moves = moves_of(study)
+    moves = moves_of(study).rename(columns={"source": "trained_on"})
     datasets = {dataset: _dataset(study, dataset, sheets[sheets["dataset"] == dataset]) for dataset in study.datasets}
     groups = {}
     for row in sheets[sheets["trained_on"].isin(TASKS) & sheets["dataset"].isin(study.datasets)].to_dict("records"):
         of = {"dataset": row["dataset"], "trained_on": row["trained_on"], "delta": row["delta"]}
         cells = pd.MultiIndex.from_product([list(row["concepts"]), list(row["anchors"])], names=["concept", "anchor"])
         order = {name: place for place, name in enumerate(row["concepts"])}
-        own = _of(moves.rename(columns={"source": "trained_on"}), of)
+        own = _of(moves, of)
         groups[key_of(**of)] = {
             "sheet": file_of(**of),
             "named": [order.get(name, -1) for name in row["named"]],

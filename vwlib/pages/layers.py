@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,13 +18,13 @@ from vwlib.figures import CONCEPT_COLOURS
 from vwlib.layers import activations, draw_truncated, evenly_spaced, label_words, real_words, text_blocks, tsne_of_layers, way_to_concept
 from vwlib.models import TASKS, Generator, load_model
 from vwlib.optimise import Trial
+from vwlib.pages.scripts import SCALE, embed
 from vwlib.stored import StoredStudy, TrialWords
 from vwlib.study import carry, is_diagonal, trials_of
 
 #: What pages call the kinds of words of the experiments' tables; a "swap" puts the concept's own word in the anchor's place.
 KINDS = {"learned": "learned", "transferred": "transferred", "swap": "real words"}
 REAL = KINDS["swap"]
-SCALE = 1000  # places on the map are whole numbers up to it
 
 
 def words_in(study: StoredStudy, dataset: str, source: str, task: str, delta: float | None) -> tuple[Tensor, pd.DataFrame]:
@@ -80,8 +79,7 @@ class LayerMap:
         return {"concepts": concepts, "anchors": anchors, "colours": CONCEPT_COLOURS, "scale": SCALE, "rows": rows}
 
     def _repr_html_(self) -> str:
-        content = json.dumps(self.index, separators=(",", ":")).replace("<", "\\u003c")
-        return f'<div class="layers"><script type="application/json" class="layers-data">{content}</script></div>'
+        return f'<div class="layers">{embed(self.index, "layers-data")}</div>'
 
     def __repr__(self) -> str:
         return f"LayerMap of {', '.join(map(str, self.points['words'].unique()))}"
