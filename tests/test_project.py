@@ -53,6 +53,7 @@ def test_direct_dependencies_are_pinned() -> None:
 def test_every_import_of_the_library_is_a_direct_dependency() -> None:
     packages = {
         "PIL": "pillow",
+        "docutils": "jupyter-book",  # whose Sphinx is built on it
         "faster_coco_eval": "faster-coco-eval",
         "jupyter_client": "jupyter-client",
         "open_clip": "open-clip-torch",
