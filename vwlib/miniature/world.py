@@ -40,17 +40,18 @@ TRAIN, TEST = 8, 50  # images per concept
 INSTANCE_TRAIN = 6  # training images of a DreamBooth subject, the most that the published data has
 OTHER_CONCEPT = 0.15  # probability that an object beside the main one is another of the dataset's concepts
 QUALITY = 95  # of the JPEGs
-_VERSION = 8  # part of the folder's name: raise it when the same settings make other images
+_VERSION = 9  # part of the folder's name: raise it when the same settings make other images
 
 #: The drawing of each DreamBooth subject: a turn of its hue, or a tint where turning would not show or would not do.
 #: The judge must still see what it is, and the denoiser, which has learned colours along with shapes, must be able to draw it: a green cat the one
 #: takes for a duck, and of a blue koala the other keeps the blue. The judge does not know the held-out style's cat and duck, whatever their
-#: colour; theirs are drawings of another style, which turned no model has seen either.
+#: colour; theirs are drawings of another style, which turned no model has seen either. Of the styles and turns that differ clearly from the plain
+#: drawing, the cat, duck and candle here are among those that words learned from a few anchors draw best.
 INSTANCES = {
-    "cat": Drawing("cat", "noto-v1", hue=0.06),
+    "cat": Drawing("cat", "fluent", hue=0.07),
     "vase": Drawing("vase", HELD_OUT_STYLE, hue=0.88),
-    "duck": Drawing("duck", "noto-v1", hue=0.55),
-    "candle": Drawing("candle", HELD_OUT_STYLE, hue=0.13),
+    "duck": Drawing("duck", "fluent", hue=0.2),
+    "candle": Drawing("candle", HELD_OUT_STYLE, hue=0.1),
     "sneaker": Drawing("sneaker", HELD_OUT_STYLE, hue=0.7),
     "backpack": Drawing("backpack", HELD_OUT_STYLE, hue=0.08),
     "koala": Drawing("koala", HELD_OUT_STYLE, colour="green"),
