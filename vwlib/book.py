@@ -32,7 +32,7 @@ from vwlib.paths import ROOT
 from vwlib.siblings import Run, extend_toc, list_runs, relabel
 
 #: Library files whose change cannot change a chapter's outputs.
-NO_INPUT = {"book.py", "cli.py", "docstrings.py", "references.py", "siblings.py"}
+NO_INPUT = {"book.py", "chapter_figure.py", "cli.py", "docstrings.py", "references.py", "siblings.py"}
 
 #: Chapters about the other chapters' runs: executed again whenever one of those before them was.
 ABOUT_RUNS = {"appendix_provenance"}
