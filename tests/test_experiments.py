@@ -1,11 +1,15 @@
 """The experiments' tables: whole or not at all, resumed, named when damaged or stale, and what the ledger asks for."""
 
+import fcntl
 import hashlib
+import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -61,6 +65,36 @@ def test_the_ledger_is_judged_on_all_tables(whole):
     judged = judge_claims(read_tables("smoke", whole), "smoke", draws=50)
     assert len(judged) == 57
     assert not judged["why"].str.contains("is missing").any()
+
+
+def test_an_altered_table_judges_nothing(copy):
+    folder = copy / "results" / "smoke"
+    for name in ("clusters", "trials"):
+        content = bytearray((folder / f"{name}.parquet").read_bytes())
+        content[len(content) // 2] ^= 1
+        (folder / f"{name}.parquet").write_bytes(content)
+        with pytest.raises(ValueError, match=rf"{name}\.parquet is damaged or was altered"):
+            read_tables("smoke", copy)
+        content[len(content) // 2] ^= 1
+        (folder / f"{name}.parquet").write_bytes(content)
+    (folder / "something.parquet").write_bytes(b"no table of the ledger")
+    assert "something" not in read_tables("smoke", copy)
+
+
+def test_two_processes_lose_no_record(copy):
+    """What another process writes down while this one waits is kept."""
+    tables, folder = Tables(PROFILE, copy), copy / "results" / "smoke"
+    handle = os.open(folder, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    with ThreadPoolExecutor(1) as pool:
+        publishing = pool.submit(tables.publish, EXPERIMENTS["vocabulary"], [read_table("vocabulary", "smoke", copy)])
+        with pytest.raises(TimeoutError):
+            publishing.result(timeout=0.3)
+        records = json.loads((folder / "experiments.json").read_text())
+        (folder / "experiments.json").write_text(json.dumps(records | {"another": {}}))
+        os.close(handle)
+        publishing.result(timeout=60)
+    assert {"another", "vocabulary"} <= set(json.loads((folder / "experiments.json").read_text()))
 
 
 def test_killed_in_the_middle_the_rerun_ends_with_the_same_bytes(whole, tmp_path):

@@ -7,8 +7,9 @@ import pytest
 from typer.testing import CliRunner
 
 from vwlib import pages
-from vwlib.claims import VERDICTS, judge_claims, load_claims, read_claims, read_tables, write_claims
+from vwlib.claims import VERDICTS, judge_claims, load_claims, read_claims, write_claims
 from vwlib.cli import app
+from vwlib.experiments import read_tables
 from vwlib.pages import experiments
 from vwlib.pages.ledger import SCOPES, missing_tables
 from vwlib.paths import DATA
@@ -62,6 +63,13 @@ def test_the_paper_is_shown_where_it_disagrees_with_itself(judged):
     assert not table["what disagrees"].str.contains("disagree").any()
 
 
+def test_rules_that_were_changed_are_listed_with_their_day(judged):
+    table = pages.revisions(judged).set_index("no.")
+    assert set(table.index) == {claim.id for claim in CLAIMS if claim.revised}
+    assert table.loc[26, "changed on"] == "2026-11-22" and table.loc[26, "the change"].startswith("Asked of each task singly")
+    assert "The rule was changed after a result of it had been read, 2026-11-22: asked" in pages.Ledger(judged, {})._repr_html_()
+
+
 SAID = dict(zip(VERDICTS, ("is replicated here", "is contradicted here", "is undecided here", "cannot be decided at this scale"), strict=True))
 
 
@@ -71,7 +79,9 @@ def test_a_finding_is_told_with_its_verdict(judged, verdict):
     assert pages.finding(changed, 30) == f"“Near every anchor word there is a solution for any concept” {SAID[verdict]}. For a reason."
     changed["ours"], changed["interval"], changed["case"] = 0.5, [[0.4, 0.6]] * len(changed), "COCO"
     assert "The number that decides (COCO), the own-task score" in pages.finding(changed, 30)
-    assert "is 0.50 (95 % interval 0.40 to 0.60). The paper has: " in pages.finding(changed, 30)
+    assert "is 0.50 (95 % interval 0.40 to 0.60). The paper, which gives no floor, has scores of " in pages.finding(changed, 30)
+    changed["ours"] = -0.001
+    assert "is 0.00 (95 % interval 0.40 to 0.60). The paper has: " in pages.finding(changed, 5)
 
 
 def test_missing_tables_are_named_with_their_commands():
@@ -84,7 +94,7 @@ def test_missing_tables_are_named_with_their_commands():
 def test_the_command_writes_what_the_tables_give(judged, tmp_path):
     result = CliRunner().invoke(app, ["claims", "--profile", "miniature", "--store", str(tmp_path)])
     assert result.exit_code == 0, result.output
-    assert result.output.splitlines()[0].endswith("3 not decidable at this scale.")
+    assert result.output.splitlines()[0].endswith("8 not decidable at this scale.")
     assert json.loads((tmp_path / "results" / "miniature" / "claims.json").read_text())[0]["id"] == 1
     assert read_claims("miniature", tmp_path)["verdict"].tolist() == judged["verdict"].tolist()
 

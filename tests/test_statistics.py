@@ -173,6 +173,18 @@ def test_the_sign_test_counts_cells():
     assert crossed_estimate({"a": grid(), "b": grid()}, "a - b", positive=True).value == 0.5
 
 
+def test_pairs_that_share_an_anchor_are_not_independent():
+    """A mean over the pairs of ten anchors is no surer than a mean over ten anchors."""
+    effects = np.random.default_rng(3).normal(0, 0.1, 10)
+    pairs = list(itertools.combinations(range(10), 2))
+    rows = [("COCO", f"c{concept}", f"a{i} and a{j}", (effects[i] + effects[j]) / 2) for concept in range(5) for i, j in pairs]
+    table = pd.DataFrame(rows, columns=["dataset", "concept", "anchor", "value"])
+    found, naive = (crossed_estimate({"mean": table}, "mean", draws=4000, pairs=pairs) for pairs in (True, False))
+    assert found.value == pytest.approx(effects.mean())
+    assert found.se == pytest.approx(effects.std(ddof=1) / np.sqrt(10), rel=0.1) and naive.se < 0.7 * found.se
+    assert found.df == 4  # of five concepts
+
+
 def test_one_unit_is_enough_and_one_trial_is_not():
     words = pd.DataFrame({"word": [f"w{i}" for i in range(50)], "top1": [1.0] * 40 + [0.0] * 10})
     estimate = crossed_estimate({"a": words}, "a", units=("word",), stratum=None, measure="top1", limits=(0, 1))
@@ -195,6 +207,16 @@ def test_a_trend_is_found_where_there_is_one(slope, found):
     estimate = slope_estimate(table, "x")
     assert estimate.value == pytest.approx(slope, abs=0.2)
     assert (estimate.p_above(0) < 0.025) == found
+
+
+def test_a_trend_within_groups_is_not_the_trend_between_them():
+    """Simpson's table: in either dataset the value falls with x, and the dataset with the larger x has the larger values."""
+    rng = np.random.default_rng(0)
+    x = rng.uniform(0, 1, 200)
+    other = np.arange(200) % 2
+    table = pd.DataFrame({"concept": [f"c{i // 2 % 10}" for i in range(200)], "dataset": other, "delta": np.nan, "x": x + 2 * other, "value": 3 * other - x})
+    assert slope_estimate(table, "x").value > 0.5
+    assert slope_estimate(table, "x", within=["dataset", "delta"]).value == pytest.approx(-1)
 
 
 def test_a_trend_needs_groups_and_a_range():

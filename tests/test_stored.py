@@ -6,8 +6,12 @@ import pandas as pd
 import pytest
 import torch
 
+from vwlib import pages
+from vwlib.experiments import read_table
 from vwlib.models import TASKS
 from vwlib.optimise import Learned, Trial
+from vwlib.pages.transfer import premise
+from vwlib.paths import DATA
 from vwlib.profiles import load_profile
 from vwlib.stored import StoredStudy, moves_of, study_of, summarise_study, words_of_grid
 from vwlib.study import Grid
@@ -133,3 +137,18 @@ def test_mapped_words_are_looked_for_in_both_other_models(study):
     moves = moves_of(study, mapped=True)
     assert len(moves) == 2 * 24 * 4
     assert not (moves["task"] == moves["source"]).any()
+
+
+@pytest.mark.skipif(not (DATA / "results" / "miniature" / "trials.parquet").exists(), reason="the miniature's study is not stored")
+def test_the_premise_of_the_stored_study_holds():
+    found = premise(read_table("trials", "miniature"), "miniature")
+    assert set(found.index) == set(TASKS) and found["holds"].all(), found
+
+
+def test_the_premise_is_told_whether_it_holds_or_not():
+    rows = [("COCO", "laptop", "dog", None, task, task, 0.6) for task in TASKS] + [("COCO", "laptop", "laptop", None, "detection", "detection", 0.0)]
+    table = pd.DataFrame(rows, columns=["dataset", "concept", "anchor", "delta", "trained_on", "evaluated_on", "value"]).astype({"delta": float})
+    assert premise(table, "miniature")["holds"].to_dict() == {"generation": False, "detection": True, "classification": False}
+    told = pages.premise_sentence(table, "miniature")
+    assert "0.60 in generation (wanted: 0.85)" in told and "poor to begin with" in told
+    assert "not the word's own fault" in pages.premise_sentence(table.assign(value=0.9), "miniature")

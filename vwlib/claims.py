@@ -47,6 +47,7 @@ class Kind:
     shares: tuple[str, ...] = ()
     units: tuple[str, ...] = ("concept", "anchor")
     stratum: str | None = "dataset"
+    pairs: bool = False  # whether `anchor` names two
 
 
 _WORD = ("dataset", "concept", "anchor", "delta")
@@ -83,7 +84,7 @@ KINDS = {
     # `vwlib.layers.crossing_layers`: one row a word; `crossing` is null where a word never turns to its concept.
     "crossings": Kind("layers at which words turn from anchor to concept", (*_WORD, "task", "kind", "crossing", "depth"), _MAKES, ("never",)),
     # One row a word: how far early and late layers disagree about it, and its score after the transfer.
-    "disagreement": Kind("early and late layers' disagreement beside transfer", (*_WORD, "disagreement", "value"), _MAKES),
+    "disagreement": Kind("early and late layers' disagreement beside transfer", (*_WORD, "task", "disagreement", "value"), _MAKES),
     # B4 and E2: `kind` is "random" or "optimised"; `kept` says whether the output is still the anchor's.
     "perturbations": Kind("random and optimised offsets of equal length", (*_WORD, "task", "kind", "kept"), _MAKES, ("kept",)),
     # `kind` is "models" (two models) or "seeds" (two trainings of one, control K2); `cosine` of one's mapped offset and the other's.
@@ -102,11 +103,11 @@ KINDS = {
     # B10: `frequency` is the logarithm to base 10 of the share of training captions that name the concept, `gain` the transferred score over the floor.
     "frequency": Kind("transfer beside training frequency", ("dataset", "concept", "anchor", "frequency", "gain"), _MAKES),
     # `kind` is "ends" or "middle" of the straight segment between two solutions of a concept; `anchor` names the pair.
-    "segments": Kind("scores between two solutions of a concept", ("dataset", "concept", "anchor", "kind", "value"), _MAKES, ("value",)),
+    "segments": Kind("scores between two solutions of a concept", ("dataset", "concept", "anchor", "task", "kind", "value"), _MAKES, ("value",), pairs=True),
     # `kind` is "same noise" or "other noise" of pictures from two anchors' words; `anchor` names the pair.
-    "likeness": Kind("similarity of generations from two anchors", ("dataset", "concept", "anchor", "kind", "cosine"), _MAKES),
-    # `agrees` says whether the best boxes of two anchors' words overlap by half or more; `anchor` names the pair.
-    "agreement": Kind("overlap of detections from two anchors", ("dataset", "concept", "anchor", "agrees"), _MAKES, ("agrees",)),
+    "likeness": Kind("similarity of generations from two anchors", ("dataset", "concept", "anchor", "kind", "cosine"), _MAKES, pairs=True),
+    # `agrees`: how often the best boxes of two anchors' words ("learned"), or of the two anchors ("anchors"), overlap by half or more; `anchor` names the pair.
+    "agreement": Kind("overlap of detections from two anchors", ("dataset", "concept", "anchor", "kind", "agrees"), _MAKES, ("agrees",), pairs=True),
     # One row a word and number of optimisation steps, at the tasks' own rates.
     "sweep": Kind("scores after fewer steps", ("dataset", "concept", "anchor", "task", "steps", "value"), _MAKES, ("value",)),
     # Of the profile's models, so that only the profile 'paper' decides the claim: `shared` words of two, `d` dimensions of the source.
@@ -171,6 +172,7 @@ class Claim(_Data):
     scope: Scope
     said: str = ""  # the number in the paper's text
     note: str = ""  # where text and figures disagree, or what limits the answer
+    revised: str = ""  # how the rule was changed after a result of it had been read, and when
     figure: str = ""  # the book's figure that shows it
     table: str
     measure: str = "value"
@@ -183,6 +185,7 @@ class Claim(_Data):
     need: Literal["all", "most", "any"] = "all"  # of the cases
     positive: bool = False  # the share of trials in which the expression is positive
     x: str = ""  # the slope of the measure on this column
+    within: list[str] = []  # among rows that have these columns alike
     test: Test
     bound: float | None = None
     against: float | None = None  # what "above" and "below" must fall short of to be contradicted
@@ -205,6 +208,7 @@ class Claim(_Data):
         if self.table not in KINDS:
             return [("table", f"'{self.table}' is no table; there are {', '.join(KINDS)}")]
         asked = [("measure", self.measure), ("x", self.x), *(("each", key) for key in self.each), *(("cases", key) for case in self.cases for key in case)]
+        asked += [("within", key) for key in self.within]
         asked += [("arms", key) for arm in self.arms.values() for key in arm.fixed()]
         known = {"", *KINDS[self.table].columns, *_DERIVED}
         found = [(field, f"the table '{self.table}' has no column '{key}'") for field, key in asked if key not in known and KINDS[self.table].columns]
@@ -302,7 +306,10 @@ def _rule(claim: Claim) -> str:
     parts = {"bound": claim.bound, "against": claim.bound if claim.against is None else claim.against, "margin": claim.margin}
     words = {"every": _EVERY[claim.need] if several else "", "otherwise": _OTHERWISE[claim.need] if several else ""}
     rule = f"{claim.quantity[0].upper()}{claim.quantity[1:]}. {_RULES[claim.test].format(**parts, **words)}"
-    return f"{rule}." if _is_exact(claim) else f"{rule}: with its 95 % interval, and p < {LEVEL:g} by Holm's correction over the ledger; else undecided."
+    if _is_exact(claim):
+        return f"{rule}."
+    between = ", as where it surely does both" if claim.against not in (None, claim.bound) else ""
+    return f"{rule}: with its 95 % interval, and p < {LEVEL:g} by Holm's correction over the ledger; else undecided{between}."
 
 
 def _test_name(claim: Claim) -> str:
@@ -310,12 +317,15 @@ def _test_name(claim: Claim) -> str:
     if _is_exact(claim):
         return "comparison of numbers"
     if claim.x:
-        return "slope by generalised estimating equations, grouped by concept"
+        within = f", within each {' and '.join(claim.within)}" if claim.within else ""
+        return f"slope by generalised estimating equations, grouped by concept{within}"
     if not kind.units:
         return "t test of the datasets' results"
     way = "crossed bootstrap over " + " and ".join(f"{unit}s" for unit in kind.units)
     if "evaluated_on" in kind.units:
         way = "crossed bootstrap over tasks"
+    if kind.pairs:
+        way = "bootstrap over concepts, and jackknife over the anchors of the pairs"
     if claim.positive:
         return f"sign test by {way}"
     return f"{'two one-sided tests' if claim.test in ('equivalent', 'number') else 'one-sided test'} by {way}"
@@ -358,7 +368,7 @@ def judge_claims(tables: Mapping[str, pd.DataFrame], profile: str = "miniature",
 
     Columns `id`, `claim`, `place`, `paper` (its number, as text), `ours` and `interval` of the case that decides, `test`, `p` (two-sided:
     for the claim or against it), `verdict`, `scope`, `figure`, and further `p_holm`, `case`, `cases` (all of them), `n`, `detectable` (how far
-    beyond the bound a true value is found nine times in ten), `rule`, `why` and `note`. A claim whose table is missing is undecided.
+    beyond the bound a true value is found nine times in ten), `rule`, `why`, `note` and `revised`. A claim whose table is missing is undecided.
 
     Raises ValueError for a malformed ledger, an unknown table, and a table without the columns that it must have.
     """
@@ -391,7 +401,8 @@ def prepare(name: str, table: pd.DataFrame, world: str) -> pd.DataFrame:
     if {"dataset", "concept", "anchor"} <= set(table):
         table["diagonal"] = is_diagonal(table, world)
     if name == "displacements":
-        table["names_concept"] = table["nearest"] == table["concept"]
+        own = {(dataset, concept.name): concept.anchor for dataset in DATASETS for concept in concepts_of(dataset, world)}
+        table["names_concept"] = table["nearest"] == pd.Series([own.get(key) for key in zip(table["dataset"], table["concept"], strict=True)], table.index)
     if name == "crossings":
         table["never"] = table["crossing"].isna()
         table["crossing_share"] = (table["crossing"] / table["depth"]).fillna(1 + 1 / table["depth"])  # later than any layer
@@ -445,7 +456,7 @@ def _judge(claim: Claim, tables: Mapping[str, pd.DataFrame], world: str, draws: 
     """A claim's row, before Holm's correction has decided on its verdict."""
     row: dict[str, Any] = {"id": claim.id, "claim": claim.claim, "place": claim.place, "paper": claim.said or "no number", "ours": nan, "interval": None}
     row |= {"test": claim.test_name, "p": None, "verdict": "undecided", "scope": claim.scope, "figure": claim.figure, "p_holm": nan, "case": ""}
-    row |= {"cases": [], "n": 0, "detectable": nan, "rule": claim.rule, "why": "", "note": claim.note, "favours": "", "summary": ""}
+    row |= {"cases": [], "n": 0, "detectable": nan, "rule": claim.rule, "why": "", "note": claim.note, "revised": claim.revised, "favours": "", "summary": ""}
     asked = [(case, label, expression) for case in _cases(claim, world) for label, expression in claim.value.items()]
     papers = [_paper_number(claim, tables["paper"], case, expression) for case, _, expression in asked]
     row["paper"] = _paper_text(claim, papers)
@@ -462,6 +473,7 @@ def _judge(claim: Claim, tables: Mapping[str, pd.DataFrame], world: str, draws: 
         return row | {"why": f"{cases[0].missing.rstrip('.')}; {KINDS[claim.table].made_by}."}
     p_for, p_against = combined_p([c.p_for for c in cases], claim.need), combined_p([c.p_against for c in cases], _OPPOSITE[claim.need])
     holds = p_for <= p_against
+    both = max(p_for, p_against) < LEVEL / 2  # there, and yet smaller than what matters
     case = _deciding(known, claim.need if holds else _OPPOSITE[claim.need], holds)
     assert case.estimate
     row |= {"ours": case.estimate.value, "case": case.name, "n": case.estimate.n, "summary": _summary(cases)}
@@ -471,12 +483,15 @@ def _judge(claim: Claim, tables: Mapping[str, pd.DataFrame], world: str, draws: 
         return row | {"verdict": verdict, "why": missing[0] if missing else ""}
     low, high = case.estimate.interval()
     missing_part = next((f" {c.missing}" for c in cases if c.missing), "")
-    row |= {"interval": [low, high], "p": min(1.0, 2 * min(p_for, p_against)), "favours": "replicated" if holds else "contradicted"}
+    row |= {"interval": [low, high], "p": min(1.0, 2 * min(p_for, p_against)), "favours": "" if both else "replicated" if holds else "contradicted"}
     return row | {"detectable": case.estimate.detectable(), "summary": row["summary"] + missing_part}
 
 
 def _decide(row: dict[str, Any]) -> None:
     """Fill in the verdict and why, once the p value is corrected for the number of claims."""
+    if not row["favours"]:
+        row["why"] = f"On the claimed side, but by less than what matters. {row['summary']}".strip()
+        return
     if row["p_holm"] < LEVEL:
         row |= {"verdict": row["favours"], "why": row["summary"].strip(), "detectable": nan}
         return
@@ -491,8 +506,9 @@ def _summary(cases: Sequence[Case]) -> str:
     if len(cases) < 2:
         return ""
     # Half the level on either side is what a 95 % interval clears.
-    for_it, against = (sum(p < LEVEL / 2 for p in side) for side in ([c.p_for for c in cases], [c.p_against for c in cases]))
-    return f"Taken singly, {for_it} of {len(cases)} cases are as claimed and {against} against."
+    sure = [(case.p_for < LEVEL / 2, case.p_against < LEVEL / 2) for case in cases]
+    small = f", {sure.count((True, True))} as claimed but by less than what matters," if (True, True) in sure else ""
+    return f"Taken singly, {sure.count((True, False))} of {len(cases)} cases are as claimed{small} and {sure.count((False, True))} against."
 
 
 def _deciding(cases: Sequence[Case], need: str, holds: bool) -> Case:
@@ -563,7 +579,7 @@ def _estimate(claim: Claim, table: pd.DataFrame, case: Mapping[str, str], expres
         return Estimate(value, 0.0, inf, min(map(len, arms.values())))
     first = next(iter(arms.values()))
     if claim.x:
-        return slope_estimate(first, claim.x, claim.measure)
+        return slope_estimate(first, claim.x, claim.measure, within=claim.within)
     if not kind.units:
         return pooled_estimate(evaluate(expression, {name: rows[claim.measure].to_numpy() for name, rows in arms.items()}), first["low"], first["high"])
     groups: dict[tuple, list[str]] = {}
@@ -571,7 +587,7 @@ def _estimate(claim: Claim, table: pd.DataFrame, case: Mapping[str, str], expres
         groups.setdefault((claim.arms[name].dataset, claim.arms[name].diagonal), []).append(name)
     limits = (0.0, 1.0) if claim.measure in kind.shares else (-inf, inf)
     together = list(groups.values())
-    return crossed_estimate(arms, expression, kind.units, kind.stratum, claim.measure, together, claim.positive, limits, draws)
+    return crossed_estimate(arms, expression, kind.units, kind.stratum, claim.measure, together, claim.positive, limits, draws, pairs=kind.pairs)
 
 
 def _check_rows(name: str, arm: Arm, rows: pd.DataFrame, case: Mapping[str, str], claim: Claim) -> None:
@@ -614,12 +630,6 @@ def _paper_text(claim: Claim, numbers: Sequence[float | None]) -> str:
 def _plain(value: float | None) -> float | None:
     """A number for a file: six digits, so that no machine's last digits show; null where it is none."""
     return float(f"{value:.6g}") if value is not None and isfinite(value) else None
-
-
-def read_tables(profile: str, root: Path = DATA) -> dict[str, pd.DataFrame]:
-    """The ledger's tables that lie in the results of a profile, by name; none where it has no results."""
-    folder = root / "results" / profile
-    return {path.stem: pd.read_parquet(path) for path in sorted(folder.glob("*.parquet")) if path.stem in KINDS}
 
 
 def write_claims(judged: pd.DataFrame, profile: str, root: Path = DATA) -> Path:

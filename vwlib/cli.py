@@ -112,7 +112,8 @@ def claims(
     store: Annotated[Path | None, typer.Option(help="Folder of the results and words; the project's data/ by default.")] = None,
 ) -> None:
     """Judge the paper's claims on the stored tables of the study and the experiments, and write the verdicts to claims.json."""
-    from vwlib.claims import judge_claims, read_tables, verdict_counts, write_claims
+    from vwlib.claims import judge_claims, verdict_counts, write_claims
+    from vwlib.experiments import read_tables
     from vwlib.paths import DATA
 
     root = (store or DATA).resolve()

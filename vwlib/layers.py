@@ -288,24 +288,24 @@ def truncation_scores(
 def crossing_layers(scores: pd.DataFrame) -> pd.DataFrame:
     """The layer at which each word turns from its anchor to its concept, from the table of `truncation_scores` (one word set or several).
 
-    `crossing` is the first N at which the concept's score exceeds the anchor's, `lasting` the first from which it does so at every
-    larger N too; both are NaN where it never does. `depth` is the largest N asked. One row a word, with the columns that tell words
-    apart. Words whose anchor is their concept's own have nothing to cross and are left out.
+    `crossing` is the first N from which the concept's score exceeds the anchor's with every larger N too; NaN where there is none, so that
+    the whole encoder still takes the word for its anchor. N = 0 is left out: before the first block the end of the text, which detector
+    and classifier read, has not seen the word, and whether it scores higher as its concept there is a matter of the two names alone.
+    `depth` is the largest N asked. One row a word, with the columns that tell words apart. Words whose anchor is their concept's own have
+    nothing to cross and are left out.
     """
     keys = [column for column in scores if column not in ("blocks", "of", "metric", "value", "n")]
     rows = []
-    for key, word in scores[scores["concept"] != scores["anchor_concept"]].groupby(keys, sort=False, dropna=False):
+    for key, word in scores[(scores["concept"] != scores["anchor_concept"]) & (scores["blocks"] > 0)].groupby(keys, sort=False, dropna=False):
         table = word.pivot(index="blocks", columns="of", values="value").sort_index()
-        crossing, lasting = turning_points(table.index.to_numpy(), (table["concept"] > table["anchor"]).to_numpy())
-        rows.append((*key, crossing, lasting, table.index.max()))
-    return pd.DataFrame(rows, columns=[*keys, "crossing", "lasting", "depth"])
+        rows.append((*key, turning_point(table.index.to_numpy(), (table["concept"] > table["anchor"]).to_numpy()), table.index.max()))
+    return pd.DataFrame(rows, columns=[*keys, "crossing", "depth"])
 
 
-def turning_points(blocks: np.ndarray, ahead: np.ndarray) -> tuple[float, float]:
-    """The first of the ascending `blocks` at which `ahead` (block,) holds, and the first from which it holds to the end; NaN for never."""
+def turning_point(blocks: np.ndarray, ahead: np.ndarray) -> float:
+    """The first of the ascending `blocks` from which `ahead` (block,) holds to the end; NaN where it does not hold there."""
     from_here_on = np.logical_and.accumulate(ahead[::-1])[::-1]
-    first, lasting = (float(blocks[held.argmax()]) if held.any() else np.nan for held in (ahead, from_here_on))
-    return first, lasting
+    return float(blocks[from_here_on.argmax()]) if from_here_on.any() else np.nan
 
 
 def draw_truncated(model: Generator, vectors: Tensor, blocks: Sequence[int], seed: int = 0) -> list[list[Image.Image]]:

@@ -24,6 +24,8 @@ from statsmodels.stats.weightstats import DescrStatsW
 from statsmodels.tools import add_constant
 
 NEEDS = ("all", "most", "half", "any")
+#: Between the two anchors that a pair is named after.
+AND = " and "
 
 
 def mean_interval(values: Sequence[float] | np.ndarray, confidence: float = 0.95, share: bool | None = None) -> tuple[float, float, float]:
@@ -189,6 +191,7 @@ def crossed_estimate(
     limits: tuple[float, float] = (-inf, inf),
     draws: int = 1000,
     seed: int = 0,
+    pairs: bool = False,
 ) -> Estimate:
     """Estimate an expression of the means of several arms, each a table of trials with columns `units`, `stratum` and `measure`.
 
@@ -200,6 +203,9 @@ def crossed_estimate(
     variances, and the first two less the third is that of a crossed design (Cameron, Gelbach and Miller 2011); a bootstrap that
     resamples concepts and anchors at once counts the trials' own noise three times. One unit fewer is drawn than there are, which
     makes the variance unbiased (Rao and Wu 1988).
+
+    With `pairs` a value of the second unit names two anchors, such as "car and dog". Pairs that share an anchor are not independent, so the
+    variance is that of leaving out one anchor after the other (the jackknife), with all its pairs.
 
     Raises ValueError for a name in `quantity` that is no arm, and where an arm has no trial, or none that it shares with the others.
     """
@@ -215,7 +221,9 @@ def crossed_estimate(
         frame = pd.DataFrame(cells)
         cells, quantity, limits = {"positive": np.sign(frame.eval(quantity)) / 2 + 0.5}, "positive", (0, 1)
     rng = np.random.default_rng(seed)
-    strata = [_Stratum.of({name: cell.loc[[key]] for name, cell in cells.items() if key in cell.index}, len(units), draws, rng) for key in _strata(cells)]
+    strata = [
+        _Stratum.of({name: cell.loc[[key]] for name, cell in cells.items() if key in cell.index}, len(units), draws, rng, pairs) for key in _strata(cells)
+    ]
     value = float(evaluate(quantity, {name: float(np.mean([s.means[name] for s in strata if name in s.means])) for name in cells})[0])
     variance = {}
     for scheme in ("rows", "columns", "cells"):
@@ -255,17 +263,25 @@ class _Stratum:
     df: int
 
     @classmethod
-    def of(cls, cells: dict[str, pd.Series], ways: int, draws: int, rng: np.random.Generator) -> _Stratum:
+    def of(cls, cells: dict[str, pd.Series], ways: int, draws: int, rng: np.random.Generator, pairs: bool = False) -> _Stratum:
         grid = pd.DataFrame(cells)
         levels = {"cells": np.arange(len(grid))}
         levels["rows"] = grid.index.get_level_values(1).factorize()[0]
-        levels["columns"] = grid.index.get_level_values(2).factorize()[0] if ways > 1 else np.zeros(len(grid), int)
+        levels["columns"] = grid.index.get_level_values(2).factorize()[0] if ways > 1 and not pairs else np.zeros(len(grid), int)
         resampled = {}
         for scheme, level in levels.items():
             count = int(level.max()) + 1
             weights = rng.multinomial(count - 1, np.full(count, 1 / count), size=draws) if count > 1 else np.ones((draws, 1))
             resampled[scheme] = {name: _weighted_means(weights, grid[name].to_numpy(), level) for name in grid}
         sizes = [int(levels[scheme].max()) for scheme in (("rows", "columns") if ways > 1 else ("cells",))]
+        if pairs:
+            ends = [set(name.split(AND)) for name in grid.index.get_level_values(2)]
+            anchors = sorted(set().union(*ends))
+            if len(anchors) > 2:
+                without = np.array([[float(anchor not in pair) for pair in ends] for anchor in anchors])
+                noise = rng.standard_normal((draws, len(anchors)))
+                resampled["columns"] = {name: _jackknife_means(without, noise, grid[name].to_numpy()) for name in grid}
+                sizes.append(len(anchors) - 1)
         return cls(grid.mean().to_dict(), resampled, min((size for size in sizes if size), default=0))
 
 
@@ -275,6 +291,17 @@ def _weighted_means(weights: np.ndarray, values: np.ndarray, level: np.ndarray) 
     total, count = (np.bincount(level[present], part, minlength=weights.shape[1]) for part in (values[present], np.ones(present.sum())))
     with np.errstate(invalid="ignore"):
         return (weights @ total) / (weights @ count)
+
+
+def _jackknife_means(without: np.ndarray, noise: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Means (draw,) of values (cell,) that vary as the jackknife says, so that expressions of several arms can be taken of them.
+
+    `without` (unit, cell) is 1 for the cells that are left without a unit, `noise` (draw, unit) of variance 1 and the same for all arms.
+    """
+    present = ~np.isnan(values)
+    with np.errstate(invalid="ignore"):
+        left = (without[:, present] @ values[present]) / without[:, present].sum(1)
+    return values[present].mean() + noise @ (left - left.mean()) * np.sqrt((len(left) - 1) / len(left))
 
 
 def design_effect(table: pd.DataFrame, measure: str = "value", draws: int = 1000, seed: int = 0) -> float:
@@ -287,17 +314,21 @@ def design_effect(table: pd.DataFrame, measure: str = "value", draws: int = 1000
     return float((rows + columns - cells) / cells) if cells else nan
 
 
-def slope_estimate(table: pd.DataFrame, x: str, measure: str = "value", group: str = "concept") -> Estimate:
+def slope_estimate(table: pd.DataFrame, x: str, measure: str = "value", group: str = "concept", within: Sequence[str] = ()) -> Estimate:
     """Trend: slope of `measure` on `x`, by generalised estimating equations with the trials of a `group` as correlated.
 
-    The standard error is the bias-reduced robust one, which does not need the correlation to be right.
+    The standard error is the bias-reduced robust one, which does not need the correlation to be right. With `within`, the trend is that
+    within the groups of those columns: what differs between them, such as two datasets, is taken off both variables first.
     Raises ValueError for fewer than four groups and where `x` is the same throughout.
     """
-    table = table.dropna(subset=[x, measure])
+    table = table.dropna(subset=[x, measure]).astype({x: float, measure: float})
+    if within:
+        means = table.groupby(list(within), dropna=False)[[x, measure]].transform("mean")
+        table = table.assign(**{x: table[x] - means[x], measure: table[measure] - means[measure]})
     groups = table[group].nunique()
     if groups < 4:
         raise ValueError(f"A trend needs four {group}s or more; there are {groups}.")
-    if table[x].nunique() < 2:
+    if np.ptp(table[x]) < 1e-12:
         raise ValueError(f"'{x}' is the same throughout, so there is no trend.")
     codes = table[group].factorize()[0]
     order = np.argsort(codes, kind="stable")

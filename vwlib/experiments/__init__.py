@@ -13,11 +13,10 @@ that returns rows, and a line in `EXPERIMENTS`.
 
 from __future__ import annotations
 
-from vwlib.claims import read_tables
 from vwlib.experiments import drawn, encoder, frequency, geometry, kinds, learning, records, sheets, solutions
 from vwlib.experiments.base import TRIALS, Experiment, Sources, each, whole
 from vwlib.experiments.running import choose, run, status
-from vwlib.experiments.tables import Tables, read_table
+from vwlib.experiments.tables import Tables, read_table, read_tables
 
 __all__ = ["EXPERIMENTS", "Experiment", "Sources", "Tables", "choose", "read_table", "read_tables", "run", "status"]
 

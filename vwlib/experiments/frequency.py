@@ -14,8 +14,8 @@ from vwlib.experiments.base import Case, Sources, learn_anew, trial_rows
 from vwlib.experiments.drawn import Drawn, draw_examples, image_counts
 from vwlib.miniature.captions import OWN_NAME, names_of
 from vwlib.miniature.pool import noun_weights
-from vwlib.miniature.scenes import PRETRAINING_STYLES, Drawing
-from vwlib.miniature.sprites import Sprites, load_sprites
+from vwlib.miniature.scenes import HELD_OUT_STYLE, PRETRAINING_STYLES, Drawing
+from vwlib.miniature.sprites import STYLES, Sprites, load_sprites
 from vwlib.models import TASKS, Frozen, TaskModel, load_classifier, load_model
 from vwlib.optimise import Trial
 from vwlib.profiles import Profile
@@ -107,11 +107,12 @@ def _rarer(profile: Profile, dataset: str, source: str) -> pd.DataFrame:
 
 
 def _pictures(nouns: Sequence[str], dataset: str, count: int, split: int) -> list[Drawn]:
-    """Scenes of each noun in the styles of pretraining in turn."""
-    styles = PRETRAINING_STYLES
+    """Scenes of each noun in the styles of pretraining in turn; as in the datasets, every sixth test image in the style that is held out of it."""
+    held_out = [split == 1 and index % len(STYLES) == 0 for index in range(count)]
+    styles = [HELD_OUT_STYLE if held else PRETRAINING_STYLES[index % len(PRETRAINING_STYLES)] for index, held in enumerate(held_out)]
     found = []
     for number, noun in enumerate(nouns):
-        found += draw_examples(noun, [Drawing(noun, styles[index % len(styles)]) for index in range(count)], (4 + split, number), dataset)
+        found += draw_examples(noun, [Drawing(noun, style) for style in styles], (4 + split, number), dataset)
     return found
 
 

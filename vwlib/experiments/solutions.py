@@ -17,6 +17,7 @@ from vwlib.layers import label_words
 from vwlib.models import Frozen, load_detector, load_generator, load_model
 from vwlib.optimise import Trial, learn_words
 from vwlib.profiles import Profile
+from vwlib.statistics import AND
 from vwlib.study import load_material, prepared, trials_of
 from vwlib.words import Word
 
@@ -109,7 +110,7 @@ def segments(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame:
     if not pairs:
         return pd.DataFrame(columns=["dataset", "concept", "anchor", "task", "kind", "t", "value"])
     one, other = (vectors_of([words[pair[side]] for pair in pairs]) for side in (0, 1))
-    trials = [Trial(dataset, words[i].concept, f"{words[i].anchor} and {words[j].anchor}") for i, j in pairs]
+    trials = [Trial(dataset, words[i].concept, f"{words[i].anchor}{AND}{words[j].anchor}") for i, j in pairs]
     shares = np.linspace(0, 1, profile.experiments.points)
     lines = {"segment": (one + other) / 2}
     if task != "generation":
@@ -174,7 +175,7 @@ def likeness(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame:
         cosines = features[i] @ features[j].T  # (noise, noise)
         same = float(cosines.diagonal().mean())
         other = float((cosines.sum() - cosines.diagonal().sum()) / (count * (count - 1)))
-        of = (dataset, words[i].concept, f"{words[i].anchor} and {words[j].anchor}")
+        of = (dataset, words[i].concept, f"{words[i].anchor}{AND}{words[j].anchor}")
         rows += [(*of, "same noise", same), (*of, "other noise", other)]
     return pd.DataFrame(rows, columns=["dataset", "concept", "anchor", "kind", "cosine"])
 
@@ -182,7 +183,8 @@ def likeness(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame:
 def agreement(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame:
     """Figures 5, 8 and 9: the share of a concept's test images in which the best boxes of two anchors' words overlap by half or more.
 
-    `anchor` names the pair. Beside it the same of the two anchor words themselves (`anchors_agree`): boxes agree also where an image shows one thing only.
+    `anchor` names the pair. `kind` is "learned", or "anchors": the same of the two anchor words themselves, since boxes agree also where an
+    image shows one thing only.
     """
     dataset, model = case["dataset"], load_detector(profile)
     words, frozen = sources.words("detection", dataset, profile.experiments.near), prepared("detection", profile, dataset, "test")
@@ -190,9 +192,10 @@ def agreement(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame:
     learned_boxes, plain_boxes = best_boxes(profile, frozen, vectors_of(words), words), best_boxes(profile, frozen, plain, words)
     rows = []
     for i, j in pairs_of(words):
-        shares = [float((box_iou(boxes[i], boxes[j]).diagonal() >= 0.5).float().mean()) for boxes in (learned_boxes, plain_boxes)]
-        rows.append((dataset, words[i].concept, f"{words[i].anchor} and {words[j].anchor}", *shares, len(learned_boxes[i])))
-    return pd.DataFrame(rows, columns=["dataset", "concept", "anchor", "agrees", "anchors_agree", "images"])
+        for kind, boxes in (("learned", learned_boxes), ("anchors", plain_boxes)):
+            share = float((box_iou(boxes[i], boxes[j]).diagonal() >= 0.5).float().mean())
+            rows.append((dataset, words[i].concept, f"{words[i].anchor}{AND}{words[j].anchor}", kind, share, len(boxes[i])))
+    return pd.DataFrame(rows, columns=["dataset", "concept", "anchor", "kind", "agrees", "images"])
 
 
 @torch.no_grad()

@@ -9,12 +9,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import io
 import json
 import logging
+import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +26,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from vwlib.claims import KINDS
 from vwlib.experiments.base import TRIALS, Case, Experiment, case_name, digest_of
 from vwlib.files import write_whole
 from vwlib.paths import CACHE, DATA
@@ -31,6 +35,7 @@ from vwlib.store import Store
 
 log = logging.getLogger(__name__)
 RECORDS = "experiments.json"
+STUDY = "study.json"  # the study's own summary, beside it
 
 
 def pack_frame(table: pd.DataFrame) -> bytes:
@@ -149,9 +154,21 @@ class Tables:
             "digest": self.digest(experiment),
             "needs": {name: self.checksum(name) for name in experiment.needs},
         }
-        records = read_records(self.profile.name, self.root) | {experiment.name: record}
         path = results_folder(self.profile.name, self.root) / RECORDS
-        write_whole(path, (json.dumps(records, indent=1, sort_keys=True) + "\n").encode())
+        with _alone(path.parent):
+            records = read_records(self.profile.name, self.root) | {experiment.name: record}
+            write_whole(path, (json.dumps(records, indent=1, sort_keys=True) + "\n").encode())
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One process at a time: what two of them add to one file, each on top of what it has read, must not be lost."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)  # which unlocks
 
 
 def read_table(name: str, profile: str, root: Path = DATA) -> pd.DataFrame:
@@ -164,13 +181,27 @@ def read_table(name: str, profile: str, root: Path = DATA) -> pd.DataFrame:
     if not path.exists():
         raise FileNotFoundError(f"The table '{name}' of the profile '{profile}' is missing; {command(name, profile)} makes it.")
     content = path.read_bytes()
-    if name == TRIALS:
-        return unpack_frame(content)
-    record = read_records(profile, root).get(name, {})
+    beside, record = (STUDY, {"sha256": _study_checksum(path)}) if name == TRIALS else (RECORDS, read_records(profile, root).get(name, {}))
     if hashlib.sha256(content).hexdigest() != record.get("sha256"):
-        raise ValueError(f"{path} is damaged or was altered: its checksum is not the one in {RECORDS}; {command(name, profile)} makes it again.")
-    for needed, checksum in record["needs"].items():
-        beside = path.with_name("study.json" if needed == TRIALS else f"{needed}.parquet")
-        if beside.exists() and hashlib.sha256(beside.read_bytes()).hexdigest() != checksum:
+        raise ValueError(f"{path} is damaged or was altered: its checksum is not the one in {beside}; {command(name, profile)} makes it again.")
+    for needed, checksum in record.get("needs", {}).items():
+        other = path.with_name(STUDY if needed == TRIALS else f"{needed}.parquet")
+        if other.exists() and hashlib.sha256(other.read_bytes()).hexdigest() != checksum:
             log.warning("The table '%s' was made from another '%s' than the one beside it; %s makes it again.", name, needed, command(name, profile))
     return unpack_frame(content)
+
+
+def read_tables(profile: str, root: Path = DATA) -> dict[str, pd.DataFrame]:
+    """The stored tables of a profile that the ledger judges by, by name; none where it has no results.
+
+    Raises ValueError where one was damaged or altered, as `read_table` does.
+    """
+    return {path.stem: read_table(path.stem, profile, root) for path in sorted(results_folder(profile, root).glob("*.parquet")) if path.stem in KINDS}
+
+
+def _study_checksum(trials: Path) -> str | None:
+    try:
+        files = json.loads(trials.with_name(STUDY).read_text())["files"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return next((checksum for name, checksum in files.items() if name.endswith(trials.name)), None)

@@ -92,7 +92,7 @@ def crossing_steps(crossings: pd.DataFrame, column: str = "crossing") -> Figure:
     """The share of words that have turned from anchor to concept by each layer (with as many blocks), a panel for each task and a line for each kind of word.
 
     `crossings` is the table of `vwlib.layers.crossing_layers`, or of `half_way` with a column `task`; `column` holds the layer of the
-    turn ("crossing", "lasting" or "half"), empty for words that never turn.
+    turn ("crossing" or "half"), empty for words that never turn.
     """
     kinds = list(crossings["kind"].unique()) if "kind" in crossings else [""]
     figure, panels = _block_panels(crossings)

@@ -46,7 +46,7 @@ def random_curves(table: pd.DataFrame) -> Figure:
 def segment_curves(table: pd.DataFrame) -> Figure:
     """Section 5.1: mean score on the way between two of a concept's words, straight and, where there is one, on a learned curve; a panel for each task.
 
-    `table` is that of the experiment `segments`. Bars are 95 % intervals that resample concepts and pairs of anchors.
+    `table` is that of the experiment `segments`. Bars are 95 % intervals that resample concepts and the anchors of the pairs.
     """
     ways: dict[str, tuple[str, dict[str, Any]]] = {
         "segment": ("straight", {"ls": "-", "marker": "o"}),
@@ -57,7 +57,7 @@ def segment_curves(table: pd.DataFrame) -> Figure:
         for kind, (_, look) in ways.items():
             own = table[(table["task"] == task) & (table["kind"] == kind)]
             if len(own):
-                draw_means(ax, dict(tuple(own.groupby("t"))), "value", look | {"color": TASK_COLOURS[task]})
+                draw_means(ax, dict(tuple(own.groupby("t"))), "value", look | {"color": TASK_COLOURS[task]}, pairs=True)
         ax.set_xticks([0, 0.5, 1], ["one\nword", "half\nway", "other\nword"])
         ax.set_ylim(-0.03, 1.05)
     next(iter(panels.values())).set_ylabel("score on its own task")

@@ -80,9 +80,9 @@ def task_panels(table: pd.DataFrame) -> tuple[Figure, dict[str, Axes]]:
     return figure, dict(zip(tasks, axes, strict=True))
 
 
-def draw_means(ax: Axes, points: Mapping[float, pd.DataFrame], measure: str, look: dict[str, Any]) -> None:
-    """A line of the means of shares or scores, given as tables of trials by place on the axis, with crossed 95 % intervals."""
-    found = {place: crossed_estimate({"mean": rows}, "mean", measure=measure, limits=(0, 1)) for place, rows in points.items()}
+def draw_means(ax: Axes, points: Mapping[float, pd.DataFrame], measure: str, look: dict[str, Any], pairs: bool = False) -> None:
+    """A line of the means of shares or scores, given as tables of trials (or of pairs) by place on the axis, with crossed 95 % intervals."""
+    found = {place: crossed_estimate({"mean": rows}, "mean", measure=measure, limits=(0, 1), pairs=pairs) for place, rows in points.items()}
     for place, estimate in found.items():
         ax.plot([place] * 2, estimate.interval(), color=look["color"], lw=1, alpha=0.7, zorder=2)
     ax.plot(list(found), [estimate.value for estimate in found.values()], lw=1.4, ms=4.5, **look)

@@ -19,7 +19,7 @@ from vwlib.pages.examples import (
 from vwlib.pages.experiments import tables_of, tables_or_stand_in
 from vwlib.pages.explorer import Explorer, explorer_files, explorer_sources, make_explorer
 from vwlib.pages.layers import REAL, LayerMap, draw_strip, layer_points, of_dataset, of_kinds, strip_words, ways, words_in
-from vwlib.pages.ledger import Ledger, disagreements, figure_places, finding, judge_stored, verdict_table
+from vwlib.pages.ledger import Ledger, disagreements, figure_places, finding, judge_stored, revisions, verdict_table
 from vwlib.pages.maps import compare_kinds, gain_sentence, gain_table, kind_sentence, kind_table
 from vwlib.pages.models import describe_models, describe_run, model_table, provenance, quality_table
 from vwlib.pages.origins import chapters_table, digests_table, machine_table, study_log_table, versions_table
@@ -59,6 +59,7 @@ from vwlib.pages.transfer import (
     over_datasets,
     paper_kept,
     paper_over_datasets,
+    premise_sentence,
     transfer_findings,
 )
 from vwlib.pages.turning import agreement_sentence, compare_layers, disagreement_sentence, never_sentence, truncation_table, turn_sentence, turn_table
@@ -145,11 +146,13 @@ __all__ = [
     "paper_over_datasets",
     "paper_points",
     "paper_summary",
+    "premise_sentence",
     "pretraining_table",
     "provenance",
     "quality_table",
     "random_sentence",
     "reach_table",
+    "revisions",
     "scene_table",
     "segment_sentence",
     "setting_of",

@@ -13,8 +13,8 @@ from typing import Any
 import nbformat
 import pandas as pd
 
-from vwlib.claims import VERDICTS, judge_claims, ledger_table, load_claims, read_tables, verdict_counts
-from vwlib.experiments import EXPERIMENTS
+from vwlib.claims import VERDICTS, judge_claims, ledger_table, load_claims, verdict_counts
+from vwlib.experiments import EXPERIMENTS, read_tables
 from vwlib.experiments.base import TRIALS
 from vwlib.pages.experiments import tables_of
 from vwlib.paths import ROOT
@@ -83,6 +83,15 @@ def disagreements(judged: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(columns | {"what disagrees": note.str[:1].str.upper() + note.str[1:], "verdict": chosen["verdict"]}).reset_index(drop=True)
 
 
+def revisions(judged: pd.DataFrame) -> pd.DataFrame:
+    """The claims whose rule was changed after a result of it had been read, with the day and the change."""
+    chosen = judged[judged["revised"] != ""]
+    told = chosen["revised"].str.extract(r"^(?P<day>[^:]*): (?P<change>.*)$")
+    columns = {"no.": chosen["id"], "claim": chosen["claim"], "changed on": told["day"]}
+    columns |= {"the change": told["change"].str[:1].str.upper() + told["change"].str[1:], "verdict": chosen["verdict"]}
+    return pd.DataFrame(columns).reset_index(drop=True)
+
+
 _VERDICT_WORDS = dict(zip(VERDICTS, ("is replicated here", "is contradicted here", "is undecided here", "cannot be decided at this scale"), strict=True))
 
 
@@ -92,12 +101,14 @@ def finding(judged: pd.DataFrame, number: int) -> str:
     told = f"“{row['claim'].rstrip('.')}” {_VERDICT_WORDS[row['verdict']]}"
     if not isfinite(row["ours"]):
         return f"{told}. {row['why']}"
-    quantity = next(claim.quantity for claim in load_claims() if claim.id == number)
+    asked = next(claim for claim in load_claims() if claim.id == number)
     ends = [end for end in row["interval"] or [] if end is not None]
-    interval = f" (95 % interval {ends[0]:.2f} to {ends[1]:.2f})" if len(ends) == 2 else ""
+    interval = f" (95 % interval {_number(ends[0])} to {_number(ends[1])})" if len(ends) == 2 else ""
     where = f" ({row['case']})" if row["case"] else ""
     paper = "" if row["paper"] == "no number" else f" The paper has: {row['paper']}."
-    return f"{told}. The number that decides{where}, {quantity}, is {row['ours']:.2f}{interval}.{paper}"
+    if asked.paper_value and paper:  # another quantity than ours, so that the two numbers are not to be compared
+        paper = f" The paper, which gives no floor, has scores of {row['paper']}."
+    return f"{told}. The number that decides{where}, {asked.quantity}, is {_number(row['ours'])}{interval}.{paper}"
 
 
 @dataclass(frozen=True)
@@ -133,7 +144,8 @@ class Ledger:
 
     def _claim(self, text: Mapping[str, Any], found: Mapping[str, Any]) -> str:
         parts = [escape(text["claim"]), f'<div class="place">{escape(text["place"])}</div>']
-        parts += [f"<div>{_prose(line)}</div>" for line in (found["why"], found["note"]) if line]
+        revised = f"The rule was changed after a result of it had been read, {found['revised']}" if found["revised"] else ""
+        parts += [f"<div>{_prose(line)}</div>" for line in (found["why"], found["note"], revised) if line]
         judged = [
             ("Rule", text["rule"]),
             ("Test", text["test"]),

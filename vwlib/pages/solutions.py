@@ -16,7 +16,7 @@ def sweep_sentence(table: pd.DataFrame, task: str) -> str:
     counts = np.sort(own["steps"].unique())
     half = counts[counts <= counts[-1] / 2][-1] if (counts <= counts[-1] / 2).any() else counts[0]
     arms = {"half": own[own["steps"] == half], "all": own[own["steps"] == counts[-1]]}
-    rise = crossed_estimate(arms, "all - half", limits=(-1, 1))
+    rise = crossed_estimate(arms, "all - half", limits=(0, 1))
     means = {name: rows["value"].mean() for name, rows in arms.items()}
     return (
         f"{task.capitalize()} words score {means['half']:.2f} after {half} steps and {means['all']:.2f} after {counts[-1]}, "
@@ -39,7 +39,7 @@ def random_sentence(table: pd.DataFrame, task: str, delta: float) -> str:
     if any(rows.empty for rows in arms.values()):
         return f"There are no {task} words within δ = {delta:g} to compare."
     learned, random = (arms[kind]["kept"].mean() for kind in ("optimised", "random"))
-    more = crossed_estimate(arms, "random - optimised", measure="kept", limits=(-1, 1))
+    more = crossed_estimate(arms, "random - optimised", measure="kept", limits=(0, 1))
     return (
         f"In {task}, the output is still the anchor's for {learned:.0%} of the learned words within δ = {delta:g} and for {random:.0%} "
         f"of the random offsets as long, a difference of {_signed(more)}."
@@ -62,8 +62,8 @@ def segment_sentence(table: pd.DataFrame, task: str) -> str:
     arms = {kind: own[own["kind"] == kind] for kind in ("ends", "middle")}
     if any(rows.empty for rows in arms.values()):
         return f"There are no two {task} words of one concept to go between."
-    dip = crossed_estimate(arms, "ends - middle", limits=(-1, 1))
-    lower = crossed_estimate(arms, "ends - middle", positive=True)
+    dip = crossed_estimate(arms, "ends - middle", limits=(0, 1), pairs=True)
+    lower = crossed_estimate(arms, "ends - middle", positive=True, pairs=True)
     told = (
         f"Half way between two {task} words of one concept the score is {arms['middle']['value'].mean():.2f}, at its ends {arms['ends']['value'].mean():.2f}: "
         f"a dip of {_signed(dip)}, with the middle below the ends in {lower.value:.0%} of the pairs (ties count half)."

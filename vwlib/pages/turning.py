@@ -10,7 +10,7 @@ from math import inf, isinf
 import numpy as np
 import pandas as pd
 
-from vwlib.layers import evenly_spaced
+from vwlib.layers import evenly_spaced, turning_point
 from vwlib.models import TASKS
 from vwlib.pages.layers import KINDS, REAL
 from vwlib.pages.tables import span
@@ -90,8 +90,9 @@ def agreement_sentence(agreement: pd.DataFrame, task: str) -> str:
     leaning = agreement[(agreement["task"] == task) & (agreement["by"] == "concept - anchor")].sort_values("layer")
     learned = leaning[(leaning["kind"] == LEARNED) & (leaning["layer"] > 0)]
     first, last = (f"at layer {row.layer} {_grouped(row)}" for row in (learned.iloc[0], learned.iloc[-1]))
-    real = leaning[(leaning["kind"] == REAL) & (leaning["low"] > 0)]
-    real_words = f"Real words group by concept from layer {real['layer'].iloc[0]} on" if len(real) else "Real words group by concept at no layer for sure"
+    real = leaning[(leaning["kind"] == REAL) & (leaning["layer"] > 0)]
+    turn = turning_point(real["layer"].to_numpy(), (real["low"] > 0).to_numpy())
+    real_words = "Real words do not group by concept for sure at the last layer" if np.isnan(turn) else f"Real words group by concept from layer {turn:g} on"
     return f"In the {task} encoder, learned words group {first}, and {last}. {real_words}."
 
 
@@ -148,12 +149,12 @@ def disagreement_sentence(words: pd.DataFrame, task: str) -> str:
     own = words[words["task"] == task]
     told = f"Of {len(own):,} {task} words"
     try:
-        slope = slope_estimate(own, "disagreement")
+        slope = slope_estimate(own, "disagreement", within=("dataset", "delta"))
     except ValueError as error:
         return f"{told} there is no slope to be had: {error}"
     low, high = slope.interval()
     way = "falls" if high < 0 else "rises" if low > 0 else "neither falls nor rises for sure"
-    return f"{told}, the score in the other models {way} with the disagreement: by {slope.value:+.2f} for each unit ({span(low, high)})."
+    return f"{told}, the score in the other models {way} with the disagreement, all else alike: by {slope.value:+.2f} a unit ({span(low, high)})."
 
 
 def _median(turns: pd.Series) -> float:
