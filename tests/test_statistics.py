@@ -214,9 +214,17 @@ def test_a_trend_within_groups_is_not_the_trend_between_them():
     rng = np.random.default_rng(0)
     x = rng.uniform(0, 1, 200)
     other = np.arange(200) % 2
-    table = pd.DataFrame({"concept": [f"c{i // 2 % 10}" for i in range(200)], "dataset": other, "delta": np.nan, "x": x + 2 * other, "value": 3 * other - x})
+    table = pd.DataFrame(
+        {
+            "concept": [f"c{i // 2 % 10}" for i in range(200)],
+            "dataset": other,
+            "delta": np.nan,
+            "x": x + 2 * other,
+            "value": 3 * other - x + rng.normal(0, 0.01, 200),
+        }
+    )
     assert slope_estimate(table, "x").value > 0.5
-    assert slope_estimate(table, "x", within=["dataset", "delta"]).value == pytest.approx(-1)
+    assert slope_estimate(table, "x", within=["dataset", "delta"]).value == pytest.approx(-1, abs=0.05)
 
 
 def test_a_trend_needs_groups_and_a_range():

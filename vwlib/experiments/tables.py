@@ -181,10 +181,11 @@ def read_table(name: str, profile: str, root: Path = DATA) -> pd.DataFrame:
     if not path.exists():
         raise FileNotFoundError(f"The table '{name}' of the profile '{profile}' is missing; {command(name, profile)} makes it.")
     content = path.read_bytes()
-    beside, record = (STUDY, {"sha256": _study_checksum(path)}) if name == TRIALS else (RECORDS, read_records(profile, root).get(name, {}))
+    beside = STUDY if name == TRIALS else RECORDS
+    record = {"sha256": _study_checksum(path), "needs": {}} if name == TRIALS else read_records(profile, root).get(name, {})
     if hashlib.sha256(content).hexdigest() != record.get("sha256"):
         raise ValueError(f"{path} is damaged or was altered: its checksum is not the one in {beside}; {command(name, profile)} makes it again.")
-    for needed, checksum in record.get("needs", {}).items():
+    for needed, checksum in record["needs"].items():
         other = path.with_name(STUDY if needed == TRIALS else f"{needed}.parquet")
         if other.exists() and hashlib.sha256(other.read_bytes()).hexdigest() != checksum:
             log.warning("The table '%s' was made from another '%s' than the one beside it; %s makes it again.", name, needed, command(name, profile))
