@@ -253,7 +253,7 @@ def test_an_effect_that_is_there_but_does_not_matter_decides_nothing(effect, ver
     path = small_ledger(tmp_path, 'test = "above"\nbound = 0.5\nagainst = 0.6')
     row = judge_claims({"sweep": scores(0.5 + effect, noise=0.02)}, path=path, draws=DRAWS).iloc[0]
     assert row["verdict"] == verdict
-    assert ("by less than what matters" in row["why"]) == (verdict == "undecided")
+    assert ("smaller than what matters" in row["why"]) == (verdict == "undecided")
 
 
 def test_cases_are_counted_once():

@@ -347,6 +347,16 @@ class Case:
     p_for: float = 1.0
     p_against: float = 1.0
 
+    @property
+    def small(self) -> bool:
+        """Whether the effect is surely there and surely smaller than what matters, which speaks neither for the claim nor against it."""
+        return max(self.p_for, self.p_against) < LEVEL / 2  # half the level on either side is what a 95 % interval clears
+
+    @property
+    def weights(self) -> tuple[float, float]:
+        """The p values for and against with which the case counts among others."""
+        return (1.0, 1.0) if self.small else (self.p_for, self.p_against)
+
     def record(self) -> dict[str, Any]:
         """The case as plain data."""
         found = self.estimate
@@ -380,7 +390,7 @@ def judge_claims(tables: Mapping[str, pd.DataFrame], profile: str = "miniature",
     for row, adjusted in zip(tested, holm([row["p"] for row in tested]), strict=True):
         row["p_holm"] = float(adjusted)
         _decide(row)
-    return pd.DataFrame(rows).drop(columns=["favours", "summary"]).astype({"p": float, "p_holm": float, "ours": float, "detectable": float})
+    return pd.DataFrame(rows).drop(columns=["favours", "summary", "small"]).astype({"p": float, "p_holm": float, "ours": float, "detectable": float})
 
 
 def prepare(name: str, table: pd.DataFrame, world: str) -> pd.DataFrame:
@@ -456,7 +466,18 @@ def _judge(claim: Claim, tables: Mapping[str, pd.DataFrame], world: str, draws: 
     """A claim's row, before Holm's correction has decided on its verdict."""
     row: dict[str, Any] = {"id": claim.id, "claim": claim.claim, "place": claim.place, "paper": claim.said or "no number", "ours": nan, "interval": None}
     row |= {"test": claim.test_name, "p": None, "verdict": "undecided", "scope": claim.scope, "figure": claim.figure, "p_holm": nan, "case": ""}
-    row |= {"cases": [], "n": 0, "detectable": nan, "rule": claim.rule, "why": "", "note": claim.note, "revised": claim.revised, "favours": "", "summary": ""}
+    row |= {
+        "cases": [],
+        "n": 0,
+        "detectable": nan,
+        "rule": claim.rule,
+        "why": "",
+        "note": claim.note,
+        "revised": claim.revised,
+        "favours": "",
+        "summary": "",
+        "small": False,
+    }
     asked = [(case, label, expression) for case in _cases(claim, world) for label, expression in claim.value.items()]
     papers = [_paper_number(claim, tables["paper"], case, expression) for case, _, expression in asked]
     row["paper"] = _paper_text(claim, papers)
@@ -471,9 +492,10 @@ def _judge(claim: Claim, tables: Mapping[str, pd.DataFrame], world: str, draws: 
     known = [case for case in cases if case.estimate]
     if not known:
         return row | {"why": f"{cases[0].missing.rstrip('.')}; {KINDS[claim.table].made_by}."}
-    p_for, p_against = combined_p([c.p_for for c in cases], claim.need), combined_p([c.p_against for c in cases], _OPPOSITE[claim.need])
+    p_for, p_against = (
+        combined_p(side, need) for side, need in zip(zip(*(c.weights for c in cases), strict=True), (claim.need, _OPPOSITE[claim.need]), strict=True)
+    )
     holds = p_for <= p_against
-    both = max(p_for, p_against) < LEVEL / 2  # there, and yet smaller than what matters
     case = _deciding(known, claim.need if holds else _OPPOSITE[claim.need], holds)
     assert case.estimate
     row |= {"ours": case.estimate.value, "case": case.name, "n": case.estimate.n, "summary": _summary(cases)}
@@ -483,19 +505,19 @@ def _judge(claim: Claim, tables: Mapping[str, pd.DataFrame], world: str, draws: 
         return row | {"verdict": verdict, "why": missing[0] if missing else ""}
     low, high = case.estimate.interval()
     missing_part = next((f" {c.missing}" for c in cases if c.missing), "")
-    row |= {"interval": [low, high], "p": min(1.0, 2 * min(p_for, p_against)), "favours": "" if both else "replicated" if holds else "contradicted"}
+    row |= {"interval": [low, high], "p": min(1.0, 2 * min(p_for, p_against)), "favours": "replicated" if holds else "contradicted", "small": case.small}
     return row | {"detectable": case.estimate.detectable(), "summary": row["summary"] + missing_part}
 
 
 def _decide(row: dict[str, Any]) -> None:
     """Fill in the verdict and why, once the p value is corrected for the number of claims."""
-    if not row["favours"]:
-        row["why"] = f"On the claimed side, but by less than what matters. {row['summary']}".strip()
-        return
     if row["p_holm"] < LEVEL:
         row |= {"verdict": row["favours"], "why": row["summary"].strip(), "detectable": nan}
         return
     power = f"With these {row['n']} trials a true value {row['detectable']:.2g} beyond the bound would be found nine times in ten, taken singly."
+    if row["small"]:
+        row["why"] = f"The effect is as claimed, but smaller than what matters. {row['summary']}".strip()
+        return
     reason = "Alone it would count, but not among so many claims." if row["p"] < LEVEL else "The interval does not clear the bound."
     row["why"] = " ".join(
         filter(None, [reason, row["summary"].strip(), power if isfinite(row["detectable"]) else "These trials are too few to say what they would find."])
@@ -505,15 +527,15 @@ def _decide(row: dict[str, Any]) -> None:
 def _summary(cases: Sequence[Case]) -> str:
     if len(cases) < 2:
         return ""
-    # Half the level on either side is what a 95 % interval clears.
-    sure = [(case.p_for < LEVEL / 2, case.p_against < LEVEL / 2) for case in cases]
-    small = f", {sure.count((True, True))} as claimed but by less than what matters," if (True, True) in sure else ""
-    return f"Taken singly, {sure.count((True, False))} of {len(cases)} cases are as claimed{small} and {sure.count((False, True))} against."
+    for_it, against = (sum(p < LEVEL / 2 for p in side) for side in zip(*(case.weights for case in cases), strict=True))
+    small = sum(case.small for case in cases)
+    told = f", {small} as claimed but by less than what matters," if small else ""
+    return f"Taken singly, {for_it} of {len(cases)} cases are as claimed{told} and {against} against."
 
 
 def _deciding(cases: Sequence[Case], need: str, holds: bool) -> Case:
     """The case whose p value decides: the weakest where all are needed, the strongest where one is enough."""
-    ordered = sorted(cases, key=lambda case: case.p_for if holds else case.p_against)
+    ordered = sorted(cases, key=lambda case: case.weights[0 if holds else 1])
     return ordered[{"all": len(ordered), "most": len(ordered) // 2 + 1, "half": (len(ordered) + 1) // 2, "any": 1}[need] - 1]
 
 
