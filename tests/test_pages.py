@@ -258,3 +258,23 @@ def test_the_papers_figure_three_in_one_row_has_narrower_intervals_than_a_single
     cell = one.set_index(["evaluated_on", "trained_on"]).loc[("detection", "generation")]
     assert cell["mean"] == pytest.approx(paper.loc[("detection", "generation"), "mean"]) and len(one) == len(every) == 9
     assert (every["high"] - every["low"]).mean() < (one["high"] - one["low"]).mean()
+
+
+@pytest.mark.parametrize(
+    ("anchor", "carried", "low", "high", "answer"),
+    [
+        (0.1, 0.1, 0.05, 0.15, "No."),
+        (0.1, 0.5, 0.4, 0.6, "Only in part."),
+        (0.1, 0.9, 0.85, 0.95, "Yes, as far"),
+        (0.5, 0.6, 0.2, 0.99, "These scores cannot tell."),
+    ],
+)
+def test_the_answer_follows_from_what_is_clear(anchor, carried, low, high, answer):
+    rows = [(target, source, "all", 9, 9, 9) for target in TASKS for source in TASKS]
+    for target in TASKS:
+        rows += [(target, "anchor", "off-diagonal", anchor, anchor, anchor), (target, target, "off-diagonal", 0.9, 0.9, 0.9)]
+        rows += [(target, source, "off-diagonal", carried, low, high) for source in TASKS if source != target]
+    ours = pd.DataFrame(rows, columns=["evaluated_on", "trained_on", "trials", "mean", "low", "high"])
+    told = pages.answer_sentence(ours, pages.paper_over_datasets(["COCO"]))
+    assert told.startswith(f"Do they learn the same word? {answer}") and f"scores 0.90 of 1 in the mean; carried into another model {carried:.2f}" in told
+    assert f"has {anchor:.2f}. In {6 * (low > anchor)} of 6 directions" in told

@@ -52,6 +52,7 @@ from vwlib.pages.solutions import (
 from vwlib.pages.study import delta_findings, delta_table, describe_study, paper_points, paper_summary, study_or_stand_in, whereabouts, whereabouts_findings
 from vwlib.pages.tables import Table, as_table
 from vwlib.pages.transfer import (
+    answer_sentence,
     compare_datasets,
     comparison_table,
     grid_table,
@@ -72,6 +73,7 @@ __all__ = [
     "Ledger",
     "Table",
     "agreement_sentence",
+    "answer_sentence",
     "as_table",
     "box_table",
     "chapters_table",

@@ -86,6 +86,34 @@ def paper_over_datasets(datasets: Sequence[str]) -> pd.DataFrame:
     return cells.assign(low=cells["mean"] - half, high=cells["mean"] + half).drop(columns=["square", "n"])
 
 
+def answer_sentence(ours: pd.DataFrame, theirs: pd.DataFrame) -> str:
+    """The book's question and its answer; `ours` is the table of `over_datasets`, `theirs` that of `paper_over_datasets`.
+
+    Off the diagonal, a direction counts as clear where its interval lies beside the mean of the anchor word, or of the target's own words.
+    """
+    off = ours[ours["trials"] == "off-diagonal"].set_index(["trained_on", "evaluated_on"])
+    pairs = [(source, target) for target in TASKS for source in TASKS if source != target]
+    above = sum(bool(off.loc[pair, "low"] > off.loc[("anchor", pair[1]), "mean"]) for pair in pairs)
+    below = sum(bool(off.loc[pair, "high"] < off.loc[(pair[1], pair[1]), "mean"]) for pair in pairs)
+    if above:
+        answer = "Yes, as far as these scores tell." if above == len(pairs) and not below else "Only in part."
+    else:
+        answer = "No." if below == len(pairs) else "These scores cannot tell."
+    floor = off.xs("anchor")["mean"].mean()
+    own, moved = _own_and_carried(off["mean"])
+    told = f"On the task that it was learned for, a word scores {own:.2f} of 1 in the mean; carried into another model {moved:.2f}, where the anchor word"
+    told += f" that it started from has {floor:.2f}. In {above} of {len(pairs)} directions it is clearly better than the anchor word, and in {below} clearly"
+    their_own, their_moved = _own_and_carried(theirs.set_index(["trained_on", "evaluated_on"])["mean"])
+    told += f" worse than the words that were learned there. The paper has {their_own:.2f} and {their_moved:.2f}, over all of its trials."
+    return f"Do they learn the same word? {answer} {told}"
+
+
+def _own_and_carried(means: pd.Series) -> tuple[float, float]:
+    """The mean over tasks of their own words, and over directions of carried ones, from means by source and target."""
+    pairs = [(source, target) for source in TASKS for target in TASKS]
+    return tuple(float(means.loc[[pair for pair in pairs if (pair[0] == pair[1]) == same]].mean()) for same in (True, False))  # type: ignore[return-value]
+
+
 def paper_kept(datasets: Sequence[str]) -> float:
     """Figure 3: `kept` of `transfer_findings` for the paper's own means."""
     table = pd.concat([paper.paper_results("figure_3", dataset) for dataset in datasets])
