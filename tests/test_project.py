@@ -43,6 +43,12 @@ def test_environment_yml_equals_pyproject() -> None:
     assert f"python {PROJECT['requires-python']}" in conda
 
 
+def test_pages_are_launched_only_where_the_library_is_installed() -> None:
+    settings = yaml.safe_load((ROOT / "_config.yml").read_text())["launch_buttons"]
+    assert {name for name in settings if name.endswith("_url")} == {"binderhub_url"}
+    assert (ROOT / "environment.yml").exists(), "which Binder installs"
+
+
 def test_direct_dependencies_are_pinned() -> None:
     ranges = {"jupyter-book>=1.0.4.post1,<2", "pytest<10"}
     requirements = {line for group in (PROJECT["dependencies"], *OPTIONAL.values()) for line in group}
