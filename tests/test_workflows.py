@@ -15,6 +15,11 @@ TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=
 WORKFLOWS = [pytest.param(path, id=path.stem) for path in sorted((ROOT / ".github" / "workflows").glob("*.yml"))]
 
 
+def read(name: str) -> Any:
+    """A workflow of that name."""
+    return yaml.safe_load((ROOT / ".github" / "workflows" / f"{name}.yml").read_text())
+
+
 def steps_of(path: Path) -> list[dict[str, Any]]:
     """All steps of a workflow's jobs."""
     return [step for job in yaml.safe_load(path.read_text())["jobs"].values() for step in job["steps"]]
@@ -41,6 +46,25 @@ def test_a_workflow_says_when_it_runs_and_what_it_may_do(path: Path) -> None:
 def test_what_is_published_was_looked_at_first() -> None:
     steps = [step.get("run", step.get("uses", "")).split("@")[0] for step in steps_of(ROOT / ".github" / "workflows" / "publish.yml")]
     assert steps.index("make book") < steps.index("make check-book") < steps.index("actions/upload-pages-artifact") < steps.index("actions/deploy-pages")
+
+
+def test_the_book_is_published_only_after_the_tests_of_that_very_state_passed() -> None:
+    publish = read("publish")
+    assert publish[True] == {"workflow_run": {"workflows": [read("test")["name"]], "types": ["completed"], "branches": ["main"]}, "workflow_dispatch": None}
+    assert "github.event.workflow_run.conclusion == 'success' && github.event.workflow_run.event == 'push'" in publish["jobs"]["build"]["if"]
+    assert publish["jobs"]["build"]["steps"][0]["with"]["ref"] == "${{ github.event.workflow_run.head_sha || github.sha }}"
+    assert publish["jobs"]["deploy"]["needs"] == "build"
+
+
+def test_only_the_job_that_publishes_may_write_pages() -> None:
+    publish = read("publish")
+    assert publish["permissions"] == {"contents": "read"} and "permissions" not in publish["jobs"]["build"]
+    assert publish["jobs"]["deploy"]["permissions"] == {"pages": "write", "id-token": "write"}
+
+
+def test_a_run_on_main_is_never_cut_short_by_the_next() -> None:
+    assert read("test")["concurrency"]["cancel-in-progress"] == "${{ github.event_name == 'pull_request' }}"
+    assert read("publish")["concurrency"]["cancel-in-progress"] is False
 
 
 def test_continuous_integration_and_the_workflow_run_the_same() -> None:
