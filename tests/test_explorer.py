@@ -10,7 +10,7 @@ from PIL import Image
 from vwlib import pages
 from vwlib.experiments.sheets import SIDE, sheet_of
 from vwlib.models import TASKS, load_model
-from vwlib.pages.explorer import key_of
+from vwlib.pages.explorer import DIVERGED, OTHER, key_of
 from vwlib.profiles import load_profile
 from vwlib.transfer import nearest_words
 
@@ -101,4 +101,16 @@ def test_a_word_that_diverged_leaves_a_gap(sources):
     place = broken.index[row]
     broken.at[place, "named"], broken.at[place, "boxes"] = ["", *broken.at[place, "named"][1:]], [[], *broken.at[place, "boxes"][1:]]
     group = pages.make_explorer(study, broken).index["groups"][key_of(broken.at[place, "dataset"], "detection", np.nan)]
-    assert group["named"][0] == -1 and group["boxes"][0] == [] and len(group["boxes"][1]) == 5
+    assert group["named"][0] == DIVERGED and group["boxes"][0] == [] and len(group["boxes"][1]) == 5
+
+
+def test_a_name_that_the_study_does_not_learn_is_another_concept(sources):
+    study, sheets = sources
+    foreign = sheets.copy()
+    for source in ("generation", "anchor"):
+        place = foreign.index[(foreign["trained_on"] == source) & foreign["delta"].isna()][0]
+        foreign.at[place, "named"] = ["teapot", *foreign.at[place, "named"][1:]]
+    index = pages.make_explorer(study, foreign).index
+    (dataset,) = study.datasets
+    assert index["groups"][key_of(dataset, "generation", np.nan)]["named"][0] == index["datasets"][dataset]["anchor"]["named"][0] == OTHER
+    assert OTHER != DIVERGED and set(index["datasets"][dataset]["anchor"]) == {"sheet", "named", "scores"}

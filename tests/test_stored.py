@@ -152,3 +152,12 @@ def test_the_premise_is_told_whether_it_holds_or_not():
     told = pages.premise_sentence(table, "miniature")
     assert "0.60 in generation (wanted: 0.85)" in told and "poor to begin with" in told
     assert "not the word's own fault" in pages.premise_sentence(table.assign(value=0.9), "miniature")
+
+
+def test_names_are_read_from_the_table_once(monkeypatch):
+    study = made()
+    study.words_of("COCO", "cup", "dog", 0.5)
+    for name in ("__getitem__", "groupby"):
+        monkeypatch.setattr(pd.DataFrame, name, lambda *_, **__: pytest.fail("the table is read again"))
+    assert study.words_of("COCO", "dog", "cup").vectors.keys() == set(TASKS)
+    assert study.concepts("COCO") == study.anchors("COCO") == ["laptop", "dog", "cup"] and study.anchors("none") == []

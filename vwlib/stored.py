@@ -48,20 +48,26 @@ class StoredStudy:
     @property
     def datasets(self) -> list[str]:
         """The datasets of the study, in its order."""
-        return list(self.table["dataset"].unique())
+        return list(self._names)
 
-    @property
+    @cached_property
     def deltas(self) -> list[float]:
         """The radii of the study's balls."""
         return sorted(map(float, self.table["delta"].dropna().unique()))
 
     def concepts(self, dataset: str) -> list[str]:
         """A dataset's concepts, in the study's order."""
-        return list(self.table.loc[self.table["dataset"] == dataset, "concept"].unique())
+        return list(self._names[dataset][0]) if dataset in self._names else []
 
     def anchors(self, dataset: str) -> list[str]:
         """A dataset's anchor words, in the study's order."""
-        return list(self.table.loc[self.table["dataset"] == dataset, "anchor"].unique())
+        return list(self._names[dataset][1]) if dataset in self._names else []
+
+    @cached_property
+    def _names(self) -> dict[str, tuple[list[str], list[str]]]:
+        """Each dataset's concepts and anchors; asked for with every word, while the table is long."""
+        groups = self.table.groupby("dataset", sort=False)
+        return {str(dataset): (list(rows["concept"].unique()), list(rows["anchor"].unique())) for dataset, rows in groups}
 
     @cached_property
     def _by_trial(self) -> dict[tuple[str, str, str, float | None], dict[str, Word]]:

@@ -37,7 +37,8 @@
 
     /* The address says what is shown, so that a view can be kept and sent: #COCO/generation/0.5/donut/bear */
     function fromAddress() {
-      var words = decodeURIComponent(location.hash.slice(1)).split("/");
+      var words;
+      try { words = decodeURIComponent(location.hash.slice(1)).split("/"); } catch (error) { return null; } // a stray %
       var found = data.datasets[words[0]];
       if (!found || words.length !== 5) return null;
       var delta = data.deltas.findIndex(function (value, place) { return nameOf(place) === words[2]; });
@@ -117,7 +118,7 @@
         button.tabIndex = place === cell() ? 0 : -1;
         button.setAttribute("aria-pressed", place === cell());
         button.classList.toggle("right", named === row);
-        button.setAttribute("aria-label", here.concepts[row] + " from " + here.anchors[column] + ", drawn as " + (named < 0 ? "nothing" : here.concepts[named]));
+        button.setAttribute("aria-label", here.concepts[row] + " from " + here.anchors[column] + ", drawn as " + nameAt(named));
       });
     }
 
@@ -127,7 +128,9 @@
       return make("figure", {}, [image, make("figcaption", { textContent: caption })]);
     }
 
-    function judged(place) { return place < 0 ? "diverged" : "judge: " + set().concepts[place]; }
+    /* A concept by its place; -1 stands for a word that diverged, -2 for any other name. */
+    function nameAt(place) { return place === -1 ? "nothing" : place === -2 ? "another concept" : set().concepts[place]; }
+    function judged(place) { return place === -1 ? "diverged" : "judge: " + nameAt(place); }
 
     function showPictures() {
       var here = set(), words = group(), columns = here.anchors.length;

@@ -26,6 +26,7 @@ from vwlib.study import load_material
 #: Below the folder of the book's pages, where the sheets of pictures lie.
 FOLDER = "explorer"
 TESTED = 96  # px of a test image's side on its sheet
+DIVERGED, OTHER = -1, -2  # in the place of a concept: there is no picture, or the judge calls it something that the study does not learn
 #: What a page says where scripts do not run.
 PLAIN = "The explorer needs JavaScript. The chapters on transfer and on solutions show some of the same words; the released tables have all their scores."
 
@@ -60,7 +61,7 @@ def make_explorer(study: StoredStudy, sheets: pd.DataFrame) -> Explorer:
     """The explorer of a study; `sheets` is the table of the experiment of that name.
 
     A group is a dataset, task and radius. Its lists have one entry a word, concepts outermost: the place in the list of concepts of what the
-    judge calls its picture (-1 for a word that diverged), the box found, its score on each task, how far its vectors lie from the anchor (their
+    judge calls its picture (`DIVERGED` and `OTHER` for none of them), the box found, its score on each task, how far its vectors lie from the anchor (their
     median), and the vectors' nearest words and places on the map of the model's words.
     """
     maps = {task: WordMap.of(study, task) for task in TASKS}
@@ -70,11 +71,10 @@ def make_explorer(study: StoredStudy, sheets: pd.DataFrame) -> Explorer:
     for row in sheets[sheets["trained_on"].isin(TASKS) & sheets["dataset"].isin(study.datasets)].to_dict("records"):
         of = {"dataset": row["dataset"], "trained_on": row["trained_on"], "delta": row["delta"]}
         cells = pd.MultiIndex.from_product([list(row["concepts"]), list(row["anchors"])], names=["concept", "anchor"])
-        order = {name: place for place, name in enumerate(row["concepts"])}
         own = _of(moves, of)
         groups[key_of(**of)] = {
             "sheet": file_of(**of),
-            "named": [order.get(name, -1) for name in row["named"]],
+            "named": _named(row["named"], list(row["concepts"])),
             "boxes": [[int(number) for number in box] for box in row["boxes"]],
             "scores": {task: _scores(_of(study.table, of), task, cells) for task in TASKS},
             "moved": [round(value, 2) if np.isfinite(value) else None for value in own.groupby(cells.names)["distance"].median().reindex(cells)],
@@ -118,11 +118,14 @@ def _dataset(study: StoredStudy, dataset: str, sheets: pd.DataFrame) -> dict[str
     references = {}
     for source in ("anchor", "name"):
         row = sheets[sheets["trained_on"] == source].iloc[0]
-        boxes = [[int(number) for number in box] for box in row["boxes"]]
-        named = [concepts.index(name) if name in concepts else -1 for name in row["named"]]
         scores = {task: _scores(free[free["trained_on"] == source], task, cells) for task in TASKS}
-        references[source] = {"sheet": file_of(dataset, source, np.nan), "named": named, "boxes": boxes, "scores": scores}
+        references[source] = {"sheet": file_of(dataset, source, np.nan), "named": _named(row["named"], concepts), "scores": scores}
     return {"concepts": concepts, "anchors": anchors, "own": [own_anchor[c] for c in concepts], "tests": f"{dataset}-tests.webp", "truth": truth, **references}
+
+
+def _named(names: Sequence[str], concepts: list[str]) -> list[int]:
+    """For each picture the place of the name that the judge gives it, `OTHER` for a name that is no concept's, `DIVERGED` where there is no picture."""
+    return [concepts.index(name) if name in concepts else OTHER if name else DIVERGED for name in names]
 
 
 def _of(table: pd.DataFrame, of: dict[str, Any]) -> pd.DataFrame:

@@ -1,0 +1,77 @@
+"""The scripts of the explorer and of the map of layers on small pages of their own, which need no built book."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from visits import Visit, serving, visiting
+
+from vwlib.experiments.sheets import sheet_of
+from vwlib.models import TASKS
+from vwlib.pages import Explorer
+from vwlib.pages.explorer import DIVERGED, OTHER
+from vwlib.paths import ROOT
+
+pytestmark = pytest.mark.browser
+
+CONCEPTS, ANCHORS = ["cup", "dog"], ["bell", "cow"]
+
+
+def explorer_index(named: list[int]) -> dict[str, Any]:
+    """A study of two concepts and two anchors of one dataset, whose pictures bear the names `named`."""
+    scores = {task: [0.5, 0.25, 0.75, 1.0] for task in TASKS}
+    group = {"sheet": "words.webp", "named": named, "boxes": [[100, 100, 500, 500, 70]] * 4, "scores": scores, "moved": [1.5] * 4}
+    group |= {"nearest": [[0, 1]] * 4, "at": [[300, 300, 700, 700]] * 4}
+    beside = {name: {"sheet": f"{name}.webp", "named": [0, 1], "scores": scores} for name in ("anchor", "name")}
+    dataset = {"concepts": CONCEPTS, "anchors": ANCHORS, "own": CONCEPTS, "tests": "tests.webp", "truth": [[[0, 0, 900, 900]]] * 2, **beside}
+    words = {"words": [*CONCEPTS, *ANCHORS], "at": [100, 100, 900, 900, 200, 800, 800, 200], "share": 0.5}
+    shown = {"tasks": list(TASKS), "colours": dict.fromkeys(TASKS, "#117733"), "side": 64, "tested": 96, "scale": 1000, "deltas": [0.5, None]}
+    groups = {f"{name}-{task}-{delta}": group for name in ("COCO", "PASCAL") for task in TASKS for delta in ("0.5", "free")}
+    return shown | {"datasets": {"COCO": dataset, "PASCAL": dataset}, "groups": groups, "maps": dict.fromkeys(TASKS, words)}
+
+
+def write_page(root: Path, body: str, script: str) -> None:
+    """A page of the book's folders with one of its scripts."""
+    static = root / "_static" / "explorer"
+    static.mkdir(parents=True)
+    for name in (script, "explorer.css"):
+        (root / "_static" / name).write_text((ROOT / "book" / "_static" / name).read_text())
+    for name in ("words", "anchor", "name", "tests"):
+        (static / f"{name}.webp").write_bytes(sheet_of([[None, None], [None, None]]))
+    head = '<meta charset="utf-8"><title>page</title><link rel="icon" href="data:,"><link rel="stylesheet" href="../_static/explorer.css">'
+    head += f'<script src="../_static/{script}"></script>'
+    (root / "book").mkdir()
+    (root / "book" / "page.html").write_text(f'<!doctype html><html lang="en"><head>{head}</head><body><main><h1>page</h1>{body}</main></body></html>')
+
+
+@pytest.fixture
+def explorer(browser: Any, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Visit]:
+    """The small explorer, at the address that the test asks for; nothing may have gone wrong in the end."""
+    write_page(tmp_path, Explorer(explorer_index([0, DIVERGED, OTHER, 1]))._repr_html_(), "explorer.js")
+    with serving(tmp_path) as site, visiting(browser, site, f"book/page.html{getattr(request, 'param', '')}") as visit:
+        yield visit
+        assert visit.complaints == []
+
+
+@pytest.mark.parametrize("explorer", ["#100%", "#a/b", "#COCO/detection/0.5/dog/cow/more"], indirect=True)
+def test_an_address_that_names_no_word_shows_the_first(explorer: Visit) -> None:
+    assert explorer.page.locator(".explorer-title").inner_text() == "cup, learned from cow for generation, without constraint"
+
+
+@pytest.mark.parametrize("explorer", ["#PASCAL/detection/0.5/dog/bell"], indirect=True)
+def test_an_address_that_names_a_word_shows_it(explorer: Visit) -> None:
+    assert explorer.page.locator(".explorer-title").inner_text() == "dog, learned from bell for detection, within δ = 0.5"
+
+
+def test_a_picture_of_another_name_did_not_diverge(explorer: Visit) -> None:
+    buttons = explorer.page.locator(".explorer-grid button")
+    drawn = [button.get_attribute("aria-label").split(", drawn as ")[1] for button in buttons.all()]
+    assert drawn == ["cup", "nothing", "another concept", "dog"]
+    told = []
+    for button in buttons.all():
+        button.click()
+        told.append(explorer.page.locator(".explorer-pictures figcaption").nth(1).inner_text())
+    assert told == [f"learned word; {name}" for name in ("judge: cup", "diverged", "judge: another concept", "judge: dog")]
