@@ -183,6 +183,15 @@ def test_staging_mirrors_the_repository(project: Path) -> None:
     assert "the executed copy" in (stage / "book" / "one.ipynb").read_text()
 
 
+def test_an_executed_page_ends_with_when_and_how_it_was_executed(project: Path) -> None:
+    executed = book.execute(project / "book" / "one.ipynb", project / "executed" / "book" / "one.ipynb", {"profile": "smoke"}, {"profile": "smoke"})
+    executed.metadata.papermill.update(start_time="2026-11-22T23:59:01.5", duration=75.4, version="2.7.0")
+    nbformat.write(executed, project / "executed" / "book" / "one.ipynb")
+    book.stage_pages(ONE, project / "stage", project / "executed", project)
+    cells = nbformat.read(project / "stage" / "book" / "one.ipynb", as_version=4).cells
+    assert cells[-1].source == "*Executed on 2026-11-22 in 75 seconds by papermill 2.7.0, at profile `smoke`.*" and len(cells) == len(executed.cells) + 1
+
+
 def test_build_book(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     html = book.build_book("smoke", root=project).parent
     assert "A small book" in (html / "book" / "index.html").read_text()

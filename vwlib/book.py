@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
 
@@ -24,6 +25,7 @@ import yaml
 from jupyter_client.kernelspec import NoSuchKernel
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
+from nbformat.v4 import new_markdown_cell
 from papermill.exceptions import PapermillExecutionError
 from papermill.execute import ERROR_MARKER_TAG
 from traitlets.config import Config
@@ -215,16 +217,29 @@ def hash_pages(runs: Sequence[Run], executed: Path, root: Path = ROOT) -> str:
 
 
 def stage_pages(runs: Sequence[Run], stage: Path, executed: Path, root: Path = ROOT) -> None:
-    """Lay out what pages are built from as it lies in the repository, with siblings among the chapters."""
+    """Lay out what pages are built from as it lies in the repository, with siblings among the chapters; each ends with `with_origin`."""
     shutil.rmtree(stage, ignore_errors=True)
     for relative, source in page_sources(runs, executed, root).items():
         (stage / relative).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, stage / relative)
     for run in runs:
+        notebook = nbformat.read(stage / run.page, as_version=4)
         if run.parameters:
-            nbformat.write(relabel(nbformat.read(stage / run.page, as_version=4), run.parameters["dataset"]), stage / run.page)
+            notebook = relabel(notebook, run.parameters["dataset"])
+        nbformat.write(with_origin(notebook), stage / run.page)
     toc = stage / "_toc.yml"
     toc.write_text(yaml.safe_dump(extend_toc(yaml.safe_load(toc.read_text()), runs), sort_keys=False))
+
+
+def with_origin(notebook: NotebookNode) -> NotebookNode:
+    """A notebook with a last line that says when and how it was executed, by what papermill and `execute` noted; one without their notes as it is."""
+    ran = notebook.metadata.get("papermill", {})
+    if ran.get("duration") is None:
+        return notebook
+    day = f"{datetime.fromisoformat(ran['start_time']):%Y-%m-%d}"
+    told = f"Executed on {day} in {ran['duration']:.0f} seconds by papermill {ran['version']}, at profile `{notebook.metadata.vwlib.profile}`."
+    notebook.cells.append(new_markdown_cell(f"*{told}*", id="origin"))
+    return notebook
 
 
 def stage_explorer(stage: Path, profile: str) -> None:
