@@ -62,6 +62,13 @@ def test_the_committed_example_is_drawn_again(tmp_path):
     assert all(len(example.boxes) == 1 for example in read_photos(EXAMPLE))
 
 
+def test_a_radius_of_zero_is_none(mine):
+    assert own.own_trial(mine, "bell", delta=0.0) == own.own_trial(mine, "bell") and own.own_trial(mine, "bell").delta is None
+    for wrong in (-1, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="a radius is a number from 0 on"):
+            own.own_trial(mine, "bell", delta=wrong)
+
+
 def test_photos_are_split_named_and_boxed(mine, folder):
     material = load_material(mine, PHOTOS)
     assert list(material.names) == ["my guitar", "blue thing", "red thing"]

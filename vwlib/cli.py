@@ -177,7 +177,7 @@ def learn(
     beside: Annotated[
         str, typer.Option(help="What it is told from: one of the four datasets, or a folder with a folder of pictures for each thing.")
     ] = "DreamBooth",
-    delta: Annotated[float | None, typer.Option(min=0, help="Radius of the ball around the anchor, in neighbour distances; by default unconstrained.")] = None,
+    delta: Annotated[float, typer.Option(min=0, help="Radius of the ball around the anchor, in neighbour distances; 0: unconstrained.")] = 0.0,
     seed: Annotated[int, typer.Option(min=0, help="Of images and noise.")] = 0,
     task: Annotated[list[str] | None, typer.Option(help="Learn only for this task (repeat for more); by default for all three.")] = None,
     out: Annotated[Path, typer.Option(help="Words file to add the words to.")] = Path("words.safetensors"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from pathlib import Path
 
 import pandas as pd
@@ -22,12 +23,14 @@ TEXTS = ("anchor word", *(f"learned for {task}" for task in TASKS), "its name")
 
 
 def own_trial(profile: Profile, anchor: str, delta: float | None = None, seed: int = 0) -> Trial:
-    """The trial of the profile's own photos.
+    """The trial of the profile's own photos; a `delta` of 0 is none, since a ball without a radius holds no other word than the anchor.
 
-    Raises ValueError for an anchor that is not a single known token in all three models, for a name that is too long for one, and where
-    the profile has no photos.
+    Raises ValueError for a radius that is no number, for an anchor that is not a single known token in all three models, for a name that is
+    too long for one, and where the profile has no photos.
     """
-    trial = Trial(PHOTOS, photo_settings(profile).name, anchor, delta, seed)
+    if delta is not None and not 0 <= delta < inf:
+        raise ValueError(f"delta is {delta}, but a radius is a number from 0 on (0: unconstrained).")
+    trial = Trial(PHOTOS, photo_settings(profile).name, anchor, delta or None, seed)
     for model in load_models(profile).values():
         model.vocabulary.token_of(anchor)
         model.vocabulary.prompt(NAME_PROMPT.format(trial.concept))
