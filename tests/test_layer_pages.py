@@ -165,6 +165,7 @@ def test_the_map_of_layers_has_every_word_at_every_layer_by_its_name():
     rows = [("learned", concept, anchor, layer, number, -number) for number, (concept, anchor, layer) in enumerate(cells)]
     shown = pages.LayerMap(pd.DataFrame(rows, columns=["words", "concept", "anchor", "layer", "x", "y"]))
     index = json.loads(shown._repr_html_().split('class="layers-data">')[1].split("</script>")[0])
+    assert "<noscript><p>The map to point at needs JavaScript." in shown._repr_html_()
     own = index["rows"]["learned"]
     assert own["layers"] == [2, 5] and own["words"] == [[0, 0], [0, 1], [1, 0], [1, 1]]
     assert (index["concepts"], index["anchors"]) == (["cat", "dog"], ["bell", "cup"])

@@ -198,7 +198,7 @@
       });
       for (var place = 0; place < at.length; place += 2) point(at[place], at[place + 1], { class: "learned", r: 5, fill: data.colours[chosen.task] }, "vector " + (place / 2 + 1) + " of the learned word");
       parts.map.replaceChildren(drawing);
-      parts.caption.textContent = "Words of this model in the plane of its two principal components (" + Math.round(100 * found.share) + " % of the variance); point at one to read it. Large: the learned word's vectors; ringed: anchor and the concept's own word.";
+      parts.caption.textContent = "Words of this model in the plane of its two principal components (" + Math.round(100 * found.share) + " % of the variance). Large: the learned word's vectors; ringed: anchor and the concept's own word.";
     }
 
     function showText() {
@@ -233,6 +233,8 @@
       parts.scores = make("table", { className: "explorer-scores" });
       parts.text = make("p");
       parts.map = make("div", { className: "explorer-map" });
+      parts.word = make("output", { className: "explorer-word" });
+      namePoints(parts.map, parts.word);
       parts.caption = make("p", { className: "explorer-caption" });
       root.append(
         makeChoices(),
@@ -241,7 +243,7 @@
         make("div", { className: "explorer-detail" }, [
           parts.title,
           parts.pictures,
-          make("div", { className: "explorer-columns" }, [make("div", {}, [parts.scores, parts.text]), make("div", {}, [parts.map, parts.caption])])
+          make("div", { className: "explorer-columns" }, [make("div", {}, [parts.scores, parts.text]), make("div", {}, [parts.map, parts.word, parts.caption])])
         ])
       );
       addEventListener("resize", showGrid);

@@ -23,6 +23,8 @@
       return make("input", { type: "radio", name: "layers-by", value: kind, checked: kind === "concept" });
     });
     var legend = make("ul", { className: "layers-legend" });
+    var word = make("output", { className: "explorer-word" });
+    var held = -1; // the name in the legend that stays lifted
 
     function kind() { return by[0].checked ? "concept" : "anchor"; }
 
@@ -53,14 +55,23 @@
       legend.replaceChildren.apply(legend, names().map(function (name, place) {
         var dot = make("span");
         dot.style.background = data.colours[place % data.colours.length];
-        var item = make("li", {}, [dot, name]);
-        item.addEventListener("mouseenter", function () { lift(place); });
-        item.addEventListener("mouseleave", function () { lift(-1); });
-        return item;
+        var button = make("button", { type: "button" }, [dot, name]);
+        button.setAttribute("aria-pressed", place === held);
+        button.addEventListener("click", function () { hold(place === held ? -1 : place); });
+        ["pointerenter", "focus"].forEach(function (kind) { button.addEventListener(kind, function () { lift(place); }); });
+        ["pointerleave", "blur"].forEach(function (kind) { button.addEventListener(kind, function () { lift(held); }); });
+        return make("li", {}, [button]);
       }));
+      lift(held);
     }
 
-    /* Under the mouse, a name in the legend fades all words but its own. */
+    function hold(chosen) {
+      held = chosen;
+      legend.querySelectorAll("button").forEach(function (button, place) { button.setAttribute("aria-pressed", place === held); });
+      lift(held);
+    }
+
+    /* A name in the legend that is pointed at, has the focus or was pressed fades all words but its own. */
     function lift(chosen) {
       Array.from(drawing.children).forEach(function (point, place) {
         var own = data.rows[choice.value].words[place][kind() === "concept" ? 0 : 1];
@@ -70,15 +81,17 @@
 
     choice.addEventListener("change", function () { points(); show(); });
     slider.addEventListener("input", show);
-    by.forEach(function (button) { button.addEventListener("change", show); });
+    by.forEach(function (button) { button.addEventListener("change", function () { held = -1; show(); }); });
     root.append(
       make("div", { className: "explorer-choices" }, [
         make("label", {}, ["words ", choice]),
         make("label", {}, ["layer ", slider, " ", told]),
         make("fieldset", {}, [make("legend", { textContent: "coloured by" }), make("label", {}, [by[0], " concept"]), make("label", {}, [by[1], " anchor"])])
       ]),
-      make("div", { className: "layers-map" }, [drawing, legend])
+      make("div", { className: "layers-map" }, [drawing, legend]),
+      word
     );
+    namePoints(drawing, word);
     points();
     show();
   }

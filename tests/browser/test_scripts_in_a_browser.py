@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
-from visits import Visit, serving, visiting
+from visits import Visit, serious_violations, serving, visiting
 
 from vwlib.experiments.sheets import sheet_of
 from vwlib.models import TASKS
-from vwlib.pages import Explorer
+from vwlib.pages import Explorer, LayerMap
 from vwlib.pages.explorer import DIVERGED, OTHER
 from vwlib.paths import ROOT
 
@@ -37,12 +38,12 @@ def write_page(root: Path, body: str, script: str) -> None:
     """A page of the book's folders with one of its scripts."""
     static = root / "_static" / "explorer"
     static.mkdir(parents=True)
-    for name in (script, "explorer.css"):
+    for name in (script, "name-points.js", "explorer.css"):
         (root / "_static" / name).write_text((ROOT / "book" / "_static" / name).read_text())
     for name in ("words", "anchor", "name", "tests"):
         (static / f"{name}.webp").write_bytes(sheet_of([[None, None], [None, None]]))
     head = '<meta charset="utf-8"><title>page</title><link rel="icon" href="data:,"><link rel="stylesheet" href="../_static/explorer.css">'
-    head += f'<script src="../_static/{script}"></script>'
+    head += f'<script src="../_static/name-points.js"></script><script src="../_static/{script}"></script>'
     (root / "book").mkdir()
     (root / "book" / "page.html").write_text(f'<!doctype html><html lang="en"><head>{head}</head><body><main><h1>page</h1>{body}</main></body></html>')
 
@@ -75,3 +76,48 @@ def test_a_picture_of_another_name_did_not_diverge(explorer: Visit) -> None:
         button.click()
         told.append(explorer.page.locator(".explorer-pictures figcaption").nth(1).inner_text())
     assert told == [f"learned word; {name}" for name in ("judge: cup", "diverged", "judge: another concept", "judge: dog")]
+
+
+def test_the_map_tells_a_word_under_the_mouse_and_near_a_finger(explorer: Visit) -> None:
+    page, told = explorer.page, explorer.page.locator(".explorer-word")
+    assert told.inner_text().startswith("Point at a word")
+    page.locator(".explorer-map circle.word").nth(2).hover()
+    assert told.inner_text() == "bell"
+    beside = page.locator(".explorer-map circle.word").nth(3).bounding_box()
+    touch = {"pointerType": "touch", "clientX": beside["x"] + 12, "clientY": beside["y"] + 12, "bubbles": True}
+    page.locator(".explorer-map svg").dispatch_event("pointerdown", touch)
+    assert told.inner_text() == "cow"
+
+
+@pytest.fixture
+def layers(browser: Any, tmp_path: Path) -> Iterator[Visit]:
+    """A small map of layers: two concepts from two anchors at two layers."""
+    rows = [("own", c, a, layer, x + layer, y) for layer in (0, 4) for x, c in enumerate(CONCEPTS) for y, a in enumerate(ANCHORS)]
+    shown = LayerMap(pd.DataFrame(rows, columns=["words", "concept", "anchor", "layer", "x", "y"]))
+    write_page(tmp_path, shown._repr_html_(), "layers.js")
+    with serving(tmp_path) as site, visiting(browser, site, "book/page.html") as visit:
+        yield visit
+        assert visit.complaints == [] and serious_violations(visit.page) == []
+
+
+def faded(visit: Visit) -> list[bool]:
+    return visit.page.locator(".layers circle").evaluate_all("points => points.map(point => point.classList.contains('faded'))")
+
+
+def test_names_in_the_legend_are_buttons_that_lift_their_words(layers: Visit) -> None:
+    page, dog = layers.page, layers.page.get_by_role("button", name="dog")
+    dog.focus()
+    assert faded(layers) == [True, True, False, False] and dog.get_attribute("aria-pressed") == "false"
+    dog.press("Enter")
+    page.get_by_role("button", name="cup").hover()
+    assert dog.get_attribute("aria-pressed") == "true" and faded(layers) == [False, False, True, True]
+    page.mouse.move(0, 0)
+    page.get_by_role("slider").press("End")
+    assert page.get_by_role("button", name="dog").get_attribute("aria-pressed") == "true" and faded(layers) == [True, True, False, False]
+    page.get_by_label("anchor").check()
+    assert page.locator("button[aria-pressed=true]").count() == 0 and not any(faded(layers))
+
+
+def test_a_point_of_the_layers_is_told_in_words(layers: Visit) -> None:
+    layers.page.locator(".layers circle").nth(2).hover()
+    assert layers.page.locator(".layers .explorer-word").inner_text() == "dog from bell"

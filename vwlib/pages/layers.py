@@ -25,6 +25,8 @@ from vwlib.study import carry, is_diagonal, trials_of
 #: What pages call the kinds of words of the experiments' tables; a "swap" puts the concept's own word in the anchor's place.
 KINDS = {"learned": "learned", "transferred": "transferred", "swap": "real words"}
 REAL = KINDS["swap"]
+#: What a page says where scripts do not run.
+PLAIN = "The map to point at needs JavaScript. The figures above show the same words."
 
 
 def words_in(study: StoredStudy, dataset: str, source: str, task: str, delta: float | None) -> tuple[Tensor, pd.DataFrame]:
@@ -79,7 +81,7 @@ class LayerMap:
         return {"concepts": concepts, "anchors": anchors, "colours": CONCEPT_COLOURS, "scale": SCALE, "rows": rows}
 
     def _repr_html_(self) -> str:
-        return f'<div class="layers">{embed(self.index, "layers-data")}</div>'
+        return f'<div class="layers"><noscript><p>{PLAIN}</p></noscript>{embed(self.index, "layers-data")}</div>'
 
     def __repr__(self) -> str:
         return f"LayerMap of {', '.join(map(str, self.points['words'].unique()))}"
