@@ -175,11 +175,14 @@ def test_staging_mirrors_the_repository(project: Path) -> None:
     stage.mkdir(parents=True)
     (stage / "gone.md").write_text("# From an earlier build\n")
     (project / "book" / ".hidden.md").write_text("# No page\n")
+    (project / book.CARD).parent.mkdir(parents=True)
+    (project / book.CARD).write_text("# The card of the words, which a page includes\n")
+    (project / book.CARD).with_name("words.safetensors").write_text("no page")
     write_chapter(project / "executed" / "book" / "one.ipynb", "'the executed copy'")
     book.stage_pages(ONE, stage, project / "executed", project)
     staged = {path.relative_to(stage).as_posix() for path in stage.rglob("*") if path.is_file()}
     static = {path.relative_to(project).as_posix() for path in (project / "book" / "_static").rglob("*") if path.is_file()}
-    assert staged == {"_config.yml", "_toc.yml", "book/index.md", "book/one.ipynb", "book/references.bib", *static}
+    assert staged == {"_config.yml", "_toc.yml", "book/index.md", "book/one.ipynb", "book/references.bib", "data/words/README.md", *static}
     assert "the executed copy" in (stage / "book" / "one.ipynb").read_text()
 
 

@@ -6,8 +6,12 @@ import re
 
 import pytest
 import torch
+from sphinx.application import Sphinx
+from sphinx.util.docutils import docutils_namespace
 
+from vwlib.book import CARD
 from vwlib.card import COLUMNS, write_card
+from vwlib.paths import DATA, ROOT
 from vwlib.words import Word, save_words
 
 WORD = Word(torch.ones(4, 8), "detection", "COCO", "cat", "dog", 0.5, 0, "smoke", 5, 0.01, 8, "a photo of {}", "float32", "f00d", "cafe")
@@ -56,3 +60,26 @@ def test_the_same_banks_give_the_same_card_and_a_damaged_one_is_left_out(root, c
 
 def test_without_banks_there_is_no_card(tmp_path):
     assert write_card(tmp_path) is None and not list(tmp_path.iterdir())
+
+
+def test_the_committed_card_is_that_of_the_committed_banks(tmp_path):
+    (tmp_path / "words").mkdir()
+    for folder in (path for path in (DATA / "words").iterdir() if path.is_dir()):
+        (tmp_path / "words" / folder.name).symlink_to(folder)
+    assert write_card(tmp_path).read_text() == (ROOT / CARD).read_text()
+
+
+def test_the_page_of_the_words_shows_the_whole_card(root, tmp_path):
+    card, page = write_card(root).read_text(), (ROOT / "book" / "learned_words.md").read_text()
+    for name, text in {CARD: card, "book/learned_words.md": page, "conf.py": "extensions = ['myst_parser']\nroot_doc = 'book/learned_words'"}.items():
+        (tmp_path / "site" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "site" / name).write_text(text)
+    for name in re.findall(r"{doc}`(\w+)`", page):
+        (tmp_path / "site" / "book" / f"{name}.md").write_text(f"---\norphan: true\n---\n# {name}\n")
+    with docutils_namespace():
+        settings = {"html_sidebars": {"**": []}, "exclude_patterns": ["data"]}
+        Sphinx(tmp_path / "site", tmp_path / "site", tmp_path / "out", tmp_path / "trees", "html", settings, status=None, warningiserror=True).build()
+    html = (tmp_path / "out" / "book" / "learned_words.html").read_text()
+    headings = re.findall(r"<h(\d)>([^<]+)<", html)
+    assert headings == [("1", "The learned words"), *(("2", line[3:]) for line in card.splitlines() if line.startswith("## "))]
+    assert "license: mit" not in html and all(digest in html for digest in re.findall(r"[0-9a-f]{64}", card))

@@ -42,6 +42,9 @@ ABOUT_RUNS = {"appendix_provenance"}
 #: The chapter that loads pictures by itself.
 EXPLORER = "explorer"
 
+#: The card of the learned words (`vwlib.card`), which a page includes.
+CARD = Path("data/words/README.md")
+
 #: Beside the built pages: the hash of what they were built from.
 INPUTS = ".inputs"
 
@@ -204,6 +207,8 @@ def check_chapters(runs: Sequence[Run], executed: Path) -> None:
 def page_sources(runs: Sequence[Run], executed: Path, root: Path = ROOT) -> dict[Path, Path]:
     """Settings, texts, pictures and executed chapters, by their place in the repository; siblings lie beside their chapters."""
     sources = {page: root / page for page in (Path("_config.yml"), Path("_toc.yml"), *list_pages(root))}
+    if (root / CARD).exists():
+        sources[CARD] = root / CARD
     for path in (root / "book").rglob("*"):
         relative = path.relative_to(root)
         if path.is_file() and path.suffix != ".ipynb" and not any(part.startswith(".") for part in relative.parts):

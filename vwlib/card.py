@@ -41,16 +41,18 @@ model's word table; its id is a hash of everything that determines it. `vwlib st
 
 ## Loading
 
-With the folder of this page as working folder:
+With the folder of these files as working folder:
 
 ```python
 import json
 from safetensors import safe_open
-with safe_open({file!r}, "pt") as file:
+
+with safe_open("{file}", "pt") as file:
     words = {{word_id: file.get_tensor(word_id) for word_id in file.keys()}}  # (vector, d) each
     provenance = json.loads(file.metadata()["words"])  # by word_id
 ```
 
+Each [release](https://github.com/visual-words/visual-words/releases) carries these files and the study's tables of scores as one archive.
 `vwlib export ID --to learned_embeds.safetensors` writes one for diffusers, and with `--form` for other programs. A word means something in the
 model it was learned in, or, carried over by a linear map, in another.
 """
