@@ -16,6 +16,7 @@ from visits import (
     serious_violations,
     serving,
     visiting,
+    weight,
     wider_than_the_screen,
     without_alternative,
 )
@@ -125,6 +126,17 @@ def test_the_explorer_loads_a_sheet_only_when_it_is_asked_for(explorer: Visit, b
     assert len(before) == 4 and len(after) == 5, "the words', the anchors' and the names' pictures, and the test images"
     everything = [book / "book" / "explorer.html", *(book / "_static" / "explorer").iterdir()]
     assert sum(file.stat().st_size for file in everything) < 5e6
+
+
+def test_the_explorer_shows_words_of_every_dataset(explorer: Visit) -> None:
+    page = explorer.page
+    names = page.get_by_label("dataset").locator("option").all_inner_texts()
+    for name in reversed(names):
+        page.get_by_label("dataset").select_option(name)
+        page.wait_for_load_state("networkidle")
+        assert f"#{name}/" in page.url and "learned from" in page.locator(".explorer-title").inner_text()
+        assert page.locator(".explorer-grid button.right").count() > 0 and page.locator(".explorer-grid button[aria-pressed=true]").count() == 1
+    assert weight(page) < 5e6, "of a page with all that it has loaded, text compressed"
 
 
 def test_the_map_of_layers_slides_and_changes_colours(browser: Any, site: str, book: Path) -> None:

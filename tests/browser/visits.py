@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,6 +24,19 @@ DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 360, "height": 740}  
 
 
 class _Quiet(SimpleHTTPRequestHandler):
+    """Text is sent compressed, as GitHub Pages sends it."""
+
+    def send_head(self) -> Any:
+        path = Path(self.translate_path(self.path))
+        if path.suffix not in {".css", ".html", ".js", ".json", ".svg"} or not path.is_file():
+            return super().send_head()
+        content = gzip.compress(path.read_bytes())
+        self.send_response(200)
+        for name, value in {"Content-Type": self.guess_type(path), "Content-Encoding": "gzip", "Content-Length": str(len(content))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        return io.BytesIO(content)
+
     def log_message(self, *_: object) -> None:
         """Nothing: what fails is told by the browser."""
 
@@ -104,6 +119,12 @@ def without_alternative(page: Any) -> list[str]:
     return page.evaluate(r"""() => Array.from(document.images)
         .filter((image) => !image.alt.trim() || /\.(png|svg|jpe?g|webp)$/i.test(image.alt) || image.src.includes(image.alt))
         .map((image) => image.src)""")
+
+
+def weight(page: Any) -> int:
+    """Bytes of a page with all that it has loaded so far, as the server sent them."""
+    return page.evaluate("""() => ["navigation", "resource"]
+        .flatMap((kind) => performance.getEntriesByType(kind)).reduce((sum, entry) => sum + entry.encodedBodySize, 0)""")
 
 
 def altered_pictures(page: Any) -> list[str]:
