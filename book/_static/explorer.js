@@ -207,7 +207,7 @@
       var radius = data.deltas[chosen.delta] === null ? "without constraint" : "within δ = " + data.deltas[chosen.delta];
       parts.title.textContent = concept + ", learned from " + anchor + " for " + chosen.task + ", " + radius;
       parts.text.textContent = moved === null ? "This word diverged." : "Its vectors lie " + moved.toFixed(2) + " neighbour distances from the anchor (median). Their nearest words: " + nearest.join(", ") + ".";
-      parts.told.textContent = data.deltas[chosen.delta] === null ? "none" : "δ = " + data.deltas[chosen.delta];
+      parts.told.textContent = data.deltas[chosen.delta] === null ? "no limit" : "δ = " + data.deltas[chosen.delta];
       parts.radius.setAttribute("aria-valuetext", parts.told.textContent);
     }
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-from visits import Visit, serious_violations, serving, visiting
+from visits import Visit, serious_violations, serving, visiting, weight
 
 from vwlib.experiments.sheets import sheet_of
 from vwlib.models import TASKS
@@ -67,10 +68,23 @@ def test_an_address_that_names_a_word_shows_it(explorer: Visit) -> None:
     assert explorer.page.locator(".explorer-title").inner_text() == "dog, learned from bell for detection, within δ = 0.5"
 
 
+def test_every_dataset_can_be_chosen(explorer: Visit) -> None:
+    select = explorer.page.get_by_label("dataset")
+    for name in reversed(select.locator("option").all_inner_texts()):
+        select.select_option(name)
+        assert f"#{name}/" in explorer.page.url and explorer.page.locator(".explorer-title").inner_text().startswith("cup, learned from cow")
+
+
+def test_a_page_weighs_what_its_files_weigh(explorer: Visit, tmp_path: Path) -> None:
+    files = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    assert weight(explorer.page) == sum(len(content if file.suffix == ".webp" else gzip.compress(content)) for file, content in files.items())
+
+
 def test_a_picture_of_another_name_did_not_diverge(explorer: Visit) -> None:
     buttons = explorer.page.locator(".explorer-grid button")
     drawn = [button.get_attribute("aria-label").split(", drawn as ")[1] for button in buttons.all()]
     assert drawn == ["cup", "nothing", "another concept", "dog"]
+    assert explorer.page.get_by_label("radius").get_attribute("aria-valuetext") == "no limit"
     told = []
     for button in buttons.all():
         button.click()
