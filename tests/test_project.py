@@ -36,11 +36,14 @@ def package_of(requirement: str) -> str:
     return re.split(r"[=<>!~ \[]", requirement)[0].lower().replace("_", "-")
 
 
-def test_environment_yml_equals_pyproject() -> None:
+def test_environment_yml_leaves_versions_to_pyproject() -> None:
     conda = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
-    (pip,) = (entry["pip"] for entry in conda if isinstance(entry, dict))
-    assert sorted(pip) == sorted([*PROJECT["dependencies"], *OPTIONAL["test"], "--editable ."])
-    assert f"python {PROJECT['requires-python']}" in conda
+    assert conda == [f"python {PROJECT['requires-python']}", "pip", {"pip": ["--editable .[test]"]}]
+
+
+def test_the_readme_activates_the_environment_of_that_name() -> None:
+    name = yaml.safe_load((ROOT / "environment.yml").read_text())["name"]
+    assert f"`conda env create -f environment.yml`, `conda activate {name}`, then `vwlib book`" in (ROOT / "README.md").read_text()
 
 
 def test_pages_are_launched_only_where_the_library_is_installed() -> None:
