@@ -40,5 +40,6 @@ def test_the_dask_commands_are_understood():
 
 
 def test_the_python_of_the_page_compiles():
+    assert "pip install dask-jobqueue" in PAGE, "which the library does not ask for"
     for source in re.findall(r"^```python\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL):
         compile(source, "running_at_scale.md", "exec")
