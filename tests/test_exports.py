@@ -106,7 +106,7 @@ def test_a_folder_that_is_there_or_a_broken_picture_leaves_nothing(tmp_path):
 
 def test_words_of_other_tasks_are_carried_only_when_asked():
     word = word_of("detection")
-    with pytest.raises(ValueError, match="learned for detection"):
+    with pytest.raises(ValueError, match=r"learned for detection; `--transfer` \(transfer=True\) carries it"):
         generation_vectors(word)
     assert torch.equal(generation_vectors(word, transfer=True), word.vectors @ transfer_map(PROFILE, "detection", "generation").matrix)
     assert "carried into the generator" in concept_card(word, TOKEN)

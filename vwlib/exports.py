@@ -32,7 +32,8 @@ def generation_vectors(word: Word, transfer: bool = False) -> Tensor:
     if word.task == "generation":
         return word.vectors
     if not transfer:
-        raise ValueError(f"Only a generation word can be loaded into a Stable Diffusion pipeline; this one was learned for {word.task}.")
+        told = f"this one was learned for {word.task}; `--transfer` (transfer=True) carries it into the generator."
+        raise ValueError(f"Only a generation word can be loaded into a Stable Diffusion pipeline; {told}")
     profile = load_profile(word.profile)
     if digest_folder(profile.model_of(word.task).source) != word.model:
         raise ValueError(f"The word {word.word_id} was learned in a {word.task} model with other weights than the one of profile '{word.profile}' here.")
