@@ -84,6 +84,12 @@ def test_no_label_of_a_sibling_is_one_of_its_chapter() -> None:
         assert sum("{numref}`" in c.source for c in sibling.cells) == sum("-pascal`" in c.source and "{numref}`" in c.source for c in sibling.cells)
 
 
+@pytest.mark.parametrize("name", siblings.CHAPTERS)
+def test_a_sibling_bears_with_a_study_that_has_not_its_dataset(name: str) -> None:
+    source = "\n".join(cell.source for cell in nbformat.read(ROOT / "book" / f"{name}.ipynb", as_version=4).cells if cell.cell_type == "code")
+    assert "(dataset,) = study.present([chapter.dataset])" in source and source.count("chapter.dataset") == 1
+
+
 def test_siblings_are_a_part_behind_that_of_their_chapter() -> None:
     toc = yaml.safe_load(
         "{root: index, parts: [{caption: A, chapters: [{file: book/zero}]}, {caption: B, chapters: [{file: book/one}]}, {caption: C, chapters: []}]}"
