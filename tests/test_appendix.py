@@ -53,14 +53,18 @@ def test_versions_asked_for_and_installed() -> None:
 
 
 def test_a_chapters_run_is_read_from_its_executed_copy(tmp_path: Path) -> None:
-    assert pages.chapters_table(SMOKE, tmp_path).empty
     folder = tmp_path / "_build" / "executed" / "smoke" / "book"
-    folder.mkdir(parents=True)
+    for made in (folder, tmp_path / "book"):
+        made.mkdir(parents=True)
+    (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: book/one\n")
+    (tmp_path / "book" / "one.ipynb").touch()
+    assert pages.chapters_table(SMOKE, tmp_path).empty
     tagged = {"parameters": "seed: int = 0  # of the noise\n", "injected-parameters": "seed = 3\n"}
     cells = [{"source": [source], "metadata": {"tags": [tag]}} for tag, source in tagged.items()]
     ran = {"duration": 61.7, "start_time": "2026-03-01T12:00:00+00:00", "version": "2.7.0"}
     (folder / "one.ipynb").write_text(json.dumps({"cells": cells, "metadata": {"papermill": ran}}))
-    (folder / "one.failed.ipynb").write_text(json.dumps({"cells": [], "metadata": {"papermill": ran}}))
+    for name in ("one.failed", "removed_from_the_book"):
+        (folder / f"{name}.ipynb").write_text(json.dumps({"cells": [], "metadata": {"papermill": ran}}))
     assert pages.chapters_table(SMOKE, tmp_path).to_numpy().tolist() == [["one", "2026-03-01", "62", "3", "papermill 2.7.0"]]
 
 

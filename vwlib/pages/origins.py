@@ -14,11 +14,13 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from vwlib.book import list_chapters
 from vwlib.doctor import models_of
 from vwlib.models.device import find_device
 from vwlib.models.loading import digest_folder, resolve
 from vwlib.paths import ROOT
 from vwlib.profiles import Profile
+from vwlib.siblings import list_runs
 from vwlib.store import Store
 from vwlib.stored import results_root
 
@@ -55,12 +57,12 @@ def digests_table(profile: Profile) -> pd.DataFrame:
 
 
 def chapters_table(profile: Profile, root: Path = ROOT) -> pd.DataFrame:
-    """When the chapters that `vwlib book` has executed were run at this profile, for how long, and from which seed; no row where none was."""
+    """When the book's chapters and their siblings were executed at this profile, for how long, and from which seed; no row where none was."""
     rows = []
-    for path in sorted((root / "_build" / "executed" / profile.name / "book").glob("*.ipynb")):
-        notebook = json.loads(path.read_text())
-        ran = notebook["metadata"].get("papermill", {})
-        if ran.get("duration") and not path.stem.endswith((".failed", ".partial")):
+    for run in list_runs(list_chapters(root), profile.name, root):
+        path = root / "_build" / "executed" / profile.name / run.page
+        notebook = json.loads(path.read_text()) if path.exists() else {"metadata": {}}
+        if (ran := notebook["metadata"].get("papermill", {})).get("duration"):
             day = f"{datetime.fromisoformat(ran['start_time']):%Y-%m-%d}"
             rows.append((path.stem, day, f"{ran['duration']:.0f}", _seed(notebook), f"papermill {ran['version']}"))
     return pd.DataFrame(rows, columns=["chapter", "run on", "seconds", "seed", "run with"])
