@@ -3,6 +3,8 @@
 import re
 
 import nbformat
+import yaml
+from pybtex.database import parse_file, parse_string
 
 from vwlib.paths import ROOT
 
@@ -35,3 +37,12 @@ def test_it_says_how_a_reader_a_re_executor_and_a_practitioner_read_on() -> None
     part = INDEX.split("## How to read on")[1].split("##")[0]
     named = [set(re.findall(r"\{doc\}`(\w+)`", bullet)) for bullet in part.split("\n- ")[1:]]
     assert [len(pages & {"explorer", "07_the_claims", "running_at_scale", "09_your_own_word", "add_a_model", "api"}) for pages in named] == [2, 1, 3]
+
+
+def test_the_entries_to_copy_are_those_of_the_bibliography_and_of_the_citation_file() -> None:
+    (block,) = re.findall(r"```bibtex\n(.*?)```", INDEX, flags=re.DOTALL)
+    entries, known = parse_string(block, "bibtex").entries, parse_file(str(BOOK / "references.bib"), "bibtex").entries
+    assert entries["trabucco2024understanding"] == known["trabucco2024understanding"]
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    fields = entries["visualwords2026"].fields
+    assert (fields["title"], fields["note"]) == (cited["title"], f"Version {cited['version']}") and cited["repository-code"] in fields["howpublished"]

@@ -97,6 +97,11 @@ def test_every_make_command_in_the_documents_exists() -> None:
     assert {line.split()[1] for line in listed.splitlines() if line.startswith("make ")} == targets
 
 
+def test_one_version_everywhere_and_the_changelog_begins_with_it() -> None:
+    changes = re.findall(r"^## (\S+):", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
+    assert changes[0] == PROJECT["version"] == yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"]
+
+
 def test_every_file_named_in_the_readme_exists() -> None:
     named = re.findall(r"`((?:book|data|tests|vwlib)/[\w./-]*)`|\]\(([\w./-]+)\)", (ROOT / "README.md").read_text())
     paths = {one or other for one, other in named}
