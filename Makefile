@@ -4,6 +4,7 @@ PYTHON  ?= python3
 PROFILE ?= miniature
 PORT    ?= 8000
 WORKERS ?= $(shell nproc)
+LOCK    ?=
 
 VENV  := .venv
 BIN   := $(VENV)/bin
@@ -17,12 +18,12 @@ export MALLOC_TOP_PAD_        := 100000000
 export JUPYTER_PREFER_ENV_PATH := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help book check-book links test test-full serve study release bench pretrain quality clean
+.PHONY: help book check-book links test test-full serve study release bench lock pretrain quality clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo 'Settings: PROFILE=smoke|miniature|paper (now $(PROFILE)), PYTHON=python3.12 for another Python, PORT=8000 for serve, WORKERS=2 processes for study and test.'
+	@echo 'Settings: PROFILE=smoke|miniature|paper (now $(PROFILE)), PYTHON=python3.12 for another Python, PORT=8000 for serve, WORKERS=2 processes for study and test, LOCK=versions.lock to install what this edition was made with.'
 
 book: $(READY) ## execute the chapters that changed and build the book into _build/html
 	$(BIN)/vwlib book --profile $(PROFILE)
@@ -58,6 +59,9 @@ release: ## pack the committed tables and learned words into dist/, as releases 
 bench: $(READY) ## words per second beside a plain loop, into benchmarks/ (an hour or two; leave the machine alone meanwhile)
 	$(BIN)/python benchmarks/bench.py --profile $(PROFILE)
 
+lock: $(READY) ## write what the pinned packages brought along to versions.lock (for maintainers)
+	$(BIN)/vwlib lock
+
 pretrain: $(READY) ## train the miniature's models from the drawings (hours; resumes where it was stopped; for maintainers)
 	$(BIN)/vwlib pretrain
 
@@ -68,10 +72,10 @@ clean: ## remove what was built; the environment and the checkpoints in .cache s
 	rm -rf _build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
 	find vwlib tests book -type d \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
 
-# Installed again whenever the pinned versions change.
+# Installed again whenever the pinned versions change. Without a lock pip chooses what the pinned packages bring along, which suits every platform and Python.
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed; name one with `make PYTHON=python3.12 ...`.")'
 	@echo 'Installing the pinned packages into $(VENV): several minutes and about 6 GB the first time, most of it torch.'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(LOCK),--constraint $(LOCK)) --editable '.[test]'
 	@touch $@

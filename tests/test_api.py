@@ -15,7 +15,7 @@ MODULES = [module for _, module, _ in SHOWN]
 
 #: What builds the book, checks an installation, or helps a module that is shown.
 INSIDE = {
-    *("book", "boxes", "card", "chapter_figure", "cli", "deviations", "docstrings", "doctor", "files", "manifest", "miniature"),
+    *("book", "boxes", "card", "chapter_figure", "cli", "deviations", "docstrings", "doctor", "files", "lock", "manifest", "miniature"),
     *("paper", "parameters", "paths", "plan", "references", "siblings"),
 }
 

@@ -268,6 +268,14 @@ def quality() -> None:
 
 
 @app.command()
+def lock() -> None:
+    """Write the versions of the packages that the pinned ones bring along to versions.lock. For maintainers, after new versions are pinned."""
+    from vwlib.lock import write_lock
+
+    print(f"Written to {write_lock()}.")
+
+
+@app.command()
 def sprites(node_modules: Annotated[Path, typer.Argument(help="The folder that `npm install` filled; see data/miniature/LICENSES.md.")]) -> None:
     """Render the drawings again from the npm packages. For maintainers: they are in the repository."""
     from vwlib.miniature.sprites import build_sprites
