@@ -88,8 +88,8 @@
         make("label", {}, ["layer ", slider, " ", told]),
         make("fieldset", {}, [make("legend", { textContent: "coloured by" }), make("label", {}, [by[0], " concept"]), make("label", {}, [by[1], " anchor"])])
       ]),
-      make("div", { className: "layers-map" }, [drawing, legend]),
-      word
+      word,
+      make("div", { className: "layers-map" }, [drawing, legend])
     );
     namePoints(drawing, word);
     points();
