@@ -101,10 +101,11 @@ def answer_sentence(ours: pd.DataFrame, theirs: pd.DataFrame) -> str:
         answer = "No." if below == len(pairs) else "These scores cannot tell."
     floor = off.xs("anchor")["mean"].mean()
     own, moved = _own_and_carried(off["mean"])
-    told = f"On the task that it was learned for, a word scores {own:.2f} of 1 in the mean; carried into another model {moved:.2f}, where the anchor word"
-    told += f" that it started from has {floor:.2f}. In {above} of {len(pairs)} directions it is clearly better than the anchor word, and in {below} clearly"
+    told = f"Words that start at another concept's word score {own:.2f} of 1 in the mean on the task that they were learned for, and {moved:.2f} carried into"
+    told += f" another model, where the anchor words alone have {floor:.2f}. In {above} of {len(pairs)} directions they are clearly better than the anchor"
+    told += f" words, and in {below} clearly worse than the words that were learned there."
     their_own, their_moved = _own_and_carried(theirs.set_index(["trained_on", "evaluated_on"])["mean"])
-    told += f" worse than the words that were learned there. The paper has {their_own:.2f} and {their_moved:.2f}, over all of its trials."
+    told += f" The paper has {their_own:.2f} and {their_moved:.2f}, over all of its trials."
     return f"Do they learn the same word? {answer} {told}"
 
 
