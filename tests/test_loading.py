@@ -75,6 +75,25 @@ def test_weights_of_another_shape_are_named(task, change, tmp_path):
         load_model(task, profile)
 
 
+LAYER = "text_model.encoder.layers.0."
+PARTS = [
+    ("detection", "model.safetensors", lambda key: LAYER in key, rf"missing tensors: 16, the first is owlv2\.{LAYER}"),
+    ("generation", "unet/diffusion_pytorch_model.safetensors", lambda key: key.startswith("mid_block"), r"the first is mid_block"),
+    ("generation", "vae/diffusion_pytorch_model.safetensors", lambda key: key == "decoder.conv_in.bias", r"tensors: 1, the first is decoder\.conv_in\.bias"),
+    ("generation", "text_encoder/model.safetensors", lambda key: "token_embedding" in key, r"missing tensors: 1, the first is .*token_embedding"),
+]
+
+
+@pytest.mark.parametrize("task,file,gone,sentence", PARTS)
+def test_a_tensor_that_the_file_lacks_is_not_made_up(task, file, gone, sentence, tmp_path):
+    profile, weights = copied(task, tmp_path)
+    weights = tmp_path / FILES[task][0] / file
+    kept = {key: value for key, value in load_file(weights).items() if not gone(key)}
+    save_file(kept, weights, {"format": "pt"})
+    with pytest.raises(ValueError, match=f"The weights in {weights.parent} .*{sentence}"):
+        load_model(task, profile)
+
+
 def test_an_unknown_task_is_refused():
     with pytest.raises(ValueError, match="'segmentation' is no task; choose from generation, detection, classification"):
         load_model("segmentation", PROFILE)
@@ -254,6 +273,10 @@ def test_the_safety_checker_blackens_and_is_counted(tmp_path):
     assert score.more == {"second_judge": score.value, "flagged": 1.0}
     (pictures,) = generator.generate(generator.encode_prompts(["a photo of cat"]), 1)
     assert pictures[0].getextrema() == ((0, 0),) * 3
+    kept = {key: value for key, value in load_file(tmp_path / "model.safetensors").items() if key != "concept_embeds"}
+    save_file(kept, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ValueError, match=r"missing tensors: 1, the first is concept_embeds"):
+        Generator.load(settings, load_judge(PROFILE), PROFILE.prompt)
     (tmp_path / "model.safetensors").unlink()
     with pytest.raises(FileNotFoundError, match=r"model\.safetensors is missing"):
         Generator.load(settings, load_judge(PROFILE), PROFILE.prompt)

@@ -19,7 +19,7 @@ from transformers import CLIPTokenizer, Owlv2ForObjectDetection, Owlv2ImageProce
 
 from vwlib.datasets import Example
 from vwlib.models.base import Frozen, Score, TextMixin, draw
-from vwlib.models.loading import TRANSFORMERS, check_folder, seen_words, strict_loading
+from vwlib.models.loading import TRANSFORMERS, check_folder, load_whole, seen_words
 from vwlib.splice import Vocabulary
 
 if TYPE_CHECKING:
@@ -56,8 +56,7 @@ class Detector(TextMixin):
         Raises FileNotFoundError for missing weights and ValueError for weights of another shape.
         """
         folder = check_folder(settings, *TRANSFORMERS)
-        with strict_loading(folder):
-            model = Owlv2ForObjectDetection.from_pretrained(folder, dtype=torch.float32, local_files_only=True, use_safetensors=True)
+        model = load_whole(Owlv2ForObjectDetection, folder)
         tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
         processor = Owlv2ImageProcessor.from_pretrained(folder, local_files_only=True)
         vocabulary = clip_vocabulary(tokenizer, model.config.text_config.max_position_embeddings, seen_words(folder))

@@ -8,23 +8,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from diffusers import DDIMScheduler, StableDiffusionPipeline
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
 from PIL import Image
 from torch import Tensor, nn
-from transformers import CLIPImageProcessor
+from transformers import CLIPImageProcessor, CLIPTextModel
 
 from vwlib.datasets import Example
 from vwlib.models.base import Frozen, Score, TextMixin, draw
 from vwlib.models.classification import Classifier
 from vwlib.models.detection import clip_vocabulary
 from vwlib.models.judge import Judge
-from vwlib.models.loading import PIPELINE, TRANSFORMERS, check_folder, seen_words, strict_loading
+from vwlib.models.loading import PIPELINE, TRANSFORMERS, check_folder, load_whole, seen_words, strict_loading
 
 if TYPE_CHECKING:
     from vwlib.profiles import GeneratorSettings, ModelSettings
 
+#: The parts of a pipeline that have weights, each in a folder of its own.
+PARTS = {"unet": UNet2DConditionModel, "vae": AutoencoderKL, "text_encoder": CLIPTextModel}
 #: By how much gradients are larger inside a denoiser in half precision; a power of two, so that nothing is rounded by it.
 GRADIENT_SCALE = 2.0**12
 #: Up to so many places of a latent, attention as plain matrix products fits into memory. On a CPU a word is learned through it in half the time that
@@ -67,9 +69,10 @@ class Generator(TextMixin):
         """
         folder = check_folder(settings, *PIPELINE)
         checker = load_safety_checker(settings.safety_checker) if settings.safety_checker else {"safety_checker": None}
+        parts = {name: load_whole(kind, folder / name) for name, kind in PARTS.items()}
         with strict_loading(folder):
             pipeline = StableDiffusionPipeline.from_pretrained(
-                folder, dtype=torch.float32, local_files_only=True, use_safetensors=True, low_cpu_mem_usage=False, requires_safety_checker=False, **checker
+                folder, local_files_only=True, low_cpu_mem_usage=False, requires_safety_checker=False, **parts, **checker
             )
         return cls(pipeline.to(device), judge, settings, prompt, seen_words(folder), second_judge)
 
@@ -194,6 +197,6 @@ def load_safety_checker(settings: ModelSettings) -> dict[str, Any]:
     Raises FileNotFoundError for missing weights and ValueError for weights of another shape.
     """
     folder = check_folder(settings, *TRANSFORMERS)
-    with strict_loading(folder):
-        checker = StableDiffusionSafetyChecker.from_pretrained(folder, dtype=torch.float32, local_files_only=True, use_safetensors=True)
+    checker = load_whole(StableDiffusionSafetyChecker, folder)
+    with strict_loading(folder, "image preprocessing"):
         return {"safety_checker": checker.eval(), "feature_extractor": CLIPImageProcessor.from_pretrained(folder, local_files_only=True)}

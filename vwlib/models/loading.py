@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import diffusers
 import torch
@@ -115,18 +115,34 @@ def seen_words(folder: Path) -> frozenset[str] | None:
     return frozenset(json.loads(file.read_text())) if file.exists() else None
 
 
-@contextmanager
-def strict_loading(folder: Path) -> Iterator[None]:
-    """Load without progress bars, and turn a library's complaint about weights into one sentence that names the folder.
+def load_whole(kind: Any, folder: Path, **arguments: Any) -> Any:
+    """A model of transformers or diffusers, of the class `kind`, once each of its tensors has come from the folder's files.
 
-    Raises ValueError where a file is truncated or a tensor is missing or of another shape.
+    Both libraries fill a tensor that the files lack with random numbers and only log it. Raises ValueError in one sentence that says
+    how many they are and names the first.
+    """
+    with strict_loading(folder):
+        model, info = kind.from_pretrained(
+            folder, dtype=torch.float32, local_files_only=True, use_safetensors=True, low_cpu_mem_usage=False, output_loading_info=True, **arguments
+        )
+        for fault, names in (("missing tensors", info["missing_keys"]), ("tensors of another shape", info["mismatched_keys"])):
+            if names:
+                raise ValueError(f"{fault}: {len(names)}, the first is {min(map(str, names))}")
+    return model
+
+
+@contextmanager
+def strict_loading(folder: Path, what: str = "weights") -> Iterator[None]:
+    """Load without progress bars, and turn a library's complaint about a model's files into one sentence that names the folder.
+
+    Raises ValueError where a file is truncated or a tensor is missing or of another shape; `what` says which files are read.
     """
     diffusers.utils.logging.disable_progress_bar()
     transformers.utils.logging.disable_progress_bar()
     try:
         yield
     except (RuntimeError, ValueError, OSError, SafetensorError) as error:
-        raise ValueError(f"The weights in {folder} are damaged or do not fit its configuration: {str(error).strip().splitlines()[0]}") from error
+        raise ValueError(f"The {what} in {folder} are damaged or do not fit its configuration: {str(error).strip().splitlines()[0]}") from error
 
 
 def digest_files(paths: Sequence[Path]) -> str:
