@@ -85,6 +85,14 @@ def test_random_weights_are_ready_and_told(tmp_path):
     assert [finding.state for finding in doctor.model("classifier", settings, doctor.OPEN_CLIP)] == ["ready"]
 
 
+def test_a_model_without_its_tokenizer_is_not_ready(tmp_path):
+    settings = copied(tmp_path, "detector")
+    (tmp_path / "detector" / "tokenizer.json").unlink()
+    files = {role: files for role, _, files in doctor.models_of(PAPER)}
+    (sentence,) = lines(doctor.model("detector", settings, files["detector"]), "missing")
+    assert "lacks tokenizer.json" in sentence and {"tokenizer/tokenizer.json", "scheduler/scheduler_config.json"} < set(files["generator"])
+
+
 def test_weights_that_are_not_the_originals_are_told(tmp_path):
     file = "open_clip_model.safetensors"
     settings = copied(tmp_path, sha256={file: "0" * 64})

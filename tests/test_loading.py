@@ -15,10 +15,11 @@ from open_clip.transformer import QuickGELU
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import CLIPConfig, CLIPImageProcessor, PreTrainedTokenizerFast
+from transformers import CLIPConfig, CLIPImageProcessor, CLIPTokenizer, PreTrainedTokenizerFast
 
 from vwlib.models import Classifier, Detector, Generator, Judge, load_judge, load_model
-from vwlib.models.loading import check_folder, convert_weights, digest_folder, resolve
+from vwlib.models.detection import clip_vocabulary
+from vwlib.models.loading import check_folder, convert_weights, digest_folder, lacking, resolve
 from vwlib.profiles import GeneratorSettings, ModelSettings, load_profile
 
 PROFILE = load_profile("smoke")
@@ -92,6 +93,48 @@ def test_a_tensor_that_the_file_lacks_is_not_made_up(task, file, gone, sentence,
     save_file(kept, weights, {"format": "pt"})
     with pytest.raises(ValueError, match=f"The weights in {weights.parent} .*{sentence}"):
         load_model(task, profile)
+
+
+@pytest.mark.parametrize(
+    "task,file", [("detection", "tokenizer.json"), ("generation", "tokenizer/tokenizer.json"), ("generation", "scheduler/scheduler_config.json")]
+)
+def test_a_missing_tokenizer_or_scheduler_is_named(task, file, tmp_path):
+    profile, _ = copied(task, tmp_path)
+    (tmp_path / FILES[task][0] / file).unlink()
+    with pytest.raises(FileNotFoundError, match=f"{file} is missing; restore it"):
+        load_model(task, profile)
+
+
+def test_a_tokenizer_may_be_in_the_older_form(tmp_path):
+    assert lacking(tmp_path, ["tokenizer/tokenizer.json", "config.json"]) == ["tokenizer/tokenizer.json", "config.json"]
+    (tmp_path / "tokenizer").mkdir()
+    (tmp_path / "tokenizer" / "vocab.json").touch()
+    assert lacking(tmp_path, ["tokenizer/tokenizer.json"]) == ["tokenizer/tokenizer.json"]
+    (tmp_path / "tokenizer" / "merges.txt").touch()
+    assert lacking(tmp_path, ["tokenizer/tokenizer.json"]) == []
+
+
+@pytest.mark.parametrize("words", [{"a": 0, "<|startoftext|>": 1, "<|endoftext|>": 2}, {"<|startoftext|>": 0, "<|endoftext|>": 1, "a</w>": 2}])
+def test_a_tokenizer_that_is_not_clips_is_refused(words, tmp_path):
+    CLIPTokenizer(vocab=words).save_pretrained(tmp_path)
+    tokenizer = CLIPTokenizer.from_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=rf"The tokenizer in {tmp_path} is none of CLIP's.*vocab\.json and merges\.txt there, or its tokenizer\.json"):
+        clip_vocabulary(tokenizer, 16, None)
+
+
+@pytest.mark.parametrize("pad", ["!", "<|endoftext|>"])
+def test_prompts_are_padded_as_the_tokenizer_pads(pad):
+    tokenizer = CLIPTokenizer.from_pretrained(resolve(PROFILE.detector.source), pad_token=pad)
+    vocabulary = clip_vocabulary(tokenizer, 16, None)
+    theirs = tokenizer("a cat", padding="max_length", max_length=16)["input_ids"]
+    assert vocabulary.prompt("a cat").tolist() == theirs and theirs[-1] == tokenizer.convert_tokens_to_ids(pad)
+
+
+def test_a_damaged_tokenizer_or_preprocessing_is_named(tmp_path):
+    profile, file = copied("detection", tmp_path)
+    (file.parent / "preprocessor_config.json").write_text("no json")
+    with pytest.raises(ValueError, match=r"The tokenizer and image preprocessing in .*detector are damaged"):
+        load_model("detection", profile)
 
 
 def test_an_unknown_task_is_refused():

@@ -21,7 +21,7 @@ from vwlib.manifest import digest
 from vwlib.miniature import world
 from vwlib.models import TASKS
 from vwlib.models.device import find_device
-from vwlib.models.loading import OPEN_CLIP, PIPELINE, TRANSFORMERS, remedy, resolve
+from vwlib.models.loading import OPEN_CLIP, PIPELINE, TEXT_AND_IMAGE, TRANSFORMERS, lacking, remedy, resolve
 from vwlib.paths import ROOT
 from vwlib.plan import make_plan
 from vwlib.profiles import ModelSettings, Profile
@@ -117,7 +117,7 @@ def models_of(profile: Profile) -> Iterator[tuple[str, ModelSettings, Sequence[s
     yield "generator", profile.generator, PIPELINE
     if profile.generator.safety_checker:
         yield "safety checker", profile.generator.safety_checker, TRANSFORMERS
-    yield "detector", profile.detector, TRANSFORMERS
+    yield "detector", profile.detector, TEXT_AND_IMAGE
     yield "classifier", profile.classifier, OPEN_CLIP
     yield "judge", profile.judge, OPEN_CLIP
     if profile.second_judge:
@@ -128,10 +128,10 @@ def model(role: str, settings: ModelSettings, files: Sequence[str], checksums: b
     """Whether a model's files are there, whole, trained, and the originals."""
     folder = resolve(settings.source)
     origin = f", a copy of {settings.hub} ({settings.revision})" if settings.hub else ""
-    lacking = [file for file in files if not (folder / file).exists()]
-    if not folder.is_dir() or lacking:
-        what = f"{folder} is not there" if not folder.is_dir() else f"{folder} lacks {', '.join(lacking)}"
-        yield Finding("Models", "missing", f"{role}: {what}; {remedy(settings, lacking[0])}")
+    gone = lacking(folder, files)
+    if not folder.is_dir() or gone:
+        what = f"{folder} is not there" if not folder.is_dir() else f"{folder} lacks {', '.join(gone)}"
+        yield Finding("Models", "missing", f"{role}: {what}; {remedy(settings, gone[0])}")
         return
     weights = [file for file in files if file.endswith(".safetensors")]
     broken = [sentence for file in weights if (sentence := _damage(settings, file))]

@@ -19,7 +19,7 @@ from transformers import CLIPTokenizer, Owlv2ForObjectDetection, Owlv2ImageProce
 
 from vwlib.datasets import Example
 from vwlib.models.base import Frozen, Score, TextMixin, draw
-from vwlib.models.loading import TRANSFORMERS, check_folder, load_whole, seen_words
+from vwlib.models.loading import TEXT_AND_IMAGE, check_folder, load_whole, seen_words, strict_loading
 from vwlib.splice import Vocabulary
 
 if TYPE_CHECKING:
@@ -55,10 +55,11 @@ class Detector(TextMixin):
 
         Raises FileNotFoundError for missing weights and ValueError for weights of another shape.
         """
-        folder = check_folder(settings, *TRANSFORMERS)
+        folder = check_folder(settings, *TEXT_AND_IMAGE)
         model = load_whole(Owlv2ForObjectDetection, folder)
-        tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
-        processor = Owlv2ImageProcessor.from_pretrained(folder, local_files_only=True)
+        with strict_loading(folder, "tokenizer and image preprocessing"):
+            tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+            processor = Owlv2ImageProcessor.from_pretrained(folder, local_files_only=True)
         vocabulary = clip_vocabulary(tokenizer, model.config.text_config.max_position_embeddings, seen_words(folder))
         return cls(model.to(device), processor, vocabulary, prompt)
 
@@ -209,9 +210,19 @@ def _kinds(labels: Sequence[str]) -> dict[str, int]:
 
 
 def clip_vocabulary(tokenizer: CLIPTokenizer, context: int, seen: frozenset[str] | None) -> Vocabulary:
-    """A transformers CLIP tokenizer as a `Vocabulary`."""
+    """A transformers CLIP tokenizer as a `Vocabulary`, padded with the tokenizer's own padding.
+
+    Raises ValueError for a tokenizer without CLIP's whole words, which is what transformers makes up where it finds no files, and for one
+    whose end of text is not the largest id, where the text encoders look for it.
+    """
+    entries, end = tokenizer.get_vocab(), tokenizer.eos_token_id
+    if "a</w>" not in entries or end != max(entries.values()):
+        raise ValueError(
+            f"The tokenizer in {tokenizer.name_or_path} is none of CLIP's, with 'a</w>' and the end of text as its last entry; "
+            "put the model's own vocab.json and merges.txt there, or its tokenizer.json."
+        )
 
     def encode(text: str) -> list[int]:
         return tokenizer(text, add_special_tokens=False)["input_ids"]
 
-    return Vocabulary(tokenizer.get_vocab(), encode, tokenizer.bos_token_id, tokenizer.eos_token_id, context, seen)
+    return Vocabulary(entries, encode, tokenizer.bos_token_id, end, context, seen, tokenizer.pad_token_id)

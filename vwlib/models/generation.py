@@ -68,7 +68,7 @@ class Generator(TextMixin):
         Raises FileNotFoundError for missing weights and ValueError for weights of another shape.
         """
         folder = check_folder(settings, *PIPELINE)
-        checker = load_safety_checker(settings.safety_checker) if settings.safety_checker else {"safety_checker": None}
+        checker = load_safety_checker(settings.safety_checker) if settings.safety_checker else {"safety_checker": None, "feature_extractor": None}
         parts = {name: load_whole(kind, folder / name) for name, kind in PARTS.items()}
         with strict_loading(folder):
             pipeline = StableDiffusionPipeline.from_pretrained(

@@ -71,5 +71,6 @@ def open_model(settings: ModelSettings) -> tuple[CLIP | CustomTextCLIP, Callable
     merges = folder / "bpe.txt.gz"
     with strict_loading(folder):
         model, preprocess = open_clip.create_model_from_pretrained(f"local-dir:{folder}")
+    with strict_loading(folder, "tokenizer files"):
         tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}", **({"bpe_path": str(merges)} if merges.exists() else {}))
     return model, preprocess, tokenizer

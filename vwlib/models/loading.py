@@ -23,9 +23,16 @@ if TYPE_CHECKING:
     from vwlib.profiles import ModelSettings
 
 #: The files without which a model cannot be loaded, by the layout of its folder.
-PIPELINE = ("model_index.json", "unet/diffusion_pytorch_model.safetensors", "vae/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors")
-TRANSFORMERS = ("config.json", "model.safetensors")
+PIPELINE = (
+    "model_index.json",
+    *("unet/diffusion_pytorch_model.safetensors", "vae/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors"),
+    *("unet/config.json", "vae/config.json", "text_encoder/config.json", "scheduler/scheduler_config.json", "tokenizer/tokenizer.json"),
+)
+TRANSFORMERS = ("config.json", "model.safetensors", "preprocessor_config.json")
+TEXT_AND_IMAGE = (*TRANSFORMERS, "tokenizer.json")
 OPEN_CLIP = ("open_clip_config.json", "open_clip_model.safetensors")
+#: What takes a file's place in repositories of older tools.
+INSTEAD = {"tokenizer.json": ("vocab.json", "merges.txt")}
 #: The same weights as pickles, which run code when they are loaded and are therefore not.
 PICKLES = {"model.safetensors": "pytorch_model.bin", "open_clip_model.safetensors": "open_clip_pytorch_model.bin"}
 
@@ -43,10 +50,19 @@ def check_folder(settings: ModelSettings, *files: str) -> Path:
     folder = resolve(settings.source)
     if not folder.is_dir():
         raise FileNotFoundError(f"The model folder {folder} is missing; {remedy(settings)}.")
-    for file in files:
-        if not (folder / file).exists():
-            raise FileNotFoundError(f"{folder / file} is missing; {remedy(settings, file)}.")
+    for file in lacking(folder, files):
+        raise FileNotFoundError(f"{folder / file} is missing; {remedy(settings, file)}.")
     return folder
+
+
+def lacking(folder: Path, files: Sequence[str]) -> list[str]:
+    """Those of a model's files that its folder has neither as they are nor in the older form that `INSTEAD` names."""
+
+    def is_there(path: Path) -> bool:
+        older = [path.with_name(name) for name in INSTEAD.get(path.name, ())]
+        return path.exists() or (bool(older) and all(other.exists() for other in older))
+
+    return [file for file in files if not is_there(folder / file)]
 
 
 def remedy(settings: ModelSettings, file: str | None = None) -> str:
