@@ -3,7 +3,8 @@
 PYTHON  ?= python3
 PROFILE ?= miniature
 PORT    ?= 8000
-WORKERS ?= $(shell nproc)
+# A process a core; the paper's models want a GPU each, so that one process is enough unless WORKERS says how many GPUs there are.
+WORKERS ?= $(if $(filter paper,$(PROFILE)),0,$(shell nproc))
 LOCK    ?=
 
 VENV  := .venv

@@ -62,7 +62,7 @@ def links(profile: Annotated[str, typer.Option(envvar="VWLIB_PROFILE", help="smo
 @app.command()
 def study(
     profile: Annotated[str, typer.Option(envvar="VWLIB_PROFILE", help="smoke, miniature or paper.")] = "miniature",
-    workers: Annotated[int, typer.Option(help="Local processes (which need the extra 'grid'); 0 computes in this one.")] = 0,
+    workers: Annotated[int, typer.Option(min=0, help="Local processes (which need the extra 'grid'), on GPUs one each; 0 computes in this one.")] = 0,
     scheduler: Annotated[str | None, typer.Option(help="Address of a running Dask scheduler, such as tcp://host:8786.")] = None,
     store: Annotated[Path | None, typer.Option(help="Folder of the results and words; the project's data/ by default.")] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Learn the words again that diverged.")] = False,

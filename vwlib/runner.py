@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import time
@@ -9,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from logging import WARNING
 from pathlib import Path
 from random import SystemRandom
 from typing import TYPE_CHECKING
@@ -18,6 +20,7 @@ from tqdm.auto import tqdm
 
 from vwlib.cost import cost_table, measured_rates, rates_of_log, seconds_of
 from vwlib.models import TASKS
+from vwlib.models.device import find_device
 from vwlib.paths import DATA, ROOT
 from vwlib.plan import REFERENCES, Chunk, make_plan, word_count
 from vwlib.profiles import Profile
@@ -206,13 +209,15 @@ def _on_cluster(profile: Profile, store: Store, todo: Sequence[Chunk], workers: 
     if not todo:
         return  # no cluster for nothing
     by_name = {chunk.name: chunk for chunk in todo}
-    with connected(workers, scheduler, profile.study.threads) as client:
+    # A local worker sees one GPU only, its own, whichever number the profile's has here.
+    settings = profile if scheduler or not visible_gpus(profile) else profile.model_copy(update={"device": "cuda"})
+    with connected(profile, workers, scheduler) as client:
         client.wait_for_workers(1)  # a cluster's jobs may still wait in its queue
         # Some clusters announce their GPUs; one task at a time then takes one.
         gpus = any("GPU" in worker.get("resources", {}) for worker in client.scheduler_info(n_workers=-1)["workers"].values())
         futures = client.map(
             work_remotely,
-            [profile.model_dump_json()] * len(todo),
+            [settings.model_dump_json()] * len(todo),
             [str(store.root)] * len(todo),
             list(by_name),
             pure=False,
@@ -227,17 +232,41 @@ def _on_cluster(profile: Profile, store: Store, todo: Sequence[Chunk], workers: 
 
 
 @contextmanager
-def connected(workers: int, scheduler: str | None, threads_each: int) -> Iterator[Client]:
-    """A client of the cluster at `scheduler`, or of a new local one of `workers` processes."""
-    from distributed import Client, LocalCluster
+def connected(profile: Profile, workers: int, scheduler: str | None) -> Iterator[Client]:
+    """A client of the cluster at `scheduler`, or of a new local one of `workers` processes, on GPUs each with one of its own.
+
+    Raises ValueError where more processes are asked for than there are GPUs.
+    """
+    from distributed import Client, LocalCluster, Nanny, Scheduler, SpecCluster
 
     if scheduler:
         with Client(scheduler) as client:
             yield client
         return
-    environment = {"OMP_NUM_THREADS": str(threads_each), "MKL_NUM_THREADS": str(threads_each)}
-    with (
-        LocalCluster(n_workers=workers, threads_per_worker=1, processes=True, memory_limit=0, dashboard_address=None, env=environment) as cluster,
-        Client(cluster) as client,
-    ):
+    environment = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(profile.study.threads))
+    gpus = visible_gpus(profile)
+    cluster: SpecCluster
+    if not gpus:
+        cluster = LocalCluster(n_workers=workers, threads_per_worker=1, processes=True, memory_limit=0, dashboard_address=None, env=environment)
+    elif workers > len(gpus):
+        raise ValueError(f"{workers} workers were asked for, but each takes a GPU of its own and there are {len(gpus)}; ask for at most so many.")
+    else:
+        options = {"nthreads": 1, "memory_limit": 0, "host": "127.0.0.1", "dashboard": False, "resources": {"GPU": 1}, "silence_logs": WARNING}
+        specs = [{"cls": Nanny, "options": options | {"env": environment | {"CUDA_VISIBLE_DEVICES": gpu}}} for gpu in gpus[:workers]]
+        manager = {"cls": Scheduler, "options": {"host": "127.0.0.1", "dashboard": False, "dashboard_address": ":0"}}
+        cluster = SpecCluster(workers=dict(enumerate(specs)), scheduler=manager, silence_logs=WARNING)
+    with cluster, Client(cluster) as client:
         yield client
+
+
+def visible_gpus(profile: Profile) -> list[str]:
+    """The GPUs that a profile's device stands for, as CUDA_VISIBLE_DEVICES names them: all that this process sees, or the one it names.
+
+    None where the device is the CPU.
+    """
+    device = find_device(profile.device)
+    if device.type != "cuda":
+        return []
+    named = os.environ.get("CUDA_VISIBLE_DEVICES", "").replace(" ", "")
+    gpus = named.split(",") if named else [str(index) for index in range(torch.cuda.device_count())]
+    return gpus[: torch.cuda.device_count()] if device.index is None else [gpus[device.index]]
