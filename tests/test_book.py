@@ -97,7 +97,7 @@ def test_find_problems_passes_what_ran_or_is_not_to_run() -> None:
     assert book.find_problems(new_notebook(cells=cells)) == []
 
 
-def test_only_changed_inputs_change_the_hash(project: Path) -> None:
+def test_only_changed_inputs_change_the_hash(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     chapter = Path("book/one.ipynb")
     before = book.hash_inputs(chapter, "smoke", project)
     (project / "vwlib" / "cli.py").write_text("# no page depends on it\n")
@@ -109,7 +109,10 @@ def test_only_changed_inputs_change_the_hash(project: Path) -> None:
         with (project / name).open("a") as file:
             file.write(" ")
         hashes.add(book.hash_inputs(chapter, "smoke", project))
-    assert len(hashes) == 6
+    (project / "settings.toml").write_text("[smoke]\nvectors = 3\n")
+    monkeypatch.setenv("VWLIB_SETTINGS", str(project / "settings.toml"))
+    hashes.add(book.hash_inputs(chapter, "smoke", project))
+    assert len(hashes) == 7
 
 
 def test_pages_in_reading_order_and_a_missing_one_named(project: Path) -> None:

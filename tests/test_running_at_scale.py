@@ -8,6 +8,7 @@ import typer
 
 from vwlib.cli import app
 from vwlib.paths import ROOT
+from vwlib.profiles import load_profile
 
 PAGE = (ROOT / "book" / "running_at_scale.md").read_text()
 SHELL = "\n".join(re.findall(r"^```bash\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)).replace("\\\n", " ")
@@ -43,3 +44,12 @@ def test_the_python_of_the_page_compiles():
     assert "pip install dask-jobqueue" in PAGE, "which the library does not ask for"
     for source in re.findall(r"^```python\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL):
         compile(source, "running_at_scale.md", "exec")
+
+
+def test_the_settings_of_the_page_are_understood(tmp_path, monkeypatch):
+    (settings,) = re.findall(r"^```toml\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
+    (tmp_path / "settings.toml").write_text(settings)
+    monkeypatch.setenv("VWLIB_SETTINGS", str(tmp_path / "settings.toml"))
+    paper = load_profile("paper")
+    assert (paper.device, paper.data["COCO"], paper.generator.safety_checker) == ("cuda:1", "/data/coco", None)
+    assert paper.generator.source == "/data/weights/stable-diffusion-2-1" and paper.generator.hub

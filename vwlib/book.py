@@ -31,6 +31,7 @@ from papermill.execute import ERROR_MARKER_TAG
 from traitlets.config import Config
 
 from vwlib.paths import ROOT
+from vwlib.profiles import read_settings, settings_file
 from vwlib.siblings import Run, extend_toc, list_runs, relabel
 
 #: Library files whose change cannot change a chapter's outputs.
@@ -91,10 +92,11 @@ def hash_files(root: Path, paths: Iterable[Path], start: str = "") -> str:
 
 
 def hash_inputs(chapter: Path, profile: str, root: Path = ROOT, parameters: Mapping[str, str] = MappingProxyType({})) -> str:
-    """A hash of all that a chapter's outputs depend on: its source, the profile and further parameters, the library, the data, the pinned packages."""
+    """A hash of all that a chapter's outputs depend on: its source, profile, settings and further parameters, the library, the data, the packages."""
     library = [path for path in (root / "vwlib").rglob("*.py") if path.name not in NO_INPUT]
     paths = [root / chapter, root / "pyproject.toml", *library, *(root / "data").rglob("*")]
-    return hash_files(root, paths, " ".join([profile, *parameters.values(), str(sys.version_info[:2])]))
+    settings = [str(read_settings(file))] if (file := settings_file()) else []
+    return hash_files(root, paths, " ".join([profile, *parameters.values(), *settings, str(sys.version_info[:2])]))
 
 
 def execute(source: Path, target: Path, parameters: dict[str, object], record: dict[str, str] | None = None) -> NotebookNode:

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import os
+import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
 
 from vwlib.concepts import DATASETS
-from vwlib.paths import DATA
+from vwlib.paths import DATA, ROOT
 
 
 class _Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+#: What a setting is given to switch it off where there is no None: in TOML.
+_OFF = BeforeValidator(lambda value: None if value is False else value)
+
+
+def _by_task(settings: dict[str, Any]) -> dict[str, Any]:
+    if unknown := [task for task in settings if task not in ("generation", "detection", "classification")]:
+        raise ValueError(f"'{unknown[0]}' is no task; choose from generation, detection, classification")
+    return settings
 
 
 class ModelSettings(_Settings):
@@ -28,7 +39,9 @@ class ModelSettings(_Settings):
     fetch: tuple[str, ...] = ()  # what to fetch of it, as patterns of file names
     gigabytes: PositiveFloat | None = None  # of what there is to fetch
     sha256: dict[str, Annotated[str, Field(pattern="^[0-9a-f]{64}$")]] = {}  # of the original weights, by file
-    activation: Literal["gelu", "quick_gelu"] | None = None  # what an open_clip model's weights were trained with; None: whatever its configuration says
+    activation: Annotated[Literal["gelu", "quick_gelu"] | None, _OFF] = (
+        None  # what an open_clip model's weights were trained with; None: whatever its configuration says
+    )
 
 
 class GeneratorSettings(ModelSettings):
@@ -39,7 +52,7 @@ class GeneratorSettings(ModelSettings):
     guidance: float = Field(7.5, ge=1)  # scale of classifier-free guidance; the paper does not state it
     precision: Literal["float32", "bfloat16", "float16"] = "float32"  # of the denoiser's matrix products; the other models' text encoders are cheap
     images_per_word: PositiveInt = 4  # pictures judged per word; the paper's values suggest one
-    safety_checker: ModelSettings | None = None  # blackens doubtful pictures before anyone sees them (appendix A); None switches it off
+    safety_checker: Annotated[ModelSettings | None, _OFF] = None  # blackens doubtful pictures before anyone sees them (appendix A); None switches it off
 
 
 class Learning(_Settings):
@@ -66,7 +79,7 @@ class StudySettings(_Settings):
     anchors: PositiveInt = 10  # those of its first concepts
     deltas: tuple[PositiveFloat, ...] = (0.1, 0.2, 0.5, 1.0)  # section 5
     #: Words learned in one go, by task; part of the definition, because floating-point sums depend on the batch.
-    words_at_once: dict[str, PositiveInt] = {"generation": 25, "detection": 100, "classification": 100}
+    words_at_once: Annotated[dict[str, PositiveInt], AfterValidator(_by_task)] = {"generation": 25, "detection": 100, "classification": 100}
     threads: PositiveInt = 1  # of each process; also part of the definition
     compute_on_demand: bool = False  # whether a page that needs the study may compute it, where it is missing
 
@@ -103,14 +116,14 @@ class Profile(_Settings):
     detector: ModelSettings
     classifier: ModelSettings
     judge: ModelSettings
-    second_judge: ModelSettings | None = None  # of another kind than the judge, beside it; None: the judge alone
+    second_judge: Annotated[ModelSettings | None, _OFF] = None  # of another kind than the judge, beside it; None: the judge alone
     data: dict[str, str] = {}  # folder of each dataset; the miniature writes its own
     photos: PhotoSettings | None = None  # a further dataset, "photos"
     prompt: str = "a photo of {}"  # table 2
     vectors: PositiveInt = 4  # embedding vectors per word
     train_images: PositiveInt = 8  # per concept
     test_images: PositiveInt = 50  # per concept
-    learning: dict[str, Learning]
+    learning: Annotated[dict[str, Learning], AfterValidator(_by_task)]
     concepts: PositiveInt = 4  # of the live grids in chapters 1 to 4
     anchors: PositiveInt = 4
     study: StudySettings = StudySettings()
@@ -241,14 +254,55 @@ _PROFILES = {"smoke": _SMOKE, "miniature": _MINIATURE, "paper": _PAPER}
 def load_profile(name: str | None = None, **changes: Any) -> Profile:
     """A profile by name, with some settings changed; without a name the one in `VWLIB_PROFILE`, else the miniature.
 
-    Raises ValueError in one sentence for an unknown profile, an unknown setting or a value that does not fit.
+    A change names only what it changes: of a model, a dataset or a task that is described by several settings the others stay. The same
+    goes for the table of the profile's name in the TOML file that `VWLIB_SETTINGS` names, which is read first.
+
+    Raises ValueError in one sentence for an unknown profile, an unknown setting, a value that does not fit or a file that cannot be read.
     """
     name = name or os.environ.get("VWLIB_PROFILE", "miniature")
     if name not in _PROFILES:
         raise ValueError(f"'{name}' is no profile; choose from {', '.join(_PROFILES)}.")
+    profile = Profile.model_validate(_PROFILES[name])
+    if file := settings_file():
+        profile = _changed(profile, read_settings(file).get(name, {}), f"{file}, profile")
+    return _changed(profile, changes, "Profile")
+
+
+def settings_file() -> Path | None:
+    """The TOML file that `VWLIB_SETTINGS` names, from the project's root; None where nothing is named."""
+    named = os.environ.get("VWLIB_SETTINGS")
+    return (ROOT / named).resolve() if named else None
+
+
+def read_settings(file: Path) -> dict[str, dict[str, Any]]:
+    """The settings in a TOML file, by the name of the profile whose table they stand in.
+
+    Raises ValueError where there is no such file, where it is no TOML, and where something stands outside the tables of the profiles.
+    """
     try:
-        return Profile.model_validate(_PROFILES[name] | changes)
+        found = tomllib.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise ValueError(f"VWLIB_SETTINGS names {file}, which cannot be read as TOML: {error}.") from error
+    for name, table in found.items():
+        if name not in _PROFILES or not isinstance(table, dict):
+            raise ValueError(f"{file}: '{name}' is no table of a profile; settings stand below [paper], or another of {', '.join(_PROFILES)}.")
+    return found
+
+
+def _changed(profile: Profile, changes: dict[str, Any], where: str) -> Profile:
+    if not changes:
+        return profile
+    try:
+        return Profile.model_validate(_merged(profile.model_dump(), changes))
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ValueError(f"Profile '{name}', setting '{where}': {first['msg'].lower()} (got {first['input']!r}).") from error
+        setting = ".".join(str(part) for part in first["loc"])
+        raise ValueError(
+            f"{where} '{profile.name}', setting '{setting}': {first['msg'].removeprefix('Value error, ').lower()} (got {first['input']!r})."
+        ) from error
+
+
+def _merged(settings: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """`settings` with `changes` in them; where both have a table of settings, the tables are merged."""
+    both = {key: _merged(settings[key], value) for key, value in changes.items() if isinstance(value, dict) and isinstance(settings.get(key), dict)}
+    return settings | changes | both

@@ -20,11 +20,11 @@ from vwlib.doctor import ORIGINS, models_of, read_split
 from vwlib.manifest import entry
 from vwlib.models.loading import fetch_command, resolve
 from vwlib.plan import make_plan
-from vwlib.profiles import Profile, load_profile
+from vwlib.profiles import Profile
 from vwlib.study import dataset_folder
 
 #: The folder of each dataset below a folder of real samples, as in the paper's profile.
-SAMPLE_FOLDERS = {dataset: Path(folder).name for dataset, folder in load_profile("paper").data.items()}
+SAMPLE_FOLDERS = {"ImageNet": "imagenet", "DreamBooth": "dreambooth", "COCO": "coco", "PASCAL": "voc"}
 #: How each dataset says what its pictures show.
 _FORMATS = {
     "ImageNet": "a folder for each class; XML for the boxes",
