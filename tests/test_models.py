@@ -1,10 +1,13 @@
 """Parity of the adapters with the libraries' own paths, on the same weights."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
 from exactly import in_full_precision
+from open_clip.tokenizer import SimpleTokenizer
 from PIL import Image
 from torchmetrics.detection import MeanAveragePrecision
 
@@ -12,7 +15,7 @@ from vwlib.miniature.scenes import LAYOUTS, random_scene
 from vwlib.miniature.sprites import load_sprites
 from vwlib.models import TASKS, Frozen, load_model
 from vwlib.optimise import Trial
-from vwlib.splice import PLACEHOLDER, spliced
+from vwlib.splice import PLACEHOLDER, Vocabulary, spliced
 from vwlib.study import load_material, prepared
 
 PROFILE = in_full_precision()
@@ -50,6 +53,13 @@ def test_splice_leaves_the_table_alone(model):
 def test_end_of_text_is_the_largest_id(model):
     assert model.vocabulary.end == len(model.vocabulary.entries) - 1 == model.table.num_embeddings - 1
     assert PLACEHOLDER not in model.vocabulary.words().values()
+
+
+def test_a_whole_word_of_clips_is_of_small_letters_and_a_single_token():
+    tokenizer = SimpleTokenizer()
+    words = Vocabulary(tokenizer.encoder, tokenizer.encode, tokenizer.sot_token_id, tokenizer.eot_token_id, 77).words()
+    assert (len(tokenizer.encoder), len(words)) == (49_408, 32_875)
+    assert all(re.fullmatch("[a-z]+", word) and tokenizer.encode(word) == [number] for word, number in words.items())
 
 
 @torch.no_grad()

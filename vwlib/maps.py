@@ -25,7 +25,7 @@ Fit = Callable[[Tensor, Tensor, int], Carry]
 PAPERS = "linear"  # the paper's kind of map
 STRENGTHS = np.logspace(-6, 3, 28)  # of ridge's penalty, to choose from, in units of the mean of the eigenvalues of YᵀY about the mean
 POWER = 4  # of cosines, so that the nearest words count most
-AT_ONCE = 1024  # vectors compared with all words at a time: all of CLIP's 40,000 whole words with one another would take 6 GB
+AT_ONCE = 1024  # vectors compared with all words at a time: all of CLIP's 33,000 whole words with one another would take 4 GB
 
 
 @dataclass(frozen=True)

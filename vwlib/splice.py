@@ -33,9 +33,12 @@ class Vocabulary:
     pad: int = 0
 
     def words(self) -> dict[str, int]:
-        """Whole words that are single tokens, and that the model met in training where that is known, with their ids."""
-        whole = {entry.removesuffix("</w>"): index for entry, index in self.entries.items() if entry.endswith("</w>") and entry[:-4].isalpha()}
-        return {word: index for word, index in whole.items() if self.seen is None or word in self.seen}
+        """Whole words that are single tokens, and that the model met in training where that is known, with their ids.
+
+        CLIP reads text in lower case, and spells other bytes than ASCII's with letters: an entry with either is a piece of something, no word.
+        """
+        whole = {entry.removesuffix("</w>"): index for entry, index in self.entries.items() if entry.endswith("</w>")}
+        return {word: index for word, index in whole.items() if _is_word(word) and (self.seen is None or word in self.seen)}
 
     def token_of(self, word: str) -> int:
         """The id of a single-token word.
@@ -64,6 +67,10 @@ class Vocabulary:
     def prompts(self, texts: list[str]) -> Tensor:
         """Token ids (prompt, token) of plain prompts."""
         return torch.stack([self.prompt(text) for text in texts])
+
+
+def _is_word(entry: str) -> bool:
+    return entry.isascii() and entry.isalpha() and entry.islower()
 
 
 def place_vectors(ids: Tensor, embedded: Tensor, vectors: Tensor) -> Tensor:

@@ -289,7 +289,7 @@ def measure(name: str, scale: str, root: Path) -> dict[str, Any]:
 
 
 def measure_map(scale: str) -> dict[str, Any]:
-    """The largest map, from 1,024 to 768 dimensions over the words that CLIP's vocabulary has as single tokens."""
+    """The largest map, from 1,024 to 768 dimensions over more words than CLIP's vocabulary has as single tokens."""
     clock, rows = Clock(), 40_000 if scale == "paper" else 400
     source, truth = torch.randn(rows, 1024 if scale == "paper" else 32), torch.randn(1024 if scale == "paper" else 32, 768 if scale == "paper" else 24)
     with clock("transfer map"):
