@@ -14,6 +14,7 @@ from torchmetrics.detection import MeanAveragePrecision
 from vwlib.miniature.scenes import LAYOUTS, random_scene
 from vwlib.miniature.sprites import load_sprites
 from vwlib.models import TASKS, Frozen, load_model
+from vwlib.models.device import Room
 from vwlib.optimise import Trial
 from vwlib.splice import PLACEHOLDER, Vocabulary, spliced
 from vwlib.study import load_material, prepared
@@ -53,6 +54,17 @@ def test_splice_leaves_the_table_alone(model):
 def test_end_of_text_is_the_largest_id(model):
     assert model.vocabulary.end == len(model.vocabulary.entries) - 1 == model.table.num_embeddings - 1
     assert PLACEHOLDER not in model.vocabulary.words().values()
+
+
+def test_regions_are_written_where_they_stay_however_many_parts_they_come_in(images, monkeypatch):
+    detector, joined, cat = load_model("detection", PROFILE), [], torch.cat
+    whole = detector.encode_images(images)
+    monkeypatch.setitem(vars(detector), "room", Room(torch.device("cpu")))
+    detector.room.fitting["images"] = 3
+    monkeypatch.setattr(torch, "cat", lambda *given, **more: joined.append(cat(*given, **more)) or joined[-1])
+    parts = detector.encode_images(images)
+    torch.testing.assert_close(parts, whole)
+    assert joined and not any(len(tensor) == len(images) for tensor in joined)  # nothing of all images is there twice
 
 
 def test_a_whole_word_of_clips_is_of_small_letters_and_a_single_token():

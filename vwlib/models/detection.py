@@ -80,8 +80,9 @@ class Detector(TextMixin):
         `region`: normalised class feature (d); `shift`, `scale`: of the class logits; `box`: (left, top, right, bottom) as
         shares of the padded square image; `objectness`: logit.
         """
+        rows: dict[str, Tensor] = {}  # written part by part: all parts and their concatenation would take twice the memory
 
-        def work(part: slice) -> dict[str, Tensor]:
+        def work(part: slice) -> None:
             pixels = self.processor(images=list(images[part]), return_tensors="pt").pixel_values
             features, _ = self.model.image_embedder(pixel_values=pixels.to(self.device))
             regions = features.flatten(1, 2)
@@ -93,10 +94,13 @@ class Detector(TextMixin):
                 "box": box_convert(self.model.box_predictor(regions, features), "cxcywh", "xyxy"),
                 "objectness": self.model.objectness_predictor(regions),
             }
-            return {key: tensor.cpu() for key, tensor in found.items()}
+            for key, tensor in found.items():
+                if key not in rows:
+                    rows[key] = torch.empty(len(images), *tensor.shape[1:])
+                rows[key][part] = tensor.cpu()
 
-        parts = self.room.parts("images", len(images), work, most=32)
-        return {key: torch.cat([part[key] for part in parts]).clone() for key in parts[0]}
+        self.room.parts("images", len(images), work, most=32)
+        return rows
 
     def prepare(self, examples: Sequence[Example]) -> Frozen:
         """Region features of every image and the true boxes of all that it shows.

@@ -104,7 +104,7 @@ class Generator(TextMixin):
         def work(part: slice) -> Tensor:
             return vae.encode(pixels[part].to(self.device)).latent_dist.mean * vae.config.scaling_factor
 
-        latents = torch.cat(self.room.parts("images", len(pixels), work, most=16)).clone()
+        latents = torch.cat(self.room.parts("images", len(pixels), work, most=16))
         return Frozen([example.label for example in examples], self.room.keep({"latent": latents}))
 
     def losses(self, vectors: Tensor, concepts: Sequence[str], frozen: Frozen, streams: Sequence[torch.Generator], batch: int) -> Tensor:
