@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import open_clip
 import pytest
 import torch
@@ -19,6 +20,7 @@ from transformers import CLIPConfig, CLIPImageProcessor, CLIPTokenizer, PreTrain
 
 from vwlib.models import Classifier, Detector, Generator, Judge, load_judge, load_model
 from vwlib.models.detection import clip_vocabulary
+from vwlib.models.generation import load_safety_checker
 from vwlib.models.loading import check_folder, convert_weights, digest_folder, lacking, resolve
 from vwlib.profiles import GeneratorSettings, ModelSettings, load_profile
 
@@ -303,12 +305,30 @@ def test_products_beyond_half_precision_stay_finite():
         assert not torch.isfinite(unet(*inputs).sample).all()
 
 
-def test_the_safety_checker_blackens_and_is_counted(tmp_path):
+def small_checker() -> StableDiffusionSafetyChecker:
     vision = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 32, "patch_size": 16}
     checker = StableDiffusionSafetyChecker(CLIPConfig(projection_dim=8, vision_config=vision))
     with torch.no_grad():
         checker.concept_embeds_weights.fill_(-2)  # cosines are all above: every picture is flagged
-    checker.save_pretrained(tmp_path)
+    return checker
+
+
+def test_the_safety_checker_is_read_as_it_is_published_and_looks_in_full_precision(tmp_path):
+    small_checker().save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    published = {f"vision_model.{key}" if key.startswith("vision_model.") else key: value for key, value in weights.items()}
+    save_file(published, tmp_path / "model.safetensors", {"format": "pt"})
+    CLIPImageProcessor().save_pretrained(tmp_path)
+    checker, seen = load_safety_checker(ModelSettings(source=str(tmp_path)))["safety_checker"], []
+    assert all(torch.equal(value, weights[key]) for key, value in checker.state_dict().items())
+    checker.visual_projection.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    with torch.autocast("cpu", torch.bfloat16):
+        _, flagged = checker(torch.zeros(1, 3, 32, 32), np.ones((1, 4, 4, 3)))
+    assert flagged == [True] and seen == [torch.float32]
+
+
+def test_the_safety_checker_blackens_and_is_counted(tmp_path):
+    small_checker().save_pretrained(tmp_path)
     CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}).save_pretrained(tmp_path)
     settings = GeneratorSettings(**PROFILE.generator.model_dump() | {"safety_checker": {"source": str(tmp_path)}, "inference_steps": 1})
     generator = Generator.load(settings, load_judge(PROFILE), PROFILE.prompt, load_judge(PROFILE))

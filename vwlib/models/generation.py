@@ -191,12 +191,21 @@ class Generator(TextMixin):
         return Score("accuracy", accuracy(self.judge), len(pictures), more)
 
 
+class SafetyChecker(StableDiffusionSafetyChecker):
+    """The safety checker, in float32 also where the denoiser draws in half precision: its thresholds lie close to what they tell apart."""
+
+    def forward(self, clip_input: Tensor, images: np.ndarray) -> tuple[np.ndarray, list[bool]]:
+        """The pictures (image, y, x, colour), black where something doubtful is found, and whether it is, from what CLIP sees of them."""
+        with torch.autocast(clip_input.device.type, enabled=False):
+            return super().forward(clip_input.float(), images)
+
+
 def load_safety_checker(settings: ModelSettings) -> dict[str, Any]:
     """The safety checker and its preprocessing, as a pipeline takes them, from a local folder in transformers' layout.
 
     Raises FileNotFoundError for missing weights and ValueError for weights of another shape.
     """
     folder = check_folder(settings, *TRANSFORMERS)
-    checker = load_whole(StableDiffusionSafetyChecker, folder)
+    checker = load_whole(SafetyChecker, folder)
     with strict_loading(folder, "image preprocessing"):
         return {"safety_checker": checker.eval(), "feature_extractor": CLIPImageProcessor.from_pretrained(folder, local_files_only=True)}
