@@ -11,6 +11,7 @@ from pretend import CPU, GPU, on_pretended_gpu, place_of
 from vwlib.layers import activations
 from vwlib.models import TASKS, find_device, load_model
 from vwlib.models.device import Room
+from vwlib.models.generation import Generator
 from vwlib.optimise import learn_words
 from vwlib.study import load_material, make_trials
 
@@ -90,8 +91,27 @@ def test_on_a_gpu_the_first_thing_is_measured_and_the_rest_fills_the_free_memory
 
 
 def test_a_thing_that_does_not_fit_alone_is_named():
-    with pytest.raises(MemoryError, match=r"memory of cpu is too small for pictures, even for one at a time\.$"):
+    with pytest.raises(MemoryError, match=r"memory of cpu is too small for pictures, even for one at a time; another GPU, .*takes less\.$"):
         Room(CPU).parts("pictures", 4, Small(0))
+
+
+def test_on_a_gpu_the_denoiser_computes_again_what_it_would_keep_and_on_the_cpu_it_does_not():
+    usual = load_model("generation", PROFILE)
+    settings = usual.settings.model_copy(update={"recompute": True})
+    frozen, trials = usual.prepare(load_material(PROFILE, "COCO").train[:1]), make_trials(PROFILE, "COCO", ["laptop"], ["dog"])
+    kept, gradients = [], []
+    for on_gpu in (False, True):
+        pipeline, sizes = copy.deepcopy(usual.pipeline), []
+        with on_pretended_gpu(*([pipeline.text_encoder] if on_gpu else [])):
+            generator = Generator(pipeline, usual.judge, settings, PROFILE.prompt)
+        assert pipeline.unet.is_gradient_checkpointing == on_gpu
+        leaf = usual.word_table()[[5, 6]][None].requires_grad_()
+        with torch.autograd.graph.saved_tensors_hooks(lambda tensor, sizes=sizes: sizes.append(tensor.nbytes) or tensor, lambda tensor: tensor):
+            loss = generator.losses(leaf, ["laptop"], frozen, [trials[0].stream()], 2).sum()
+        kept.append(sum(sizes))
+        gradients.append(torch.autograd.grad(loss, leaf)[0])
+    torch.testing.assert_close(*gradients)
+    assert kept[1] < kept[0] / 2
 
 
 def test_in_half_precision_small_gradients_are_not_lost():

@@ -51,6 +51,7 @@ class GeneratorSettings(ModelSettings):
     inference_steps: PositiveInt = 50  # denoising steps (table 2)
     guidance: float = Field(7.5, ge=1)  # scale of classifier-free guidance; the paper does not state it
     precision: Literal["float32", "bfloat16", "float16"] = "float32"  # of the denoiser's matrix products; the other models' text encoders are cheap
+    recompute: bool = False  # whether a GPU computes the denoiser's inner states again on the way back instead of keeping them: less memory, more time
     images_per_word: PositiveInt = 4  # pictures judged per word; the paper's values suggest one
     safety_checker: Annotated[ModelSettings | None, _OFF] = None  # blackens doubtful pictures before anyone sees them (appendix A); None switches it off
 
@@ -209,6 +210,7 @@ _PAPER: dict[str, Any] = {
         },
         "image_size": 768,
         "precision": "bfloat16",
+        "recompute": True,  # else a word with a batch of eight takes more memory than most GPUs have beside the models
         "safety_checker": {
             "source": "models/stable-diffusion-safety-checker",
             "hub": "CompVis/stable-diffusion-safety-checker",

@@ -29,6 +29,10 @@ def find_device(name: str) -> torch.device:
     return device
 
 
+#: What to do where not even one thing fits, by settings of a profile.
+REMEDY = "another GPU, a smaller batch or image size, half precision or `recompute` for the generator takes less"
+
+
 class Room:
     """How many things at once fit into a device's memory: each kind of work is measured on one thing, and halved where memory runs out all the same."""
 
@@ -61,7 +65,7 @@ class Room:
             return [work(part) if kind in self.fitting or self.device.type != "cuda" else self._measured(kind, part, work)]
         except torch.OutOfMemoryError as error:
             if part.stop - part.start == 1:
-                raise MemoryError(f"The memory of {self.device} is too small for {kind}, even for one at a time.") from error
+                raise MemoryError(f"The memory of {self.device} is too small for {kind}, even for one at a time; {REMEDY}.") from error
         # Only here, with the exception gone, is the memory of the failed attempt free.
         self.fitting[kind] = (part.stop - part.start) // 2
         if self.device.type == "cuda":

@@ -54,6 +54,8 @@ class Generator(TextMixin):
             part.eval().requires_grad_(False)
         if self.device.type == "cpu" and (settings.image_size // pipeline.vae_scale_factor) ** 2 <= PLAIN_ATTENTION:
             pipeline.unet.set_attn_processor(AttnProcessor())
+        if self.device.type == "cuda" and settings.recompute:
+            pipeline.unet.enable_gradient_checkpointing()
         pipeline.set_progress_bar_config(disable=True)
         # Training noise follows the pipeline's own schedule, whichever sampler draws the images.
         self.noising = DDIMScheduler.from_config(pipeline.scheduler.config)
