@@ -8,6 +8,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import torch
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from typer.testing import CliRunner
 
@@ -241,6 +242,16 @@ def test_command_line_errors_are_one_sentence(tmp_path: Path) -> None:
     assert result.output.startswith("Error: ")
     assert result.output.count("\n") == 1
     assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize("error,kind", [(torch.OutOfMemoryError("CUDA out of memory."), SystemExit), (RuntimeError("a fault"), RuntimeError)])
+def test_memory_that_ran_out_is_one_sentence_and_a_fault_of_the_program_is_not(error: Exception, kind: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object) -> None:
+        raise error
+
+    monkeypatch.setattr("vwlib.profiles.load_profile", fail)
+    result = CliRunner().invoke(app, ["doctor"])
+    assert isinstance(result.exception, kind) and result.output == ("Error: CUDA out of memory.\n" if kind is SystemExit else "")
 
 
 def test_help_names_every_command() -> None:

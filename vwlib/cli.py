@@ -16,8 +16,9 @@ class Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except (ValueError, OSError, MemoryError, ModuleNotFoundError, FloatingPointError) as error:
-            if os.environ.get("VWLIB_DEBUG"):
+        except (ValueError, OSError, MemoryError, ModuleNotFoundError, FloatingPointError, RuntimeError) as error:
+            # Of the last kind is also a GPU whose memory ran out, by name: importing torch for it would slow every command down.
+            if os.environ.get("VWLIB_DEBUG") or (isinstance(error, RuntimeError) and type(error).__name__ != "OutOfMemoryError"):
                 raise
             typer.secho(f"Error: {error}", fg=typer.colors.RED, err=True)
             raise typer.Exit(1) from error
