@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from vwlib import doctor
 from vwlib.cli import app
 from vwlib.concepts import concepts_of
+from vwlib.manifest import digest
 from vwlib.models.loading import resolve
 from vwlib.paths import ROOT
 from vwlib.profiles import load_profile
@@ -100,7 +101,7 @@ def test_weights_that_are_not_the_originals_are_told(tmp_path):
     found = list(doctor.model("classifier", settings, doctor.OPEN_CLIP))
     assert [finding.state for finding in found] == ["ready", "note"] and f"{file} is not the original (SHA-256" in found[1].text
     assert len(list(doctor.model("classifier", settings, doctor.OPEN_CLIP, checksums=False))) == 1
-    settings = settings.model_copy(update={"sha256": {file: doctor.digest(tmp_path / "classifier" / file)}})
+    settings = settings.model_copy(update={"sha256": {file: digest(tmp_path / "classifier" / file)}})
     assert lines(doctor.model("classifier", settings, doctor.OPEN_CLIP), "note") == []
 
 

@@ -123,6 +123,17 @@ def test_published_files_alone_are_a_finished_study(copy, monkeypatch):
     assert run_study(PROFILE, copy, progress=False).finished == 24
 
 
+def test_weights_that_are_not_the_originals_are_named_once_when_a_study_starts(copy, caplog):
+    chunk_files(copy)[-1].unlink()
+    shutil.rmtree(copy / "words")
+    file = "open_clip_model.safetensors"
+    other = load_profile("smoke", classifier={"sha256": {file: "0" * 64}})
+    for _ in range(2):  # the second time nothing is left to do
+        run_study(other, copy, progress=False)
+    (sentence,) = (record.getMessage() for record in caplog.records if record.name == "vwlib.runner")
+    assert sentence.startswith(f"classifier: {file} is not the original (SHA-256 ")
+
+
 def test_a_finished_study_is_read_once(copy, monkeypatch):
     read = []
     load = Store.load

@@ -17,11 +17,10 @@ from safetensors import SafetensorError, safe_open
 from vwlib.concepts import DATASETS, Concept, concepts_of
 from vwlib.cost import cost_table, measured_rates
 from vwlib.datasets import FEWER_ALLOWED, SPLITS, Example, load_dataset, test_examples, training_examples
-from vwlib.manifest import digest
 from vwlib.miniature import world
 from vwlib.models import TASKS
 from vwlib.models.device import find_device
-from vwlib.models.loading import OPEN_CLIP, PIPELINE, TEXT_AND_IMAGE, TRANSFORMERS, lacking, remedy, resolve
+from vwlib.models.loading import OPEN_CLIP, PIPELINE, TEXT_AND_IMAGE, TRANSFORMERS, lacking, not_the_originals, remedy, resolve
 from vwlib.paths import ROOT
 from vwlib.plan import make_plan
 from vwlib.profiles import ModelSettings, Profile
@@ -142,12 +141,8 @@ def model(role: str, settings: ModelSettings, files: Sequence[str], checksums: b
     yield Finding("Models", "ready", f"{role}: {folder}{origin}, {size:.2g} GB of weights")
     if not _is_trained(settings):
         yield Finding("Models", "note", f"{role}: these weights are random, only for trying the code; nothing learned in them means anything")
-    for file, original in settings.sha256.items() if checksums else ():
-        if not (folder / file).exists():
-            continue
-        if (real := digest(folder / file)) != original:
-            differs = f"{file} is not the original (SHA-256 {real[:12]}…, the original's is {original[:12]}…)"
-            yield Finding("Models", "note", f"{role}: {differs}; results will not be the paper's model's")
+    for differs in not_the_originals(settings) if checksums else ():
+        yield Finding("Models", "note", f"{role}: {differs}")
 
 
 def _damage(settings: ModelSettings, file: str) -> str | None:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from vwlib.concepts import DATASETS
 from vwlib.datasets import Example
 from vwlib.files import write_whole
+from vwlib.models.loading import hash_file
 from vwlib.profiles import Profile
 from vwlib.study import dataset_folder, load_material
 
@@ -109,8 +110,7 @@ def digest(path: Path) -> str:
     """
     if not path.exists():
         raise FileNotFoundError(f"The file {path} is missing.")
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return hash_file(path)
 
 
 def _chosen(profile: Profile, dataset: str) -> Iterator[tuple[str, Split, str, Example]]:

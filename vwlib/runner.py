@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import subprocess
@@ -10,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from logging import WARNING
 from pathlib import Path
 from random import SystemRandom
 from typing import TYPE_CHECKING
@@ -19,8 +19,10 @@ import torch
 from tqdm.auto import tqdm
 
 from vwlib.cost import cost_table, measured_rates, rates_of_log, seconds_of
+from vwlib.doctor import models_of
 from vwlib.models import TASKS
 from vwlib.models.device import find_device
+from vwlib.models.loading import not_the_originals
 from vwlib.paths import DATA, ROOT
 from vwlib.plan import REFERENCES, Chunk, make_plan, word_count
 from vwlib.profiles import Profile
@@ -30,6 +32,8 @@ from vwlib.words import Word
 
 if TYPE_CHECKING:
     from distributed import Client
+
+log = logging.getLogger(__name__)
 
 
 def compute(profile: Profile, chunk: Chunk, known: Sequence[Word] | None = None) -> Part:
@@ -165,12 +169,16 @@ def run_study(
 
     In this process by default; on `workers` local processes, or on the Dask cluster at `scheduler`, whose workers see the
     same folders. `retry_failed` computes the chunks with diverged words again. Killed at any point, the next run goes on.
+    Weights that are not the originals, where those are known, are named in the log before anything is computed.
     Raises OSError where the store cannot be written to.
     """
     store = Store(profile, root)
     store.tidy()
     parts = store.load_all()
     todo = [chunk for chunk, part in parts.items() if part is None or (retry_failed and part.failed)]
+    for role, settings, _ in models_of(profile) if todo else ():
+        for differs in not_the_originals(settings):
+            log.warning("%s: %s.", role, differs)
     # Each run has an order of its own, so that several on one folder seldom compute the same chunk at the same time.
     SystemRandom().shuffle(todo)
     total, done = word_count(tuple(parts)), word_count(tuple(parts)) - word_count(tuple(todo))
@@ -251,10 +259,10 @@ def connected(profile: Profile, workers: int, scheduler: str | None) -> Iterator
     elif workers > len(gpus):
         raise ValueError(f"{workers} workers were asked for, but each takes a GPU of its own and there are {len(gpus)}; ask for at most so many.")
     else:
-        options = {"nthreads": 1, "memory_limit": 0, "host": "127.0.0.1", "dashboard": False, "resources": {"GPU": 1}, "silence_logs": WARNING}
+        options = {"nthreads": 1, "memory_limit": 0, "host": "127.0.0.1", "dashboard": False, "resources": {"GPU": 1}, "silence_logs": logging.WARNING}
         specs = [{"cls": Nanny, "options": options | {"env": environment | {"CUDA_VISIBLE_DEVICES": gpu}}} for gpu in gpus[:workers]]
         manager = {"cls": Scheduler, "options": {"host": "127.0.0.1", "dashboard": False, "dashboard_address": ":0"}}
-        cluster = SpecCluster(workers=dict(enumerate(specs)), scheduler=manager, silence_logs=WARNING)
+        cluster = SpecCluster(workers=dict(enumerate(specs)), scheduler=manager, silence_logs=logging.WARNING)
     with cluster, Client(cluster) as client:
         yield client
 

@@ -161,6 +161,20 @@ def strict_loading(folder: Path, what: str = "weights") -> Iterator[None]:
         raise ValueError(f"The {what} in {folder} are damaged or do not fit its configuration: {str(error).strip().splitlines()[0]}") from error
 
 
+def not_the_originals(settings: ModelSettings) -> Iterator[str]:
+    """A part of a sentence for each of a model's weights, where they are there, whose checksum is known and another; reads them once."""
+    for file, original in settings.sha256.items():
+        path = resolve(settings.source) / file
+        if path.exists() and (real := hash_file(path)) != original:
+            yield f"{file} is not the original (SHA-256 {real[:12]}…, the original's is {original[:12]}…); results will not be the paper's model's"
+
+
+def hash_file(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def digest_files(paths: Sequence[Path]) -> str:
     """A short hash of the files' contents, in their order."""
     digest = hashlib.sha256()
