@@ -1,10 +1,12 @@
 """Deviations from the paper: data whose numbers come from the profile."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from vwlib.deviations import deviations_table, fill_in, load_deviations
+from vwlib.experiments import EXPERIMENTS
 from vwlib.profiles import load_profile
 
 GOOD = '[[deviation]]\nwhat = "seeds"\npaper = "not stated"\nhere = "one"\nwhy = "Because."\nholds = "everywhere"\nsee = "03_learning_a_word"\n'
@@ -27,6 +29,14 @@ def test_each_deviation_is_told_once_and_those_of_the_other_models_are_left_out(
     names = [deviation.what for deviation in load_deviations()]
     assert len(set(names)) == len(names)
     assert "safety checker" not in set(deviations_table(load_profile("paper"), "models")["what"])
+
+
+def test_experiments_that_the_papers_models_leave_out_are_told() -> None:
+    told = next(deviation.here for deviation in load_deviations() if deviation.what == "experiments beside the study")
+    paper, miniature = load_profile("paper"), load_profile("miniature")
+    left_out = {name for name, experiment in EXPERIMENTS.items() if experiment.cases(miniature) and not experiment.cases(paper)}
+    kinds = [{case["nouns"] for case in EXPERIMENTS["frequency"].cases(profile)} for profile in (paper, miniature)]
+    assert left_out | {"frequency"} == set(re.findall("`(.*?)`", told)) and kinds[1] - kinds[0] == {"rarer"}
 
 
 def test_a_page_is_called_as_in_the_text() -> None:
