@@ -39,9 +39,7 @@ class ModelSettings(_Settings):
     fetch: tuple[str, ...] = ()  # what to fetch of it, as patterns of file names
     gigabytes: PositiveFloat | None = None  # of what there is to fetch
     sha256: dict[str, Annotated[str, Field(pattern="^[0-9a-f]{64}$")]] = {}  # of the original weights, by file
-    activation: Annotated[Literal["gelu", "quick_gelu"] | None, _OFF] = (
-        None  # what an open_clip model's weights were trained with; None: whatever its configuration says
-    )
+    activation: Annotated[Literal["gelu", "quick_gelu"] | None, _OFF] = None  # what an open_clip model's weights were trained with; None: as configured
 
 
 class GeneratorSettings(ModelSettings):
