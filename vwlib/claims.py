@@ -110,8 +110,8 @@ KINDS = {
     "agreement": Kind("overlap of detections from two anchors", ("dataset", "concept", "anchor", "kind", "agrees"), _MAKES, ("agrees",), pairs=True),
     # One row a word and number of optimisation steps, at the tasks' own rates.
     "sweep": Kind("scores after fewer steps", ("dataset", "concept", "anchor", "task", "steps", "value"), _MAKES, ("value",)),
-    # Of the profile's models, so that only the profile 'paper' decides the claim: `shared` words of two, `d` dimensions of the source.
-    "vocabulary": Kind("words that two models share", ("source", "target", "shared", "d"), _MAKES, (), (), None),
+    # Of the profile's models, so that only the profile 'paper' decides the claim: `entries` and whole `words` of two, `d` dimensions of the source.
+    "vocabulary": Kind("words that two models share", ("source", "target", "entries", "words", "d"), _MAKES, (), (), None),
     "timing": Kind("days that the study took", ("days",), _MAKES, (), (), None),
     "grid_effects": Kind("design effect of each mean of figures 3 and 6", (), "`vwlib study` makes its trials", (), ("evaluated_on", "trained_on")),
     "paper": Kind("the paper's figures 3 and 6", (), "it is in data/paper"),

@@ -14,10 +14,13 @@ SECONDS_A_DAY = 24 * 60 * 60
 
 
 def vocabulary(profile: Profile, _: Case, __: Sources) -> pd.DataFrame:
-    """Section 3: how many words two of the profile's models share, and in how many dimensions `d` the source's lie."""
+    """Section 3: how many `entries` two models' vocabularies have in common, how many of these are `words`, and the dimensions `d` of the source's."""
     models = load_models(profile)
-    rows = [(y, x, len(shared_words(models[y], models[x])), models[y].table.embedding_dim) for y, x in ordered_pairs(models)]
-    return pd.DataFrame(rows, columns=["source", "target", "shared", "d"])
+    rows = []
+    for y, x in ordered_pairs(models):
+        entries = models[y].vocabulary.entries.keys() & models[x].vocabulary.entries.keys()
+        rows.append((y, x, len(entries), len(shared_words(models[y], models[x])), models[y].table.embedding_dim))
+    return pd.DataFrame(rows, columns=["source", "target", "entries", "words", "d"])
 
 
 def timing(profile: Profile, _: Case, sources: Sources) -> pd.DataFrame:
