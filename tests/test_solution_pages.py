@@ -137,6 +137,31 @@ def test_offsets_have_a_line_for_each_pair_and_for_the_second_training(cosines):
     assert pages.offset_sentence(cosines[cosines["kind"] == "models"]).endswith("`vwlib pretrain classifier_twin` makes it.")
 
 
+def of_pairs(column, values):
+    """A table of pairs of anchors, with one value for each kind."""
+    rows = [("COCO", c, f"{a} and {b}", kind, v) for c, (a, b), (kind, v) in itertools.product(CONCEPTS, itertools.combinations(ANCHORS, 2), values.items())]
+    return table(["kind", column], rows).assign(**{column: lambda found: found[column] + [wiggle(n) for n in range(len(found))]})
+
+
+def test_pictures_and_boxes_of_two_anchors_are_compared_with_what_any_two_share():
+    for kinds, column, sentence in (
+        ({"same noise": 0.8, "other noise": 0.5}, "cosine", pages.likeness_sentence),
+        ({"learned": 0.7, "anchors": 0.4}, "agrees", pages.agreement_of_boxes),
+    ):
+        pairs = of_pairs(column, kinds)
+        means = pairs.groupby("kind")[column].mean()
+        first, second = (means[kind] for kind in kinds)
+        assert f"a difference of {first - second:+.2f} (+" in sentence(pairs)
+    for sentence in (pages.likeness_sentence, pages.agreement_of_boxes):
+        assert sentence(table(["kind", "cosine"], [])).startswith("There are no two words")
+
+
+def test_instances_are_told_apart_or_there_are_none():
+    found = table(["found"], [(*cell, n % 4 > 0) for n, cell in enumerate(GRID)])
+    assert "nearest to it among its category's" in pages.instance_sentence(found)
+    assert pages.instance_sentence(found[:0]).startswith("There are no instances")
+
+
 def test_compounds_stand_beside_real_words():
     rows = [
         (None, c, a, task, kind, value, 0.5, 0.7)

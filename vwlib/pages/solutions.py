@@ -72,6 +72,43 @@ def segment_sentence(table: pd.DataFrame, task: str) -> str:
     return told if curve.empty else f"{told} On the curve the lowest mean score is {curve.min():.2f}."
 
 
+def likeness_sentence(table: pd.DataFrame) -> str:
+    """Claim 40: whether words from two anchors draw the same picture from the same noise; `table` is that of `likeness`."""
+    arms = {kind.split()[0]: rows for kind, rows in table.groupby("kind")}
+    if not arms:
+        return "There are no two words of one concept from different anchors whose pictures could be compared."
+    more = crossed_estimate(arms, "same - other", measure="cosine", pairs=True)
+    means = {kind: rows["cosine"].mean() for kind, rows in arms.items()}
+    return (
+        f"Pictures that two anchors' words draw of one concept have a mean cosine of {means['same']:.2f} from the same noise and of {means['other']:.2f} "
+        f"from different noises, in the judge's features: a difference of {_signed(more)}."
+    )
+
+
+def agreement_of_boxes(table: pd.DataFrame) -> str:
+    """Claim 41: whether words from two anchors find the same boxes, beside the anchors themselves; `table` is that of `agreement`."""
+    arms = dict(tuple(table.groupby("kind")))
+    if not arms:
+        return "There are no two words of one concept from different anchors whose boxes could be compared."
+    more = crossed_estimate(arms, "learned - anchors", measure="agrees", limits=(0, 1), pairs=True)
+    means = {kind: rows["agrees"].mean() for kind, rows in arms.items()}
+    return (
+        f"The best boxes of two anchors' words for one concept overlap by half or more in {means['learned']:.0%} of its test images, those of the two anchors "
+        f"themselves in {means['anchors']:.0%}: a difference of {_signed(more)}."
+    )
+
+
+def instance_sentence(table: pd.DataFrame) -> str:
+    """Claim 21: whether pictures drawn with a word for one instance are nearest to it among five of its category; `table` is that of `instances`."""
+    if table.empty:
+        return "There are no instances of one category to tell apart: the miniature can draw them, photographs of them are not at hand."
+    found = crossed_estimate({"found": table}, "found", measure="found", limits=(0, 1))
+    low, high = found.interval()
+    return (
+        f"Of pictures drawn with words learned for one instance, {found.value:.0%} ({low:.0%}\u00a0to\u00a0{high:.0%}) are nearest to it among its category's."
+    )
+
+
 def spread_sentence(table: pd.DataFrame) -> str:
     """E3: whether scores vary more with the training images than with the anchor; `table` is that of `spreads`."""
     arms = {kind: table[table["kind"] == kind] for kind in ("data", "start")}
