@@ -105,10 +105,13 @@ def test_the_sentence_says_whether_real_words_act_as_late(learned, real, said):
     assert said in pages.turn_sentence(turns(learned, real), "generation")
 
 
-def test_a_word_that_never_turns_is_later_than_any_that_does():
+def test_a_word_that_never_turns_acts_at_no_layer():
     sentence = pages.turn_sentence(turns(np.nan, 8), "generation")
     assert "most learned words never score higher for their concept than for their anchor" in sentence
-    assert "100% of the learned words are later" in sentence
+    assert sentence.endswith("No learned word does, so that there is no layer at which one acts.")
+    few = turns(np.nan, 4)
+    few.loc[few.query("kind == 'learned'").index[::2], "crossing"] = 6.0
+    assert "of the 6 learned words that do, 100% are later than the real word" in pages.turn_sentence(few, "generation")
 
 
 def test_turns_stand_in_a_table_with_those_that_never_do():
@@ -153,7 +156,7 @@ def test_scores_are_averaged_with_half_of_the_blocks_and_with_all():
 
 @pytest.mark.parametrize(("slope", "said"), [(-0.3, "falls with"), (0.3, "rises with"), (0.0, "neither falls nor rises")])
 def test_the_sentence_says_whether_disagreement_tells_anything(slope, said):
-    words = pd.concat([turns(0, 0)] * 3, ignore_index=True)
+    words = pd.concat([turns(0, 0)] * 3, ignore_index=True).assign(delta=np.nan)
     noise = np.random.default_rng(0).normal(size=(2, len(words)))
     words = words.assign(disagreement=noise[0], value=0.5 + slope * noise[0] + 0.01 * noise[1])
     assert said in pages.disagreement_sentence(words, "generation")

@@ -415,7 +415,7 @@ def prepare(name: str, table: pd.DataFrame, world: str) -> pd.DataFrame:
         table["names_concept"] = table["nearest"] == pd.Series([own.get(key) for key in zip(table["dataset"], table["concept"], strict=True)], table.index)
     if name == "crossings":
         table["never"] = table["crossing"].isna()
-        table["crossing_share"] = (table["crossing"] / table["depth"]).fillna(1 + 1 / table["depth"])  # later than any layer
+        table["crossing_share"] = table["crossing"] / table["depth"]  # a word that never turns acts at no layer
     for column in kind.shares:
         if not table[column].astype(float).dropna().between(0, 1).all():
             raise ValueError(f"The table '{name}' has values of '{column}' outside 0 to 1.")

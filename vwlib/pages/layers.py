@@ -143,9 +143,9 @@ def draw_strip(study: StoredStudy, words: TrialWords, pictures: int = 8, seed: i
     return draw_truncated(model, torch.cat(list(texts.values())), blocks, seed), list(texts), columns
 
 
-def of_kinds(table: pd.DataFrame, delta: float, kinds: Sequence[str] = tuple(KINDS)) -> pd.DataFrame:
-    """The rows of an experiment's table for words within `delta` and for real words, which have none; `kind` as pages call it."""
-    chosen = table[(table["delta"] == delta) | (table["kind"] == "swap")]
+def of_kinds(table: pd.DataFrame, delta: float | None, kinds: Sequence[str] = tuple(KINDS)) -> pd.DataFrame:
+    """The rows of an experiment's table for words within `delta` (None: unconstrained) and for real words, which have none; `kind` as pages call it."""
+    chosen = table[(table["delta"].isna() if delta is None else table["delta"] == delta) | (table["kind"] == "swap")]
     return chosen[chosen["kind"].isin(kinds)].assign(kind=lambda rows: rows["kind"].map(KINDS)).sort_values("kind", key=_order, kind="stable")
 
 

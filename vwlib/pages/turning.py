@@ -24,23 +24,25 @@ TURNS = {"crossing": "score higher for their concept than for their anchor", "ha
 
 
 def later_than_real(turns: pd.DataFrame, task: str, kind: str = LEARNED, column: str = "crossing") -> Estimate:
-    """Claim 43: the share of words of a kind that turn later than the concept's real word in the same anchor's place, ties counting half.
+    """Claim 43: of the words of a kind that turn, the share that do so later than the concept's real word in the same anchor's place, ties counting half.
 
-    A word that never turns does so later than any that does. Raises ValueError where the two have no concept and anchor in common.
+    A word that never turns acts at no layer and is left out; a real word that never does is later than any that does. Raises ValueError where
+    no word turns in a place where there is a real one too.
     """
-    late = turns.assign(turn=turns[column].fillna(turns["depth"].max() + 1))
-    arms = {name: late[(late["task"] == task) & (late["kind"] == called)] for name, called in (("words", kind), ("real", REAL))}
-    return crossed_estimate(arms, "words - real", measure="turn", positive=True)
+    own = turns[turns["task"] == task]
+    arms = {"words": own[own["kind"] == kind].dropna(subset=[column]), "real": own[own["kind"] == REAL]}
+    arms["real"] = arms["real"].assign(**{column: arms["real"][column].fillna(own["depth"].max() + 1)})
+    return crossed_estimate(arms, "words - real", measure=column, positive=True)
 
 
 def turn_table(turns: pd.DataFrame, column: str = "crossing") -> pd.DataFrame:
-    """For each task and kind of words: the layer by which half of them have turned, the share that never turn, and the share later than real words."""
+    """For each task and kind of words: the layer by which half of them have turned, the share that never turn, and of the others that later than real words."""
     rows = []
     for task in [task for task in TASKS if task in set(turns["task"])]:
         own = turns[turns["task"] == task]
         for kind, words in own.groupby("kind", sort=False):
             later = "–"
-            if kind != REAL:
+            if kind != REAL and words[column].notna().any():
                 found = later_than_real(turns, task, kind, column)
                 later = f"{found.value:.0%}\u00a0({_percent(*found.interval())})"
             rows.append((task, kind, len(words), own["depth"].max(), _place(_median(words[column])), f"{words[column].isna().mean():.0%}", later))
@@ -56,11 +58,14 @@ def turn_sentence(turns: pd.DataFrame, task: str, column: str = "crossing") -> s
     own = turns[turns["task"] == task]
     depth = int(own["depth"].max())
     learned, real = (_median(own.loc[own["kind"] == kind, column]) for kind in (LEARNED, REAL))
+    told = f"In the {task} encoder, of {depth} blocks, {_reached('learned words', learned, TURNS[column])}, and {_reached('real words', real, 'do')}"
+    turned = int(own.loc[own["kind"] == LEARNED, column].notna().sum())
+    if not turned:
+        return f"{told}. No learned word does, so that there is no layer at which one acts."
     found = later_than_real(turns, task, LEARNED, column)
     low, high = found.interval()
-    told = (
-        f"In the {task} encoder, of {depth} blocks, {_reached('learned words', learned, TURNS[column])}, and {_reached('real words', real, 'do')}; "
-        f"{found.value:.0%} of the learned words are later than the real word in the same place ({_percent(low, high)}, ties count half)."
+    told += (
+        f"; of the {turned} learned words that do, {found.value:.0%} are later than the real word in the same place ({_percent(low, high)}, ties count half)."
     )
     if isinf(real):
         return f"{told} Most real words never do, so this measure cannot tell where in this encoder a word acts."
