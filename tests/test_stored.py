@@ -141,17 +141,17 @@ def test_mapped_words_are_looked_for_in_both_other_models(study):
 
 @pytest.mark.skipif(not (DATA / "results" / "miniature" / "trials.parquet").exists(), reason="the miniature's study is not stored")
 def test_the_premise_of_the_stored_study_holds():
-    found = premise(read_table("trials", "miniature"), "miniature")
+    found = premise(pages.over_datasets(read_table("trials", "miniature"), "miniature"))
     assert set(found.index) == set(TASKS) and found["holds"].all(), found
 
 
 def test_the_premise_is_told_whether_it_holds_or_not():
-    rows = [("COCO", "laptop", "dog", None, task, task, 0.6) for task in TASKS] + [("COCO", "laptop", "laptop", None, "detection", "detection", 0.0)]
-    table = pd.DataFrame(rows, columns=["dataset", "concept", "anchor", "delta", "trained_on", "evaluated_on", "value"]).astype({"delta": float})
-    assert premise(table, "miniature")["holds"].to_dict() == {"generation": False, "detection": True, "classification": False}
-    told = pages.premise_sentence(table, "miniature")
+    rows = [(task, task, "off-diagonal", 0.6) for task in TASKS] + [("detection", "detection", "all", 0.0), ("anchor", "detection", "off-diagonal", 0.1)]
+    table = pd.DataFrame(rows, columns=["evaluated_on", "trained_on", "trials", "mean"])
+    assert premise(table)["holds"].to_dict() == {"generation": False, "detection": True, "classification": False}
+    told = pages.premise_sentence(table)
     assert "0.60 in generation (wanted: 0.85)" in told and "poor to begin with" in told
-    assert "not the word's own fault" in pages.premise_sentence(table.assign(value=0.9), "miniature")
+    assert "not the word's own fault" in pages.premise_sentence(table.assign(mean=0.9))
 
 
 def test_names_are_read_from_the_table_once(monkeypatch):

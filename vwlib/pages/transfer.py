@@ -169,20 +169,20 @@ def off_diagonal_table(summary: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(shown, index=index).sort_index(level="dataset", key=lambda level: level.map(order), sort_remaining=False, kind="stable")
 
 
-def premise(table: pd.DataFrame, world: str) -> pd.DataFrame:
+def premise(over: pd.DataFrame) -> pd.DataFrame:
     """What the study rests on: mean score of unconstrained words on their own task, off the diagonal and over its datasets, beside `PREMISE`.
 
-    Columns `mean`, `wanted` and `holds`, a row a task; `table` is the study's.
+    Columns `mean`, `wanted` and `holds`, a row a task; `over` is the table of `over_datasets`.
     """
-    own = table[table["delta"].isna() & (table["trained_on"] == table["evaluated_on"])]
-    means = own[~is_diagonal(own, world)].groupby(["evaluated_on", "dataset"])["value"].mean().groupby("evaluated_on").mean()
+    own = over[(over["trials"] == "off-diagonal") & (over["trained_on"] == over["evaluated_on"])]
+    means = own.set_index("evaluated_on")["mean"]
     rows = [(task, means[task], wanted, bool(means[task] >= wanted)) for task, wanted in PREMISE.items() if task in means]
     return pd.DataFrame(rows, columns=["task", "mean", "wanted", "holds"]).set_index("task")
 
 
-def premise_sentence(table: pd.DataFrame, world: str) -> str:
+def premise_sentence(over: pd.DataFrame) -> str:
     """Whether words do their own tasks well enough for their transfers to mean something, in a sentence for each case."""
-    found = premise(table, world)
+    found = premise(over)
     told = ", ".join(f"{row.mean:.2f} in {row.Index} (wanted: {row.wanted:g})" for row in found.itertuples())
     fault = "is not the word's own fault" if found["holds"].all() else "may be that of a word that was poor to begin with"
     return f"Off the diagonal and over all datasets, words on their own task reach {told}: a transfer that fails {fault}."
