@@ -131,6 +131,8 @@ def test_tables_are_shown_without_row_numbers():
     assert "0.12" in shown._repr_html_()
     assert "<th>0</th>" not in shown._repr_html_()
     assert pages.as_table(pd.DataFrame({"a": ["x"]}), upright=True)._repr_html_().count("<td>") == 2
+    read = pages.as_table(pd.DataFrame({"a": ["x"], "b": ["a sentence that is read, word after word"]}))._repr_html_()
+    assert "<th>a</th>" in read and '<th style="min-width: 9rem;">b</th>' in read
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+PROSE = 24  # letters: a column with a longer entry is read, not glanced at
+
 
 @dataclass(frozen=True)
 class Table:
@@ -16,7 +18,10 @@ class Table:
     header: bool = True
 
     def _repr_html_(self) -> str:
-        return self.frame.to_html(index=False, header=self.header, border=0, justify="left", na_rep="–", float_format=f"{{:.{self.digits}f}}".format)
+        # On a phone a table scrolls; a column of sentences must not be squeezed to a word a line before it does.
+        widths = {name: "9rem" for name, column in self.frame.items() if column.map(lambda entry: isinstance(entry, str) and len(entry) > PROSE).any()}
+        how = {"index": False, "header": self.header, "border": 0, "justify": "left", "na_rep": "–"}
+        return self.frame.to_html(**how, col_space=widths, float_format=f"{{:.{self.digits}f}}".format)
 
     def __repr__(self) -> str:
         return self.frame.to_string(index=False, header=self.header, na_rep="–", float_format=f"{{:.{self.digits}f}}".format)
