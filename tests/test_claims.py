@@ -44,7 +44,7 @@ def blank(name, size=10, deltas=(np.nan,)):
     if name == "clusters":
         columns = ["dataset", "task", "kind", "delta", "layer", "by", "ari", "low", "high"]
         return pd.DataFrame(
-            [(d, t, "learned", 0.5, layer, "concept - anchor", 0.0, -0.05, 0.05) for d in DATASETS[:size] for t in TASKS[:size] for layer in range(7)],
+            [(d, t, "learned", np.nan, layer, "concept - anchor", 0.0, -0.05, 0.05) for d in DATASETS[:size] for t in TASKS[:size] for layer in range(7)],
             columns=columns,
         )
     if name == "truncation":
@@ -194,6 +194,12 @@ def test_the_papers_numbers_come_from_its_figures(unjudged):
     assert judged.loc[23, "ours"] == pytest.approx(0.159 / 0.801)
     assert "Text and figure disagree" in judged.loc[23, "note"]
     assert judged.loc[27, "paper"] == judged.loc[26, "paper"] == "no number"  # the figures do not tell the diagonal
+
+
+def test_words_that_turn_at_once_do_not_act_in_the_last_layers_though_real_words_turn_at_once_too(tmp_path, monkeypatch):
+    table = blank("crossings").assign(crossing=1.0)
+    judged = alone(CLAIMS[43], tmp_path, monkeypatch)(table)
+    assert judged["verdict"] == "contradicted" and "in the second half" in judged["case"]
 
 
 TESTED = [c for c in CLAIMS.values() if c.scope != "real weights" and c.test not in ("number", "equals") and c.table not in ("paper", "grid_effects")]

@@ -80,6 +80,8 @@ def test_a_finding_is_told_with_its_verdict(judged, verdict):
     changed["ours"], changed["interval"], changed["case"] = 0.5, [[0.4, 0.6]] * len(changed), "COCO"
     assert "The number that decides (COCO), the own-task score" in pages.finding(changed, 30)
     assert "is 0.50 (95 % interval 0.40 to 0.60). The paper, which gives no floor, has scores of " in pages.finding(changed, 30)
+    singly = changed.assign(why="The interval does not clear the bound. Taken singly, 3 of 4 cases are as claimed and 0 against. With these trials")
+    assert "0.60). Taken singly, 3 of 4 cases are as claimed and 0 against. The paper" in pages.finding(singly, 30)
     changed["ours"] = -0.001
     assert "is 0.00 (95 % interval 0.40 to 0.60). The paper has: " in pages.finding(changed, 5)
 

@@ -97,8 +97,9 @@ def test_random_offsets_have_a_curve_for_each_kind(offsets_of_words):
 def test_learned_words_are_compared_with_random_offsets_of_their_own_radius(offsets_of_words):
     told = pages.random_sentence(offsets_of_words, "detection", 0.5)
     own = offsets_of_words[(offsets_of_words["task"] == "detection") & (offsets_of_words["delta"] == 0.5)].groupby("kind")["kept"].mean()
-    assert f"{own['optimised']:.0%} of the learned words within δ = 0.5 and for {own['random']:.0%} of the random offsets" in told
+    assert f"{own['optimised']:.0%} of the learned words within δ = 0.5; of random offsets as long, for {own['random']:.0%} of those in any direction" in told
     assert f"a difference of {own['random'] - own['optimised']:+.2f} (" in told
+    assert f"{own['random, word']:.0%} of those towards another word" in told
     assert pages.random_sentence(offsets_of_words, "detection", 0.2) == "There are no detection words within δ = 0.2 to compare."
 
 
@@ -114,9 +115,9 @@ def test_the_way_between_two_words_dips_where_the_table_does(ways):
     heights = curves(figure.axes[0])[0].get_ydata()
     assert heights[1] < heights[0] == pytest.approx(heights[2])
     told = pages.segment_sentence(ways, "detection")
-    assert "a dip of +0.20 (" in told and "below the ends in 100% of the pairs" in told and "On the curve the lowest mean score is" in told
-    assert "curve" not in pages.segment_sentence(ways, "generation")
-    assert pages.segment_sentence(ways[ways["task"] != "detection"], "detection") == "There are no two detection words of one concept to go between."
+    assert "on the better of both ways" in told and "a dip of +0.20 (" in told and "100% lose more than 0.1." in told
+    assert "on the straight way" in pages.segment_sentence(ways, "generation")
+    assert pages.segment_sentence(ways[ways["task"] != "detection"], "detection") == "There are no two detection words that do their concept to go between."
 
 
 def test_spreads_over_data_and_starts_stand_side_by_side():
@@ -189,6 +190,6 @@ def test_gain_against_frequency_has_a_point_for_each_thing_and_source():
     frequency = table(["trained_on", "evaluated_on", "nouns", "frequency", "gain"], rows)
     figure = drawn(figures.frequency_points(frequency))
     assert [len(curves(ax)) for ax in figure.axes] == [2 * 2 * len(CONCEPTS)] * 3
-    assert pages.frequency_sentence(frequency).startswith("Over 4 things, the gain rises with how often captions name them: by +0.5")
+    assert pages.frequency_sentence(frequency, "miniature").startswith("Over 4 things, the gain rises with how often captions name them: by +0.5")
     few = frequency[frequency["concept"].isin(["a", "b"])]
-    assert pages.frequency_sentence(few) == "There is no slope to be had: A trend needs four concepts or more; there are 2."
+    assert pages.frequency_sentence(few, "miniature") == "There is no slope to be had: A trend needs four concepts or more; there are 2."

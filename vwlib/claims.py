@@ -71,7 +71,7 @@ KINDS = {
     ),
     # `vwlib.transfer.quality_of_all`: one row a word.
     "maps": Kind("held-out words through the transfer maps", ("word", "source", "target", "top1"), _MAKES, ("top1",), ("word",), None),
-    # `vwlib.layers.cluster_agreement` of each dataset and task, for words near their anchors, with these columns added: one row a layer and grouping.
+    # `vwlib.layers.cluster_agreement` of each dataset, task and delta, with these columns added: one row a layer and grouping.
     "clusters": Kind(
         "agreement of activations with anchors and concepts",
         ("dataset", "task", "kind", "delta", "layer", "by", "ari", "low", "high"),
@@ -102,7 +102,7 @@ KINDS = {
     "instances": Kind("instances told apart in generations", (*_WORD, "found"), _MAKES, ("found",)),
     # B10: `frequency` is the logarithm to base 10 of the share of training captions that name the concept, `gain` the transferred score over the floor.
     "frequency": Kind("transfer beside training frequency", ("dataset", "concept", "anchor", "frequency", "gain"), _MAKES),
-    # `kind` is "ends" or "middle" of the straight segment between two solutions of a concept; `anchor` names the pair.
+    # `kind` is "ends" or "middle" (of the line, or of the curve where that is higher) between two solutions of a concept; `anchor` names the pair.
     "segments": Kind("scores between two solutions of a concept", ("dataset", "concept", "anchor", "task", "kind", "value"), _MAKES, ("value",), pairs=True),
     # `kind` is "same noise" or "other noise" of pictures from two anchors' words; `anchor` names the pair.
     "likeness": Kind("similarity of generations from two anchors", ("dataset", "concept", "anchor", "kind", "cosine"), _MAKES, pairs=True),

@@ -56,7 +56,7 @@ _ALL = (
     ),
     Experiment(
         "clusters",
-        "Whether activations group by anchor or by concept, layer by layer (figures 7 and 12 to 18, B8).",
+        "Whether activations group by anchor or by concept, layer by layer (figures 7 and 12 to 18).",
         encoder.clusters,
         each("task", "dataset"),
         _BANK,
@@ -70,7 +70,7 @@ _ALL = (
     ),
     Experiment(
         "crossings",
-        "The layer at which a word turns from its anchor to its concept (section 5.2, B8).",
+        "The layer at which a word turns from its anchor to its concept (section 5.2).",
         encoder.crossings,
         each("task", "dataset"),
         ("truncation",),

@@ -61,18 +61,18 @@ def own_words(profile: Profile, task: str, trials: Sequence[Trial]) -> Tensor:
 
 
 def clusters(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame:
-    """Figures 7 and 12 to 18: `vwlib.layers.cluster_agreement` of all words near their anchors, in one task's encoder.
+    """Figures 7 and 12 to 18: `vwlib.layers.cluster_agreement` of all words near their anchors, and of all unconstrained ones, in one task's encoder.
 
-    Only those of one delta: a dataset then counts once in each task. `trained_on` tells transferred words apart.
+    `trained_on` tells transferred words apart.
     """
     model = load_model(case["task"], profile)
     tables = []
-    for found in word_sets(profile, case, sources, [profile.experiments.near]):
+    for found in word_sets(profile, case, sources, [profile.experiments.near, None]):
         words = label_words(found.trials, profile.world)
         agreement = cluster_agreement(activations(model, found.vectors), words, draws=profile.experiments.draws)
-        delta = np.nan if found.kind == "swap" else profile.experiments.near
+        (delta,) = {trial.delta for trial in found.trials}
         tables.append(agreement.assign(dataset=case["dataset"], task=case["task"], kind=found.kind, trained_on=found.trained_on, delta=delta))
-    return pd.concat(tables, ignore_index=True)
+    return pd.concat([table.astype({"delta": float}) for table in tables], ignore_index=True)
 
 
 def depths(model: TaskModel, profile: Profile) -> list[int]:

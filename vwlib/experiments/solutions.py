@@ -21,6 +21,9 @@ from vwlib.statistics import AND
 from vwlib.study import load_material, prepared, trials_of
 from vwlib.words import Word
 
+#: The share of its concept's own name's score with which a word counts as a solution.
+SOLVES = 0.5
+
 
 def scores_by_concept(task: str, profile: Profile, dataset: str, vectors: Tensor) -> np.ndarray:
     """Table 1's metric of words (word, vector, d) asked for each of a dataset's concepts: (word, concept)."""
@@ -98,14 +101,15 @@ def reach(profile: Profile, case: Case, _: Sources) -> pd.DataFrame:
 
 
 def segments(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame:
-    """Section 5.1: scores on the straight segment between two of a concept's words near their anchors, and on a curve that may avoid a dip.
+    """Section 5.1: scores on the straight segment between two of a concept's solutions from different anchors, and on a curve that may avoid a dip.
 
-    `anchor` names the pair; `t` goes from 0 at the one to 1 at the other. `kind` is "ends" (their mean), "middle", "segment" and "curve"
-    (one row a point). The curve is a parabola whose bend is learned, as a word is, on the task's loss at random points of it; pictures
-    take too long for that.
+    A solution is an unconstrained word that scores at least `SOLVES` of what the concept's own name does. `anchor` names the pair; `t` goes
+    from 0 at the one to 1 at the other. `kind` is "segment" and "curve" (one row a point), "ends" (their mean) and "middle", half way: of
+    segment or curve what scores higher. The curve is a parabola whose bend is learned, as a word is, on the task's loss at random points
+    of it; pictures take too long for that.
     """
     task, dataset = case["task"], case["dataset"]
-    words = sources.grid(task, dataset, profile.experiments.near, own=True)
+    words = solutions_of(task, dataset, sources)
     pairs = list(pairs_of(words))
     if not pairs:
         return pd.DataFrame(columns=["dataset", "concept", "anchor", "task", "kind", "t", "value"])
@@ -115,15 +119,25 @@ def segments(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame:
     lines = {"segment": (one + other) / 2}
     if task != "generation":
         lines["curve"] = learn_bends(task, profile, trials, [words[i].anchor for i, _ in pairs], one, other)
-    tables = []
+    tables, scores = [], {}
     for kind, bend in lines.items():
         points = torch.cat([on_parabola(one, bend, other, torch.full((len(pairs),), t)) for t in shares])
-        values = own_scores(task, lighter(profile), trials * len(shares), points).reshape(len(shares), len(pairs))
+        values = scores[kind] = own_scores(task, lighter(profile), trials * len(shares), points).reshape(len(shares), len(pairs))
         tables += [trial_rows(trials, task=task, kind=kind, t=float(t), value=row) for t, row in zip(shares, values, strict=True)]
-        if kind == "segment":
-            tables.append(trial_rows(trials, task=task, kind="ends", t=np.nan, value=(values[0] + values[-1]) / 2))
-            tables.append(trial_rows(trials, task=task, kind="middle", t=0.5, value=values[len(shares) // 2]))
+    straight = scores["segment"]
+    middle = np.max([values[len(shares) // 2] for values in scores.values()], axis=0)
+    tables.append(trial_rows(trials, task=task, kind="ends", t=np.nan, value=(straight[0] + straight[-1]) / 2))
+    tables.append(trial_rows(trials, task=task, kind="middle", t=0.5, value=middle))
     return pd.concat(tables, ignore_index=True).drop(columns="delta")
+
+
+def solutions_of(task: str, dataset: str, sources: Sources) -> list[Word]:
+    """The unconstrained words of the small grid that do their task: they score at least `SOLVES` of what their concept's own name does."""
+    own = sources.trials[(sources.trials["evaluated_on"] == task) & (sources.trials["dataset"] == dataset)]
+    names = own[own["trained_on"] == "name"].groupby("concept")["value"].mean()
+    scores = own[own["trained_on"] == task].set_index("word_id")["value"]
+    words = sources.grid(task, dataset, own=True)
+    return [word for word in words if scores[word.word_id] >= SOLVES * names[word.concept] > 0]
 
 
 def own_scores(task: str, profile: Profile, trials: Sequence[Trial], vectors: Tensor) -> np.ndarray:

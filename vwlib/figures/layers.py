@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -42,7 +43,7 @@ def layer_map(points: pd.DataFrame, row: str | None = None) -> Figure:
             ax.set_title(f"layer {layer}")
         for ax in line[group["layer"].nunique() :]:
             ax.set_visible(False)
-        line[0].set_ylabel(name)
+        line[0].set_ylabel(textwrap.fill(name, 18))
     of_concepts = [Line2D([], [], ls="", marker="o", ms=6, color=colour, mec=INK, mew=0.3, label=concept) for concept, colour in colours.items()]
     of_anchors = [Line2D([], [], ls="", marker=marker, ms=6, color=GREY, label=anchor) for anchor, marker in markers.items()]
     spacing: dict[str, Any] = {"ncols": 5, "columnspacing": 1.2, "handletextpad": 0.2}

@@ -108,7 +108,8 @@ def finding(judged: pd.DataFrame, number: int) -> str:
     paper = "" if row["paper"] == "no number" else f" The paper has: {row['paper']}."
     if asked.paper_value and paper:  # another quantity than ours, so that the two numbers are not to be compared
         paper = f" The paper, which gives no floor, has scores of {row['paper']}."
-    return f"{told}. The number that decides{where}, {asked.quantity}, is {_number(row['ours'])}{interval}.{paper}"
+    singly = re.search(r"Taken singly, .*? against\.", row["why"])
+    return f"{told}. The number that decides{where}, {asked.quantity}, is {_number(row['ours'])}{interval}.{f' {singly[0]}' if singly else ''}{paper}"
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import pandas as pd
 from vwlib.models import TASKS
 from vwlib.pages.tables import span
 from vwlib.statistics import Estimate, crossed_estimate, slope_estimate
+from vwlib.study import is_diagonal
 
 
 def sweep_sentence(table: pd.DataFrame, task: str) -> str:
@@ -32,17 +33,25 @@ def _failed(table: pd.DataFrame, task: str) -> str:
     return f"; {len(lost)} scores are missing, where words diverged at {rates} times that rate"
 
 
+#: The kinds of random offsets in the table `perturbations`, in words.
+RANDOM = {"random": "in any direction", "random, vocabulary": "that vary as the vocabulary does", "random, word": "towards another word"}
+
+
 def random_sentence(table: pd.DataFrame, task: str, delta: float) -> str:
     """B4, control K5: how often the output is still the anchor's, for learned words and for random offsets as long; `table` is that of `perturbations`."""
     own = table[(table["task"] == task) & (table["delta"] == delta)]
-    arms = {kind: own[own["kind"] == kind] for kind in ("optimised", "random")}
-    if any(rows.empty for rows in arms.values()):
+    learned = own[own["kind"] == "optimised"]
+    told = []
+    for kind, what in RANDOM.items():
+        random = own[own["kind"] == kind]
+        if len(learned) and len(random):
+            more = crossed_estimate({"random": random, "optimised": learned}, "random - optimised", measure="kept", limits=(0, 1))
+            told.append(f"{random['kept'].mean():.0%} of those {what} (a difference of {_signed(more)})")
+    if not told:
         return f"There are no {task} words within δ = {delta:g} to compare."
-    learned, random = (arms[kind]["kept"].mean() for kind in ("optimised", "random"))
-    more = crossed_estimate(arms, "random - optimised", measure="kept", limits=(0, 1))
     return (
-        f"In {task}, the output is still the anchor's for {learned:.0%} of the learned words within δ = {delta:g} and for {random:.0%} "
-        f"of the random offsets as long, a difference of {_signed(more)}."
+        f"In {task}, the output is still the anchor's for {learned['kept'].mean():.0%} of the learned words within δ = {delta:g}; of random offsets as long, "
+        f"for {'; '.join(told)}."
     )
 
 
@@ -57,19 +66,19 @@ def reach_table(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def segment_sentence(table: pd.DataFrame, task: str) -> str:
-    """Section 5.1: whether the score dips half way between two solutions, on the straight way and on the curve; `table` is that of `segments`."""
+    """Claim 39: whether the score dips half way between two solutions, on the straight way and on the curve; `table` is that of `segments`."""
     own = table[table["task"] == task]
     arms = {kind: own[own["kind"] == kind] for kind in ("ends", "middle")}
     if any(rows.empty for rows in arms.values()):
-        return f"There are no two {task} words of one concept to go between."
+        return f"There are no two {task} words that do their concept to go between."
     dip = crossed_estimate(arms, "ends - middle", limits=(0, 1), pairs=True)
-    lower = crossed_estimate(arms, "ends - middle", positive=True, pairs=True)
-    told = (
-        f"Half way between two {task} words of one concept the score is {arms['middle']['value'].mean():.2f}, at its ends {arms['ends']['value'].mean():.2f}: "
-        f"a dip of {_signed(dip)}, with the middle below the ends in {lower.value:.0%} of the pairs (ties count half)."
+    ends, middle = (rows.set_index(["dataset", "concept", "anchor"])["value"] for rows in arms.values())
+    lost = (ends - middle > 0.1).mean()
+    ways = "the better of both ways" if (own["kind"] == "curve").any() else "the straight way"
+    return (
+        f"Half way between two {task} words of one concept the score on {ways} is {middle.mean():.2f}, at the ends {ends.mean():.2f}: "
+        f"a dip of {_signed(dip)}. Of the {len(ends)} pairs {lost:.0%} lose more than 0.1."
     )
-    curve = own[own["kind"] == "curve"].groupby("t")["value"].mean()
-    return told if curve.empty else f"{told} On the curve the lowest mean score is {curve.min():.2f}."
 
 
 def likeness_sentence(table: pd.DataFrame) -> str:
@@ -144,16 +153,22 @@ def compound_sentence(table: pd.DataFrame, task: str) -> str:
     )
 
 
-def frequency_sentence(table: pd.DataFrame) -> str:
-    """Claim 22: how the gain of carried words changes with how often captions name the thing; `table` is that of `frequency`."""
+def frequency_sentence(table: pd.DataFrame, world: str) -> str:
+    """Claim 22: how the gain of carried words changes with how often captions name the thing; `table` is that of `frequency`.
+
+    Off the diagonal. Nouns of one dataset are about as frequent as each other, so that this is in effect a comparison of the frequent with the rare ones.
+    """
     try:
-        slope = slope_estimate(table, "frequency", "gain")
+        slope = slope_estimate(table[~is_diagonal(table, world)], "frequency", "gain")
     except ValueError as error:
         return f"There is no slope to be had: {error}"
     low, high = slope.interval()
     way = "rises" if low > 0 else "falls" if high < 0 else "neither rises nor falls for sure"
     things = table["concept"].nunique()
-    return f"Over {things} things, the gain {way} with how often captions name them: by {slope.value:+.2f} for each tenfold ({span(low, high)})."
+    return (
+        f"Over {things} things, the gain {way} with how often captions name them: by {slope.value:+.2f} for each tenfold ({span(low, high)}), "
+        "as between frequent and rare nouns."
+    )
 
 
 def _signed(found: Estimate) -> str:
