@@ -269,6 +269,14 @@ def test_way_curves_have_a_line_for_each_kind():
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["learned", "real words"]
 
 
+def test_probe_curves_stand_beside_the_probes_own_accuracy():
+    figure = drawn(figures.probe_curves(layer_grid().assign(accuracy=0.9)))
+    for ax in figure.axes:
+        dotted = [line for line in curves(ax) if line.get_linestyle() == ":"]
+        assert len(curves(ax)) - len(dotted) == 2
+        assert [list(line.get_ydata()) for line in dotted] == [pytest.approx([0.9] * 4)]
+
+
 def test_crossing_steps_are_shares_of_all_words():
     crossings = pd.DataFrame([(task, turn, 3) for task in TASKS for turn in (1, 3, 3, np.nan)], columns=["task", "crossing", "depth"])
     figure = drawn(figures.crossing_steps(crossings))

@@ -321,3 +321,28 @@ def test_every_combination_of_tables_can_be_told_apart():
     tables = [made_scores([(False, [0, 1], [1, 0])]).assign(task=task, kind=kind) for task, kind in itertools.product(TASKS, ("learned", "real"))]
     found = layers.crossing_layers(pd.concat(tables))
     assert len(found) == 6 and set(found["crossing"]) == {1}
+
+
+def test_a_probe_takes_real_words_for_what_they_are_and_anchors_for_anchors(model):
+    """Own words and anchor words in the model's prompt, where the words of a trial stand; probes were fitted on other prompts."""
+    own = {"laptop": "laptop", "scissors": "scissors", "dog": "dog"}
+    trials = [Trial("COCO", concept, anchor) for concept, anchor in itertools.product(own, repeat=2)]
+    table = layers.label_words(trials, "miniature")
+    concepts, anchors = (layers.real_words(model, table[column].tolist(), copies=4) for column in ("concept", "anchor"))
+    named, started = (layers.probe_scores(model, vectors, table, own) for vectors in (concepts, anchors))
+    assert sorted(named["layer"].unique()) == list(range(1, len(layers.text_blocks(model)) + 1))
+    assert named["accuracy"].min() > 0.8, "three words are hard to mistake for each other"
+    off = named["concept"] != named["anchor_concept"]
+    assert named.loc[off, "value"].min() > 0.5 > started.loc[off, "value"].max()
+    assert set(named.loc[~off, "value"]) == {0.5}
+    assert set(layers.probe_crossings(named)["probe"]) == {1} and layers.probe_crossings(started)["probe"].isna().all()
+    assert len(layers.probe_crossings(named)) == 6
+
+
+def test_a_probe_without_a_words_name_or_with_too_few_prompts_is_refused(model):
+    table = layers.label_words([Trial("COCO", "laptop", "scissors")], "miniature")
+    vectors = layers.real_words(model, ["laptop"])
+    with pytest.raises(ValueError, match="knows no own word of 'scissors'; it knows those of laptop, dog"):
+        layers.probe_scores(model, vectors, table, {"laptop": "laptop", "dog": "dog"})
+    with pytest.raises(ValueError, match="five prompts or more; there are 2"):
+        layers.probe_scores(model, vectors, table, {"laptop": "laptop", "scissors": "scissors"}, ["a {}", "the {}"])

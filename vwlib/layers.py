@@ -21,8 +21,12 @@ import pandas as pd
 import torch
 from PIL import Image
 from sklearn.cluster import KMeans
+from sklearn.linear_model import LogisticRegression
 from sklearn.manifold import TSNE
 from sklearn.metrics import adjusted_rand_score
+from sklearn.model_selection import GroupKFold, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
 from vwlib.concepts import concepts_of
@@ -306,6 +310,67 @@ def turning_point(blocks: np.ndarray, ahead: np.ndarray) -> float:
     """The first of the ascending `blocks` from which `ahead` (block,) holds to the end; NaN where it does not hold there."""
     from_here_on = np.logical_and.accumulate(ahead[::-1])[::-1]
     return float(blocks[from_here_on.argmax()]) if from_here_on.any() else np.nan
+
+
+#: Prompts for a probe to learn words in: fifty, of words that every model here knows.
+PROBE_PROMPTS = tuple(
+    prompt.format(noun)
+    for prompt in (
+        *("{}", "a photo of {}", "a picture of {}", "an image of {}", "a drawing of {}"),
+        *("a view of {}", "there is {}", "this is {}", "we see {}", "look at {}"),
+    )
+    for noun in ("a {}", "the {}", "a small {}", "a large {}", "a red {}")
+)
+
+
+@torch.no_grad()
+def probe_scores(model: TaskModel, vectors: Tensor, words: pd.DataFrame, own: dict[str, str], prompts: Sequence[str] = PROBE_PROMPTS) -> pd.DataFrame:
+    """B8: what a linear probe of each layer takes a word for, its concept or its anchor.
+
+    At every layer from the first block on, a logistic regression learns to tell the dataset's concepts apart by the activation of real
+    words, each concept's `own` word in all of `prompts`. It then reads the activations of `vectors` (word, vector, d) in the model's prompt.
+
+    Returns one row a word and layer: the columns of `words`, which need `anchor_concept`, `task`, `word` (its row), `layer`, `value`,
+    the probability of the concept against that of the anchor's concept alone, and `accuracy`, the probe's own on real words in prompts that
+    it was not fitted on. Raises ValueError where a word's concept or anchor is none of `own`, and for fewer than five prompts.
+    """
+    check_vectors(model, vectors)
+    strange = sorted({*words["concept"], *words["anchor_concept"]} - set(own))
+    if strange:
+        raise ValueError(f"The probe knows no own word of '{strange[0]}'; it knows those of {', '.join(own)}.")
+    if len(prompts) < 5:
+        raise ValueError(f"A probe is fitted and tested on five prompts or more; there are {len(prompts)}.")
+    with recorded(model) as runs:
+        for name in own.values():
+            model.encode_prompts([prompt.format(name) for prompt in prompts])
+    real = torch.cat([run.float().cpu() for run in runs], dim=1).numpy()
+    labels, group = np.repeat(np.arange(len(own)), len(prompts)), np.tile(np.arange(len(prompts)), len(own))
+    place = {concept: number for number, concept in enumerate(own)}
+    sides = [words[column].map(place).to_numpy() for column in ("concept", "anchor_concept")]
+    tables = []
+    for layer, points in enumerate(activations(model, vectors).numpy()):
+        if layer == 0:
+            continue  # before the first block the end of the text has not seen the word
+        probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+        accuracy = cross_val_score(probe, real[layer], labels, groups=group, cv=GroupKFold(5)).mean()
+        logs = probe.fit(real[layer], labels).predict_log_proba(points)
+        concept, anchor = (logs[np.arange(len(words)), side] for side in sides)
+        value = 1 / (1 + np.exp(anchor - concept))
+        tables.append(words.assign(task=model.task, word=range(len(words)), layer=layer, value=value, accuracy=accuracy))
+    return pd.concat(tables, ignore_index=True)
+
+
+def probe_crossings(scores: pd.DataFrame) -> pd.DataFrame:
+    """B8: the first layer from which on the probe takes each word for its concept rather than its anchor, from the table of `probe_scores`.
+
+    One row a word that has something to cross, with the columns that tell words apart, `probe` (NaN where it never does) and `depth`, the last layer.
+    """
+    keys = [column for column in scores if column not in ("layer", "value", "accuracy")]
+    rows = []
+    for key, word in scores[scores["concept"] != scores["anchor_concept"]].groupby(keys, sort=False, dropna=False):
+        curve = word.set_index("layer")["value"].sort_index()
+        rows.append((*key, turning_point(curve.index.to_numpy(), (curve > 0.5).to_numpy()), curve.index.max()))
+    return pd.DataFrame(rows, columns=[*keys, "probe", "depth"])
 
 
 def draw_truncated(model: Generator, vectors: Tensor, blocks: Sequence[int], seed: int = 0) -> list[list[Image.Image]]:

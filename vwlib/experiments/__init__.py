@@ -76,6 +76,13 @@ _ALL = (
         ("truncation",),
     ),
     Experiment(
+        "probes",
+        "What a linear probe of each layer takes a word for, its concept or its anchor, and a swap of real words (section 5.2, B8).",
+        encoder.probes,
+        each("task", "dataset"),
+        _BANK,
+    ),
+    Experiment(
         "disagreement",
         "Disagreement of first and last layer about a word, beside its transfer (section 5.2, appendix A).",
         encoder.disagreement,

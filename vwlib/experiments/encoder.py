@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from vwlib.concepts import find_concept
+from vwlib.concepts import concepts_of, find_concept
 from vwlib.experiments.base import Case, Sources, lighter, off_diagonal, trial_rows, vectors_of
-from vwlib.layers import activations, cluster_agreement, crossing_layers, label_words, real_words, text_blocks, truncation_scores
+from vwlib.layers import activations, cluster_agreement, crossing_layers, label_words, probe_scores, real_words, text_blocks, truncation_scores
 from vwlib.models import TASKS, Frozen, TaskModel, load_model
 from vwlib.optimise import Trial
 from vwlib.profiles import Profile
@@ -92,6 +92,17 @@ def truncation(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame:
     for found in word_sets(profile, case, sources, [profile.experiments.near, None], small=True):
         words = label_words(found.trials, profile.world).assign(kind=found.kind, trained_on=found.trained_on).astype({"delta": float})
         tables.append(truncation_scores(model, found.vectors, words, names, test, depths(model, profile)))
+    return pd.concat(tables, ignore_index=True)
+
+
+def probes(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame:
+    """B8: `vwlib.layers.probe_scores` of the small grid's words, near their anchors and unconstrained."""
+    model = load_model(case["task"], profile)
+    own = {concept.name: concept.anchor for concept in concepts_of(case["dataset"], profile.world)}
+    tables = []
+    for found in word_sets(profile, case, sources, [profile.experiments.near, None], small=True):
+        words = label_words(found.trials, profile.world).assign(kind=found.kind, trained_on=found.trained_on).astype({"delta": float})
+        tables.append(probe_scores(model, found.vectors, words, own))
     return pd.concat(tables, ignore_index=True)
 
 

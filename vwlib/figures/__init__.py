@@ -5,7 +5,7 @@ text has the same size in all of them.
 """
 
 from vwlib.figures.examples import labelled_grid
-from vwlib.figures.layers import agreement_curves, crossing_steps, disagreement_points, layer_map, truncation_curves, way_curves
+from vwlib.figures.layers import agreement_curves, crossing_steps, disagreement_points, layer_map, probe_curves, truncation_curves, way_curves
 from vwlib.figures.ledger import VERDICT_COLOURS, verdict_bars
 from vwlib.figures.maps import map_gain_points, map_kind_points
 from vwlib.figures.pictures import draw_detections, image_grid
@@ -41,6 +41,7 @@ __all__ = [
     "map_kind_points",
     "map_quality_bars",
     "offset_ranges",
+    "probe_curves",
     "random_curves",
     "score_bars",
     "score_panels",

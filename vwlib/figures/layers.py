@@ -77,6 +77,22 @@ def truncation_curves(scores: pd.DataFrame) -> Figure:
     return figure
 
 
+def probe_curves(scores: pd.DataFrame) -> Figure:
+    """B8: how likely a linear probe of each layer finds the concept against the anchor, a panel for each task, with 95 % crossed intervals.
+
+    `scores` is the table of `vwlib.layers.probe_scores`, with `kind` where there are several sets of words; dotted: the probe's accuracy on
+    real words. Words whose anchor is their concept's own are left out.
+    """
+    chosen = scores[scores["concept"] != scores["anchor_concept"]].assign(line="concept")
+    figure = _layer_panels(_crossed_means(chosen, "layer"), "layer", "probability of the concept\nagainst the anchor")
+    for task, ax in zip((task for task in TASKS if task in set(scores["task"])), figure.axes, strict=True):
+        accuracy = scores[scores["task"] == task].groupby("layer")["accuracy"].mean()
+        ax.plot(accuracy.index, accuracy, color=INK, ls=":", lw=1.2)
+        ax.axhline(0.5, color=INK, lw=0.8)
+        ax.set_ylim(-0.03, 1.05)
+    return figure
+
+
 def way_curves(ways: pd.DataFrame) -> Figure:
     """How much of the way from anchor to concept words have gone at each layer, a panel for each task, with 95 % crossed intervals.
 

@@ -20,7 +20,11 @@ from vwlib.statistics import Estimate, crossed_estimate, slope_estimate
 PAPER_LAYERS = {"generation": (1, 8, 16, 24), "detection": (1, 4, 8, 12), "classification": (1, 4, 8, 12)}
 LEARNED, TRANSFERRED = KINDS["learned"], KINDS["transferred"]
 #: The columns that hold a word's turn, and what a turn there is.
-TURNS = {"crossing": "score higher for their concept than for their anchor", "half": "go half as far towards their concept as they ever do"}
+TURNS = {
+    "crossing": "score higher for their concept than for their anchor",
+    "probe": "pass with the probe for their concept rather than their anchor",
+    "half": "go half as far towards their concept as they ever do",
+}
 
 
 def later_than_real(turns: pd.DataFrame, task: str, kind: str = LEARNED, column: str = "crossing") -> Estimate:
