@@ -12,6 +12,7 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from vwlib import figures
+from vwlib.concepts import concepts_of
 from vwlib.models import TASKS
 
 PICTURE = Image.new("RGB", (8, 8), "teal")
@@ -309,3 +310,19 @@ def test_a_way_that_begins_at_the_same_point_for_all_words_is_certain_there():
     figure = drawn(figures.way_curves(layer_grid()))
     band = figure.axes[0].collections[0].get_paths()[0].vertices
     assert set(band[band[:, 0] == 0, 1]) == {0.0}
+
+
+def test_every_concept_has_a_row_of_its_own_off_the_diagonal():
+    values = {"anchor": 0.0, "near": 0.4, "free": 0.8}
+    rows = [
+        (dataset, concept.name, other.anchor, task if kind != "anchor" else "anchor", task, {"near": 0.5}.get(kind, np.nan), 1.0 if concept == other else value)
+        for dataset in ("COCO", "PASCAL")
+        for concept, other in itertools.product(concepts_of(dataset, "miniature")[:3], repeat=2)
+        for task, (kind, value) in itertools.product(TASKS, values.items())
+    ]
+    table = pd.DataFrame(rows, columns=["dataset", "concept", "anchor", "trained_on", "evaluated_on", "delta", "value"])
+    figure = drawn(figures.concept_points(table, "miniature", 0.5))
+    for ax in figure.axes:
+        points = [line for line in ax.lines if line.get_marker() not in ("None", "", None)]
+        assert [list(line.get_xdata()) for line in points] == [[pytest.approx(value)] * 6 for value in values.values()], "the diagonal's 1 is in none"
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()][:3] == [concept.name for concept in concepts_of("COCO", "miniature")[:3]]

@@ -25,6 +25,13 @@ def test_chapter_runs_at_smoke(chapter: Path, tmp_path: Path, monkeypatch: pytes
     assert book.find_problems(notebook) == []
 
 
+@pytest.mark.parametrize("task", ["detection", "classification"])
+def test_the_layers_of_each_model_have_their_chapter(task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VWLIB_PROFILE", "smoke")
+    notebook = book.execute(ROOT / "book" / "06_the_final_layers.ipynb", tmp_path / f"{task}.ipynb", {"profile": "smoke", "task": task})
+    assert book.find_problems(notebook) == []
+
+
 @pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
 def test_chapter_refuses_an_unknown_parameter_before_anything_is_computed(chapter: Path) -> None:
     """As papermill does it, without a kernel: the parameters' cell, the injected one, and the cell that reads them."""

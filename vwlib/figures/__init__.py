@@ -11,7 +11,7 @@ from vwlib.figures.maps import map_gain_points, map_kind_points
 from vwlib.figures.pictures import draw_detections, image_grid
 from vwlib.figures.solutions import offset_ranges, random_curves, segment_curves, spread_points
 from vwlib.figures.style import ANCHOR_MARKERS, CONCEPT_COLOURS, METRICS, PAPER_HATCH, TASK_COLOURS, TASK_MARKERS, WIDTH, theme
-from vwlib.figures.transfer import delta_curves, distance_histogram, frequency_points, map_quality_bars, transfer_bars
+from vwlib.figures.transfer import concept_points, delta_curves, distance_histogram, frequency_points, map_quality_bars, transfer_bars
 from vwlib.figures.words import compound_points, displacement_strip, distance_by_delta, loss_curves, score_bars, score_panels, sweep_curves
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "WIDTH",
     "agreement_curves",
     "compound_points",
+    "concept_points",
     "crossing_steps",
     "delta_curves",
     "disagreement_points",

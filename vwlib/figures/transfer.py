@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -12,6 +14,7 @@ from matplotlib.patches import Patch
 from vwlib.figures.style import GREY, INK, METRICS, PAPER_HATCH, TASK_COLOURS, TASK_MARKERS, WIDTH, draw_bar, lighter
 from vwlib.models import TASKS
 from vwlib.statistics import summarise
+from vwlib.study import is_diagonal
 
 #: Lines of the floor, the anchor word, and of the ceiling, the concept's own name.
 REFERENCE_STYLES = {"anchor": ":", "name": "--"}
@@ -207,4 +210,43 @@ def distance_histogram(
     axes[len(axes) // 2].set_xlabel(xlabel)
     handles = [Line2D([], [], color=TASK_COLOURS[task], marker=TASK_MARKERS[task], ms=5, lw=1.5, label=f"from {task}") for task in TASKS]
     figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    return figure
+
+
+def concept_points(table: pd.DataFrame, world: str, near: float) -> Figure:
+    """Claims 4 and 31: mean scores of each concept's words on their own task, a panel for each task and a row for each concept of each dataset.
+
+    `table` is the study's. Filled: unconstrained words; open: those within `near` of their anchor; ticks: the anchor words alone. All off the diagonal.
+    """
+    off = table[~is_diagonal(table, world)]
+    floor, own = off[off["trained_on"] == "anchor"], off[off["trained_on"] == off["evaluated_on"]]
+    rows = list(dict.fromkeys(zip(table["dataset"], table["concept"], strict=True)))
+    datasets = list(dict.fromkeys(dataset for dataset, _ in rows))
+    height = {row: -place - 1.2 * datasets.index(row[0]) for place, row in enumerate(rows)}
+    figure = Figure(figsize=(WIDTH, 0.17 * (len(rows) + 1.2 * len(datasets)) + 1.2), layout="constrained")
+    axes = figure.subplots(1, len(TASKS), sharey=True)
+    for ax, task in zip(axes, TASKS, strict=True):
+        colour = TASK_COLOURS[task]
+        looks: list[tuple[pd.DataFrame, dict[str, Any]]] = [
+            (floor, {"marker": "|", "mec": INK, "ms": 7, "mew": 1.2}),
+            (own[own["delta"] == near], {"marker": "o", "mfc": "white", "mec": colour, "ms": 5}),
+            (own[own["delta"].isna()], {"marker": "o", "mfc": colour, "mec": colour, "ms": 5}),
+        ]
+        for words, look in looks:
+            means = words[words["evaluated_on"] == task].groupby(["dataset", "concept"])["value"].mean()
+            ax.plot(list(means), [height[row] for row in means.index], ls="", **look)
+        ax.set(xlim=(-0.04, 1.04), xlabel=METRICS[task], title=task)
+        ax.grid(axis="y", lw=0.5)
+    axes[0].set_yticks(list(height.values()), [concept for _, concept in rows], fontsize=7)
+    axes[0].set_ylim(min(height.values()) - 0.8, 1.6)
+    for dataset in datasets:
+        top = max(place for row, place in height.items() if row[0] == dataset)
+        place = {"xycoords": ("axes fraction", "data"), "xytext": (-4, 0), "textcoords": "offset points"}
+        axes[0].annotate(dataset, (0, top + 0.95), **place, ha="right", va="center", fontsize=8, fontweight="bold")
+    handles = [
+        Line2D([], [], ls="", marker="o", ms=5, mfc=INK, mec=INK, label="unconstrained"),
+        Line2D([], [], ls="", marker="o", ms=5, mfc="white", mec=INK, label=f"within delta = {near:g}"),
+        Line2D([], [], ls="", marker="|", ms=7, mew=1.2, mec=INK, label="anchor word"),
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
     return figure
