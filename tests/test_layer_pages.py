@@ -74,6 +74,12 @@ def test_ways_are_of_all_words_in_all_encoders_and_real_words_arrive(study):
     assert set(pages.turn_table(half_way(ways), "half")["encoder of"]) == set(TASKS)
 
 
+def test_the_parts_of_the_way_stand_in_a_table_and_real_words_go_all_of_it(study):
+    table = pages.part_table(pages.ways_by_part(study, "COCO", 0.5))
+    assert len(table) == 3 * len(TASKS)
+    assert table[table["words"] == pages.REAL]["the whole way"].str.startswith("1.00").all()
+
+
 def test_the_strip_has_a_row_for_each_text_and_begins_at_the_next_anchor(study):
     shown = pages.strip_words(study, "COCO", 0.5)
     assert (shown.trial.concept, shown.trial.anchor) == ("laptop", "scissors")

@@ -246,6 +246,26 @@ def test_real_words_cluster_by_themselves_in_all_models(model):
     assert set(agreement.loc[(agreement["by"] == "concept") & (agreement["layer"] == 0), "ari"]) == {0}
 
 
+def test_attention_and_mlps_add_up_to_the_last_layer(model, words):
+    states, parts = layers.activations(model, words), layers.part_activations(model, words, at_once=2)
+    assert parts.shape == (len(states) - 1, 2, *states.shape[1:])
+    torch.testing.assert_close(states[0] + parts.sum((0, 1)), states[-1], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(states[0] + parts[0].sum(0), states[1], rtol=1e-4, atol=1e-4)
+
+
+def test_the_parts_of_the_way_add_up_to_the_way(model, words):
+    table = pd.DataFrame({"concept": ["c"] * 3, "anchor": ["a"] * 3})
+    names = layers.real_words(model, ["laptop", "scissors"], 4)
+    anchors, concepts = names[:1].expand(3, -1, -1), names[1:].expand(3, -1, -1)
+    here, start, end = (layers.activations(model, v) for v in (words, anchors, concepts))
+    added, before = (layers.part_activations(model, v) for v in (words, anchors))
+    by_part = layers.way_by_part(added, before, start[-1], end[-1], table)
+    whole = layers.way_to_concept(here, start, end, table)
+    last = whole[whole["layer"] == len(here) - 1].set_index("word")["value"]
+    assert by_part.groupby("word")["value"].sum().tolist() == pytest.approx(last.tolist(), abs=1e-3)
+    assert set(by_part["part"]) == {"attention", "MLP"}
+
+
 def test_truncation_is_scored_with_none_to_all_blocks(model):
     """The whole model's rows are those of the plain evaluation, for the concept and for the anchor."""
     table = layers.label_words([Trial("COCO", "laptop", "scissors"), Trial("COCO", "scissors", "scissors")], "miniature")

@@ -84,6 +84,58 @@ def recorded(model: TaskModel) -> Iterator[list[Tensor]]:
             hook.remove()
 
 
+#: What each block of a task's text encoder is made of: its attention and its MLP, whose outputs are added to what the block is given.
+PARTS = {"generation": ("self_attn", "mlp"), "detection": ("self_attn", "mlp"), "classification": ("attn", "mlp")}
+
+
+@contextmanager
+def recorded_parts(model: TaskModel) -> Iterator[list[Tensor]]:
+    """B2: record what the attention and the MLP of each block add to the pooling token, at each run of the text encoder within the block.
+
+    Each run appends one tensor (block, part, prompt, d), attention first. With layer 0 of `recorded`, they sum to its last layer.
+    """
+    runs: list[Tensor] = []
+    place = torch.empty(0)
+    parts: list[Tensor] = []
+
+    def start(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        nonlocal place
+        place = inputs[0].argmax(-1)
+        parts.clear()
+
+    def keep(_: nn.Module, __: Any, output: Any) -> None:
+        states = output[0] if isinstance(output, tuple) else output  # attention also gives its weights
+        parts.append(states[torch.arange(len(place), device=place.device), place])
+
+    def finish(*_: Any) -> None:
+        runs.append(torch.stack(parts).unflatten(0, (-1, len(PARTS[model.task]))))
+
+    blocks = text_blocks(model)
+    hooks = [model.table.register_forward_pre_hook(start)]
+    hooks += [getattr(block, part).register_forward_hook(keep) for block in blocks for part in PARTS[model.task]]
+    hooks.append(blocks[-1].register_forward_hook(finish))
+    try:
+        yield runs
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+@torch.no_grad()
+def part_activations(model: TaskModel, vectors: Tensor, at_once: int = 256) -> Tensor:
+    """B2: what attention and MLP of each block add to the pooling token (block, part, word, d), for word vectors (word, vector, d) in the model's prompt.
+
+    Raises ValueError for vectors of another shape.
+    """
+    check_vectors(model, vectors)
+    found = []
+    for part in vectors.split(at_once):
+        with recorded_parts(model) as runs:
+            model.encode_words(part)
+        found.append(runs[0].float().cpu())
+    return torch.cat(found, dim=2)
+
+
 @torch.no_grad()
 def activations(model: TaskModel, vectors: Tensor, at_once: int = 256) -> Tensor:
     """Section 5.2: the pooling token's activations (layer, word, d) for word vectors (word, vector, d) in the model's prompt.
@@ -399,6 +451,19 @@ def way_to_concept(layers: Tensor, anchors: Tensor, concepts: Tensor, words: pd.
         raise ValueError(f"'{row['anchor']}' is the own word of '{row['concept']}', so there is no way between them.")
     values = ((layers - anchors) * way).sum(-1) / way.pow(2).sum(-1)  # (layer, word)
     return pd.concat([words.assign(word=range(len(words)), layer=layer, value=value.numpy()) for layer, value in enumerate(values)], ignore_index=True)
+
+
+def way_by_part(parts: Tensor, anchors: Tensor, start: Tensor, end: Tensor, words: pd.DataFrame) -> pd.DataFrame:
+    """B2: how much of the way from anchor to concept the attention and the MLPs of all blocks have taken a word; their sum is `way_to_concept` at the end.
+
+    `parts` and `anchors` are `part_activations` (block, part, word, d) of the words and of their anchors; `start` and `end` (word, d) are
+    the last layer's activations of the anchors' and of the concepts' own words. One row a word and part: the columns of `words`,
+    `word` (its row), `part` ("attention" or "MLP") and `value`.
+    """
+    way = end - start
+    shares = ((parts - anchors).sum(0) * way).sum(-1) / way.pow(2).sum(-1)  # (part, word)
+    tables = [words.assign(word=range(len(words)), part=part, value=values.numpy()) for part, values in zip(("attention", "MLP"), shares, strict=True)]
+    return pd.concat(tables, ignore_index=True)
 
 
 def half_way(ways: pd.DataFrame) -> pd.DataFrame:

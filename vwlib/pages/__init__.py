@@ -18,7 +18,7 @@ from vwlib.pages.examples import (
 )
 from vwlib.pages.experiments import tables_of, tables_or_stand_in
 from vwlib.pages.explorer import Explorer, explorer_files, explorer_sources, make_explorer
-from vwlib.pages.layers import REAL, LayerMap, draw_strip, layer_points, of_dataset, of_kinds, strip_words, ways, words_in
+from vwlib.pages.layers import REAL, LayerMap, draw_strip, layer_points, of_dataset, of_kinds, strip_words, ways, ways_by_part, words_in
 from vwlib.pages.ledger import Ledger, disagreements, figure_places, finding, judge_stored, revisions, verdict_table
 from vwlib.pages.maps import compare_kinds, gain_sentence, gain_table, kind_sentence, kind_table
 from vwlib.pages.models import describe_models, describe_run, model_table, provenance, quality_table
@@ -66,7 +66,16 @@ from vwlib.pages.transfer import (
     premise_sentence,
     transfer_findings,
 )
-from vwlib.pages.turning import agreement_sentence, compare_layers, disagreement_sentence, never_sentence, truncation_table, turn_sentence, turn_table
+from vwlib.pages.turning import (
+    agreement_sentence,
+    compare_layers,
+    disagreement_sentence,
+    never_sentence,
+    part_table,
+    truncation_table,
+    turn_sentence,
+    turn_table,
+)
 from vwlib.pages.words import encode_stages, landing_table, loss_table, nearest_table, paper_mean, setting_of, stage_scores
 
 __all__ = [
@@ -154,6 +163,7 @@ __all__ = [
     "paper_over_datasets",
     "paper_points",
     "paper_summary",
+    "part_table",
     "premise_sentence",
     "pretraining_table",
     "provenance",
@@ -183,6 +193,7 @@ __all__ = [
     "verdict_table",
     "versions_table",
     "ways",
+    "ways_by_part",
     "weights_table",
     "whereabouts",
     "whereabouts_findings",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +15,19 @@ from torch import Tensor
 from vwlib.experiments.base import vectors_of
 from vwlib.experiments.encoder import own_words
 from vwlib.figures import CONCEPT_COLOURS
-from vwlib.layers import activations, draw_truncated, evenly_spaced, label_words, real_words, text_blocks, tsne_of_layers, way_to_concept
-from vwlib.models import TASKS, Generator, load_model
+from vwlib.layers import (
+    activations,
+    draw_truncated,
+    evenly_spaced,
+    label_words,
+    part_activations,
+    real_words,
+    text_blocks,
+    tsne_of_layers,
+    way_by_part,
+    way_to_concept,
+)
+from vwlib.models import TASKS, Generator, TaskModel, load_model
 from vwlib.optimise import Trial
 from vwlib.pages.scripts import SCALE, embed
 from vwlib.stored import StoredStudy, TrialWords
@@ -100,6 +111,39 @@ def ways(study: StoredStudy, dataset: str, delta: float | None) -> pd.DataFrame:
     Off the diagonal, in the order learned, real, transferred. Columns `task`, `source` and `kind` say which words they are.
     """
     parts = []
+    for found in _standing(study, dataset, delta):
+        here, start, end = (activations(found.model, v) for v in (found.vectors, found.anchors, found.owners))
+        parts.append(found.label(way_to_concept(here, start, end, found.words)))
+    return pd.concat(parts, ignore_index=True).sort_values("kind", key=_order, kind="stable", ignore_index=True)
+
+
+def ways_by_part(study: StoredStudy, dataset: str, delta: float | None) -> pd.DataFrame:
+    """B2: `vwlib.layers.way_by_part` of the words of `ways`, with its columns."""
+    parts = []
+    for found in _standing(study, dataset, delta):
+        added, before = (part_activations(found.model, v) for v in (found.vectors, found.anchors))
+        start, end = (activations(found.model, v)[-1] for v in (found.anchors, found.owners))
+        parts.append(found.label(way_by_part(added, before, start, end, found.words)))
+    return pd.concat(parts, ignore_index=True).sort_values("kind", key=_order, kind="stable", ignore_index=True)
+
+
+@dataclass(frozen=True)
+class _Standing:
+    """Words off the diagonal in one task's encoder, with the vectors (word, vector, d) of their anchors and of their concepts' own words."""
+
+    model: TaskModel
+    source: str
+    words: pd.DataFrame
+    vectors: Tensor
+    anchors: Tensor
+    owners: Tensor
+
+    def label(self, table: pd.DataFrame) -> pd.DataFrame:
+        kind = "swap" if self.source == REAL else "learned" if self.source == self.model.task else "transferred"
+        return table.assign(task=self.model.task, source=self.source, kind=KINDS[kind])
+
+
+def _standing(study: StoredStudy, dataset: str, delta: float | None) -> Iterator[_Standing]:
     for task in TASKS:
         model = load_model(task, study.profile)
         for source in (*TASKS, REAL):
@@ -108,10 +152,7 @@ def ways(study: StoredStudy, dataset: str, delta: float | None) -> pd.DataFrame:
             vectors, words = vectors[torch.tensor(off.tolist())], words[off].reset_index(drop=True)
             trials = [Trial(w.dataset, w.concept, w.anchor) for w in words.itertuples()]
             anchors = real_words(model, [trial.anchor for trial in trials], study.profile.vectors)
-            here, start, end = (activations(model, v) for v in (vectors, anchors, own_words(study.profile, task, trials)))
-            kind = "swap" if source == REAL else "learned" if source == task else "transferred"
-            parts.append(way_to_concept(here, start, end, words).assign(task=task, source=source, kind=KINDS[kind]))
-    return pd.concat(parts, ignore_index=True).sort_values("kind", key=_order, kind="stable", ignore_index=True)
+            yield _Standing(model, source, words, vectors, anchors, own_words(study.profile, task, trials))
 
 
 def strip_words(study: StoredStudy, dataset: str, delta: float | None, concept: str = "", anchor: str = "") -> TrialWords:

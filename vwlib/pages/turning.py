@@ -54,6 +54,17 @@ def turn_table(turns: pd.DataFrame, column: str = "crossing") -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
+def part_table(parts: pd.DataFrame) -> pd.DataFrame:
+    """B2: which share of the way to the concept attention and MLPs have taken words, and both together; `parts` is the table of `ways_by_part`."""
+    rows = []
+    for task in [task for task in TASKS if task in set(parts["task"])]:
+        for kind, words in parts[parts["task"] == task].groupby("kind", sort=False):
+            arms = dict(tuple(words.groupby("part")))
+            found = [crossed_estimate(arms, quantity) for quantity in ("attention", "MLP", "attention + MLP")]
+            rows.append((task, kind, *(f"{one.value:.2f}\u00a0({span(*one.interval())})" for one in found)))
+    return pd.DataFrame(rows, columns=["encoder of", "words", "by attention", "by MLPs", "the whole way"])
+
+
 def turn_sentence(turns: pd.DataFrame, task: str, column: str = "crossing") -> str:
     """Whether the learned words of a task act late, and whether plain real words act as late: what the finding of figure 7 is about.
 
