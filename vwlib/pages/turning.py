@@ -33,10 +33,13 @@ def later_than_real(turns: pd.DataFrame, task: str, kind: str = LEARNED, column:
     A word that never turns acts at no layer and is left out; a real word that never does is later than any that does. Raises ValueError where
     no word turns in a place where there is a real one too.
     """
+    return crossed_estimate(_turned(turns, task, kind, column), "words - real", measure=column, positive=True)
+
+
+def _turned(turns: pd.DataFrame, task: str, kind: str, column: str) -> dict[str, pd.DataFrame]:
     own = turns[turns["task"] == task]
-    arms = {"words": own[own["kind"] == kind].dropna(subset=[column]), "real": own[own["kind"] == REAL]}
-    arms["real"] = arms["real"].assign(**{column: arms["real"][column].fillna(own["depth"].max() + 1)})
-    return crossed_estimate(arms, "words - real", measure=column, positive=True)
+    words, real = own[own["kind"] == kind].dropna(subset=[column]), own[own["kind"] == REAL]
+    return {"words": words, "real": real.assign(**{column: real[column].fillna(own["depth"].max() + 1)})}
 
 
 def turn_table(turns: pd.DataFrame, column: str = "crossing") -> pd.DataFrame:
@@ -79,8 +82,10 @@ def turn_sentence(turns: pd.DataFrame, task: str, column: str = "crossing") -> s
         return f"{told}. No learned word does, so that there is no layer at which one acts."
     found = later_than_real(turns, task, LEARNED, column)
     low, high = found.interval()
+    layers = crossed_estimate(_turned(turns, task, LEARNED, column), "words - real", measure=column).value
     told += (
-        f"; of the {turned} learned words that do, {found.value:.0%} are later than the real word in the same place ({_percent(low, high)}, ties count half)."
+        f"; of the {turned} learned words that do, {found.value:.0%} are later than the real word in the same place ({_percent(low, high)}, ties count half), "
+        f"in the mean by {layers:+.1f} layers."
     )
     if isinf(real):
         return f"{told} Most real words never do, so this measure cannot tell where in this encoder a word acts."
