@@ -44,7 +44,7 @@ test: $(READY) ## lint, type check, unit tests, every chapter by nbmake and by p
 	OMP_NUM_THREADS=1 VWLIB_PROFILE=smoke $(BIN)/python -m pytest -n $(WORKERS) --nbmake --nbmake-timeout=1200 book/
 
 # Needs 20 GB of memory and 6 GB of disk; the times and memory measured go to data/results/paper/full_size.json.
-test-full: $(READY) ## the paper's models at full size with random weights (hours)
+test-full: $(READY) ## the paper's models at full size with random weights (ten minutes on two cores)
 	$(BIN)/python -m pytest -m full --durations=0 tests/full
 
 serve: book ## build the book and show it on http://localhost:8000
@@ -57,7 +57,7 @@ release: ## pack the committed tables and learned words into dist/, as releases 
 	mkdir -p dist
 	git archive --prefix=visual-words-data/ --output=dist/visual-words-data.tar.gz HEAD LICENSE CITATION.cff data/paper data/results data/words
 
-bench: $(READY) ## words per second beside a plain loop, into benchmarks/ (an hour or two; leave the machine alone meanwhile)
+bench: $(READY) ## words per second beside a plain loop, into benchmarks/ (twenty minutes; leave the machine alone meanwhile)
 	$(BIN)/python benchmarks/bench.py --profile $(PROFILE)
 
 lock: $(READY) ## write what the pinned packages brought along to versions.lock (for maintainers)
