@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -220,3 +221,13 @@ def test_days_are_told_once_the_log_has_every_chunk():
 def test_what_must_be_drawn_is_left_out_in_the_papers_world():
     paper = load_profile("paper")
     assert drawn.in_the_miniature(paper) == [] and {case["nouns"] for case in frequency.cases(paper)} == {"concepts"}
+
+
+def test_solutions_are_words_that_do_at_least_half_of_what_their_concepts_name_does():
+    rows = [("COCO", "cup", "name", "detection", None, 0.8), ("COCO", "cup", "detection", "detection", "good", 0.4)]
+    rows += [("COCO", "cup", "detection", "detection", "poor", 0.39), ("COCO", "cup", "detection", "generation", "poor", 1.0)]
+    rows += [("COCO", "dog", "name", "detection", None, 0.0), ("COCO", "dog", "detection", "detection", "idle", 0.0)]
+    table = pd.DataFrame(rows, columns=["dataset", "concept", "trained_on", "evaluated_on", "word_id", "value"])
+    words = [SimpleNamespace(word_id=name, concept=concept) for name, concept in (("good", "cup"), ("poor", "cup"), ("idle", "dog"))]
+    sources = SimpleNamespace(trials=table, grid=lambda *_, own: words)
+    assert [word.word_id for word in solutions.solutions_of("detection", "COCO", sources)] == ["good"], "a name that does nothing is no measure"

@@ -117,6 +117,7 @@ def test_the_way_between_two_words_dips_where_the_table_does(ways):
     told = pages.segment_sentence(ways, "detection")
     assert "on the better of both ways" in told and "a dip of +0.20 (" in told and "100% lose more than 0.1." in told
     assert "on the straight way" in pages.segment_sentence(ways, "generation")
+    assert not any(curves(ax) for ax in drawn(figures.segment_curves(ways.iloc[:0])).axes), "where no word solves anything there is nothing to draw"
     assert pages.segment_sentence(ways[ways["task"] != "detection"], "detection") == "There are no two detection words that do their concept to go between."
 
 

@@ -62,7 +62,8 @@ def segment_curves(table: pd.DataFrame) -> Figure:
         ax.set_ylim(-0.03, 1.05)
     next(iter(panels.values())).set_ylabel("score on its own task")
     handles = [Line2D([], [], color=INK, ms=5, lw=1.4, label=name, **look) for kind, (name, look) in ways.items() if kind in set(table["kind"])]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    if handles:
+        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
     return figure
 
 

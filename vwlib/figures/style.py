@@ -71,8 +71,8 @@ def lighter(colour: str, amount: float = 0.72) -> tuple[float, float, float]:
 
 
 def task_panels(table: pd.DataFrame) -> tuple[Figure, dict[str, Axes]]:
-    """A row of panels, one for each task in the column `task`, with one axis of heights."""
-    tasks = [task for task in TASKS if task in set(table["task"])]
+    """A row of panels, one for each task in the column `task`, with one axis of heights; empty panels for all tasks where the table has no row."""
+    tasks = [task for task in TASKS if task in set(table["task"])] or list(TASKS)
     figure = Figure(figsize=(WIDTH, 2.9), layout="constrained")
     axes = figure.subplots(1, len(tasks), sharey=True, squeeze=False)[0]
     for ax, task in zip(axes, tasks, strict=True):
