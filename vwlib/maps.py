@@ -185,6 +185,7 @@ class Network(nn.Module):
         self.means, self.spreads = (source.mean(0), target.mean(0)), (_spread(source), _spread(target))
 
     def forward(self, vectors: Tensor) -> Tensor:
+        """Carry vectors (..., d_source) over: (..., d_target)."""
         moved = self.layers((vectors.float() - self.means[0]) / self.spreads[0])
         return (moved * self.spreads[1] + self.means[1]).to(vectors.dtype)
 

@@ -69,7 +69,7 @@ def describe_holdings(profile: Profile, samples: str = "") -> str:
         return "The pictures on this page are the real datasets'."
     return (
         "The pictures on this page are not photographs: they are the generated datasets that stand for the real ones, in the same formats. "
-        "With real ones on your disk, name their folder in the parameter `samples`."
+        "With real ones on your disk, name their folder in the parameter samples."
     )
 
 
