@@ -58,25 +58,35 @@ def recorded(model: TaskModel) -> Iterator[list[Tensor]]:
     ...     model.encode_words(vectors)
     >>> embedding, *after_each_block = runs[0]
     """
+    blocks = text_blocks(model)
+    with _recording(model, list(blocks), given=blocks[0]) as runs:
+        yield runs
+
+
+@contextmanager
+def _recording(model: TaskModel, modules: Sequence[nn.Module], given: nn.Module | None = None) -> Iterator[list[Tensor]]:
+    """Record what modules hand on at the pooling token, (module, prompt, d) at each run of the text encoder; what `given` is given comes first."""
     runs: list[Tensor] = []
     place = torch.empty(0)
-    layers: list[Tensor] = []
+    found: list[Tensor] = []
 
     def start(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         nonlocal place
         place = inputs[0].argmax(-1)
-        layers.clear()
+        found.clear()
 
-    def keep(states: Tensor) -> None:
-        layers.append(states[torch.arange(len(place), device=place.device), place])
+    def keep(output: Any) -> None:
+        states = output[0] if isinstance(output, tuple) else output  # attention also gives its weights
+        found.append(states[torch.arange(len(place), device=place.device), place])
 
     def finish(*_: Any) -> None:
-        runs.append(torch.stack(layers))
+        runs.append(torch.stack(found))
 
-    blocks = text_blocks(model)
-    hooks = [model.table.register_forward_pre_hook(start), blocks[0].register_forward_pre_hook(lambda _, inputs: keep(inputs[0]))]
-    hooks += [block.register_forward_hook(lambda _, __, states: keep(states)) for block in blocks]
-    hooks.append(blocks[-1].register_forward_hook(finish))
+    hooks = [model.table.register_forward_pre_hook(start)]
+    if given is not None:
+        hooks.append(given.register_forward_pre_hook(lambda _, inputs: keep(inputs)))
+    hooks += [module.register_forward_hook(lambda _, __, output: keep(output)) for module in modules]
+    hooks.append(modules[-1].register_forward_hook(finish))
     try:
         yield runs
     finally:
@@ -88,52 +98,21 @@ def recorded(model: TaskModel) -> Iterator[list[Tensor]]:
 PARTS = {"generation": ("self_attn", "mlp"), "detection": ("self_attn", "mlp"), "classification": ("attn", "mlp")}
 
 
-@contextmanager
-def recorded_parts(model: TaskModel) -> Iterator[list[Tensor]]:
-    """B2: record what the attention and the MLP of each block add to the pooling token, at each run of the text encoder within the block.
-
-    Each run appends one tensor (block, part, prompt, d), attention first. With layer 0 of `recorded`, they sum to its last layer.
-    """
-    runs: list[Tensor] = []
-    place = torch.empty(0)
-    parts: list[Tensor] = []
-
-    def start(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        nonlocal place
-        place = inputs[0].argmax(-1)
-        parts.clear()
-
-    def keep(_: nn.Module, __: Any, output: Any) -> None:
-        states = output[0] if isinstance(output, tuple) else output  # attention also gives its weights
-        parts.append(states[torch.arange(len(place), device=place.device), place])
-
-    def finish(*_: Any) -> None:
-        runs.append(torch.stack(parts).unflatten(0, (-1, len(PARTS[model.task]))))
-
-    blocks = text_blocks(model)
-    hooks = [model.table.register_forward_pre_hook(start)]
-    hooks += [getattr(block, part).register_forward_hook(keep) for block in blocks for part in PARTS[model.task]]
-    hooks.append(blocks[-1].register_forward_hook(finish))
-    try:
-        yield runs
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
 @torch.no_grad()
 def part_activations(model: TaskModel, vectors: Tensor, at_once: int = 256) -> Tensor:
     """B2: what attention and MLP of each block add to the pooling token (block, part, word, d), for word vectors (word, vector, d) in the model's prompt.
 
-    Raises ValueError for vectors of another shape.
+    Attention comes first. With layer 0 of `activations`, they sum to its last layer. Raises ValueError for vectors of another shape.
     """
     check_vectors(model, vectors)
+    names = PARTS[model.task]
+    modules = [getattr(block, name) for block in text_blocks(model) for name in names]
     found = []
     for part in vectors.split(at_once):
-        with recorded_parts(model) as runs:
+        with _recording(model, modules) as runs:
             model.encode_words(part)
         found.append(runs[0].float().cpu())
-    return torch.cat(found, dim=2)
+    return torch.cat(found, dim=1).unflatten(0, (-1, len(names)))
 
 
 @torch.no_grad()
