@@ -117,7 +117,7 @@ def generation_loss(model: Generator, examples: Sequence[Example], concept: str,
         noise = torch.randn(batch, *latents.shape[1:], generator=stream)
         times = torch.randint(model.noising.config.num_train_timesteps, (batch,), generator=stream)
         states = pipeline.text_encoder(input_ids=ids).last_hidden_state.expand(batch, -1, -1)
-        with model.precision():
+        with model.autocast():
             output = pipeline.unet(model.noising.add_noise(latents, noise, times), times, states).sample
         return F.mse_loss(output.float(), model.target(latents, noise, times))
 

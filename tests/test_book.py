@@ -258,3 +258,18 @@ def test_help_names_every_command() -> None:
     result = CliRunner().invoke(app, ["--help"])
     assert result.exit_code == 0
     assert all(name in result.output for name in ("book", "pretrain", "quality", "sprites"))
+
+
+def test_several_chapters_run_at_a_time_and_the_first_failure_is_told(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each waits for the other's file, so that one after the other would never end."""
+    for one, other in (("one", "two"), ("two", "one")):
+        wait = f"import pathlib, time\npathlib.Path('{one}.txt').touch()\nwhile not pathlib.Path('{other}.txt').exists(): time.sleep(0.05)"
+        write_chapter(project / "book" / f"{one}.ipynb", wait)
+    runs = [Run(path, path, {}) for path in (Path("book/one.ipynb"), Path("book/two.ipynb"))]
+    book.execute_chapters(runs, "smoke", project / "executed", project, jobs=2)
+    printed = capsys.readouterr().out.splitlines()
+    assert sorted(line.split(":")[0] for line in printed) == ["book/one.ipynb", "book/two.ipynb"]
+    write_chapter(project / "book" / "two.ipynb", "1 / 0")
+    write_chapter(project / "book" / "one.ipynb", "1")
+    with pytest.raises(book.BookError, match=r"^two.ipynb stopped in cell 3"):
+        book.execute_chapters(runs, "smoke", project / "executed", project, jobs=2)

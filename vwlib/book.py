@@ -14,8 +14,11 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from datetime import datetime
+from multiprocessing import get_context
 from pathlib import Path
 from types import MappingProxyType
 
@@ -31,7 +34,7 @@ from papermill.execute import ERROR_MARKER_TAG
 from traitlets.config import Config
 
 from vwlib.paths import ROOT
-from vwlib.profiles import read_settings, settings_file
+from vwlib.profiles import load_profile, read_settings, settings_file
 from vwlib.siblings import Run, extend_toc, list_runs, relabel
 
 #: Library files whose change cannot change a chapter's outputs.
@@ -99,7 +102,7 @@ def hash_inputs(chapter: Path, profile: str, root: Path = ROOT, parameters: Mapp
     return hash_files(root, paths, " ".join([profile, *parameters.values(), *settings, str(sys.version_info[:2])]))
 
 
-def execute(source: Path, target: Path, parameters: dict[str, object], record: dict[str, str] | None = None) -> NotebookNode:
+def execute(source: Path, target: Path, parameters: dict[str, object], record: dict[str, str] | None = None, progress: bool = True) -> NotebookNode:
     """Run a notebook in this environment's kernel, in its own folder, and write the result whole or not at all.
 
     `record` is kept in the result's metadata, under `vwlib`. A run that fails raises BookError naming the notebook and the
@@ -112,7 +115,9 @@ def execute(source: Path, target: Path, parameters: dict[str, object], record: d
     target.parent.mkdir(parents=True, exist_ok=True)
     partial, failed = (target.with_name(f"{target.stem}.{state}.ipynb") for state in ("partial", "failed"))
     try:
-        notebook = papermill.execute_notebook(str(source), str(partial), parameters, kernel_name="python3", cwd=str(source.parent), config=KERNEL)
+        notebook = papermill.execute_notebook(
+            str(source), str(partial), parameters, kernel_name="python3", cwd=str(source.parent), config=KERNEL, progress_bar=progress
+        )
         # Papermill notes where the files lay on this machine, which is no reader's business.
         notebook.metadata.papermill.update(input_path=source.name, output_path=target.name)
         notebook.metadata["vwlib"] = record or {}
@@ -171,18 +176,69 @@ def inputs_of(runs: Sequence[Run], number: int, profile: str, executed: Path, ro
     return inputs
 
 
-def execute_chapters(runs: Sequence[Run], profile: str, executed: Path, root: Path = ROOT, only: Sequence[str] = ()) -> None:
-    """Bring executed copies up to date, or `only` those of the chapters named; a chapter is run only if something it depends on has changed since."""
-    for number, run in enumerate(runs):
-        if only and run.source.stem not in only:
-            continue
-        inputs = inputs_of(runs, number, profile, executed, root)
-        if read_inputs(executed / run.page) == inputs:
-            print(f"{run.page}: unchanged", flush=True)
-            continue
-        start = time.monotonic()
-        execute(root / run.source, executed / run.page, {"profile": profile, **run.parameters}, {"inputs": inputs, "profile": profile})
-        print(f"{run.page}: executed in {time.monotonic() - start:.0f} s", flush=True)
+def execute_chapters(runs: Sequence[Run], profile: str, executed: Path, root: Path = ROOT, only: Sequence[str] = (), jobs: int = 1) -> None:
+    """Bring executed copies up to date, or `only` those of the chapters named.
+
+    A chapter is run only if something that it depends on has changed since. `jobs` chapters run at a time; those about
+    the others' runs wait for them.
+    """
+    numbers = [number for number, run in enumerate(runs) if not only or run.source.stem in only]
+    about = [number for number in numbers if runs[number].source.stem in ABOUT_RUNS]
+    for together in ([number for number in numbers if number not in about], *([number] for number in about)):
+        work = []
+        for number in together:
+            run, inputs = runs[number], inputs_of(runs, number, profile, executed, root)
+            if read_inputs(executed / run.page) == inputs:
+                print(f"{run.page}: unchanged", flush=True)
+            else:
+                record = {"inputs": inputs, "profile": profile}
+                work.append((root / run.source, executed / run.page, {"profile": profile, **run.parameters}, record))
+        for source, seconds in _execute_all(work, jobs):
+            print(f"{source.relative_to(executed)}: executed in {seconds:.0f} s", flush=True)
+
+
+Work = tuple[Path, Path, dict[str, object], dict[str, str]]  # the arguments of `execute`
+
+
+def _execute_all(work: Sequence[Work], jobs: int) -> Iterator[tuple[Path, float]]:
+    """Execute notebooks, `jobs` at a time, each in a process of its own; gives target and seconds of each that is done.
+
+    The first failure lets those under way finish, and no other begin.
+    """
+    if min(jobs, len(work)) <= 1:
+        for one in work:
+            yield _timed(one)
+        return
+    threads = str(max(1, cores() // jobs))
+    with ProcessPoolExecutor(min(jobs, len(work)), get_context("spawn"), _share_cores, (threads,)) as pool:
+        try:
+            for done in as_completed([pool.submit(_timed, one, False) for one in work]):
+                yield done.result()
+        except BrokenProcessPool as error:
+            raise BookError("A process that ran a chapter was ended from outside, perhaps for want of memory; try --jobs 1.") from error
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _timed(work: Work, progress: bool = True) -> tuple[Path, float]:
+    start = time.monotonic()
+    execute(*work, progress=progress)
+    return work[1], time.monotonic() - start
+
+
+def _share_cores(threads: str) -> None:
+    """Let this process' kernels use a share of the cores: as many threads as cores in each of them would wait for each other."""
+    os.environ.setdefault("OMP_NUM_THREADS", threads)
+
+
+def cores() -> int:
+    """The processor cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def usual_jobs(profile: str) -> int:
+    """How many chapters run at a time unless one says otherwise: one a core, at most four; one where models fill a GPU."""
+    return 1 if load_profile(profile).world == "paper" else min(cores(), 4)
 
 
 def find_stale(profile: str = "miniature", root: Path = ROOT) -> list[str]:
@@ -282,10 +338,11 @@ def build_pages(stage: Path, html: Path, inputs: str) -> None:
     built.rename(html)
 
 
-def build_book(profile: str = "miniature", only: list[str] | None = None, root: Path = ROOT) -> Path:
+def build_book(profile: str = "miniature", only: list[str] | None = None, root: Path = ROOT, jobs: int | None = None) -> Path:
     """Execute the chapters that changed (or `only` those named), check them all, build the pages; returns the first page's file.
 
-    With `only`, the other chapters appear as they were last executed at this profile.
+    With `only`, the other chapters appear as they were last executed at this profile. `jobs` chapters run at a time; None:
+    as many as `usual_jobs` says.
     """
     chapters = list_chapters(root)
     names = [chapter.stem for chapter in chapters]
@@ -296,7 +353,7 @@ def build_book(profile: str = "miniature", only: list[str] | None = None, root: 
     build = root / "_build"
     executed, stage, html = build / "executed" / profile, build / "stage", build / "html"
     runs = list_runs(chapters, profile, root)
-    execute_chapters(runs, profile, executed, root, only)
+    execute_chapters(runs, profile, executed, root, only, jobs or usual_jobs(profile))
     check_chapters(runs, executed)
     inputs = hash_pages(runs, executed, root)
     if not (html / INPUTS).exists() or (html / INPUTS).read_text() != inputs:

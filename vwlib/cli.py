@@ -37,6 +37,7 @@ app = typer.Typer(
 def book(
     profile: Annotated[str, typer.Option(envvar="VWLIB_PROFILE", help="smoke, miniature or paper.")] = "miniature",
     only: Annotated[list[str] | None, typer.Option(help="Execute only this chapter (repeat for more); the others stay as last executed.")] = None,
+    jobs: Annotated[int, typer.Option(min=0, help="Chapters executed at a time; 0: one a core, at most four, and one on GPUs.")] = 0,
     check: Annotated[bool, typer.Option("--check", help="Only say whether the built pages may be published: exit code 1 where anything has changed.")] = False,
 ) -> None:
     """Execute the chapters that changed and build the book into _build/html."""
@@ -47,7 +48,7 @@ def book(
         print("\n".join(stale) or "The pages in _build/html are those of the present sources, library and data.")
         raise typer.Exit(1 if stale else 0)
     os.environ["VWLIB_PROFILE"] = profile  # the chapters' kernels inherit it
-    print(f"The book is in {os.path.relpath(build_book(profile, only))}.")
+    print(f"The book is in {os.path.relpath(build_book(profile, only, jobs=jobs or None))}.")
 
 
 @app.command()

@@ -90,12 +90,23 @@ def _settings(profile: Profile, dataset: str) -> dict[str, Any]:
         "prompt": profile.prompt,
         "vectors": profile.vectors,
         "learning": {task: learning.model_dump() for task, learning in profile.learning.items()},
-        "drawing": profile.generator.model_dump(include={"image_size", "inference_steps", "guidance", "precision", "images_per_word"}),
+        "drawing": profile.generator.model_dump(include={"image_size", "inference_steps", "guidance", "images_per_word"})
+        | {"precision": precision_asked(profile)},
         "threads": profile.study.threads,
         "weights": {role: digest_folder(model.source) for role, model in _models(profile).items() if model},
         "train": digest_examples(material.train),
         "test": digest_examples(material.test),
     }
+
+
+def precision_asked(profile: Profile) -> str:
+    """The generator's precision as digests know it.
+
+    "auto" goes by the name of bfloat16, in which the first studies that were kept are learned: which of the two a machine chooses makes
+    other vectors, but the same scores within what pictures' noise allows, so that a study may be read and continued on any machine. Each
+    word says itself in which it was learned.
+    """
+    return "bfloat16" if profile.generator.precision == "auto" else profile.generator.precision
 
 
 def _models(profile: Profile) -> dict[str, ModelSettings | None]:

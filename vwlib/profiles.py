@@ -48,7 +48,8 @@ class GeneratorSettings(ModelSettings):
     image_size: PositiveInt  # px
     inference_steps: PositiveInt = 50  # denoising steps (table 2)
     guidance: float = Field(7.5, ge=1)  # scale of classifier-free guidance; the paper does not state it
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"  # of the denoiser's matrix products; the other models' text encoders are cheap
+    #: Of the denoiser's matrix products; the other models' text encoders are cheap. auto: float32, or bfloat16 where the machine is clearly faster in it.
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     recompute: bool = False  # whether a GPU computes the denoiser's inner states again on the way back instead of keeping them: less memory, more time
     images_per_word: PositiveInt = 4  # pictures judged per word; the paper's values suggest one
     safety_checker: Annotated[ModelSettings | None, _OFF] = None  # blackens doubtful pictures before anyone sees them (appendix A); None switches it off
@@ -148,7 +149,7 @@ MODELS = Path(os.environ.get("VWLIB_MODELS", DATA / "miniature" / "models")).res
 _MINIATURE: dict[str, Any] = {
     "name": "miniature",
     "world": "miniature",
-    "generator": {"source": str(MODELS / "generator"), "image_size": 64, "inference_steps": 15, "guidance": 3.0, "precision": "bfloat16"},
+    "generator": {"source": str(MODELS / "generator"), "image_size": 64, "inference_steps": 15, "guidance": 3.0},
     "detector": {"source": str(MODELS / "detector")},
     "classifier": {"source": str(MODELS / "classifier")},
     "judge": {"source": str(MODELS / "judge")},

@@ -26,8 +26,8 @@ from vwlib.models.loading import not_the_originals
 from vwlib.paths import DATA, ROOT
 from vwlib.plan import REFERENCES, Chunk, make_plan, word_count
 from vwlib.profiles import Profile
-from vwlib.store import Part, Store, word_ids
-from vwlib.study import as_words, carry, learn_whatever_comes, reference_rows, score, score_rows
+from vwlib.store import Part, Store
+from vwlib.study import as_words, carry, learn_whatever_comes, reference_rows, score, score_rows, trials_of
 from vwlib.words import Word
 
 if TYPE_CHECKING:
@@ -60,8 +60,7 @@ def score_chunk(profile: Profile, chunk: Chunk, learned: Part) -> Part:
         return Part(rows=reference_rows(chunk.task, profile, chunk.trials))
     if not learned.words:
         return learned
-    ids = [word.word_id for word in learned.words]
-    trials = [trial for trial, word_id in zip(chunk.trials, word_ids(profile, chunk), strict=True) if word_id in ids]
+    ids, trials = [word.word_id for word in learned.words], trials_of(learned.words)
     vectors = torch.stack([word.vectors for word in learned.words])
     by_target = []
     for target in TASKS:

@@ -225,7 +225,7 @@ class Store:
         if chunk.kind == REFERENCES:
             rows = self._rows.get((REFERENCES, chunk.dataset, chunk.task))
             return Part(rows=rows) if rows else None
-        ids = word_ids(self.profile, chunk)
+        ids = self._known_ids(chunk)
         failed = [word_id for word_id in ids if word_id in self._summary["failed"]]
         learned = [word_id for word_id in ids if word_id not in failed]
         if all(word_id in self.bank and (word_id,) in self._rows for word_id in learned):
@@ -242,8 +242,13 @@ class Store:
         """A chunk's words, where all of them are in the bank already and only their scores are missing."""
         if chunk.kind == REFERENCES or self._digests(chunk)[0] != chunk_digests(self.profile, chunk)[0]:
             return None
-        ids = word_ids(self.profile, chunk)
+        ids = self._known_ids(chunk)
         return [self.bank[word_id] for word_id in ids] if all(word_id in self.bank for word_id in ids) else None
+
+    def _known_ids(self, chunk: Chunk) -> list[str]:
+        """The id of each of a chunk's words: of those that it may have, the one that is published."""
+        known = self.bank.keys() | set(self._summary.get("failed", []))
+        return [next((word_id for word_id in ids if word_id in known), ids[0]) for ids in word_ids(self.profile, chunk)]
 
     def publish(self, parts: Mapping[Chunk, Part | None] | None = None) -> None:
         """Write the table, the banks, `study.json` and the banks' card from the finished chunks in the plan's order.
@@ -301,10 +306,15 @@ def _noted(line: str) -> dict[str, Any] | None:
     return record if isinstance(record, dict) and record.keys() >= set(NOTED) else None
 
 
-def word_ids(profile: Profile, chunk: Chunk) -> list[str]:
-    """The ids of a chunk's words, before they are learned."""
+def word_ids(profile: Profile, chunk: Chunk) -> list[tuple[str, ...]]:
+    """The ids that each of a chunk's words may have, one for each precision that the profile leaves to the machine; none for floors and ceilings."""
+    if chunk.kind == REFERENCES:
+        return []
     nothing = torch.empty(len(chunk.trials), profile.vectors, 0)
-    return [word.word_id for word in as_words(chunk.task, profile, chunk.trials, nothing)] if chunk.kind != REFERENCES else []
+    left_open = chunk.task == "generation" and profile.generator.precision == "auto"
+    precisions = ("bfloat16", "float32") if left_open else (None,)
+    found = [as_words(chunk.task, profile, chunk.trials, nothing, precision) for precision in precisions]
+    return [tuple(word.word_id for word in words) for words in zip(*found, strict=True)]
 
 
 #: The table's columns in order (design.md, section 7); metrics' further figures follow.

@@ -20,7 +20,9 @@ from vwlib.datasets import PHOTOS, SPLITS, Example, load_dataset, read_things, t
 from vwlib.maps import PAPERS
 from vwlib.miniature.world import ensure_world
 from vwlib.models import TASKS, Frozen, Score, load_model
+from vwlib.models.device import find_device
 from vwlib.models.loading import digest_files, digest_folder, resolve
+from vwlib.models.precision import precision_of
 from vwlib.optimise import Learned, Trial, ball_radius, learn_words, refuse_failed
 from vwlib.photos import own_examples, photo_settings
 from vwlib.profiles import Profile
@@ -146,10 +148,15 @@ def training_digest(profile: Profile, dataset: str) -> str:
     return digest_examples(load_material(profile, dataset).train)
 
 
-def as_words(task: str, profile: Profile, trials: Sequence[Trial], vectors: Tensor) -> list[Word]:
-    """Learned vectors (word, vector, d) with all that determined them."""
+def precision_here(task: str, profile: Profile) -> str:
+    """What a task's words are learned in on this machine; only the generator computes in another precision than float32."""
+    return precision_of(profile.generator, str(find_device(profile.device))) if task == "generation" else "float32"
+
+
+def as_words(task: str, profile: Profile, trials: Sequence[Trial], vectors: Tensor, precision: str | None = None) -> list[Word]:
+    """Learned vectors (word, vector, d) with all that determined them; `precision` is that of this machine, unless they were learned in another."""
     settings = profile.learning[task]
-    precision = profile.generator.precision if task == "generation" else "float32"
+    precision = precision or precision_here(task, profile)
     learning = (settings.steps, settings.rate, settings.batch, profile.prompt, precision)
     model = digest_folder(profile.model_of(task).source)
     return [

@@ -13,6 +13,7 @@ from vwlib.miniature.captions import caption, name_prompt, names_of
 from vwlib.miniature.pool import Pool
 from vwlib.miniature.sprites import Sprites
 from vwlib.miniature.training import Loss
+from vwlib.models.precision import training_autocast
 
 Encode = Callable[[Tensor], Tensor]
 
@@ -53,7 +54,7 @@ def contrastive_loss(
         offered = np.concatenate([shown, rng.permutation(others)])[: max(choices, len(shown))]
         prompts = [name_prompt(rng, sprites.nouns[index], names) for index in offered]
         images = augment(to_tensor(pool.images[rows]), rng)
-        with torch.autocast("cpu", torch.bfloat16):
+        with training_autocast():
             image = encode_image(images)
             text = encode_text(tokenize(prompts + texts))
         image, text = F.normalize(image.float(), dim=-1), F.normalize(text.float(), dim=-1)

@@ -17,6 +17,7 @@ from vwlib.miniature.contrastive import to_tensor
 from vwlib.miniature.pool import Pool
 from vwlib.miniature.sprites import Sprites
 from vwlib.miniature.training import Loss
+from vwlib.models.precision import training_autocast
 
 #: Mean and standard deviation with which OWL-v2's processor normalises pixels (CLIP's).
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -139,7 +140,7 @@ def detection_loss(
 
     def loss(rng: np.random.Generator, _: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         batch = draw_batch(pool, sprites, rng, images=images, negatives=negatives, phrases=phrases)
-        with torch.autocast("cpu", torch.bfloat16):
+        with training_autocast():
             features, _ = model.image_embedder(pixel_values=batch.pixels)
             regions = features.flatten(1, 2)  # (image, region, d)
             text = model.owlv2.text_projection(model.owlv2.text_model(input_ids=tokenize(batch.texts), attention_mask=None).pooler_output)

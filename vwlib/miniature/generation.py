@@ -20,6 +20,7 @@ from vwlib.miniature.contrastive import to_tensor
 from vwlib.miniature.pool import Pool
 from vwlib.miniature.sprites import Sprites
 from vwlib.miniature.training import Loss, save_atomically
+from vwlib.models.precision import training_autocast
 
 
 class TextAndImage(nn.Module):
@@ -56,7 +57,7 @@ def autoencoder_loss(pool: Pool, model: AutoencoderKL, tower: nn.Module, *, batc
 
     def loss(rng: np.random.Generator, noise: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         pixels = to_tensor(pool.images[rng.integers(len(pool), size=batch)])
-        with torch.autocast("cpu", torch.bfloat16):
+        with training_autocast():
             posterior = model.encode(pixels).latent_dist
             mean, logvar = posterior.mean.float(), posterior.logvar.float()
             latent = mean + (0.5 * logvar).exp() * torch.randn(mean.shape, generator=noise)
@@ -80,7 +81,7 @@ def encode_pool(pool: Pool, model: AutoencoderKL, target: Path, batch: int = 250
     if not target.exists():
         latents = np.empty((len(pool), 16, 8, 8), np.float16)
         for start in tqdm(range(0, len(pool), batch), desc="latents", mininterval=5):
-            with torch.autocast("cpu", torch.bfloat16):
+            with training_autocast():
                 mean = model.encode(to_tensor(pool.images[start : start + batch])).latent_dist.mean
             latents[start : start + batch] = mean.float().numpy()
         save_atomically({"latents": torch.from_numpy(latents)}, target)
@@ -109,7 +110,7 @@ def denoising_loss(
         times = ((torch.rand(1, generator=noise) + torch.arange(batch) / batch) % 1 * steps).long()
         noisy = scheduler.add_noise(clean, epsilon, times)
         target = scheduler.get_velocity(clean, epsilon, times)
-        with torch.autocast("cpu", torch.bfloat16):
+        with training_autocast():
             with torch.no_grad():
                 states = text(input_ids=tokenize(texts)).last_hidden_state
             output = unet(noisy.contiguous(memory_format=torch.channels_last), times, states).sample

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING
-
-from vwlib.models.base import Frozen, Score, TaskModel
-from vwlib.models.classification import Classifier
-from vwlib.models.detection import Detector
-from vwlib.models.device import find_device
-from vwlib.models.generation import Generator
-from vwlib.models.judge import Judge
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from vwlib.models.base import Frozen, Score, TaskModel
+    from vwlib.models.classification import Classifier
+    from vwlib.models.detection import Detector
+    from vwlib.models.generation import Generator
+    from vwlib.models.judge import Judge
     from vwlib.profiles import Profile
 
 TASKS = ("generation", "detection", "classification")
@@ -37,22 +36,48 @@ __all__ = [
     "load_second_judge",
 ]
 
+#: Where the classes come from. They bring along libraries that take seconds to import, which nobody needs who only reads a table or a word.
+_CLASSES = {
+    "Frozen": "base",
+    "Score": "base",
+    "TaskModel": "base",
+    "Classifier": "classification",
+    "Detector": "detection",
+    "Generator": "generation",
+    "Judge": "judge",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _CLASSES:
+        return getattr(import_module(f"vwlib.models.{_CLASSES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 @lru_cache(maxsize=2)
 def load_judge(profile: Profile) -> Classifier:
     """The judge of generations."""
+    from vwlib.models.classification import Classifier
+    from vwlib.models.device import find_device
+
     return Classifier.load(profile.judge, profile.prompt, find_device(profile.device))
 
 
 @lru_cache(maxsize=2)
 def load_second_judge(profile: Profile) -> Judge | None:
     """The judge of another kind, where the profile has one."""
+    from vwlib.models.device import find_device
+    from vwlib.models.judge import Judge
+
     return Judge.open(profile.second_judge, find_device(profile.device)) if profile.second_judge else None
 
 
 @lru_cache(maxsize=2)
 def load_generator(profile: Profile) -> Generator:
     """The generator, with its judges."""
+    from vwlib.models.device import find_device
+    from vwlib.models.generation import Generator
+
     judges = load_judge(profile), load_second_judge(profile)
     return Generator.load(profile.generator, judges[0], profile.prompt, judges[1], find_device(profile.device))
 
@@ -60,12 +85,18 @@ def load_generator(profile: Profile) -> Generator:
 @lru_cache(maxsize=2)
 def load_detector(profile: Profile) -> Detector:
     """The detector."""
+    from vwlib.models.detection import Detector
+    from vwlib.models.device import find_device
+
     return Detector.load(profile.detector, profile.prompt, find_device(profile.device))
 
 
 @lru_cache(maxsize=2)
 def load_classifier(profile: Profile) -> Classifier:
     """The classifier."""
+    from vwlib.models.classification import Classifier
+    from vwlib.models.device import find_device
+
     return Classifier.load(profile.classifier, profile.prompt, find_device(profile.device))
 
 

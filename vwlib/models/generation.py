@@ -21,6 +21,7 @@ from vwlib.models.classification import Classifier
 from vwlib.models.detection import clip_vocabulary
 from vwlib.models.judge import Judge
 from vwlib.models.loading import PIPELINE, TRANSFORMERS, check_folder, load_whole, seen_words, strict_loading
+from vwlib.models.precision import autocast, precision_of
 
 if TYPE_CHECKING:
     from vwlib.profiles import GeneratorSettings, ModelSettings
@@ -83,13 +84,18 @@ class Generator(TextMixin):
         """The module of the text encoder whose `token_embedding` is the word table."""
         return self.pipeline.text_encoder.embeddings
 
-    def precision(self) -> torch.autocast:
+    @property
+    def precision(self) -> str:
+        """What the denoiser's matrix products are computed in on this machine: float32, bfloat16 or float16."""
+        return precision_of(self.settings, str(self.device))
+
+    def autocast(self) -> torch.autocast:
         """The context in which the denoiser draws and is learned from; words, texts, latents and losses stay in float32.
 
         SD 2.1's products of queries and keys exceed half precision (its configuration says `upcast_attention`). torch's fused
         attention, which diffusers uses and which does not look at that setting, keeps them in float32 in any case; plain attention obeys it.
         """
-        return torch.autocast(self.device.type, getattr(torch, self.settings.precision), enabled=self.settings.precision != "float32")
+        return autocast(str(self.device), self.precision)
 
     def encode_ids(self, ids: Tensor) -> Tensor:
         """Hidden states (prompt, token, d), which the denoiser attends to."""
@@ -120,9 +126,9 @@ class Generator(TextMixin):
         latents, epsilon, time = (torch.cat(drawn).to(self.device) for drawn in (clean, noise, times))
         target = self.target(latents, epsilon, time)
         states = self.encode_words(vectors).repeat_interleave(batch, 0)  # (word · image, token, d)
-        with self.precision():
+        with self.autocast():
             output = self.pipeline.unet(self.noising.add_noise(latents, epsilon, time), time, states).sample.float()
-        if self.settings.precision == "float16" and states.requires_grad:
+        if self.precision == "float16" and states.requires_grad:
             # Within the denoiser the gradient of a mean over so many numbers is smaller than half precision can tell from zero.
             output.register_hook(lambda gradient: gradient * GRADIENT_SCALE)
             states.register_hook(lambda gradient: gradient / GRADIENT_SCALE)
@@ -153,7 +159,7 @@ class Generator(TextMixin):
 
         def work(part: slice) -> list[Image.Image]:
             chosen = pairs[part]
-            with self.precision():
+            with self.autocast():
                 output = self.pipeline(
                     prompt_embeds=states[[row for row, _ in chosen]],
                     negative_prompt_embeds=empty.expand(len(chosen), -1, -1),

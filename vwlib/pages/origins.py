@@ -18,6 +18,7 @@ from vwlib.book import list_chapters
 from vwlib.doctor import models_of
 from vwlib.models.device import find_device
 from vwlib.models.loading import digest_folder, resolve
+from vwlib.models.precision import precision_of
 from vwlib.paths import ROOT
 from vwlib.profiles import Profile
 from vwlib.siblings import list_runs
@@ -47,6 +48,7 @@ def machine_table(profile: Profile) -> pd.DataFrame:
     device = find_device(profile.device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "processor"
     row = {"Python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}", "cores": cores, "models compute on": name}
+    row |= {"generator's precision": precision_of(profile.generator, str(device))}
     return pd.DataFrame([row | {"threads of torch": torch.get_num_threads()}])
 
 
