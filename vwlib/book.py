@@ -185,7 +185,7 @@ def execute_chapters(runs: Sequence[Run], profile: str, executed: Path, root: Pa
     numbers = [number for number, run in enumerate(runs) if not only or run.source.stem in only]
     about = [number for number in numbers if runs[number].source.stem in ABOUT_RUNS]
     for together in ([number for number in numbers if number not in about], *([number] for number in about)):
-        work = []
+        work: list[Work] = []
         for number in together:
             run, inputs = runs[number], inputs_of(runs, number, profile, executed, root)
             if read_inputs(executed / run.page) == inputs:
@@ -310,10 +310,10 @@ def stage_explorer(stage: Path, profile: str) -> None:
     from vwlib.pages.explorer import FOLDER, explorer_files, explorer_sources  # only this page needs the models' libraries, which take long to load
     from vwlib.profiles import load_profile
 
-    study, sheets, _ = explorer_sources(load_profile(profile))
+    study, tables, _ = explorer_sources(load_profile(profile))
     folder = stage / "book" / "_static" / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    for name, content in explorer_files(study, sheets).items():
+    for name, content in explorer_files(study, tables["sheets"]).items():
         (folder / name).write_bytes(content)
 
 

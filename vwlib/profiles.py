@@ -124,8 +124,8 @@ class Profile(_Settings):
     train_images: PositiveInt = 8  # per concept
     test_images: PositiveInt = 50  # per concept
     learning: Annotated[dict[str, Learning], AfterValidator(_by_task)]
-    concepts: PositiveInt = 4  # of the live grids in chapters 1 to 4
-    anchors: PositiveInt = 4
+    concepts: PositiveInt = 3  # of the small grid in chapter 4
+    anchors: PositiveInt = 3
     study: StudySettings = StudySettings()
     experiments: ExperimentSettings = ExperimentSettings()
 

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from vwlib.models import TASKS
 from vwlib.models.loading import digest_folder
-from vwlib.optimise import Trial
+from vwlib.optimise import Learned, Trial
 from vwlib.paths import CACHE, DATA
 from vwlib.profiles import Profile, load_profile
 from vwlib.runner import run_study
 from vwlib.store import Store
-from vwlib.study import Grid, carry, displacements, is_diagonal, summarise_grid, trials_of
+from vwlib.study import Grid, summarise_grid
 from vwlib.words import Word, load_words
 
 
@@ -95,6 +95,16 @@ class StoredStudy:
         seed = next((word.seed for word in words.values()), 0)
         return TrialWords(Trial(dataset, concept, anchor, delta, seed), {task: words[task].vectors for task in TASKS if task in words})
 
+    def learned(self, trials: Sequence[Trial]) -> dict[str, Learned]:
+        """The words of trials by task, where the study has all of them; else nothing.
+
+        Their losses are not stored.
+        """
+        found = [self._by_trial.get((t.dataset, t.concept, t.anchor, t.delta), {}) for t in trials]
+        if not all(words.get(task) and words[task].seed == t.seed for t, words in zip(trials, found, strict=True) for task in TASKS):
+            return {}
+        return {task: Learned(torch.stack([words[task].vectors for words in found]), torch.empty(0, len(trials))) for task in TASKS}
+
     def grid(
         self, dataset: str, concepts: Sequence[str] = (), anchors: Sequence[str] = (), delta: float | None = None, most: int = 6
     ) -> list[list[TrialWords]]:
@@ -169,20 +179,3 @@ def summarise_study(table: pd.DataFrame, world: str) -> pd.DataFrame:
     for (dataset, delta), rows in table.groupby(["dataset", "delta"], sort=False, dropna=False):
         parts.append(summarise_grid(rows, world).assign(dataset=dataset, delta=delta))
     return pd.concat(parts, ignore_index=True)
-
-
-def moves_of(study: StoredStudy, mapped: bool = False) -> pd.DataFrame:
-    """Where each vector of each stored word lies: the table of `vwlib.study.displacements`, with columns `dataset`, `source` and `diagonal`.
-
-    With `mapped` the words are carried to the two other models, and `task` is the one in whose word table they are looked for.
-    """
-    words = pd.DataFrame([{"word": word, **word.provenance} for word in study.bank.values()])
-    parts = []
-    for (source, dataset), group in words.groupby(["task", "dataset"], sort=False):
-        trials = trials_of(group["word"].tolist())
-        vectors = torch.stack([word.vectors for word in group["word"]])
-        for task in [other for other in TASKS if other != source] if mapped else [source]:
-            moves = displacements(task, study.profile, trials, carry(study.profile, vectors, source, task))
-            parts.append(moves.assign(dataset=dataset, source=source))
-    moves = pd.concat(parts, ignore_index=True)
-    return moves.assign(diagonal=is_diagonal(moves, study.profile.world))

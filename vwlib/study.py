@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -179,14 +180,22 @@ class Grid:
     table: pd.DataFrame
 
 
-def run_grid(profile: Profile, trials: Sequence[Trial], sources: Sequence[str] = TASKS, targets: Sequence[str] = TASKS, progress: bool = True) -> Grid:
+def run_grid(
+    profile: Profile,
+    trials: Sequence[Trial],
+    sources: Sequence[str] = TASKS,
+    targets: Sequence[str] = TASKS,
+    progress: bool = True,
+    learned: Mapping[str, Learned] = MappingProxyType({}),
+) -> Grid:
     """Experiment 1 (section 4): learn every trial's word for each source task, and score it on every target task.
 
     A word is scored as it is on its own task and mapped (equation 3) on the others. Beside the words stand the floor, the
     anchor word itself in the target (`trained_on` "anchor"), and the ceiling, the concept's own name (`trained_on` "name").
+    What is `learned` already, say by the study, is not learned again.
     """
     trials = list(trials)
-    learned = {source: learn(source, profile, trials, progress) for source in sources}
+    learned = {source: learned.get(source) or learn(source, profile, trials, progress) for source in sources}
     rows = []
     for target in targets:
         rows += reference_rows(target, profile, trials)

@@ -52,7 +52,18 @@ from vwlib.pages.solutions import (
     spread_sentence,
     sweep_sentence,
 )
-from vwlib.pages.study import delta_findings, delta_table, describe_study, paper_points, paper_summary, study_or_stand_in, whereabouts, whereabouts_findings
+from vwlib.pages.stored_pictures import Sheets, sheets_of, stored_grid, stored_trials
+from vwlib.pages.study import (
+    delta_findings,
+    delta_table,
+    describe_study,
+    moves_of,
+    paper_points,
+    paper_summary,
+    study_or_stand_in,
+    whereabouts,
+    whereabouts_findings,
+)
 from vwlib.pages.tables import Table, as_table
 from vwlib.pages.transfer import (
     answer_sentence,
@@ -83,6 +94,7 @@ __all__ = [
     "Explorer",
     "LayerMap",
     "Ledger",
+    "Sheets",
     "Table",
     "agreement_of_boxes",
     "agreement_sentence",
@@ -144,6 +156,7 @@ __all__ = [
     "make_explorer",
     "manifest_table",
     "model_table",
+    "moves_of",
     "name_scores",
     "named",
     "named_rightly",
@@ -176,8 +189,11 @@ __all__ = [
     "setting_of",
     "settings_table",
     "several",
+    "sheets_of",
     "spread_sentence",
     "stage_scores",
+    "stored_grid",
+    "stored_trials",
     "strip_words",
     "study_log_table",
     "study_or_stand_in",

@@ -20,7 +20,7 @@ from vwlib.pages.experiments import tables_or_stand_in
 from vwlib.pages.scripts import SCALE, embed
 from vwlib.pages.study import study_or_stand_in
 from vwlib.profiles import Profile, load_profile
-from vwlib.stored import StoredStudy, moves_of
+from vwlib.stored import StoredStudy
 from vwlib.study import load_material
 
 #: Below the folder of the book's pages, where the sheets of pictures lie.
@@ -45,27 +45,27 @@ class Explorer:
         return f"Explorer of {sum(len(group['named']) for group in self.index['groups'].values()):,} words"
 
 
-def explorer_sources(profile: Profile) -> tuple[StoredStudy, pd.DataFrame, str]:
-    """A profile's study and its table `sheets`, and in words what they are; where one is missing, both of profile smoke, if it is of the same models.
+def explorer_sources(profile: Profile) -> tuple[StoredStudy, dict[str, pd.DataFrame], str]:
+    """A profile's study and its tables `sheets` and `displacements`, and in words what they are; where one is missing, both of profile smoke, if it is of the same models.
 
     Raises FileNotFoundError where nothing can stand in, and ValueError where a file was damaged.
     """
     study, told = study_or_stand_in(profile)
-    tables, missing = tables_or_stand_in(profile, ["sheets"])
+    tables, missing = tables_or_stand_in(profile, ["sheets", "displacements"])
     if missing and study.profile == profile:
         study, _ = study_or_stand_in(load_profile("smoke"))
-    return study, tables["sheets"], missing or told
+    return study, tables, missing or told
 
 
-def make_explorer(study: StoredStudy, sheets: pd.DataFrame) -> Explorer:
-    """The explorer of a study; `sheets` is the table of the experiment of that name.
+def make_explorer(study: StoredStudy, tables: dict[str, pd.DataFrame]) -> Explorer:
+    """The explorer of a study and of its experiments' tables `sheets` and `displacements`.
 
     A group is a dataset, task and radius. Its lists have one entry a word, concepts outermost: the place in the list of concepts of what the
     judge calls its picture (`DIVERGED` and `OTHER` for none of them), the box found, its score on each task, how far its vectors lie from the anchor (their
     median), and the vectors' nearest words and places on the map of the model's words.
     """
     maps = {task: WordMap.of(study, task) for task in TASKS}
-    moves = moves_of(study).rename(columns={"source": "trained_on"})
+    sheets, moves = tables["sheets"], tables["displacements"].rename(columns={"task": "trained_on"})
     datasets = {dataset: _dataset(study, dataset, sheets[sheets["dataset"] == dataset]) for dataset in study.datasets}
     groups = {}
     for row in sheets[sheets["trained_on"].isin(TASKS) & sheets["dataset"].isin(study.datasets)].to_dict("records"):

@@ -93,14 +93,15 @@ def encode_trial(task: str, profile: Profile, words: TrialWords) -> Tensor:
     return torch.cat([plain[:1], *learned, plain[1:]])
 
 
-def draw_trials(profile: Profile, chosen: Sequence[TrialWords], targets: bool = False) -> tuple[list[list[Image.Image]], list[list[str]]]:
+def draw_trials(profile: Profile, chosen: Sequence[TrialWords], targets: bool = False) -> tuple[list[list[Image.Image | None]], list[list[str]]]:
     """Figure 4: for each trial a picture for each text of `encode_trial`, all from the same noise, and the name that the judge gives to each.
 
     With `targets` each row begins with a training image of the concept, about which the judge is not asked.
     """
     model = load_model("generation", profile)
     assert isinstance(model, Generator)
-    pictures, verdicts = [], []
+    pictures: list[list[Image.Image | None]] = []
+    verdicts = []
     for words in chosen:
         material = load_material(profile, words.trial.dataset)
         drawn = [row[0] for row in model.generate(encode_trial("generation", profile, words), 1, words.trial.seed)]

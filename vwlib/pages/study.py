@@ -12,6 +12,7 @@ from vwlib.models import TASKS
 from vwlib.paper import paper_results
 from vwlib.profiles import Profile, load_profile
 from vwlib.stored import StoredStudy, study_of
+from vwlib.study import is_diagonal
 
 FREE = "unconstrained"
 
@@ -109,10 +110,21 @@ def delta_findings(summary: pd.DataFrame, delta: float) -> dict[str, int | float
     }
 
 
+def moves_of(table: pd.DataFrame, world: str) -> pd.DataFrame:
+    """Where each vector of each stored word lies: the experiments' table `displacements`, or `mapped_displacements`, as figures and texts take it.
+
+    Mapped words are looked for in the word table of `task`. `source` is the task they were learned for; `diagonal` says whether a word
+    started at its concept's own anchor.
+    """
+    moves = table.rename(columns={"evaluated_on": "task", "trained_on": "source"})
+    moves = moves if "source" in moves else moves.assign(source=moves["task"])
+    return moves.assign(diagonal=is_diagonal(moves, world))
+
+
 def whereabouts(moves: pd.DataFrame, world: str) -> pd.DataFrame:
     """Where words off the diagonal lie: for each task and radius the median distance from the anchor, and which words are nearest, as shares of vectors.
 
-    `moves` is the table of `vwlib.stored.moves_of`; of mapped words each pair of tasks has its rows.
+    `moves` is that of `moves_of`; of mapped words each pair of tasks has its rows.
     """
     moves = _off_diagonal(moves, world)
     rows = []
