@@ -8,7 +8,7 @@ from vwlib.parameters import CHAPTERS, read_parameters
 from vwlib.paths import ROOT
 
 FOURTH = "04_are_words_transferable"
-GOOD = {"profile": "smoke", "dataset": "coco", "concepts": ["dog", "cup"], "anchors": [], "pictured": ["PASCAL"], "images": 2, "seed": 0}
+GOOD = {"profile": "smoke", "dataset": "coco", "concepts": ["dog", "cup"], "anchors": [], "pictured": ["COCO"], "images": 2, "seed": 0}
 
 
 def test_good_parameters_are_read():
@@ -36,7 +36,7 @@ def test_kinds_of_map_are_known_and_the_papers_is_among_them():
 
 
 def test_words_shown_must_be_the_datasets():
-    fifth = {"profile": "smoke", "dataset": "PASCAL", "delta": 0.5, "concepts": ["train"], "anchors": ["cow"], "others": 1, "seed": 0}
+    fifth = {"profile": "miniature", "dataset": "PASCAL", "delta": 0.5, "concepts": ["train"], "anchors": ["cow"], "others": 1, "seed": 0}
     assert read_parameters("05_solutions_are_everywhere", dict(fifth)).delta == 0.5
     with pytest.raises(ValueError, match="'laptop' is no PASCAL anchor word"):
         read_parameters("05_solutions_are_everywhere", fifth | {"anchors": ["laptop"]})

@@ -66,7 +66,7 @@ def study(
     profile: Annotated[str, typer.Option(envvar="VWLIB_PROFILE", help="smoke, miniature or paper.")] = "miniature",
     workers: Annotated[int, typer.Option(min=0, help="Local processes (which need the extra 'grid'), on GPUs one each; 0 computes in this one.")] = 0,
     scheduler: Annotated[str | None, typer.Option(help="Address of a running Dask scheduler, such as tcp://host:8786.")] = None,
-    store: Annotated[Path | None, typer.Option(help="Folder of the results and words; the project's data/ by default.")] = None,
+    store: Annotated[Path | None, typer.Option(help="Folder of the results and words; by default where the profile's study is kept.")] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Learn the words again that diverged.")] = False,
     status: Annotated[bool, typer.Option("--status", help="Only say what is done, missing and failed.")] = False,
     estimate: Annotated[
@@ -75,11 +75,12 @@ def study(
 ) -> None:
     """Learn and score every word of the profile's study; whatever is finished already is kept."""
     from vwlib import runner
-    from vwlib.paths import DATA
     from vwlib.profiles import load_profile
     from vwlib.store import Store
+    from vwlib.stored import results_root
 
-    settings, root = load_profile(profile), (store or DATA).resolve()
+    settings = load_profile(profile)
+    root = (store or results_root(settings)).resolve()
     if status:
         print(runner.status(settings, Store(settings, root)))
     elif estimate is not None:
@@ -92,16 +93,17 @@ def study(
 def experiments(
     names: Annotated[list[str] | None, typer.Argument(help="Which tables, by name; all of them if none is named.")] = None,
     profile: Annotated[str, typer.Option(envvar="VWLIB_PROFILE", help="smoke, miniature or paper.")] = "miniature",
-    store: Annotated[Path | None, typer.Option(help="Folder of the results and words; the project's data/ by default.")] = None,
+    store: Annotated[Path | None, typer.Option(help="Folder of the results and words; by default where the profile's study is kept.")] = None,
     status: Annotated[bool, typer.Option("--status", help="Only say which tables are stored, missing, damaged or made from something else.")] = False,
 ) -> None:
     """Compute the tables of the experiments beside the study, which needs to be finished; whatever is finished already is kept."""
     from vwlib.experiments import EXPERIMENTS, choose, run
     from vwlib.experiments import status as status_of
-    from vwlib.paths import DATA
     from vwlib.profiles import load_profile
+    from vwlib.stored import results_root
 
-    settings, root, chosen = load_profile(profile), (store or DATA).resolve(), choose(EXPERIMENTS, names or [])
+    settings, chosen = load_profile(profile), choose(EXPERIMENTS, names or [])
+    root = (store or results_root(settings)).resolve()
     if not status:
         run(settings, chosen, root)
     for row in status_of(settings, chosen, root).to_dict("records"):
@@ -111,14 +113,15 @@ def experiments(
 @app.command()
 def claims(
     profile: Annotated[str, typer.Option(envvar="VWLIB_PROFILE", help="smoke, miniature or paper.")] = "miniature",
-    store: Annotated[Path | None, typer.Option(help="Folder of the results and words; the project's data/ by default.")] = None,
+    store: Annotated[Path | None, typer.Option(help="Folder of the results and words; by default where the profile's study is kept.")] = None,
 ) -> None:
     """Judge the paper's claims on the stored tables of the study and the experiments, and write the verdicts to claims.json."""
     from vwlib.claims import judge_claims, verdict_counts, write_claims
     from vwlib.experiments import read_tables
-    from vwlib.paths import DATA
+    from vwlib.profiles import load_profile
+    from vwlib.stored import results_root
 
-    root = (store or DATA).resolve()
+    root = (store or results_root(load_profile(profile))).resolve()
     judged = judge_claims(read_tables(profile, root), profile)
     print(", ".join(f"{count} {verdict}" for verdict, count in verdict_counts(judged).items()) + ".")
     print(f"Written to {write_claims(judged, profile, root)}.")
@@ -143,14 +146,18 @@ def manifest(
     file: Annotated[Path, typer.Argument(help="The manifest, a json file.")],
     profile: Annotated[str, typer.Option(envvar="VWLIB_PROFILE", help="smoke, miniature or paper.")] = "miniature",
     check: Annotated[bool, typer.Option("--check", help="Compare the images at hand with the manifest instead of writing it.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier manifest.")] = False,
 ) -> None:
     """Write down which images a profile trains and tests on, with their checksums, or find out which differ."""
-    from vwlib.manifest import Manifest, differences, make_manifest
+    from vwlib.manifest import Manifest, check_manifest_file, differences, make_manifest
     from vwlib.profiles import load_profile
 
     settings = load_profile(profile)
+    if check and overwrite:
+        raise ValueError("--overwrite is for writing a manifest; --check writes none.")
     if not check:
-        make_manifest(settings).save(file)
+        check_manifest_file(file, overwrite)
+        make_manifest(settings).save(file, overwrite)
         print(f"Written to {file}.")
     elif found := differences(Manifest.load(file), settings):
         print("\n".join(found))
@@ -180,9 +187,9 @@ def learn(
         str, typer.Option(help="What it is told from: one of the four datasets, or a folder with a folder of pictures for each thing.")
     ] = "DreamBooth",
     delta: Annotated[float, typer.Option(min=0, help="Radius of the ball around the anchor, in neighbour distances; 0: unconstrained.")] = 0.0,
-    seed: Annotated[int, typer.Option(min=0, help="Of images and noise.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of images and noise.")] = 0,
     task: Annotated[list[str] | None, typer.Option(help="Learn only for this task (repeat for more); by default for all three.")] = None,
-    out: Annotated[Path, typer.Option(help="Words file to add the words to.")] = Path("words.safetensors"),
+    out: Annotated[Path, typer.Option(help="Words file to add the words to; it is made where it is not there.")] = Path("words.safetensors"),
     profile: Annotated[str, typer.Option(envvar="VWLIB_PROFILE", help="smoke, miniature or paper.")] = "miniature",
 ) -> None:
     """Learn a word for a thing of your own in each of the three models, and score it in all of them."""
@@ -206,12 +213,13 @@ def words(
     delta: Annotated[str, typer.Option(help="Only words within a ball of this radius; free: the unconstrained ones.")] = "",
     csv: Annotated[bool, typer.Option("--csv", help="Comma-separated instead of a table.")] = False,
     profile: Annotated[str, typer.Option(envvar="VWLIB_PROFILE", help="smoke, miniature or paper: whose bank.")] = "miniature",
-    store: Annotated[Path | None, typer.Option(help="Folder of the results and words; the project's data/ by default.")] = None,
+    store: Annotated[Path | None, typer.Option(help="Folder of the results and words; by default where the profile's study is kept.")] = None,
 ) -> None:
     """List the learned words of the bank or of a words file."""
     from vwlib.stored import words_at
     from vwlib.words import choose_words, read_delta, words_table
 
+    _one_place(file, store)
     table = words_table(choose_words(words_at(file, profile, store), task, dataset, concept, anchor, read_delta(delta)))
     print(table.to_csv(index=False).rstrip() if csv else f"{table.to_string(index=False, na_rep='free')}\n{len(table):,} words.")
 
@@ -225,24 +233,34 @@ def export(
     transfer: Annotated[bool, typer.Option("--transfer", help="Carry a word of the detector or the classifier into the generator.")] = False,
     photos: Annotated[Path | None, typer.Option(help="With --form concept: a folder of pictures to publish with the word.")] = None,
     licence: Annotated[str | None, typer.Option("--license", help="With --form concept: the hub's identifier of the licence.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier export; learned words and models never.")] = False,
     file: Annotated[Path | None, typer.Option("--words", help="A words file; by default the bank of the profile's study.")] = None,
     profile: Annotated[str, typer.Option(envvar="VWLIB_PROFILE", help="smoke, miniature or paper: whose bank.")] = "miniature",
-    store: Annotated[Path | None, typer.Option(help="Folder of the results and words; the project's data/ by default.")] = None,
+    store: Annotated[Path | None, typer.Option(help="Folder of the results and words; by default where the profile's study is kept.")] = None,
 ) -> None:
-    """Write a learned word for other programs."""
+    """Write a learned word for other programs. Nothing that is there is replaced without --overwrite."""
     from vwlib.exports import export_word
     from vwlib.stored import words_at
     from vwlib.words import find_word
 
-    print(export_word(find_word(words_at(file, profile, store), word_id), form, to, token, transfer, photos, licence))
+    _one_place(file, store)
+    word = find_word(words_at(file, profile, store), word_id)
+    print(export_word(word, form, to, token, transfer, photos, licence, overwrite))
+
+
+def _one_place(file: Path | None, store: Path | None) -> None:
+    """That words are looked for in one place only."""
+    if file and store:
+        raise ValueError("--store is for the bank of a profile's study; --words names a file to read instead. Give one of the two.")
 
 
 @app.command()
-def convert(folder: Annotated[Path, typer.Argument(help="A model's folder.")]) -> None:
-    """Write a model's pickled weights as safetensors, the only form that is loaded."""
-    from vwlib.models.loading import convert_weights
+def convert(folder: Annotated[Path, typer.Argument(help="A model's folder, such as that of a whole pipeline or of one of its parts.")]) -> None:
+    """Write a model's pickled weights as safetensors, the only form that is loaded. What is safetensors already stays as it is."""
+    from vwlib.models.loading import convert_folder
 
-    print(f"Written to {convert_weights(folder)}.")
+    for file in convert_folder(folder):
+        print(f"Written to {file}.")
 
 
 @app.command()
@@ -292,3 +310,7 @@ def example() -> None:
     from vwlib.miniature.example import write_example
 
     print(f"Written to {write_example()}.")
+
+
+if __name__ == "__main__":
+    app(prog_name="vwlib")

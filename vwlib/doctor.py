@@ -20,7 +20,7 @@ from vwlib.datasets import FEWER_ALLOWED, SPLITS, Example, load_dataset, test_ex
 from vwlib.miniature import world
 from vwlib.models import TASKS
 from vwlib.models.device import find_device
-from vwlib.models.loading import OPEN_CLIP, PIPELINE, TEXT_AND_IMAGE, TRANSFORMERS, lacking, not_the_originals, remedy, resolve
+from vwlib.models.loading import OPEN_CLIP, PIPELINE, TEXT_AND_IMAGE, TRANSFORMERS, lacking, not_the_originals, remedy, resolve, variant_of, weights_of
 from vwlib.paths import ROOT
 from vwlib.plan import make_plan
 from vwlib.profiles import ModelSettings, Profile
@@ -127,32 +127,38 @@ def model(role: str, settings: ModelSettings, files: Sequence[str], checksums: b
     """Whether a model's files are there, whole, trained, and the originals."""
     folder = resolve(settings.source)
     origin = f", a copy of {settings.hub} ({settings.revision})" if settings.hub else ""
-    gone = lacking(folder, files)
+    try:
+        gone = lacking(folder, files)
+        weights = [path for file in files if file.endswith(".safetensors") for path in weights_of(folder / file)]
+    except ValueError as error:
+        yield Finding("Models", "missing", f"{role}: {error}")
+        return
     if not folder.is_dir() or gone:
         what = f"{folder} is not there" if not folder.is_dir() else f"{folder} lacks {', '.join(gone)}"
-        yield Finding("Models", "missing", f"{role}: {what}; {remedy(settings, gone[0])}")
+        yield Finding("Models", "missing", f"{role}: {what}; {remedy(settings, gone[0] if folder.is_dir() else None)}")
         return
-    weights = [file for file in files if file.endswith(".safetensors")]
-    broken = [sentence for file in weights if (sentence := _damage(settings, file))]
+    broken = [sentence for path in weights if (sentence := _damage(settings, path))]
     if broken:
         yield from (Finding("Models", "missing", f"{role}: {sentence}") for sentence in broken)
         return
-    size = sum((folder / file).stat().st_size for file in weights) / 1e9
+    size = sum(path.stat().st_size for path in weights) / 1e9
     yield Finding("Models", "ready", f"{role}: {folder}{origin}, {size:.2g} GB of weights")
+    if halves := [file for file in files if variant_of(folder / file)]:
+        told = f"{role}: {', '.join(halves)} {'is' if len(halves) == 1 else 'are'} stored in half precision"
+        yield Finding("Models", "note", f"{told}; words learned in them differ a little from those of the whole weights")
     if not _is_trained(settings):
         yield Finding("Models", "note", f"{role}: these weights are random, only for trying the code; nothing learned in them means anything")
     for differs in not_the_originals(settings) if checksums else ():
         yield Finding("Models", "note", f"{role}: {differs}")
 
 
-def _damage(settings: ModelSettings, file: str) -> str | None:
+def _damage(settings: ModelSettings, path: Path) -> str | None:
     """A sentence about a weights file that is cut off or no such file; None for a whole one."""
-    path = resolve(settings.source) / file
     try:
         with safe_open(path, "pt"):
             return None
     except (SafetensorError, OSError) as error:
-        return f"{path} is damaged ({str(error).splitlines()[0]}); {remedy(settings, file)}"
+        return f"{path} is damaged ({str(error).splitlines()[0]}); {remedy(settings, path.relative_to(resolve(settings.source)).as_posix())}"
 
 
 def _is_trained(settings: ModelSettings) -> bool:

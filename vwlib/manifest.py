@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vwlib.concepts import DATASETS
 from vwlib.datasets import Example
-from vwlib.files import write_whole
+from vwlib.files import check_target, kind_of, write_whole
 from vwlib.models.loading import hash_file
 from vwlib.profiles import Profile
 from vwlib.study import dataset_folder, load_material
@@ -39,9 +39,9 @@ class Manifest(BaseModel):
     profile: str
     datasets: dict[str, dict[str, dict[Split, dict[str, Image]]]]
 
-    def save(self, file: Path) -> None:
-        """Write it as json; the file appears whole or not at all."""
-        write_whole(file, (self.model_dump_json(indent=1) + "\n").encode())
+    def save(self, file: Path, overwrite: bool = True) -> None:
+        """Write it as json; the file appears whole or not at all, and without `overwrite` replaces none."""
+        write_whole(file, (self.model_dump_json(indent=1) + "\n").encode(), overwrite)
 
     @classmethod
     def load(cls, file: Path) -> Manifest:
@@ -57,6 +57,19 @@ class Manifest(BaseModel):
             first = error.errors()[0]
             where = " -> ".join(map(str, first["loc"])) or "as a whole"
             raise ValueError(f"{file} is no manifest: {where}: {first['msg'].lower()}.") from error
+
+
+def check_manifest_file(file: Path, overwrite: bool = False) -> None:
+    """That a manifest may be written there: a new file or, with `overwrite`, one that holds an earlier manifest; so no dataset's own file.
+
+    Raises FileExistsError otherwise, and as `vwlib.files.check_target` does.
+    """
+    check_target(file, overwrite, example="manifest.json")
+    if kind_of(file) == "file":
+        try:
+            Manifest.load(file)
+        except ValueError as error:
+            raise FileExistsError(f"{error} It is not replaced.") from error
 
 
 def make_manifest(profile: Profile, datasets: tuple[str, ...] = DATASETS) -> Manifest:

@@ -9,14 +9,13 @@ from pathlib import Path
 import pandas as pd
 
 from vwlib.datasets import PHOTOS
-from vwlib.files import writing_to
 from vwlib.models import TASKS, load_models
 from vwlib.models.base import NAME_PROMPT
 from vwlib.optimise import Trial
 from vwlib.photos import describe_photos, photo_settings
-from vwlib.profiles import Profile
+from vwlib.profiles import LARGEST_SEED, Profile
 from vwlib.study import Grid, as_words, carry, displacements, load_material, run_grid
-from vwlib.words import Word, load_words, save_words, words_table
+from vwlib.words import Word, check_words_file, load_words, save_words, words_table
 
 #: The texts that stand beside each other for one thing, in the order of `vwlib.pages.encode_trial`.
 TEXTS = ("anchor word", *(f"learned for {task}" for task in TASKS), "its name")
@@ -25,15 +24,22 @@ TEXTS = ("anchor word", *(f"learned for {task}" for task in TASKS), "its name")
 def own_trial(profile: Profile, anchor: str, delta: float | None = None, seed: int = 0) -> Trial:
     """The trial of the profile's own photos; a `delta` of 0 is none, since a ball without a radius holds no other word than the anchor.
 
-    Raises ValueError for a radius that is no number, for an anchor that is not a single known token in all three models, for a name that is
-    too long for one, and where the profile has no photos.
+    Raises ValueError for a radius that is no number, for a seed that no generator takes, for an anchor that is not a single known token in all
+    three models, for a name that is too long for one or that cannot be printed, and where the profile has no photos.
     """
     if delta is not None and not 0 <= delta < inf:
         raise ValueError(f"delta is {delta}, but a radius is a number from 0 on (0: unconstrained).")
+    if not 0 <= seed <= LARGEST_SEED:
+        raise ValueError(f"seed is {seed}, but seeds are whole numbers from 0 to {LARGEST_SEED}.")
     trial = Trial(PHOTOS, photo_settings(profile).name, anchor, delta or None, seed)
-    for model in load_models(profile).values():
+    if not trial.concept.isprintable() or set(trial.concept) & set("{}"):
+        raise ValueError(f"The thing cannot be called {trial.concept!r}; give it a name without braces and line ends with `--name` (name).")
+    for task, model in load_models(profile).items():
         model.vocabulary.token_of(anchor)
-        model.vocabulary.prompt(NAME_PROMPT.format(trial.concept))
+        try:
+            model.vocabulary.prompt(NAME_PROMPT.format(trial.concept))
+        except ValueError as error:
+            raise ValueError(f"'{trial.concept}' cannot name the thing in {task}: {error} Give it another name with `--name` (name).") from error
     return trial
 
 
@@ -78,6 +84,18 @@ def keep_words(words: Sequence[Word], file: Path) -> None:
     save_words(list((known | {word.word_id: word for word in words}).values()), file)
 
 
+def check_tasks(tasks: Sequence[str]) -> None:
+    """That each of the tasks is one, and named once.
+
+    Raises ValueError otherwise.
+    """
+    for number, task in enumerate(tasks):
+        if task not in TASKS:
+            raise ValueError(f"'{task}' is no task; choose from {', '.join(TASKS)}.")
+        if task in tasks[:number]:
+            raise ValueError(f"The task '{task}' is named twice; name each once.")
+
+
 def learn_photos(
     profile: Profile, file: Path, anchor: str, delta: float | None = None, seed: int = 0, tasks: Sequence[str] = TASKS, progress: bool = True
 ) -> str:
@@ -85,13 +103,10 @@ def learn_photos(
 
     Whatever is wrong with the photos, the anchor or the file is found before anything is learned.
     """
-    for task in tasks:
-        profile.model_of(task)
+    check_tasks(tasks)
+    check_words_file(file)
     told, trial = describe_photos(profile), own_trial(profile, anchor, delta, seed)
     load_material(profile, PHOTOS)
-    with writing_to(file.parent):
-        if file.exists():
-            load_words(file)
     grid = learn_own(profile, trial, tasks, progress)
     words = words_of(profile, grid)
     keep_words(words, file)

@@ -7,16 +7,17 @@ papermill itself checks neither names nor types.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SkipValidation, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SkipValidation, ValidationError, field_validator, model_validator
 
-from vwlib.concepts import find_anchor, find_concept, find_dataset
+from vwlib.concepts import concepts_of, find_anchor, find_concept, find_dataset
 from vwlib.maps import PAPERS, find_kind
 from vwlib.paths import ROOT
-from vwlib.profiles import Profile, load_profile
+from vwlib.profiles import LARGEST_SEED, Profile, load_profile
+from vwlib.words import check_words_file
 
 
 def _text(read: Callable[[str], Any]) -> BeforeValidator:
@@ -54,13 +55,20 @@ def _folder(name: str) -> str:
     return name
 
 
+def _words_file(name: str) -> str:
+    if name:
+        check_words_file(ROOT / name)
+    return name
+
+
 ProfileName = Annotated[SkipValidation[Profile], _text(load_profile)]
 Dataset = Annotated[str, _text(find_dataset)]
 Folder = Annotated[str, _text(_folder)]  # from the project's root, or empty
+WordsFile = Annotated[str, _text(_words_file)]  # from the project's root, or empty
 Words = Annotated[list[str], Field(max_length=20), BeforeValidator(lambda value: _distinct(_listed(value)))]
 Kinds = Annotated[list[Annotated[str, _text(find_kind)]], Field(min_length=1), BeforeValidator(lambda value: _distinct(_listed(value)))]
 Datasets = Annotated[list[Dataset], Field(min_length=1, max_length=4), BeforeValidator(lambda value: _distinct(_listed(value)))]
-Seed = Annotated[int, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
 Seeds = Annotated[list[Seed], Field(min_length=1, max_length=20), BeforeValidator(lambda value: _distinct(_listed(value)))]
 
 
@@ -112,6 +120,8 @@ class LearningAWord(Parameters):
     @model_validator(mode="after")
     def _names_exist(self) -> LearningAWord:
         _check_names(self.dataset, self.profile, [self.concept], [self.anchor])
+        if self.seed + self.repeats - 1 > LARGEST_SEED:
+            raise ValueError(f"the last of {self.repeats} seeds from {self.seed} on is beyond {LARGEST_SEED}")
         return self
 
 
@@ -131,8 +141,13 @@ class GridParameters(Parameters):
 class AreWordsTransferable(GridParameters):
     """Chapter 4, whose grid is computed live, by default as large as the profile says."""
 
-    pictured: Datasets  # of the stored study
+    pictured: Datasets  # of the stored study, as far as it has them
     images: int = Field(ge=1, le=10)  # concepts of each of those
+
+    @model_validator(mode="after")
+    def _is_in_the_study(self) -> Self:
+        _check_study(self.profile, self.pictured)
+        return self
 
 
 class SolutionsAreEverywhere(GridParameters):
@@ -140,6 +155,11 @@ class SolutionsAreEverywhere(GridParameters):
 
     delta: float = Field(gt=0, allow_inf_nan=False)  # one of the study's radii
     others: int = Field(ge=1, le=10)  # concepts of each other dataset
+
+    @model_validator(mode="after")
+    def _is_in_the_study(self) -> Self:
+        _check_study(self.profile, [self.dataset], self.concepts, self.anchors, self.delta)
+        return self
 
 
 class TheRealThing(Parameters):
@@ -159,12 +179,20 @@ class YourOwnWord(Parameters):
     beside: str  # one of the four datasets, or a folder with a folder of pictures for each other thing
     delta: float = Field(ge=0, allow_inf_nan=False)  # radius of the ball; 0: unconstrained
     images: int = Field(ge=1, le=8)  # shown for each text
-    save: str  # words file to add the words to, from the project's root; empty: none
+    save: WordsFile  # to add the words to; empty: none
+
+    @field_validator("name", "anchor")
+    @classmethod
+    def _is_printable(cls, value: str) -> str:
+        if not value.isprintable():
+            raise ValueError("it must be one line of text")
+        return value
 
 
 class TheFinalLayers(Parameters):
     """Chapter 6."""
 
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)]  # the most that scikit-learn's t-SNE takes
     task: Literal["generation", "detection", "classification"]
     dataset: Dataset
     delta: float = Field(gt=0, allow_inf_nan=False)  # one of the study's radii
@@ -174,7 +202,9 @@ class TheFinalLayers(Parameters):
 
     @model_validator(mode="after")
     def _names_exist(self) -> TheFinalLayers:
-        _check_names(self.dataset, self.profile, [self.concept] if self.concept else [], [self.anchor] if self.anchor else [])
+        concepts, anchors = [self.concept] if self.concept else [], [self.anchor] if self.anchor else []
+        _check_names(self.dataset, self.profile, concepts, anchors)
+        _check_study(self.profile, [self.dataset], concepts, anchors, self.delta)
         return self
 
 
@@ -240,6 +270,21 @@ def _check_names(dataset: str, profile: Profile, concepts: list[str], anchors: l
         find_concept(concept, dataset, profile.world)
     for anchor in anchors:
         find_anchor(anchor, dataset, profile.world)
+
+
+def _check_study(profile: Profile, datasets: Sequence[str], concepts: Sequence[str] = (), anchors: Sequence[str] = (), delta: float | None = None) -> None:
+    """That a profile's study learns words of one of the datasets and of the names, within a radius; by its settings, before it is read."""
+    study, whose = profile.study, f"the study of profile '{profile.name}' has no words"
+    if not set(datasets) & set(study.datasets):
+        raise ValueError(f"{whose} of {', '.join(datasets)}; it has {', '.join(study.datasets)}")
+    first = concepts_of(datasets[0], profile.world)
+    known = {"concept": [concept.name for concept in first[: study.concepts]], "anchor": [concept.anchor for concept in first[: study.anchors]]}
+    for kind, names in (("concept", concepts), ("anchor", anchors)):
+        for name in names:
+            if name not in known[kind]:
+                raise ValueError(f"{whose} with the {kind} '{name}'; it has {', '.join(known[kind])}")
+    if delta is not None and delta not in study.deltas:
+        raise ValueError(f"{whose} within delta {delta:g}; it has the radii {list(study.deltas)}")
 
 
 def _is_plain(name: str, value: object) -> bool:

@@ -8,4 +8,4 @@ from pathlib import Path
 ROOT = Path(os.environ.get("VWLIB_ROOT", Path(__file__).resolve().parents[1]))
 DATA = ROOT / "data"
 MINIATURE = DATA / "miniature"
-CACHE = ROOT / ".cache"  # git-ignored: whatever can be made again
+CACHE = ROOT / (os.environ.get("VWLIB_CACHE") or ".cache")  # git-ignored: whatever can be made again

@@ -12,6 +12,9 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from vwlib.concepts import DATASETS
 from vwlib.paths import DATA, ROOT
 
+#: Above it a seed fits neither torch's generators, which add a picture's number to it, nor the tables.
+LARGEST_SEED = 2**63 - 1
+
 
 class _Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)

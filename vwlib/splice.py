@@ -60,7 +60,8 @@ class Vocabulary:
         before, brace, after = text.partition("{}")
         tokens = [*self.encode(before), *([PLACEHOLDER] * vectors if brace else []), *self.encode(after)]
         if len(tokens) + 2 > self.context:
-            raise ValueError(f"The prompt '{text}' with {vectors} vectors is {len(tokens) + 2} tokens long; the model reads {self.context}.")
+            word = f" with a word of {vectors} vectors" if brace else ""
+            raise ValueError(f"The prompt '{text}'{word} is {len(tokens) + 2} tokens long; the model reads {self.context}.")
         ids = [self.start, *tokens, self.end]
         return torch.tensor(ids + [self.pad] * (self.context - len(ids)))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -80,6 +81,14 @@ class StoredStudy:
     def present(self, datasets: Sequence[str]) -> list[str]:
         """Those of the datasets that the study has; its first where it has none of them."""
         return [dataset for dataset in datasets if dataset in self.datasets] or self.datasets[:1]
+
+    def check_radius(self, delta: float) -> None:
+        """That the study has balls of a radius.
+
+        Raises ValueError where it has not.
+        """
+        if delta not in self.deltas:
+            raise ValueError(f"The study of profile '{self.profile.name}' has no words within delta {delta:g}; it has the radii {self.deltas}.")
 
     def words_of(self, dataset: str, concept: str, anchor: str, delta: float | None = None) -> TrialWords:
         """The words learned for one concept from one anchor, without those that diverged.
@@ -161,7 +170,9 @@ def bank_of(profile: Profile, root: Path | None = None) -> list[Word]:
     store = Store(profile, root or results_root(profile))
     files = [file for task in TASKS if (file := store.bank_file(task)).exists()]
     if not files:
-        raise FileNotFoundError(f"There are no words of profile '{profile.name}' in {store.root / 'words'}; `vwlib study --profile {profile.name}` makes them.")
+        there = f" --store {shlex.quote(str(root))}" if root else ""
+        command = f"`vwlib study --profile {profile.name}{there}`"
+        raise FileNotFoundError(f"There are no words of profile '{profile.name}' in {store.root / 'words'}; {command} makes them.")
     return [word for file in files for word in load_words(file)]
 
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from vwlib.files import write_whole
+from vwlib.files import check_target, kind_of, write_whole
 
 
 @dataclass(frozen=True)
@@ -66,14 +68,64 @@ def load_words(path: Path) -> list[Word]:
 
     Raises FileNotFoundError for a missing file and ValueError for one that is damaged or holds something else.
     """
-    if not path.exists():
+    kind = kind_of(path)
+    if kind == "nothing":
         raise FileNotFoundError(f"{path} is missing; learn the words first.")
+    if kind != "file":
+        told = {"folder": "a folder", "dead link": "a link that leads nowhere"}.get(kind, kind)
+        raise ValueError(f"{path} is {told}; name a words file, such as `vwlib learn` writes.")
     try:
         with safe_open(path, "pt") as file:
-            described = json.loads((file.metadata() or {})["words"])
-            return [Word(file.get_tensor(key), **described[key]) for key in sorted(file.keys())]
-    except (SafetensorError, KeyError, TypeError, OSError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is damaged or holds no learned words: {str(error).splitlines()[0]}") from error
+            keys, held = sorted(file.keys()), (file.metadata() or {}).get("words")
+            if held is not None:
+                described = json.loads(held)
+                return [_checked(key, file.get_tensor(key), described) for key in keys]
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror or error}).") from error
+    except (SafetensorError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path} {_damage(path)}: {str(error).splitlines()[0]}") from error
+    raise ValueError(f"{path} holds {_instead_of_words(keys)}")
+
+
+def check_words_file(path: Path) -> None:
+    """That words can be added to a file, or the file be made; it changes nothing.
+
+    Raises ValueError for a file that holds something else, and otherwise as `vwlib.files.check_target` does.
+    """
+    if kind_of(path) == "file":
+        load_words(path)
+    check_target(path, overwrite=True, example="words.safetensors")
+
+
+def _instead_of_words(keys: list[str]) -> str:
+    """What a safetensors file without provenance holds, by the names of its tensors; web interfaces call an embedding's `emb_params`."""
+    if len(keys) == 1 and (keys[0] == "emb_params" or re.fullmatch(r"<[^<>]+>", keys[0])):
+        name = "" if keys[0] == "emb_params" else f" ({keys[0]})"
+        return f"an exported embedding{name}, not words with their origin; name the words file that it was written from."
+    return f"no learned words, but {len(keys):,} tensors{f', the first {keys[0]}' if keys else ''}."
+
+
+def _damage(path: Path) -> str:
+    """What is wrong with a file that cannot be read, as far as its first bytes tell: torch writes pickles as zip files."""
+    with path.open("rb") as file:
+        is_pickle = file.read(4) in (b"PK\x03\x04", b"\x80\x02}q")
+    return "is a pickle, and words are kept as safetensors" if is_pickle else "is damaged or holds no learned words"
+
+
+def _checked(key: str, vectors: Tensor, described: Any) -> Word:
+    """A word from its tensor and the provenance of all words in its file.
+
+    Raises ValueError where the two do not fit each other, and for a value that its field cannot have.
+    """
+    if not isinstance(described, dict) or not isinstance(origin := described.get(key), dict) or origin.keys() != _FIELDS.keys():
+        raise ValueError(f"the word {key} has no provenance, or another one than words have.")
+    for name, kinds in _FIELDS.items():
+        value = origin[name]
+        if not isinstance(value, kinds) or isinstance(value, bool) or (isinstance(value, float) and not math.isfinite(value)):
+            raise ValueError(f"the word {key} has the {name} {value!r}.")
+    if vectors.dim() != 2 or not vectors.is_floating_point():
+        raise ValueError(f"the word {key} is no table of vectors, but of shape {tuple(vectors.shape)} and type {vectors.dtype}.")
+    return Word(vectors, **origin)
 
 
 def words_table(words: Sequence[Word]) -> pd.DataFrame:
@@ -83,6 +135,13 @@ def words_table(words: Sequence[Word]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).drop(columns=_HASHES).astype({"delta": float})
 
 
+#: What the fields of a word's provenance may be.
+_FIELDS: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("task", "dataset", "concept", "anchor", "profile", "prompt", "precision", "model", "images"), (str,)),
+    **dict.fromkeys(("seed", "steps", "batch"), (int,)),
+    "rate": (int, float),
+    "delta": (int, float, type(None)),
+}
 #: What a table of words for people leaves out: hashes, and settings that are the same for a whole task.
 _HASHES = ["model", "images", "rate", "batch", "prompt", "precision"]
 

@@ -32,6 +32,7 @@ from tqdm.auto import tqdm
 
 from vwlib.concepts import DATASETS, Concept, concepts_of
 from vwlib.datasets import SPLITS
+from vwlib.files import writing_to
 from vwlib.miniature.scenes import HELD_OUT_STYLE, LAYOUTS, PRETRAINING_STYLES, Drawing, Scene, compose, random_drawing
 from vwlib.miniature.sprites import STYLES, Sprites, load_sprites, read_nouns
 from vwlib.paths import CACHE, MINIATURE
@@ -97,8 +98,8 @@ def ensure_world(root: Path | None = None, *, size: int = 96, seed: int = 0, tra
     world = root / f"miniature-{size}px-seed{seed}-{train}+{test}-{_digest()}"
     if world.is_dir():
         return world
-    root.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=root))
+    with writing_to(root):
+        partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=root))
     try:
         for dataset in tqdm(DATASETS, desc="miniature datasets", unit="dataset"):
             write_dataset(dataset, partial / dataset, size=size, seed=seed, train=train, test=test)

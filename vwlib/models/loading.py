@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -17,7 +18,8 @@ import transformers
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from vwlib.paths import ROOT
+from vwlib.files import check_writable, writing_to
+from vwlib.paths import MINIATURE, ROOT
 
 if TYPE_CHECKING:
     from vwlib.profiles import ModelSettings
@@ -31,10 +33,18 @@ PIPELINE = (
 TRANSFORMERS = ("config.json", "model.safetensors", "preprocessor_config.json")
 TEXT_AND_IMAGE = (*TRANSFORMERS, "tokenizer.json")
 OPEN_CLIP = ("open_clip_config.json", "open_clip_model.safetensors")
-#: What takes a file's place in repositories of older tools.
-INSTEAD = {"tokenizer.json": ("vocab.json", "merges.txt")}
-#: The same weights as pickles, which run code when they are loaded and are therefore not.
-PICKLES = {"model.safetensors": "pytorch_model.bin", "open_clip_model.safetensors": "open_clip_pytorch_model.bin"}
+#: What takes a file's place in folders of other versions of transformers, all of it.
+INSTEAD = {"tokenizer.json": ("vocab.json", "merges.txt"), "preprocessor_config.json": ("processor_config.json",)}
+#: The names of weights, and of the same as pickles, which run code when they are loaded and are therefore not.
+PICKLES = {
+    "model.safetensors": "pytorch_model.bin",
+    "diffusion_pytorch_model.safetensors": "diffusion_pytorch_model.bin",
+    "open_clip_model.safetensors": "open_clip_pytorch_model.bin",
+}
+#: Weights of which transformers and diffusers also read shards, which an index lists, and variants of half precision.
+IN_PARTS = ("model.safetensors", "diffusion_pytorch_model.safetensors")
+VARIANTS = ("fp16", "bf16")
+MINIATURES = (MINIATURE / "models").resolve()  # what this project has trained, and can train again
 
 
 def resolve(source: str) -> Path:
@@ -49,31 +59,123 @@ def check_folder(settings: ModelSettings, *files: str) -> Path:
     """
     folder = resolve(settings.source)
     if not folder.is_dir():
-        raise FileNotFoundError(f"The model folder {folder} is missing; {remedy(settings)}.")
+        told = "is a file, and a model is read from a folder" if folder.exists() else "is missing"
+        raise FileNotFoundError(f"The model folder {folder} {told}; {remedy(settings)}.")
     for file in lacking(folder, files):
         raise FileNotFoundError(f"{folder / file} is missing; {remedy(settings, file)}.")
     return folder
 
 
 def lacking(folder: Path, files: Sequence[str]) -> list[str]:
-    """Those of a model's files that its folder has neither as they are nor in the older form that `INSTEAD` names."""
+    """Those of a model's files that its folder has neither as they are nor in another form: `INSTEAD`, shards, or half precision.
+
+    Raises ValueError for an index of shards that cannot be read.
+    """
 
     def is_there(path: Path) -> bool:
-        older = [path.with_name(name) for name in INSTEAD.get(path.name, ())]
-        return path.exists() or (bool(older) and all(other.exists() for other in older))
+        others = [path.with_name(name) for name in INSTEAD.get(path.name, ())]
+        if path.exists() or (bool(others) and all(_stands_in(path, other) for other in others)):
+            return True
+        parts = weights_of(path)
+        return bool(parts) and all(part.exists() for part in parts)
 
     return [file for file in files if not is_there(folder / file)]
+
+
+def _stands_in(path: Path, other: Path) -> bool:
+    """Whether a file takes another's place; one for a whole processor does where the images' part is in it."""
+    if not other.exists() or path.name != "preprocessor_config.json":
+        return other.exists()
+    return "image_processor" in _read_table(other)
+
+
+def weights_of(path: Path) -> list[Path]:
+    """The files that hold the weights called `path`: itself, the shards that an index lists, some perhaps missing, or the same of half precision.
+
+    None where there is nothing of the kind. Raises ValueError for an index that cannot be read.
+    """
+    return _found(path)[1]
+
+
+def variant_of(path: Path) -> str | None:
+    """Which of `VARIANTS` stands for the weights called `path`; None where they are there themselves, or not at all."""
+    return _found(path)[0]
+
+
+def _found(path: Path) -> tuple[str | None, list[Path]]:
+    """Variant and files of the weights called `path`, as the libraries look for them."""
+    for variant in (None, *VARIANTS) if path.name in IN_PARTS else ():
+        single, index = path.with_name(_varied(path.name, variant)), path.with_name(_varied(f"{path.name}.index.json", variant))
+        if index.exists() and (path.name.startswith("diffusion") or not single.exists()):  # diffusers looks for the index first
+            return variant, _shards(index)
+        if single.exists():
+            return variant, [single]
+    return None, [path] if path.exists() else []
+
+
+def _varied(name: str, variant: str | None) -> str:
+    stem, suffix = name.rsplit(".", 1)
+    return f"{stem}.{variant}.{suffix}" if variant else name
+
+
+def _shards(index: Path) -> list[Path]:
+    """The files that an index lists, by name.
+
+    Raises ValueError where it is no index, and where a name is not that of a safetensors file, or of a pickle of torch, beside it.
+    """
+    shards = _read_table(index).get("weight_map")
+    if not isinstance(shards, dict) or not shards or not all(isinstance(name, str) for name in shards.values()):
+        raise ValueError(f"{index} is no index of shards: it needs 'weight_map', from tensors to files.")
+    for name in sorted(set(shards.values())):
+        if name != Path(name).name or not name.endswith((".safetensors", ".bin")) or name.endswith(".bin") != (".bin." in index.name):
+            raise ValueError(f"{index} lists {name!r}, which is no file of weights beside it.")
+    return [index.with_name(name) for name in sorted(set(shards.values()))]
+
+
+def _read_table(file: Path) -> dict[str, Any]:
+    """A json file that holds a table.
+
+    Raises ValueError for anything else.
+    """
+    try:
+        content = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(f"{file} cannot be read as json: {first_line(error)}.") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{file} holds {type(content).__name__}, not a table of names and values.")
+    return content
 
 
 def remedy(settings: ModelSettings, file: str | None = None) -> str:
     """How to get a model's folder, or one `file` of it: what to fetch, from where, how big it is and where to put it."""
     folder = resolve(settings.source)
-    if file in PICKLES and (folder / PICKLES[file]).exists():
-        return f"`vwlib convert {shlex.quote(str(folder))}` writes it from {PICKLES[file]}"
+    if file is not None:
+        path = folder / file
+        if pickle := _pickle_of(path):
+            return f"`vwlib convert {shlex.quote(str(folder))}` writes it from {pickle.name}"
+        if gone := [part.name for part in weights_of(path) if not part.exists()]:
+            return f"its index lists {', '.join(gone[:3])}{' and more' if len(gone) > 3 else ''}, which {'is' if len(gone) == 1 else 'are'} not there"
     if settings.hub is None:
-        return "restore it from the repository or train it with `make pretrain`"
+        if folder.is_relative_to(MINIATURES):
+            return "restore it from the repository or train it with `make pretrain`"
+        return _remedy_of_own(folder, file)
     size = f" (about {settings.gigabytes:g} GB)" if settings.gigabytes else ""
     return f"fetch {settings.hub}{size} from the Hugging Face hub: `{fetch_command(settings, folder)}`"
+
+
+def _remedy_of_own(folder: Path, file: str | None) -> str:
+    """What to do where a folder that is not the project's lacks a file: what it holds instead, and which library writes it."""
+    single = folder if folder.is_file() else next((path for path in sorted(folder.glob("*")) if path.suffix in (".ckpt", ".safetensors")), None)
+    if single and (file == "model_index.json" or single == folder) and single.suffix in (".ckpt", ".safetensors"):
+        return f"`StableDiffusionPipeline.from_single_file('{single}').save_pretrained(FOLDER)` of diffusers writes a Stable Diffusion model as a folder"
+    if file is None:
+        return "name the folder that it was saved in"
+    library = "open_clip" if Path(file).name in OPEN_CLIP else "diffusers" if file in PIPELINE else "transformers"
+    place = (folder / file).parent
+    held = sorted(path.name for path in place.iterdir() if not path.name.startswith(".")) if place.is_dir() else []
+    listed = ", ".join(held[:6]) + (f" and {len(held) - 6} more" if len(held) > 6 else "")
+    what = f"{place.name} holds {listed}" if held else f"{place.name} is {'empty' if place.is_dir() else 'not there'}"
+    return f"{what}; save the model again as {library} saves it, as safetensors"
 
 
 def fetch_command(settings: ModelSettings, folder: Path | None = None) -> str:
@@ -93,53 +195,128 @@ def check_open_clip(settings: ModelSettings, folder: Path) -> None:
     Raises ValueError where it is not, and where the configuration asks to run code of its own.
     """
     file = folder / "open_clip_config.json"
-    text = file.read_text()
-    try:
-        config = json.loads(text)["model_cfg"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{file} is no configuration of open_clip: it needs 'model_cfg'.") from error
-    if "trust_remote_code" in text:
+    content = _read_table(file)
+    config = content.get("model_cfg")
+    if not isinstance(config, dict):
+        raise ValueError(f"{file} is no configuration of open_clip: it needs 'model_cfg'.")
+    if "trust_remote_code" in json.dumps(content):
         raise ValueError(f"{file} asks for trust_remote_code, which would run the repository's own code; remove it.")
     if settings.activation and bool(config.get("quick_gelu")) != (settings.activation == "quick_gelu"):
         wanted = json.dumps(settings.activation == "quick_gelu")
         raise ValueError(f'{file} builds the model with another activation than {settings.activation}: set "quick_gelu" to {wanted} in its "model_cfg".')
 
 
+def convert_folder(folder: Path) -> list[Path]:
+    """Write all pickled weights of a model's folder, and of the folders in it, as safetensors beside them; what is there already stays.
+
+    Raises FileNotFoundError where there is nothing to convert, and ValueError where a pickle holds anything else than tensors.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is {'a file' if folder.exists() else 'missing'}; name a model's folder.")
+    places = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
+    written = [convert_weights(place) for place in places if _to_convert(place)]
+    if not written:
+        raise FileNotFoundError(f"{folder} holds no {', '.join(PICKLES.values())} that is not there as safetensors already.")
+    return written
+
+
 def convert_weights(folder: Path) -> Path:
     """Write a folder's pickled weights as safetensors beside them, and return the new file. The pickle may hold tensors only.
 
-    Raises FileNotFoundError where there is no pickle and ValueError where it holds anything else.
+    Raises FileNotFoundError where there is no pickle, or its weights are there as safetensors, and ValueError where it holds anything else.
     """
-    found = [(name, pickle) for name, pickle in PICKLES.items() if (folder / pickle).exists()]
-    if not found:
-        raise FileNotFoundError(f"{folder} holds neither {' nor '.join(PICKLES.values())}.")
-    name, pickle = found[0]
+    if (found := _to_convert(folder)) is None:
+        *some, last = PICKLES.values()
+        raise FileNotFoundError(f"{folder} holds neither {', '.join(some)} nor {last} that is not there as safetensors already.")
+    target, pickle = found
+    check_writable(folder)
+    weights: dict[str, torch.Tensor] = {}
+    for part in _shards(pickle) if pickle.suffix == ".json" else [pickle]:
+        if not part.exists():
+            raise FileNotFoundError(f"{part} is missing, which {pickle.name} lists.")
+        weights |= _unpickled(part)
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:12]}.partial")
+    with writing_to(folder):
+        try:
+            save_file(weights, temporary, {"format": "pt"})
+            temporary.rename(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+    return target
+
+
+def _unpickled(pickle: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a pickle.
+
+    Raises ValueError where it holds anything else.
+    """
     try:
-        weights = torch.load(folder / pickle, map_location="cpu", weights_only=True)
+        weights = torch.load(pickle, map_location="cpu", weights_only=True)
         weights = {key: value.contiguous().clone() for key, value in weights.get("state_dict", weights).items()}  # no two may share memory
+        if not all(isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in weights.items()):
+            raise ValueError("not a table of tensors by name")
     except Exception as error:  # torch raises whatever the pickle's content leads to
-        raise ValueError(f"{folder / pickle} holds something else than weights: {str(error).strip().splitlines()[0]}") from error
-    temporary = folder / f"{name}.partial"
-    save_file(weights, temporary, {"format": "pt"})
-    temporary.rename(folder / name)
-    return folder / name
+        raise ValueError(f"{pickle} holds something else than weights: {first_line(error)}") from error
+    return weights
+
+
+def _to_convert(folder: Path) -> tuple[Path, Path] | None:
+    """The first weights of a folder that are there as a pickle only, and the pickle or the index of its shards."""
+    for name in PICKLES:
+        if not weights_of(folder / name) and (pickle := _pickle_of(folder / name)):
+            varied = next((variant for variant in VARIANTS if f".{variant}." in pickle.name), None)
+            return folder / _varied(name, varied), pickle
+    return None
+
+
+def _pickle_of(path: Path) -> Path | None:
+    """The pickle that holds the weights called `path`, or the index of its shards; None where there is none."""
+    if path.name not in PICKLES:
+        return None
+    names = [_varied(name, variant) for variant in (None, *VARIANTS) for name in (PICKLES[path.name], f"{PICKLES[path.name]}.index.json")]
+    return next((path.with_name(name) for name in names if path.with_name(name).exists()), None)
 
 
 def seen_words(folder: Path) -> frozenset[str] | None:
-    """The words that the model met in training, from its `words.json`; None where there is no such file."""
+    """The words that the model met in training, from its `words.json`; None where there is no such file.
+
+    Raises ValueError where it holds anything else than a list of words.
+    """
     file = folder / "words.json"
-    return frozenset(json.loads(file.read_text())) if file.exists() else None
+    if not file.exists():
+        return None
+    try:
+        words = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(f"{file} cannot be read as json: {first_line(error)}.") from error
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise ValueError(f"{file} is no list of words.")
+    return frozenset(words)
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, in a line; its kind where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def load_whole(kind: Any, folder: Path, **arguments: Any) -> Any:
     """A model of transformers or diffusers, of the class `kind`, once each of its tensors has come from the folder's files.
 
-    Both libraries fill a tensor that the files lack with random numbers and only log it. Raises ValueError in one sentence that says
+    Weights may lie in shards or be of half precision, and are computed with in single. Both libraries fill a tensor that the files lack with
+    random numbers and only log it. Raises ValueError in one sentence that says
     how many they are and names the first.
     """
+    variant = next((found for name in IN_PARTS if (found := variant_of(folder / name))), None)
     with strict_loading(folder):
         model, info = kind.from_pretrained(
-            folder, dtype=torch.float32, local_files_only=True, use_safetensors=True, low_cpu_mem_usage=False, output_loading_info=True, **arguments
+            folder,
+            dtype=torch.float32,
+            local_files_only=True,
+            use_safetensors=True,
+            low_cpu_mem_usage=False,
+            output_loading_info=True,
+            variant=variant,
+            **arguments,
         )
         for fault, names in (("missing tensors", info["missing_keys"]), ("tensors of another shape", info["mismatched_keys"])):
             if names:
@@ -157,8 +334,8 @@ def strict_loading(folder: Path, what: str = "weights") -> Iterator[None]:
     transformers.utils.logging.disable_progress_bar()
     try:
         yield
-    except (RuntimeError, ValueError, OSError, SafetensorError) as error:
-        raise ValueError(f"The {what} in {folder} are damaged or do not fit its configuration: {str(error).strip().splitlines()[0]}") from error
+    except (RuntimeError, ValueError, OSError, SafetensorError, LookupError, TypeError, AttributeError, AssertionError, ArithmeticError) as error:
+        raise ValueError(f"The {what} in {folder} are damaged or do not fit its configuration: {first_line(error)}") from error
 
 
 def not_the_originals(settings: ModelSettings) -> Iterator[str]:

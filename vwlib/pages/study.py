@@ -88,7 +88,11 @@ def delta_findings(summary: pd.DataFrame, delta: float) -> dict[str, int | float
     `own` and `moved` are means over datasets and directions at the radius, `own_free` and `moved_free` the same of unconstrained words,
     `floor` the anchor words' mean. `saturated` counts the own tasks whose crossed interval reaches the unconstrained mean; `above` the
     transfers whose crossed interval begins above the floor, `above_free` the same of unconstrained words.
+    Raises ValueError at a radius that no word has.
     """
+    radii = sorted(summary["delta"].dropna().unique().tolist())
+    if delta not in radii:
+        raise ValueError(f"No word of the summary lies within delta {delta:g}; it has the radii {radii}.")
     off = summary[summary["trials"] == "off-diagonal"]
     key = ["dataset", "evaluated_on"]
     references = off[off["delta"].isna()]
