@@ -19,8 +19,8 @@ PROFILE = load_profile("smoke")
 
 @pytest.fixture(scope="module")
 def sources():
-    study, sheets, _ = pages.explorer_sources(PROFILE)
-    return study, sheets
+    study, tables, _ = pages.explorer_sources(PROFILE)
+    return study, tables
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def test_nearest_words_are_those_of_the_vectors(sources, index):
 
 
 def test_every_file_that_the_index_names_is_made(sources, index):
-    files = pages.explorer_files(*sources)
+    files = pages.explorer_files(sources[0], sources[1]["sheets"])
     named = [group["sheet"] for group in index["groups"].values()]
     for found in index["datasets"].values():
         named += [found["tests"], found["anchor"]["sheet"], found["name"]["sheet"]]
@@ -95,22 +95,22 @@ def test_the_page_holds_the_index_and_nothing_that_ends_the_script(sources):
 
 
 def test_a_word_that_diverged_leaves_a_gap(sources):
-    study, sheets = sources
-    broken = sheets.copy()
+    study, tables = sources
+    broken = tables["sheets"].copy()
     row = int(np.flatnonzero((broken["trained_on"] == "detection") & broken["delta"].isna())[0])
     place = broken.index[row]
     broken.at[place, "named"], broken.at[place, "boxes"] = ["", *broken.at[place, "named"][1:]], [[], *broken.at[place, "boxes"][1:]]
-    group = pages.make_explorer(study, broken).index["groups"][key_of(broken.at[place, "dataset"], "detection", np.nan)]
+    group = pages.make_explorer(study, tables | {"sheets": broken}).index["groups"][key_of(broken.at[place, "dataset"], "detection", np.nan)]
     assert group["named"][0] == DIVERGED and group["boxes"][0] == [] and len(group["boxes"][1]) == 5
 
 
 def test_a_name_that_the_study_does_not_learn_is_another_concept(sources):
-    study, sheets = sources
-    foreign = sheets.copy()
+    study, tables = sources
+    foreign = tables["sheets"].copy()
     for source in ("generation", "anchor"):
         place = foreign.index[(foreign["trained_on"] == source) & foreign["delta"].isna()][0]
         foreign.at[place, "named"] = ["teapot", *foreign.at[place, "named"][1:]]
-    index = pages.make_explorer(study, foreign).index
+    index = pages.make_explorer(study, tables | {"sheets": foreign}).index
     (dataset,) = study.datasets
     assert index["groups"][key_of(dataset, "generation", np.nan)]["named"][0] == index["datasets"][dataset]["anchor"]["named"][0] == OTHER
     assert OTHER != DIVERGED and set(index["datasets"][dataset]["anchor"]) == {"sheet", "named", "scores"}

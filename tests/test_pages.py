@@ -4,6 +4,7 @@ import itertools
 import json
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -14,8 +15,8 @@ from vwlib.models import TASKS, load_model, load_models
 from vwlib.optimise import Learned, Trial, ball_radius
 from vwlib.paper import paper_results
 from vwlib.profiles import load_profile
-from vwlib.stored import TrialWords, moves_of, study_of, summarise_study
-from vwlib.study import Grid, displacements, is_diagonal, load_material, summarise_grid
+from vwlib.stored import TrialWords, study_of, summarise_study
+from vwlib.study import Grid, displacements, is_diagonal, load_material, make_trials, run_grid, summarise_grid
 
 PROFILE = load_profile("smoke")
 
@@ -188,16 +189,17 @@ def test_findings_at_a_radius_leave_the_diagonal_out(whole):
     assert [findings[name] for name in ("own_cells", "saturated", "moved_cells", "above", "above_free")] == [6, 0, 12, 12, 12]
 
 
-def test_where_words_lie_is_told_for_each_task_and_radius(study):
-    moves = moves_of(study)
+def test_where_words_lie_is_told_for_each_task_and_radius():
+    tables = pages.tables_of(PROFILE, ["displacements", "mapped_displacements"])
+    moves, mapped = (pages.moves_of(table, PROFILE.world) for table in tables.values())
     table = pages.whereabouts(moves, PROFILE.world)
     assert list(zip(table["words of"], table["delta"], strict=True)) == [(task, delta) for task in TASKS for delta in ("0.5", "unconstrained")]
     assert pages.whereabouts_findings(moves, PROFILE.world, 0.5)["ball_distance"] <= 0.5 + 1e-4
-    assert pages.whereabouts(moves_of(study, mapped=True), PROFILE.world)["words of"].iloc[0] == "generation, mapped into detection"
+    assert pages.whereabouts(mapped, PROFILE.world)["words of"].iloc[0] == "generation, mapped into detection"
 
 
 def test_a_missing_study_is_stood_in_for_and_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr("vwlib.stored.DATA", tmp_path)
+    monkeypatch.setattr("vwlib.bank.DATA", tmp_path)
     study, told = pages.study_or_stand_in(load_profile("miniature"))
     assert study.profile.name == "smoke"
     assert told.startswith("The study of profile 'miniature' is not stored here; `vwlib study --profile miniature` makes it. Until then")
@@ -215,6 +217,37 @@ def test_pictures_of_trials_stand_beside_a_training_image(study):
     assert [len(row) for row in pictures] == [len(row) for row in verdicts] == [6]
     assert pictures[0][0].size == load_material(PROFILE, "COCO").train[0].image().size
     assert verdicts[0][0] == "" and set(verdicts[0][1:]) <= set(load_material(PROFILE, "COCO").names.values())
+
+
+def test_stored_pictures_are_those_that_the_words_draw(study):
+    """Cut out of sheets that are compressed: a picture is nearest to the one that the same word draws."""
+    chosen = study.from_the_next(["COCO"], 2)
+    stored, named = pages.stored_trials(pages.sheets_of(study), chosen)
+    drawn, verdicts = pages.draw_trials(PROFILE, chosen, targets=True)
+    assert named == verdicts
+    there, here = (np.stack([np.asarray(picture, float).ravel() for row in rows for picture in row[1:]]) for rows in (stored, drawn))
+    distances = np.abs(there[:, None] - here).mean(-1)
+    assert (np.diag(distances) <= distances.min(1) + 0.01).all() and np.diag(distances).max() < 12  # of 255
+    grid = study.grid("COCO", delta=0.5)
+    assert pages.stored_grid(pages.sheets_of(study), grid)[1] == pages.draw_grid(PROFILE, grid)[1]
+
+
+def test_without_sheets_pictures_are_drawn(study):
+    none = pages.Sheets(study, pd.DataFrame())
+    assert pages.stored_grid(none, study.grid("COCO", delta=0.5))[1] == pages.stored_grid(pages.sheets_of(study), study.grid("COCO", delta=0.5))[1]
+
+
+def test_a_grid_takes_the_words_that_the_study_has(study):
+    trials = make_trials(PROFILE, "COCO")
+    learned = study.learned(trials)
+    assert set(learned) == set(TASKS)
+    grid = run_grid(PROFILE, trials, targets=["classification"], progress=False, learned=learned)
+    assert grid.learned["generation"] is learned["generation"]
+    stored = study.table[study.table["delta"].isna() & (study.table["evaluated_on"] == "classification")]
+    key = ["concept", "anchor", "trained_on"]
+    both = grid.table.merge(stored, on=key, suffixes=("", "_stored"))
+    assert len(both) == len(trials) * 5 and both["value"].tolist() == pytest.approx(both["value_stored"].tolist())
+    assert study.learned(make_trials(PROFILE, "COCO", seed=7)) == {}
 
 
 def test_the_detector_is_asked_for_five_texts_on_an_image_of_each_trial(study):

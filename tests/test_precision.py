@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 import torch
 
+from vwlib.bank import bank_of
 from vwlib.models import load_model, precision
 from vwlib.models.precision import Speeds, measure, precision_of, training_autocast
 from vwlib.plan import chunk_digests, make_plan
 from vwlib.profiles import load_profile
 from vwlib.store import Store, word_ids
-from vwlib.stored import bank_of
 from vwlib.study import as_words, score, trials_of
 
 SMOKE, MINIATURE = load_profile("smoke"), load_profile("miniature")

@@ -11,9 +11,9 @@ from vwlib.experiments import read_table
 from vwlib.models import TASKS
 from vwlib.optimise import Learned, Trial
 from vwlib.pages.transfer import premise
-from vwlib.paths import DATA
+from vwlib.paths import CACHE, DATA
 from vwlib.profiles import load_profile
-from vwlib.stored import StoredStudy, moves_of, study_of, summarise_study, words_of_grid
+from vwlib.stored import StoredStudy, study_of, summarise_study, words_of_grid
 from vwlib.study import Grid
 from vwlib.words import Word
 
@@ -56,7 +56,7 @@ def published(study, tmp_path, monkeypatch):
     """The smoke study as a published one, which no page may compute, in a folder of its own."""
     from vwlib import stored
 
-    shutil.copytree(stored.CACHE / "on_demand", tmp_path / "data")
+    shutil.copytree(CACHE / "on_demand", tmp_path / "data")
     monkeypatch.setattr(stored, "run_study", lambda *_, **__: None)
     return tmp_path / "data"
 
@@ -126,15 +126,15 @@ def test_a_summary_has_every_dataset_and_radius(study):
     assert len(summary) == 2 * (15 + 9)
 
 
-def test_words_within_a_ball_lie_within_it(study):
-    moves = moves_of(study)
+def test_words_within_a_ball_lie_within_it():
+    moves = pages.moves_of(pages.tables_of(PROFILE, ["displacements"])["displacements"], PROFILE.world)
     assert len(moves) == 24 * 4
     assert (moves.loc[moves["delta"] == 0.5, "distance"] <= 0.5 + 1e-4).all()
     assert moves.groupby("diagonal").size().tolist() == [48, 48]
 
 
-def test_mapped_words_are_looked_for_in_both_other_models(study):
-    moves = moves_of(study, mapped=True)
+def test_mapped_words_are_looked_for_in_both_other_models():
+    moves = pages.moves_of(pages.tables_of(PROFILE, ["mapped_displacements"])["mapped_displacements"], PROFILE.world)
     assert len(moves) == 2 * 24 * 4
     assert not (moves["task"] == moves["source"]).any()
 

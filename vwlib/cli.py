@@ -75,9 +75,9 @@ def study(
 ) -> None:
     """Learn and score every word of the profile's study; whatever is finished already is kept."""
     from vwlib import runner
+    from vwlib.bank import results_root
     from vwlib.profiles import load_profile
     from vwlib.store import Store
-    from vwlib.stored import results_root
 
     settings = load_profile(profile)
     root = (store or results_root(settings)).resolve()
@@ -97,10 +97,10 @@ def experiments(
     status: Annotated[bool, typer.Option("--status", help="Only say which tables are stored, missing, damaged or made from something else.")] = False,
 ) -> None:
     """Compute the tables of the experiments beside the study, which needs to be finished; whatever is finished already is kept."""
+    from vwlib.bank import results_root
     from vwlib.experiments import EXPERIMENTS, choose, run
     from vwlib.experiments import status as status_of
     from vwlib.profiles import load_profile
-    from vwlib.stored import results_root
 
     settings, chosen = load_profile(profile), choose(EXPERIMENTS, names or [])
     root = (store or results_root(settings)).resolve()
@@ -116,10 +116,10 @@ def claims(
     store: Annotated[Path | None, typer.Option(help="Folder of the results and words; by default where the profile's study is kept.")] = None,
 ) -> None:
     """Judge the paper's claims on the stored tables of the study and the experiments, and write the verdicts to claims.json."""
+    from vwlib.bank import results_root
     from vwlib.claims import judge_claims, verdict_counts, write_claims
     from vwlib.experiments import read_tables
     from vwlib.profiles import load_profile
-    from vwlib.stored import results_root
 
     root = (store or results_root(load_profile(profile))).resolve()
     judged = judge_claims(read_tables(profile, root), profile)
@@ -216,11 +216,11 @@ def words(
     store: Annotated[Path | None, typer.Option(help="Folder of the results and words; by default where the profile's study is kept.")] = None,
 ) -> None:
     """List the learned words of the bank or of a words file."""
-    from vwlib.stored import words_at
+    from vwlib.bank import words_at
     from vwlib.words import choose_words, read_delta, words_table
 
     _one_place(file, store)
-    table = words_table(choose_words(words_at(file, profile, store), task, dataset, concept, anchor, read_delta(delta)))
+    table = words_table(choose_words(words_at(file, profile, store, "np"), task, dataset, concept, anchor, read_delta(delta)))
     print(table.to_csv(index=False).rstrip() if csv else f"{table.to_string(index=False, na_rep='free')}\n{len(table):,} words.")
 
 
@@ -239,12 +239,12 @@ def export(
     store: Annotated[Path | None, typer.Option(help="Folder of the results and words; by default where the profile's study is kept.")] = None,
 ) -> None:
     """Write a learned word for other programs. Nothing that is there is replaced without --overwrite."""
+    from vwlib.bank import words_at
     from vwlib.exports import export_word
-    from vwlib.stored import words_at
     from vwlib.words import find_word
 
     _one_place(file, store)
-    word = find_word(words_at(file, profile, store), word_id)
+    word = find_word(words_at(file, profile, store, "np"), word_id)
     print(export_word(word, form, to, token, transfer, photos, licence, overwrite))
 
 

@@ -9,8 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import TYPE_CHECKING
 
-import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
+
+TASKS = ("generation", "detection", "classification")
 
 DATASETS = ("ImageNet", "DreamBooth", "COCO", "PASCAL")
 WORLDS = ("paper", "miniature")
@@ -146,6 +150,8 @@ def substitutions() -> pd.DataFrame:
     rows = [
         (c.dataset, c.paper_name, c.paper_anchor, c.name, c.anchor, c.why) for dataset in DATASETS for c in concepts_of(dataset, "miniature") if c.is_substitute
     ]
+    import pandas as pd
+
     return pd.DataFrame(rows, columns=["dataset", "paper concept", "paper anchor", "miniature concept", "anchor", "why"])
 
 

@@ -9,17 +9,20 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 import yaml
-from safetensors.torch import save
-from torch import Tensor
+from safetensors.numpy import save
 
 from vwlib.datasets import list_images, load_image
 from vwlib.files import check_target, check_writable, kind_of, write_whole, writing_folder
 from vwlib.models.loading import digest_folder, resolve
 from vwlib.profiles import load_profile
-from vwlib.study import carry
 from vwlib.words import Word, load_words
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 EMBEDS = "learned_embeds.safetensors"  # the name that diffusers looks for in a folder
 FORMATS = ("diffusers", "embedding", "concept")
@@ -37,10 +40,14 @@ def generation_vectors(word: Word, transfer: bool = False) -> Tensor:
     if not transfer:
         told = f"this one was learned for {word.task}; `--transfer` (transfer=True) carries it into the generator."
         raise ValueError(f"Only a generation word can be loaded into a Stable Diffusion pipeline; {told}")
+    import torch
+
+    from vwlib.study import carry
+
     profile = load_profile(word.profile)
     if digest_folder(profile.model_of(word.task).source) != word.model:
         raise ValueError(f"The word {word.word_id} was learned in a {word.task} model with other weights than the one of profile '{word.profile}' here.")
-    return carry(profile, word.vectors, word.task, "generation")
+    return carry(profile, torch.as_tensor(word.vectors), word.task, "generation")
 
 
 def token_for(word: Word) -> str:
@@ -134,7 +141,7 @@ def _check_file(word: Word, path: Path, overwrite: bool) -> None:
 
 def _holds_words(path: Path) -> bool:
     try:
-        return bool(load_words(path))
+        return bool(load_words(path, "np"))
     except ValueError:
         return False
 
@@ -215,4 +222,5 @@ def export_word(
 
 
 def _packed(key: str, vectors: Tensor) -> bytes:
-    return save({key: vectors.float().contiguous().clone()})
+    """Vectors, of torch or numpy, as the content of a safetensors file."""
+    return save({key: np.ascontiguousarray(np.asarray(vectors), dtype=np.float32)})

@@ -15,8 +15,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.linalg import orthogonal_procrustes
-from sklearn.linear_model import RidgeCV
 from torch import Tensor, nn
 
 Carry = Callable[[Tensor], Tensor]
@@ -93,6 +91,8 @@ def fit_ridge(source: Tensor, target: Tensor, seed: int = 0) -> Affine:
     """Least squares with an offset and a penalty on TᵀT, as strong as predicts each of the words best from all others (leave-one-out)."""
     check_words(source, target, 3)
     y, x = source.double().numpy(), target.double().numpy()
+    from sklearn.linear_model import RidgeCV  # takes a second to import, and few need it
+
     ridge = RidgeCV(alphas=STRENGTHS * len(y) * y.var(0).mean()).fit(y, x)
     return Affine(torch.from_numpy(ridge.coef_.T).float(), torch.from_numpy(ridge.intercept_).float())
 
@@ -107,6 +107,8 @@ def fit_procrustes(source: Tensor, target: Tensor, seed: int = 0) -> Affine:
     check_words(source, target, min(source.shape[1], target.shape[1]) + 1)
     y, x = (table.double() - table.double().mean(0) for table in (source, target))
     d = max(y.shape[1], x.shape[1])
+    from scipy.linalg import orthogonal_procrustes
+
     rotation, _ = orthogonal_procrustes(*(F.pad(table, (0, d - table.shape[1])).numpy() for table in (y, x)))
     matrix = torch.from_numpy(rotation[: y.shape[1], : x.shape[1]])
     matrix = matrix * _best_scale(y @ matrix, x)

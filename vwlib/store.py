@@ -37,6 +37,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
+from vwlib.bank import bank_file
 from vwlib.card import write_card
 from vwlib.files import write_whole, writing_to
 from vwlib.models import TASKS
@@ -122,7 +123,7 @@ class Store:
 
     def bank_file(self, task: str) -> Path:
         """The learned words of a task."""
-        return self.root / "words" / self.profile.name / f"{task}.safetensors"
+        return bank_file(self.root, self.profile.name, task)
 
     @property
     def chunk_folder(self) -> Path:

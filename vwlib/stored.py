@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,20 +12,15 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from vwlib.models import TASKS
+from vwlib.bank import results_root
+from vwlib.concepts import TASKS
 from vwlib.models.loading import digest_folder
 from vwlib.optimise import Learned, Trial
-from vwlib.paths import CACHE, DATA
-from vwlib.profiles import Profile, load_profile
+from vwlib.profiles import Profile
 from vwlib.runner import run_study
 from vwlib.store import Store
 from vwlib.study import Grid, summarise_grid
-from vwlib.words import Word, load_words
-
-
-def results_root(profile: Profile) -> Path:
-    """Where a profile's study and tables lie: in the results, or in the cache if they are small enough to be computed when a page asks for them."""
-    return CACHE / "on_demand" if profile.study.compute_on_demand else DATA
+from vwlib.words import Word
 
 
 @dataclass(frozen=True)
@@ -160,28 +154,6 @@ def study_of(profile: Profile, root: Path | None = None) -> StoredStudy:
         if {word.model for word in bank.values() if word.task == task} - {digest_folder(profile.model_of(task).source)}:
             raise ValueError(f"The stored {task} words of profile '{profile.name}' were learned in a model with other weights; {command} learns them anew.")
     return StoredStudy(profile, table, bank, len(json.loads(store.summary_file.read_text())["failed"]))
-
-
-def bank_of(profile: Profile, root: Path | None = None) -> list[Word]:
-    """The published words of a profile, of all tasks.
-
-    Raises FileNotFoundError where there are none, and ValueError where a file is damaged.
-    """
-    store = Store(profile, root or results_root(profile))
-    files = [file for task in TASKS if (file := store.bank_file(task)).exists()]
-    if not files:
-        there = f" --store {shlex.quote(str(root))}" if root else ""
-        command = f"`vwlib study --profile {profile.name}{there}`"
-        raise FileNotFoundError(f"There are no words of profile '{profile.name}' in {store.root / 'words'}; {command} makes them.")
-    return [word for file in files for word in load_words(file)]
-
-
-def words_at(file: Path | None, profile: str | None = None, root: Path | None = None) -> list[Word]:
-    """The words of a file or, without one, of the bank of the profile of that name.
-
-    Raises FileNotFoundError and ValueError as `load_words` and `bank_of` do.
-    """
-    return load_words(file) if file else bank_of(load_profile(profile), root)
 
 
 def summarise_study(table: pd.DataFrame, world: str) -> pd.DataFrame:

@@ -9,14 +9,18 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import pandas as pd
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor
 
 from vwlib.files import check_target, kind_of, write_whole
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from torch import Tensor
+
+#: What vectors are read as: tensors of torch, or arrays of numpy for who only looks at them, since torch takes seconds to import.
+Framework = Literal["pt", "np"]
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,8 @@ def pack_words(words: Sequence[Word]) -> bytes:
     """Words as the content of a safetensors file, keyed by `word_id`; the same words give the same bytes, in whatever order."""
     # One entry of metadata for all words: safetensors writes several in an order that changes from run to run.
     described = json.dumps({word.word_id: word.provenance for word in words}, sort_keys=True)
+    from safetensors.torch import save
+
     return save({word.word_id: word.vectors.contiguous().clone() for word in words}, {"words": described})
 
 
@@ -63,8 +69,8 @@ def save_words(words: Sequence[Word], path: Path) -> None:
     write_whole(path, pack_words(words))
 
 
-def load_words(path: Path) -> list[Word]:
-    """Read words back.
+def load_words(path: Path, framework: Framework = "pt") -> list[Word]:
+    """Read words back, their vectors as tensors of torch ("pt") or arrays of numpy ("np").
 
     Raises FileNotFoundError for a missing file and ValueError for one that is damaged or holds something else.
     """
@@ -75,7 +81,7 @@ def load_words(path: Path) -> list[Word]:
         told = {"folder": "a folder", "dead link": "a link that leads nowhere"}.get(kind, kind)
         raise ValueError(f"{path} is {told}; name a words file, such as `vwlib learn` writes.")
     try:
-        with safe_open(path, "pt") as file:
+        with safe_open(path, framework) as file:
             keys, held = sorted(file.keys()), (file.metadata() or {}).get("words")
             if held is not None:
                 described = json.loads(held)
@@ -123,13 +129,15 @@ def _checked(key: str, vectors: Tensor, described: Any) -> Word:
         value = origin[name]
         if not isinstance(value, kinds) or isinstance(value, bool) or (isinstance(value, float) and not math.isfinite(value)):
             raise ValueError(f"the word {key} has the {name} {value!r}.")
-    if vectors.dim() != 2 or not vectors.is_floating_point():
+    if vectors.ndim != 2 or "float" not in str(vectors.dtype):
         raise ValueError(f"the word {key} is no table of vectors, but of shape {tuple(vectors.shape)} and type {vectors.dtype}.")
     return Word(vectors, **origin)
 
 
 def words_table(words: Sequence[Word]) -> pd.DataFrame:
     """Words as a table, one row a word: its id, the columns of its provenance but those of `_HASHES`, and how many `vectors` of `d` numbers it has."""
+    import pandas as pd
+
     rows = [{"word_id": word.word_id, **word.provenance, "vectors": word.vectors.shape[0], "d": word.vectors.shape[1]} for word in words]
     columns = ["word_id", *(field.name for field in fields(Word) if field.name != "vectors"), "vectors", "d"]
     return pd.DataFrame(rows, columns=columns).drop(columns=_HASHES).astype({"delta": float})

@@ -7,6 +7,8 @@ from functools import lru_cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from vwlib.concepts import TASKS
+
 if TYPE_CHECKING:
     from vwlib.models.base import Frozen, Score, TaskModel
     from vwlib.models.classification import Classifier
@@ -14,8 +16,6 @@ if TYPE_CHECKING:
     from vwlib.models.generation import Generator
     from vwlib.models.judge import Judge
     from vwlib.profiles import Profile
-
-TASKS = ("generation", "detection", "classification")
 
 __all__ = [
     "LOADERS",

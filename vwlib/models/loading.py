@@ -12,16 +12,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import diffusers
-import torch
-import transformers
 from safetensors import SafetensorError
-from safetensors.torch import save_file
 
 from vwlib.files import check_writable, writing_to
 from vwlib.paths import MINIATURE, ROOT
 
 if TYPE_CHECKING:
+    import torch
+
     from vwlib.profiles import ModelSettings
 
 #: The files without which a model cannot be loaded, by the layout of its folder.
@@ -225,6 +223,8 @@ def convert_weights(folder: Path) -> Path:
 
     Raises FileNotFoundError where there is no pickle, or its weights are there as safetensors, and ValueError where it holds anything else.
     """
+    from safetensors.torch import save_file
+
     if (found := _to_convert(folder)) is None:
         *some, last = PICKLES.values()
         raise FileNotFoundError(f"{folder} holds neither {', '.join(some)} nor {last} that is not there as safetensors already.")
@@ -250,6 +250,8 @@ def _unpickled(pickle: Path) -> dict[str, torch.Tensor]:
 
     Raises ValueError where it holds anything else.
     """
+    import torch
+
     try:
         weights = torch.load(pickle, map_location="cpu", weights_only=True)
         weights = {key: value.contiguous().clone() for key, value in weights.get("state_dict", weights).items()}  # no two may share memory
@@ -306,6 +308,8 @@ def load_whole(kind: Any, folder: Path, **arguments: Any) -> Any:
     random numbers and only log it. Raises ValueError in one sentence that says
     how many they are and names the first.
     """
+    import torch
+
     variant = next((found for name in IN_PARTS if (found := variant_of(folder / name))), None)
     with strict_loading(folder):
         model, info = kind.from_pretrained(
@@ -330,6 +334,9 @@ def strict_loading(folder: Path, what: str = "weights") -> Iterator[None]:
 
     Raises ValueError where a file is truncated or a tensor is missing or of another shape; `what` says which files are read.
     """
+    import diffusers
+    import transformers
+
     diffusers.utils.logging.disable_progress_bar()
     transformers.utils.logging.disable_progress_bar()
     try:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from vwlib.bank import results_root
 from vwlib.claims import KINDS
 from vwlib.experiments import EXPERIMENTS, choose, read_table, run
 from vwlib.profiles import Profile, load_profile
 from vwlib.runner import run_study
-from vwlib.stored import results_root
 
 
 def tables_of(profile: Profile, names: Sequence[str], root: Path | None = None) -> dict[str, pd.DataFrame]:

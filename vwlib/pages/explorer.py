@@ -46,7 +46,9 @@ class Explorer:
 
 
 def explorer_sources(profile: Profile) -> tuple[StoredStudy, dict[str, pd.DataFrame], str]:
-    """A profile's study and its tables `sheets` and `displacements`, and in words what they are; where one is missing, both of profile smoke, if it is of the same models.
+    """A profile's study and its tables `sheets` and `displacements`, and in words what they are.
+
+    Where one is missing, all are of profile smoke, if it is of the same models.
 
     Raises FileNotFoundError where nothing can stand in, and ValueError where a file was damaged.
     """

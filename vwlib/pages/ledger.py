@@ -13,13 +13,13 @@ from typing import Any
 import nbformat
 import pandas as pd
 
+from vwlib.bank import results_root
 from vwlib.claims import VERDICTS, judge_claims, ledger_table, load_claims, verdict_counts
 from vwlib.experiments import EXPERIMENTS, read_tables
 from vwlib.experiments.base import TRIALS
 from vwlib.pages.experiments import tables_of
 from vwlib.paths import ROOT
 from vwlib.profiles import Profile
-from vwlib.stored import results_root
 
 #: What decides a claim, by its scope.
 SCOPES = {"miniature": "the study", "other experiment": "another experiment", "real weights": "the paper's own models", "text": "the paper itself"}

@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from vwlib.bank import results_root
 from vwlib.book import list_chapters
 from vwlib.doctor import models_of
 from vwlib.models.device import find_device
@@ -23,7 +24,6 @@ from vwlib.paths import ROOT
 from vwlib.profiles import Profile
 from vwlib.siblings import list_runs
 from vwlib.store import Store
-from vwlib.stored import results_root
 
 
 def versions_table(file: Path = ROOT / "pyproject.toml") -> pd.DataFrame:
