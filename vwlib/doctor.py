@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
-import torch
 from safetensors import SafetensorError, safe_open
 
 from vwlib.concepts import DATASETS, Concept, concepts_of
@@ -19,8 +20,8 @@ from vwlib.cost import cost_table, measured_rates
 from vwlib.datasets import FEWER_ALLOWED, SPLITS, Example, load_dataset, test_examples, training_examples
 from vwlib.miniature import world
 from vwlib.models import TASKS
-from vwlib.models.device import find_device
 from vwlib.models.loading import OPEN_CLIP, PIPELINE, TEXT_AND_IMAGE, TRANSFORMERS, lacking, not_the_originals, remedy, resolve, variant_of, weights_of
+from vwlib.models.precision import speeds_of
 from vwlib.paths import ROOT
 from vwlib.plan import make_plan
 from vwlib.profiles import ModelSettings, Profile
@@ -81,11 +82,10 @@ def examine(profile: Profile, checksums: bool = True) -> Report:
 
 def machine(profile: Profile) -> Iterator[Finding]:
     """Processors, memory, accelerators and disk space."""
-    yield Finding("Machine", "ready", f"{len(os.sched_getaffinity(0))} processor cores, {_memory():.0f} GB of memory, torch {torch.__version__}")
-    for index in range(torch.cuda.device_count()):
-        free, total = torch.cuda.mem_get_info(index)
-        yield Finding("Machine", "ready", f"cuda:{index}: {torch.cuda.get_device_name(index)}, {free / 1e9:.0f} of {total / 1e9:.0f} GB free")
-    if not torch.cuda.is_available() and profile.world == "paper":
+    yield Finding("Machine", "ready", f"{len(os.sched_getaffinity(0))} processor cores, {_memory():.0f} GB of memory, torch {version('torch')}")
+    gpus = list(_gpus())
+    yield from (Finding("Machine", "ready", text) for text in gpus)
+    if not gpus and profile.world == "paper":
         yield Finding("Machine", "note", "no GPU that torch can use; a study with these models needs one")
     yield from place(profile)
     yield Finding("Machine", "ready", f"{shutil.disk_usage(ROOT).free / 1e9:.0f} GB free on the project's disk")
@@ -94,16 +94,52 @@ def machine(profile: Profile) -> Iterator[Finding]:
 def place(profile: Profile) -> Iterator[Finding]:
     """On which device the profile's models compute, and how much of its memory they leave."""
     try:
-        device = find_device(profile.device)
+        device = "cpu" if profile.device in ("auto", "cpu") and not _gpu_in_sight() else _device(profile.device)
     except ValueError as error:
         yield Finding("Machine", "missing", str(error))
         return
     weights = sum(settings.gigabytes or 0 for _, settings, _ in models_of(profile))
-    total = torch.cuda.mem_get_info(device)[1] / 1e9 if device.type == "cuda" else _memory()
+    total = _gpu_memory(device) if device.startswith("cuda") else _memory()
     text = f"models compute on {device}"
     if weights:
         text += f"; their weights take about {weights:.0f} of its {total:.0f} GB, and what is left decides how many words learn at once"
     yield Finding("Machine", "ready" if weights < total else "note", text)
+    yield Finding("Machine", "ready", f"the generator computes in {_precision(profile, device)}")
+
+
+def _precision(profile: Profile, device: str) -> str:
+    """In what the generator's products are computed, and why."""
+    if profile.generator.precision != "auto":
+        return f"{profile.generator.precision}, as the profile says"
+    return str(speeds_of(profile.generator, device))
+
+
+def _gpu_in_sight() -> bool:
+    """Whether there may be a GPU that torch can use; asking torch itself takes seconds."""
+    return any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/dxg").exists() or "torch" in sys.modules
+
+
+def _gpus() -> Iterator[str]:
+    """Each GPU with its free memory."""
+    if _gpu_in_sight():
+        import torch
+
+        for index in range(torch.cuda.device_count()):
+            free, total = torch.cuda.mem_get_info(index)
+            yield f"cuda:{index}: {torch.cuda.get_device_name(index)}, {free / 1e9:.0f} of {total / 1e9:.0f} GB free"
+
+
+def _device(name: str) -> str:
+    from vwlib.models.device import find_device
+
+    return str(find_device(name))
+
+
+def _gpu_memory(device: str) -> float:
+    """A GPU's memory in GB."""
+    import torch
+
+    return torch.cuda.mem_get_info(device)[1] / 1e9
 
 
 def _memory() -> float:
