@@ -551,6 +551,8 @@ class _Source:
         if self.without_area:
             count = "1 box without an area is" if len(self.without_area) == 1 else f"{len(self.without_area)} boxes without an area are"
             tell(f"{where}: {count} left out, in {name_some(list(dict.fromkeys(self.without_area)))}.")
+        if self.only_ignored:
+            tell(f"{where}: all objects in {name_some(self.only_ignored)} are difficult, crowds or without an area; they have no label and are left out.")
         if self.dataset in ("COCO", "PASCAL") and is_file(self.root / BOXES):
             tell(f"{self.root / BOXES} is not read: boxes of {self.dataset} stand in its annotations.")
         return found
