@@ -58,6 +58,8 @@ STYLES = "styles.json"
 FEWER_ALLOWED = ("DreamBooth", PHOTOS)
 #: By how many times a picture may be longer than wide: no model sees anything in a thinner one, and preparing it takes gigabytes.
 LONGEST = 100
+#: How many px a picture may have: more than any phone takes, in about a gigabyte of memory.
+MOST_PIXELS = 125_000_000
 
 _ORIENTATION = 0x0112  # EXIF tag
 _STRIP = 256  # rows of a transparent picture that are put on white at once
@@ -114,8 +116,8 @@ class Pictures(Sequence[Image.Image]):
 def load_image(path: Path) -> Image.Image:
     """Read a picture upright (EXIF orientation applied) and as RGB; transparent parts turn white.
 
-    Raises FileNotFoundError where it is missing and ValueError where it cannot be read to its end, is larger than Pillow
-    permits or more than a hundred times longer than wide.
+    Raises FileNotFoundError where it is missing and ValueError where it cannot be read to its end, has more than `MOST_PIXELS`
+    or is more than `LONGEST` times longer than wide.
     """
     with _opened(path) as file:
         ImageOps.exif_transpose(file, in_place=True)  # the first picture of a multi-picture file
@@ -868,12 +870,14 @@ def _opened(path: Path) -> Iterator[Image.Image]:
                 width, height = file.size
                 if max(width, height) > LONGEST * min(width, height):
                     raise _Refused(f"The image {path} is {width} × {height} px, more than {LONGEST} times as long as wide; cut it.")
+                if width * height > MOST_PIXELS:
+                    raise _Refused(f"The image {path} is {width} × {height} px, more than {MOST_PIXELS // 10**6} million; scale it down.")
                 yield file
     except FileNotFoundError:
         raise FileNotFoundError(f"The image {path} is missing.") from None
     except _Refused:
         raise
     except Image.DecompressionBombError as error:
-        raise ValueError(f"The image {path} has more pixels than are read ({one_line(error)}); scale it down.") from error
+        raise ValueError(f"The image {path} has more than {MOST_PIXELS // 10**6} million px ({one_line(error)}); scale it down.") from error
     except Exception as error:  # whatever a decoder makes of broken bytes
         raise ValueError(f"The image {path} is truncated or no picture ({one_line(error)}).") from error
