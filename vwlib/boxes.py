@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vwlib.concepts import concepts_of
-from vwlib.datasets import BOXES, SPLITS, Example, load_dataset, read_photos
+from vwlib.datasets import BOXES, SPLITS, Example, load_dataset, read_boxes, read_photos
 from vwlib.files import write_whole
-from vwlib.models import Detector, load_detector
+from vwlib.models import load_detector
+from vwlib.photos import propose_boxes
 from vwlib.profiles import Profile
 from vwlib.study import dataset_folder
 
@@ -36,21 +37,14 @@ def box_pictures(profile: Profile, photos: Path | None = None) -> str:
     return f"{added} of {len(examples)} pictures got a box in {root / BOXES}; check them there, (left, top, right, bottom) in px of the upright picture."
 
 
-def propose_boxes(detector: Detector, examples: Sequence[Example], names: dict[str, str]) -> list[list[float]]:
-    """For each picture the box (left, top, right, bottom) in px that the detector finds likeliest to show the picture's own concept.
-
-    `names` gives the prompt name of each concept.
-    """
-    return [detector.best_box(example, names[example.label]) for example in examples]  # one at a time: photographs are large, and there are few
-
-
 def write_proposals(root: Path, examples: Sequence[Example], boxes: Sequence[Sequence[float]]) -> int:
     """Add boxes to `boxes.json` beside the data, a line a picture, and return how many were added.
 
-    What the file has already stays as it is: a person may have corrected it. A box without an area is not written.
+    What the file has already stays: a person may have corrected it. Names are written as the project writes them, without "./".
+    A box without an area is not written. Raises ValueError where the file is malformed.
     """
     file = root / BOXES
-    known = json.loads(file.read_text()) if file.exists() else {}
+    known = read_boxes(root)
     added = {}
     for example, (left, top, right, bottom) in zip(examples, boxes, strict=True):
         name = example.path.relative_to(root).as_posix()

@@ -172,6 +172,8 @@ def boxes(
     profile: Annotated[str, typer.Option(envvar="VWLIB_PROFILE", help="smoke, miniature or paper: whose detector proposes.")] = "miniature",
 ) -> None:
     """Let the detector propose a box for every picture without one, and add them to boxes.json for a person to correct."""
+    print(f"Reading the pictures{f' in {photos}' if photos else ''} and loading the detector.", flush=True)  # which takes a while
+
     from vwlib.boxes import box_pictures
     from vwlib.profiles import load_profile
 
@@ -193,6 +195,8 @@ def learn(
     profile: Annotated[str, typer.Option(envvar="VWLIB_PROFILE", help="smoke, miniature or paper.")] = "miniature",
 ) -> None:
     """Learn a word for a thing of your own in each of the three models, and score it in all of them."""
+    print(f"Reading the pictures in {images} and loading the models.", flush=True)  # which takes a while
+
     from vwlib.models import TASKS
     from vwlib.own import learn_photos
     from vwlib.photos import with_photos

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+from tqdm.auto import tqdm
 
 from vwlib.concepts import DATASETS, find_dataset
 from vwlib.datasets import BOXES, PHOTOS, Example, read_photos
@@ -59,14 +60,25 @@ def with_boxes(detector: Detector, examples: Sequence[Example]) -> list[Example]
 
     A proposal without an area is none.
     """
+    bare = [example for example in examples if not len(example.boxes)]
+    proposals = propose_boxes(detector, bare, {example.label: example.label for example in bare})
+    proposed = {example.path: box for example, box in zip(bare, proposals, strict=True)}
     boxed = []
     for example in examples:
-        if not len(example.boxes):
-            left, top, right, bottom = detector.best_box(example, example.label)
-            if left < right and top < bottom:
-                example = replace(example, boxes=np.array([[left, top, right, bottom]], np.float32), names=[example.label])
+        left, top, right, bottom = proposed.get(example.path, (0, 0, 0, 0))
+        if left < right and top < bottom:
+            example = replace(example, boxes=np.array([[left, top, right, bottom]], np.float32), names=[example.label])
         boxed.append(example)
     return boxed
+
+
+def propose_boxes(detector: Detector, examples: Sequence[Example], names: dict[str, str]) -> list[list[float]]:
+    """For each picture the box (left, top, right, bottom) in px that the detector finds likeliest to show the picture's own concept.
+
+    `names` gives the prompt name of each concept. A bar tells how far it is, unless it is done at once.
+    """
+    bar = tqdm(examples, desc="looking for boxes", unit="picture", delay=0.5, leave=False)
+    return [detector.best_box(example, names[example.label]) for example in bar]  # one at a time: photographs are large
 
 
 def describe_photos(profile: Profile) -> str:

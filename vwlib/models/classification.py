@@ -13,7 +13,7 @@ from open_clip.transformer import text_global_pool
 from PIL import Image
 from torch import Tensor, nn
 
-from vwlib.datasets import Example
+from vwlib.datasets import Example, Pictures
 from vwlib.models.base import Frozen, Score, TextMixin, draw
 from vwlib.models.judge import Judge, open_model
 from vwlib.models.loading import resolve, seen_words
@@ -64,7 +64,7 @@ class Classifier(TextMixin, Judge):
 
     def prepare(self, examples: Sequence[Example]) -> Frozen:
         """Image features, `image` (image, d)."""
-        features = self.encode_images([example.image() for example in examples])
+        features = self.encode_images(Pictures(examples))
         return Frozen([example.label for example in examples], self.room.keep({"image": features.clone()}))
 
     def losses(self, vectors: Tensor, concepts: Sequence[str], frozen: Frozen, streams: Sequence[torch.Generator], batch: int) -> Tensor:

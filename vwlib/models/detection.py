@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,6 +27,13 @@ if TYPE_CHECKING:
     from vwlib.profiles import ModelSettings
 
 METRIC = MeanAveragePrecision(backend="faster_coco_eval")
+#: How many times longer than the model's own side a picture may be before it is scaled down: the processor pads every picture to a
+#: square and blurs that with a kernel that grows with it, which takes minutes and gigabytes for a photograph of a phone.
+LARGEST = 4
+#: How many px the pictures have, as the model reads them, that go through it at once on a processor: there nobody says when memory runs out.
+AT_ONCE = 2**22
+#: Pictures whose pixels are kept for a second look: a picture without a box is looked at for one before it is learned from.
+KEPT = 32
 
 
 @contextmanager
@@ -48,6 +56,7 @@ class Detector(TextMixin):
 
     def __init__(self, model: Owlv2ForObjectDetection, processor: Owlv2ImageProcessor, vocabulary: Vocabulary, prompt: str) -> None:
         self.model, self.processor, self.vocabulary, self.prompt = model.eval().requires_grad_(False), processor, vocabulary, prompt
+        self._kept: dict[tuple[Path, int, int], tuple[Tensor, tuple[int, int]]] = {}
 
     @classmethod
     def load(cls, settings: ModelSettings, prompt: str, device: torch.device | str = "cpu") -> Detector:
@@ -73,17 +82,52 @@ class Detector(TextMixin):
         pooled = self.model.owlv2.text_model(input_ids=ids, attention_mask=None).pooler_output
         return F.normalize(self.model.owlv2.text_projection(pooled), dim=-1)
 
-    @torch.inference_mode()
+    @property
+    def side(self) -> int:
+        """The longer side, in px, of a picture as the model reads it."""
+        return max(self.processor.size["height"], self.processor.size["width"])
+
+    def pixels(self, image: Image.Image) -> Tensor:
+        """What the image side reads of a picture (channel, y, x), which is padded to a square.
+
+        A picture up to `LARGEST` times the model's side goes into the processor as it is, a larger one scaled down to that.
+        One at a time: the processor takes a picture's memory several times over, and gives the same for each as for all.
+        """
+        scale = LARGEST * self.side / max(image.size)
+        if scale < 1:
+            width, height = (max(1, round(side * scale)) for side in image.size)
+            image = image.resize((width, height), Image.Resampling.BILINEAR)
+        return self.processor(images=[image], return_tensors="pt").pixel_values[0]
+
+    def look_at(self, example: Example, keep: bool = False) -> tuple[Tensor, tuple[int, int]]:
+        """The pixels of an example's picture, and its size (width, height); with `keep` also for the next time, which takes them."""
+        about = example.path.stat() if example.path.exists() else None
+        key = (example.path, about.st_mtime_ns, about.st_size) if about else (example.path, 0, 0)
+        found = self._kept.pop(key, None)
+        if found is None:
+            image = example.image()
+            found = self.pixels(image), image.size
+        if keep:
+            self._kept[key] = found
+            while len(self._kept) > KEPT:
+                del self._kept[next(iter(self._kept))]
+        return found
+
     def encode_images(self, images: Sequence[Image.Image]) -> dict[str, Tensor]:
         """What the image side knows of every region, with axes (image, region, ...), on the CPU.
 
         `region`: normalised class feature (d); `shift`, `scale`: of the class logits; `box`: (left, top, right, bottom) as
         shares of the padded square image; `objectness`: logit.
         """
+        return self._encode(len(images), lambda row: self.pixels(images[row]))
+
+    @torch.inference_mode()
+    def _encode(self, count: int, pixels_of: Callable[[int], Tensor]) -> dict[str, Tensor]:
+        """`encode_images` of `count` pictures, each of which `pixels_of` gives by its number."""
         rows: dict[str, Tensor] = {}  # written part by part: all parts and their concatenation would take twice the memory
 
         def work(part: slice) -> None:
-            pixels = self.processor(images=list(images[part]), return_tensors="pt").pixel_values
+            pixels = torch.stack([pixels_of(row) for row in range(part.start, part.stop)])
             features, _ = self.model.image_embedder(pixel_values=pixels.to(self.device))
             regions = features.flatten(1, 2)
             head = self.model.class_head
@@ -96,10 +140,10 @@ class Detector(TextMixin):
             }
             for key, tensor in found.items():
                 if key not in rows:
-                    rows[key] = torch.empty(len(images), *tensor.shape[1:])
+                    rows[key] = torch.empty(count, *tensor.shape[1:])
                 rows[key][part] = tensor.cpu()
 
-        self.room.parts("images", len(images), work, most=32)
+        self.room.parts("images", count, work, most=32 if self.device.type == "cuda" else max(1, min(32, AT_ONCE // self.side**2)))
         return rows
 
     def prepare(self, examples: Sequence[Example]) -> Frozen:
@@ -110,18 +154,23 @@ class Detector(TextMixin):
         that no prepared image is labelled with; `ignored` (image, box) marks those that are neither right nor wrong;
         `positive` (image, region) marks the regions whose predicted box overlaps an object of the image's own concept best.
         """
-        images = [example.image() for example in examples]
-        tensors = self.encode_images(images)
+        sizes: dict[int, tuple[int, int]] = {}
+
+        def pixels_of(row: int) -> Tensor:
+            pixels, sizes[row] = self.look_at(examples[row])
+            return pixels
+
+        tensors = self._encode(len(examples), pixels_of)
         order = _kinds([example.label for example in examples])
         most = max(1, *(len(example.boxes) + len(example.ignored_boxes) for example in examples))
         tensors["truth"] = torch.zeros(len(examples), most, 4)
         tensors["kind"] = torch.full((len(examples), most), -1)
         tensors["ignored"] = torch.zeros(len(examples), most, dtype=torch.bool)
         tensors["positive"] = torch.zeros(tensors["region"].shape[:2], dtype=torch.bool)
-        for row, (example, image) in enumerate(zip(examples, images, strict=True)):
+        for row, example in enumerate(examples):
             names = [*example.names, *example.ignored_names]
             boxes = torch.as_tensor(np.concatenate([example.boxes, example.ignored_boxes]), dtype=torch.float32)
-            tensors["truth"][row, : len(names)] = boxes / max(image.size)
+            tensors["truth"][row, : len(names)] = boxes / max(sizes[row])
             tensors["kind"][row, : len(names)] = torch.tensor([order.get(name, -1) for name in names], dtype=torch.long)
             tensors["ignored"][row, len(example.names) : len(names)] = True
             own = tensors["truth"][row][(tensors["kind"][row] == order[example.label]) & ~tensors["ignored"][row]]
@@ -154,9 +203,9 @@ class Detector(TextMixin):
     @torch.no_grad()
     def best_box(self, example: Example, name: str) -> list[float]:
         """The box (left, top, right, bottom) in px, clipped to the picture, that is likeliest to show what is called `name`."""
-        frozen = self.prepare([example])
+        pixels, (width, height) = self.look_at(example, keep=True)
+        frozen = Frozen([example.label], self._encode(1, lambda _: pixels))
         best = self.detect(self.encode_names([name]), frozen)[0, 0].argmax()
-        width, height = example.image().size
         left, top, right, bottom = (frozen.tensors["box"][0, best] * max(width, height)).tolist()
         return [round(min(max(edge, 0), side), 1) for edge, side in ((left, width), (top, height), (right, width), (bottom, height))]
 
