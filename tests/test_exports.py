@@ -1,6 +1,8 @@
 """Exported words: an ordinary pipeline reads them as our splice, and nothing is half-written."""
 
 import dataclasses
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,14 +10,30 @@ import torch
 import yaml
 from diffusers import StableDiffusionPipeline
 from exactly import in_full_precision
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import load_file
+from typer.testing import CliRunner
 
-from vwlib.exports import EMBEDS, check_token, concept_card, export_concept, export_embedding, export_textual_inversion, generation_vectors, token_for
+from vwlib.cli import app
+from vwlib.exports import (
+    EMBEDS,
+    check_licence,
+    check_token,
+    concept_card,
+    export_concept,
+    export_embedding,
+    export_textual_inversion,
+    export_word,
+    generation_vectors,
+    token_for,
+)
+from vwlib.files import kind_of
 from vwlib.models import load_generator
 from vwlib.models.loading import digest_folder, resolve
 from vwlib.study import transfer_map
-from vwlib.words import Word
+from vwlib.words import Word, load_words, save_words
 
 PROFILE = in_full_precision()
 TOKEN = "<green-guitar>"
@@ -97,7 +115,7 @@ def test_a_card_names_the_model_of_the_hub_and_no_licence_of_its_own_accord():
 def test_a_folder_that_is_there_or_a_broken_picture_leaves_nothing(tmp_path):
     (tmp_path / "there").mkdir()
     (tmp_path / "broken.png").write_text("no picture")
-    with pytest.raises(FileExistsError, match=r"there exists already; name a new folder\."):
+    with pytest.raises(FileExistsError, match="there exists already; name a new folder"):
         export_concept(word_of(), TOKEN, tmp_path / "there")
     with pytest.raises(ValueError, match=r"broken\.png is truncated or no picture"):
         export_concept(word_of(), TOKEN, tmp_path / "new", [tmp_path / "broken.png"])
@@ -123,3 +141,143 @@ def test_tokens_and_names_that_a_program_would_not_find_are_refused(tmp_path):
         with pytest.raises(ValueError, match="cannot name an embedding"):
             export_embedding(word_of(), tmp_path / name)
     assert not list(tmp_path.iterdir())
+
+
+# --- nothing is lost -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def kept(tmp_path, monkeypatch):
+    """A folder with a words file, in which the command line works."""
+    monkeypatch.chdir(tmp_path)
+    words = [word_of(), word_of(seed=1)]
+    save_words(words, tmp_path / "words.safetensors")
+    return words
+
+
+def export(word, to, *options):
+    arguments = ["export", word.word_id, "--words", "words.safetensors", "--to", str(to), *map(str, options)]
+    return CliRunner().invoke(app, arguments)
+
+
+def refused(result, *parts):
+    return result.exit_code == 1 and len(result.stderr.strip().splitlines()) == 1 and all(part in result.stderr for part in parts)
+
+
+@pytest.mark.parametrize("form", ["diffusers", "embedding", "concept"])
+def test_an_export_replaces_an_earlier_one_only_when_asked(form, kept, tmp_path):
+    to = "mine" if form == "concept" else "mine.safetensors"
+    assert export(kept[0], to, "--form", form).exit_code == 0
+    file = tmp_path / to / EMBEDS if form == "concept" else tmp_path / to
+    before = file.read_bytes()
+    assert refused(export(kept[1], to, "--form", form), "mine", "--overwrite") and file.read_bytes() == before
+    changed = ["--token", "<two>"] if form != "embedding" else []
+    assert export(kept[1], to, "--form", form, "--overwrite", *changed).exit_code == 0
+    assert len(list(load_file(file))) == 1 and (not changed or list(load_file(file)) == ["<two>"])
+
+
+@pytest.mark.parametrize("spelling", ["words.safetensors", "./folder/../words.safetensors", "link.safetensors", "second.safetensors"])
+@pytest.mark.parametrize("form", ["diffusers", "embedding"])
+def test_learned_words_are_never_replaced(form, spelling, kept, tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link.safetensors").symlink_to("words.safetensors")
+    (tmp_path / "second.safetensors").hardlink_to(tmp_path / "words.safetensors")
+    for options in ([], ["--overwrite"]):
+        assert refused(export(kept[0], spelling, "--form", form, *options), spelling.removeprefix("./"))
+    assert {word.word_id for word in load_words(tmp_path / "words.safetensors")} == {word.word_id for word in kept}
+
+
+def test_models_and_pictures_that_are_read_are_never_replaced(kept, tmp_path):
+    weights = resolve(PROFILE.generator.source) / "unet" / "diffusion_pytorch_model.safetensors"
+    before = weights.stat().st_mtime_ns
+    assert refused(export(kept[0], weights, "--overwrite"), "not overwritten") and weights.stat().st_mtime_ns == before
+    Image.new("RGB", (9, 9)).save(tmp_path / "0.jpeg")
+    assert export(kept[0], "mine", "--form", "concept", "--photos", ".").exit_code == 0
+    again = export(kept[0], "mine", "--form", "concept", "--overwrite", "--photos", "mine/concept_images")
+    assert refused(again, "mine") and (tmp_path / "mine" / "concept_images" / "0.jpeg").exists()
+
+
+@pytest.mark.parametrize("strange", ["notes.txt", "concept_images/holiday.png", ".git/HEAD", EMBEDS])
+def test_a_folder_with_anything_else_is_not_replaced(strange, kept, tmp_path):
+    assert export(kept[0], "mine", "--form", "concept").exit_code == 0
+    file = tmp_path / "mine" / strange
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes((tmp_path / "words.safetensors").read_bytes())
+    assert refused(export(kept[0], "mine", "--form", "concept", "--overwrite"), "mine")
+    assert file.exists() and refused(export(kept[0], ".", "--form", "concept", "--overwrite"))
+
+
+@pytest.mark.parametrize("form", ["diffusers", "embedding"])
+@pytest.mark.parametrize("to", ["folder", ".", "folder/", "/dev/null", "dead.safetensors", "words.safetensors/x.safetensors"])
+def test_what_is_no_new_file_is_refused(to, form, kept, tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "dead.safetensors").symlink_to("nowhere")
+    before = {path.name for path in tmp_path.rglob("*")}
+    assert refused(export(kept[0], to, "--form", form, "--overwrite"))
+    assert {path.name for path in tmp_path.rglob("*")} == before
+
+
+@pytest.mark.parametrize(
+    ("form", "options", "named"),
+    [
+        ("diffusers", ["--license", "mit"], "--license"),
+        ("embedding", ["--license", "mit"], "--license"),
+        ("diffusers", ["--photos", "nowhere"], "--photos"),
+        ("embedding", ["--photos", "nowhere"], "--photos"),
+        ("embedding", ["--token", "<mine>"], "--token"),
+        ("concept", ["--license", "not a: licence"], "not a: licence"),
+        ("concept", ["--photos", "nowhere"], "nowhere"),
+        ("concept", ["--store", "."], "--store"),
+        ("pickle", [], "pickle"),
+        ("diffusers", ["--token", "mine"], "mine"),
+    ],
+)
+def test_options_that_do_nothing_or_cannot_be_are_refused(form, options, named, kept, tmp_path):
+    to = "new" if form == "concept" else "new.safetensors"
+    assert refused(export(kept[0], to, "--form", form, *options), named)
+    assert [path.name for path in tmp_path.iterdir()] == ["words.safetensors"]
+
+
+# --- tokens ----------------------------------------------------------------------------------------------------------------
+
+
+@given(st.text(min_size=1, max_size=30))
+@settings(max_examples=200, deadline=None)
+def test_every_word_has_a_token_that_programs_read(concept):
+    token = token_for(word_of(concept=concept))
+    assert check_token(token) == token
+
+
+@given(st.sets(st.text(st.characters(min_codepoint=0x300, categories=["Ll", "Lo"]), min_size=1, max_size=12), min_size=2, max_size=6))
+@settings(max_examples=50, deadline=None)
+def test_words_of_other_letters_are_told_apart(concepts):
+    words = [word_of(concept=concept) for concept in concepts]
+    kept = [word for word in words if word.word_id[:8] in token_for(word)]  # the others are Latin letters of another width, or in circles
+    assert len({token_for(word) for word in kept}) == len(kept)
+
+
+def test_accents_are_left_out_and_other_letters_get_the_id():
+    assert token_for(word_of(concept="café")) == "<cafe>"
+    for concept in ("кот", "собака", "猫", "!", "straße"):
+        word = word_of(concept=concept)
+        assert word.word_id[:8] in token_for(word)
+
+
+def test_a_licence_is_written_as_the_hub_writes_it():
+    assert [check_licence(name) for name in ("mit", "cc-by-4.0")] == ["mit", "cc-by-4.0"]
+    for wrong in ("", "MIT", "not a: licence", "mit\nx: y"):
+        with pytest.raises(ValueError, match="licence"):
+            check_licence(wrong)
+
+
+@given(st.sampled_from(["diffusers", "embedding", "concept"]), st.text(st.characters(exclude_characters="/\0"), min_size=1, max_size=40))
+@settings(max_examples=40, deadline=None)
+def test_any_name_of_a_target_is_written_or_refused(form, name):
+    with tempfile.TemporaryDirectory() as folder:
+        to = Path(folder) / "in" / name
+        try:
+            export_word(word_of(), form, to)
+        except (ValueError, OSError) as error:
+            assert str(error) and not list(Path(folder).rglob("*.partial"))
+        else:
+            assert kind_of(to) == ("folder" if form == "concept" else "file") and {path.name for path in to.parent.iterdir()} == {name}

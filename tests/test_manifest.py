@@ -87,3 +87,14 @@ def test_the_command_writes_and_checks(profile, tmp_path, monkeypatch):
     Image.new("RGB", (40, 30), "red").save(tmp_path / "data" / "dataset" / "clock" / "01.png")
     told = CliRunner().invoke(app, ["manifest", file, "--check"])
     assert told.exit_code == 1 and "dataset/clock/01.png is another file here" in told.output
+
+
+def test_only_an_earlier_manifest_is_replaced_and_that_when_asked(tmp_path, monkeypatch):
+    monkeypatch.setattr("vwlib.manifest.make_manifest", lambda settings: Manifest(profile=settings.name, datasets={}))
+    file, annotations = tmp_path / "manifest.json", tmp_path / "instances.json"
+    annotations.write_text('{"images": []}')
+    for arguments, code in (([file], 0), ([file], 1), ([file, "--overwrite"], 0), ([annotations, "--overwrite"], 1), ([tmp_path], 1)):
+        result = CliRunner().invoke(app, ["manifest", *map(str, arguments)])
+        assert result.exit_code == code and (code == 0 or (str(arguments[0]) in result.stderr and len(result.stderr.splitlines()) == 1))
+    assert annotations.read_text() == '{"images": []}'
+    assert "--overwrite" in CliRunner().invoke(app, ["manifest", str(file), "--check", "--overwrite"]).stderr

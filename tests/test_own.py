@@ -7,6 +7,8 @@ import shutil
 import numpy as np
 import pytest
 import typer
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -14,9 +16,9 @@ from vwlib import own, pages
 from vwlib.cli import app
 from vwlib.datasets import PHOTOS, load_image, read_photos, read_things
 from vwlib.miniature.example import EXAMPLE, write_example
-from vwlib.models import TASKS, load_detector
+from vwlib.models import TASKS, load_detector, load_generator
 from vwlib.photos import describe_photos, with_photos
-from vwlib.profiles import load_profile
+from vwlib.profiles import LARGEST_SEED, load_profile
 from vwlib.stored import words_of_grid
 from vwlib.study import load_material, run_grid
 from vwlib.words import load_words, words_table
@@ -166,6 +168,14 @@ WRONG = {
     "beside nothing": (["--beside", "empty"], "holds no folder of pictures for each thing"),
     "task": (["--task", "drawing"], "'drawing' is no task; choose from"),
     "damaged": (["--out", "damaged.safetensors"], "damaged.safetensors is damaged or holds no learned words"),
+    "a folder": (["--out", "empty"], "empty"),
+    "a device": (["--out", "/dev/null"], "/dev/null"),
+    "cannot be written": (["--out", "/proc/x.safetensors"], "/proc"),
+    "below a file": (["--out", "damaged.safetensors/x.safetensors"], "damaged.safetensors"),
+    "in other letters": (["--name", "мой любимый кот на окне"], "--name"),
+    "two lines": (["--name", "a\nb"], "--name"),
+    "braces": (["--name", "a {} b"], "--name"),
+    "infinite radius": (["--delta", "inf"], "inf"),
 }
 
 
@@ -183,6 +193,43 @@ def test_what_is_wrong_is_one_sentence_before_anything_is_learned(wrong, folder,
     assert {path.name for path in tmp_path.iterdir()} == {"empty", "one", "damaged.safetensors"}
 
 
+@pytest.mark.parametrize(
+    "options", [["--seed", str(2**64 - 1)], ["--seed", str(2**63)], ["--seed", str(2**70)], ["--seed", "-1"], ["--delta", "-1"], ["--delta", "nan"]]
+)
+def test_numbers_beyond_their_range_are_refused_with_their_option(options, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("vwlib.own.learn_photos", lambda *_, **__: pytest.fail("learned"))
+    result = run("learn", "--images", folder / "my_guitar", "--anchor", "bell", "--out", tmp_path / "words.safetensors", *options)
+    assert result.exit_code == 2 and options[0] in result.stderr and not list(tmp_path.iterdir())
+
+
+def test_the_largest_seed_draws_pictures(mine):
+    assert own.own_trial(mine, "bell", seed=LARGEST_SEED).seed == LARGEST_SEED == 2**63 - 1
+    for seed in (-1, LARGEST_SEED + 1):
+        with pytest.raises(ValueError, match="seed"):
+            own.own_trial(mine, "bell", seed=seed)
+    states = load_generator(mine).encode_prompts(["a photo of bell"])
+    assert load_generator(mine).generate(states, 2, LARGEST_SEED)
+
+
+def test_each_task_is_named_once(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("vwlib.study.learn_words", lambda *_, **__: pytest.fail("learned"))
+    twice = ["--task", "detection", "--task", "generation", "--task", "detection"]
+    result = run("learn", "--images", folder / "my_guitar", "--anchor", "bell", "--out", tmp_path / "words.safetensors", *twice)
+    assert result.exit_code == 1 and "'detection' is named twice" in result.stderr and not list(tmp_path.iterdir())
+
+
+@given(name=st.text(min_size=1, max_size=12), delta=st.none() | st.floats(), seed=st.integers())
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_name_radius_and_seed_are_a_trial_or_one_sentence(name, delta, seed, mine):
+    photos = mine.photos.model_copy(update={"name": name})
+    try:
+        trial = own.own_trial(mine.model_copy(update={"photos": photos}), "bell", delta, seed)
+    except ValueError as error:
+        assert "\n" not in str(error) and any(field in str(error) for field in ("--name", "delta", "seed"))
+    else:
+        assert (trial.concept, trial.delta, trial.seed) == (name, delta or None, seed)
+
+
 def test_unknown_words_and_files_are_one_sentence(mine, grid, tmp_path):
     file = tmp_path / "words.safetensors"
     own.keep_words(own.words_of(mine, grid), file)
@@ -193,7 +240,8 @@ def test_unknown_words_and_files_are_one_sentence(mine, grid, tmp_path):
         (["words", "--words", file, "--anchor", "bel"], "No word has the anchor 'bel'; there are bell."),
         (["words", "--words", file, "--delta", "wide"], "'wide' is no delta"),
         (["words", "--words", tmp_path / "none.safetensors"], "none.safetensors is missing"),
-        (["words", "--words", tmp_path], "is damaged or holds no learned words"),
+        (["words", "--words", tmp_path], "is a folder"),
+        (["words", "--words", file, "--store", tmp_path], "--store"),
         (["words", "--store", tmp_path], "There are no words of profile 'smoke' in"),
     ):
         result = run(*arguments)

@@ -2,10 +2,14 @@
 
 import papermill
 import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from papermill.exceptions import PapermillExecutionError
 
 from vwlib.parameters import CHAPTERS, read_parameters
 from vwlib.paths import ROOT
+from vwlib.profiles import LARGEST_SEED
 
 FOURTH = "04_are_words_transferable"
 GOOD = {"profile": "smoke", "dataset": "coco", "concepts": ["dog", "cup"], "anchors": [], "pictured": ["COCO"], "images": 2, "seed": 0}
@@ -88,6 +92,8 @@ def test_what_a_chapter_sets_later_is_no_parameter():
         ({"concepts": [1]}, "Chapter 04_are_words_transferable, parameter 'concepts', got 1: input should be a valid string."),
         ({"seed": 0.5}, "Chapter 04_are_words_transferable, parameter 'seed', got 0.5: input should be a valid integer."),
         ({"seed": True}, "Chapter 04_are_words_transferable, parameter 'seed', got True: input should be a valid integer."),
+        ({"seed": 2**64 - 1}, "Chapter 04_are_words_transferable, parameter 'seed', got 18446744073709551615: input should be less than or equal to"),
+        ({"pictured": ["PASCAL"]}, "Chapter 04_are_words_transferable: the study of profile 'smoke' has no words of PASCAL; it has COCO."),
         ({"seed": -1}, "Chapter 04_are_words_transferable, parameter 'seed', got -1: input should be greater than or equal to 0."),
     ],
 )
@@ -96,6 +102,79 @@ def test_wrong_values_get_one_sentence(wrong, sentence):
         read_parameters(FOURTH, GOOD | wrong)
     assert str(error.value).startswith(sentence)
     assert "\n" not in str(error.value)
+
+
+FIFTH = {"profile": "miniature", "dataset": "COCO", "delta": 0.5, "concepts": [], "anchors": [], "others": 1, "seed": 0}
+SIXTH = {"profile": "miniature", "dataset": "COCO", "delta": 0.5, "task": "generation", "layers": 4, "concept": "", "anchor": "", "seed": 0}
+LACKING = [
+    ("05_solutions_are_everywhere", FIFTH | {"delta": 0.3}, "0.3"),
+    ("05_solutions_are_everywhere", FIFTH | {"profile": "smoke", "delta": 0.1}, "0.1"),
+    ("05_solutions_are_everywhere", FIFTH | {"profile": "smoke", "dataset": "PASCAL"}, "PASCAL"),
+    ("05_solutions_are_everywhere", FIFTH | {"profile": "smoke", "concepts": ["dog"]}, "'dog'"),
+    ("05_solutions_are_everywhere", FIFTH | {"profile": "smoke", "anchors": ["dog"]}, "'dog'"),
+    ("06_the_final_layers", SIXTH | {"delta": 0.3}, "0.3"),
+    ("06_the_final_layers", SIXTH | {"profile": "smoke", "concept": "dog"}, "'dog'"),
+    ("06_the_final_layers", SIXTH | {"seed": 2**32}, "seed"),
+]
+
+
+@pytest.mark.parametrize(("chapter", "parameters", "named"), LACKING)
+def test_what_the_study_lacks_is_refused_in_the_second_cell(chapter, parameters, named):
+    with pytest.raises(ValueError, match=rf"^Chapter {chapter}.*{named}"):
+        read_parameters(chapter, dict(parameters))
+
+
+NINTH = {"profile": "smoke", "photos": "data/example/guitar", "name": "", "anchor": "bell", "beside": "COCO"}
+NINTH |= {"delta": 0.0, "images": 1, "save": "", "seed": 0}
+
+
+def test_a_file_to_save_to_is_looked_at_in_the_second_cell(tmp_path):
+    (tmp_path / "pickle.safetensors").write_bytes(b"no words")
+    for wrong in ("/proc/x.safetensors", "README.md", "data", str(tmp_path / "pickle.safetensors"), "/dev/null", "a\0b"):
+        with pytest.raises(ValueError, match="'save'"):
+            read_parameters("09_your_own_word", NINTH | {"save": wrong})
+    new = str(tmp_path / "new" / "words.safetensors")
+    assert read_parameters("09_your_own_word", NINTH | {"save": new}).save == new and not (tmp_path / "new").exists()
+
+
+def test_every_seed_that_is_read_starts_a_generator():
+    third = {"profile": "smoke", "dataset": "COCO", "concept": "dog", "anchor": "cup", "delta": 1, "repeats": 3, "images": 12}
+    torch.Generator().manual_seed(read_parameters("03_learning_a_word", third | {"seed": LARGEST_SEED - 2}).seed + 3 + 12)
+    with pytest.raises(ValueError, match="seed"):
+        read_parameters("03_learning_a_word", third | {"seed": LARGEST_SEED - 1})
+
+
+#: What may be written behind a parameter's name: any json, and numbers that json has no place for.
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.sampled_from(["COCO", "dog", "smoke", "paper"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=2),
+    max_leaves=5,
+)
+DECLARED = {
+    chapter: {name: eval(parameter["default"]) for name, parameter in papermill.inspect_notebook(str(ROOT / "book" / f"{chapter}.ipynb")).items()}
+    for chapter in CHAPTERS
+}
+
+
+@given(which=st.data())
+@settings(max_examples=300, deadline=None)
+def test_any_value_of_any_parameter_is_read_or_refused_in_one_sentence(which):
+    chapter = which.draw(st.sampled_from(sorted(CHAPTERS)))
+    name = which.draw(st.sampled_from(sorted(DECLARED[chapter])))
+    value = which.draw(VALUES)
+    try:
+        parameters = read_parameters(chapter, DECLARED[chapter] | {name: value})
+    except ValueError as error:
+        assert str(error).startswith(f"Chapter {chapter}") and "\n" not in str(error) and len(str(error)) < 2000
+    else:
+        assert type(parameters) is CHAPTERS[chapter]
+
+
+def test_a_value_that_cannot_be_written_is_refused_in_one_sentence():
+    for value in (10**5000, "x" * 100_000):
+        with pytest.raises(ValueError, match="parameter 'seed'") as caught:
+            read_parameters(FOURTH, GOOD | {"seed": value})
+        assert len(str(caught.value)) < 1000
 
 
 def test_a_missing_parameter_is_named():

@@ -1,12 +1,16 @@
 """The finished study, for reading: what pages choose from it, and what they are told where it is missing or not theirs."""
 
+import re
+import shlex
 import shutil
 
 import pandas as pd
 import pytest
 import torch
+from typer.testing import CliRunner
 
-from vwlib import pages
+from vwlib import pages, runner, stored
+from vwlib.cli import app
 from vwlib.experiments import read_table
 from vwlib.models import TASKS
 from vwlib.optimise import Learned, Trial
@@ -54,8 +58,6 @@ def test_a_large_study_that_is_missing_is_named_with_its_command(tmp_path):
 @pytest.fixture
 def published(study, tmp_path, monkeypatch):
     """The smoke study as a published one, which no page may compute, in a folder of its own."""
-    from vwlib import stored
-
     shutil.copytree(CACHE / "on_demand", tmp_path / "data")
     monkeypatch.setattr(stored, "run_study", lambda *_, **__: None)
     return tmp_path / "data"
@@ -106,6 +108,23 @@ def test_a_word_that_diverged_is_a_hole_and_its_trial_passed_over():
     study = made(("detection", "laptop", "dog"))
     assert list(study.words_of("COCO", "laptop", "dog").vectors) == ["generation", "classification"]
     assert [(words.trial.concept, words.trial.anchor) for words in study.from_the_next(["COCO"], 2)] == [("dog", "cup"), ("cup", "laptop")]
+
+
+def test_a_radius_that_the_study_lacks_is_named_with_those_that_it_has():
+    made().check_radius(0.5)
+    with pytest.raises(ValueError, match=r"0\.3.*\[0\.5\]"):
+        made().check_radius(0.3)
+
+
+def test_the_command_that_makes_missing_words_writes_where_they_are_looked_for(tmp_path, monkeypatch):
+    ran = []
+    monkeypatch.setattr(stored, "CACHE", tmp_path)
+    monkeypatch.setattr(runner, "run_study", lambda profile, root, **_: ran.append(root))
+    for options, root in (([], tmp_path / "on_demand"), (["--store", str(tmp_path / "my store")], tmp_path / "my store")):
+        told = CliRunner().invoke(app, ["words", "--profile", "smoke", *options]).stderr
+        command = shlex.split(re.search("`vwlib (.*)`", told)[1])
+        assert CliRunner().invoke(app, command).exit_code == 0 and ran.pop() == root.resolve()
+        assert str(root) in told
 
 
 def test_datasets_that_the_study_lacks_are_left_out():

@@ -1,11 +1,16 @@
 """Words on disk: what is written comes back, and what is broken is refused."""
 
 import dataclasses
+import json
+import os
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save_file
 
-from vwlib.words import Word, choose_words, find_word, load_words, read_delta, save_words, words_table
+from vwlib.words import Word, check_words_file, choose_words, find_word, load_words, read_delta, save_words, words_table
 
 WORD = Word(torch.randn(4, 8), "generation", "COCO", "cat", "dog", 0.5, 0, "smoke", 5, 0.01, 8, "a photo of {}", "float32", "f00d", "cafe")
 
@@ -68,3 +73,108 @@ def test_a_table_has_a_row_for_each_word_and_a_head_without_any():
     assert table.loc[0, ["word_id", "task", "delta", "vectors", "d"]].tolist() == [WORD.word_id, "generation", 0.5, 4, 8]
     assert table["delta"].isna().tolist() == [False, True]
     assert words_table([]).columns.tolist() == table.columns.tolist()
+
+
+# --- whatever may be named as a words file -----------------------------------------------------------------------------------
+
+#: Any json, small.
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+QUICK = settings(max_examples=60, deadline=None)
+
+
+def refused(path, *parts):
+    """One sentence that names the file, from reading it and from looking whether words can be added."""
+    for look in (load_words, check_words_file):
+        with pytest.raises((ValueError, OSError)) as caught:
+            look(path)
+        sentence = str(caught.value)
+        assert path.name in sentence and "\n" not in sentence
+        assert look is check_words_file or all(part in sentence for part in parts)
+
+
+@pytest.mark.parametrize(("key", "named"), [("<cat-toy>", "<cat-toy>"), ("emb_params", "exported embedding"), ("unet.bias", "unet.bias")])
+def test_other_tensors_are_called_what_they_are(key, named, tmp_path):
+    save_file({key: torch.zeros(2, 8)}, tmp_path / "a.safetensors")
+    refused(tmp_path / "a.safetensors", named)
+
+
+def test_folders_pipes_dead_links_and_pickles_are_called_what_they_are(tmp_path):
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "dead").symlink_to(tmp_path / "nowhere")
+    torch.save({"<cat-toy>": torch.zeros(2, 8)}, tmp_path / "embeds.bin")
+    for name, told in (("folder", "folder"), ("pipe", "no ordinary file"), ("dead", "link"), ("embeds.bin", "pickle")):
+        refused(tmp_path / name, told)
+
+
+def test_a_new_file_can_be_made_and_one_of_words_added_to(tmp_path):
+    check_words_file(tmp_path / "new" / "words.safetensors")
+    assert not list(tmp_path.iterdir())
+    save_words([WORD], tmp_path / "words.safetensors")
+    check_words_file(tmp_path / "words.safetensors")
+
+
+@given(content=st.binary(max_size=200))
+@QUICK
+def test_any_bytes_are_refused_by_name(content, tmp_path_factory):
+    path = tmp_path_factory.mktemp("bytes") / "any.safetensors"
+    path.write_bytes(content)
+    refused(path)
+
+
+@given(cut=st.integers(0, 400), place=st.integers(0, 400), byte=st.integers(0, 255))
+@QUICK
+def test_a_damaged_file_is_read_or_refused_by_name(cut, place, byte, tmp_path_factory):
+    path = tmp_path_factory.mktemp("damaged") / "bank.safetensors"
+    save_words([WORD], path)
+    content = bytearray(path.read_bytes())
+    content[place % len(content)] = byte
+    path.write_bytes(content[: len(content) - cut])
+    try:
+        (word,) = load_words(path)
+    except ValueError as error:
+        assert path.name in str(error)
+    else:
+        assert words_table([word]).shape[0] == 1
+
+
+@given(held=JSON)
+@QUICK
+def test_any_json_in_the_place_of_the_origins_is_refused_by_name(held, tmp_path_factory):
+    path = tmp_path_factory.mktemp("json") / "bank.safetensors"
+    save_file({"a": torch.zeros(2, 8)}, path, {"words": json.dumps(held)})
+    refused(path)
+
+
+@given(field=st.sampled_from(sorted(WORD.provenance)), value=JSON)
+@QUICK
+def test_any_value_of_a_field_is_a_word_of_the_table_or_refused(field, value, tmp_path_factory):
+    path = tmp_path_factory.mktemp("field") / "bank.safetensors"
+    save_file({"a": torch.zeros(2, 8)}, path, {"words": json.dumps({"a": WORD.provenance | {field: value}})})
+    try:
+        words = load_words(path)
+    except ValueError as error:
+        assert path.name in str(error) and field in str(error)
+    else:
+        assert len(words_table(words)) == 1
+
+
+@given(st.text(max_size=12))
+@QUICK
+def test_any_delta_is_read_or_refused(text):
+    try:
+        delta = read_delta(text)
+    except ValueError as error:
+        assert repr(text)[1:-1] in str(error) or text in str(error)
+    else:
+        assert delta is None or delta == "free" or isinstance(delta, float)
+
+
+@pytest.mark.parametrize("shape", [(8,), (2, 2, 8)])
+def test_vectors_are_a_table(shape, tmp_path):
+    save_file({"a": torch.zeros(shape)}, tmp_path / "bank.safetensors", {"words": json.dumps({"a": WORD.provenance})})
+    refused(tmp_path / "bank.safetensors", "shape")

@@ -56,8 +56,11 @@ def _folder(name: str) -> str:
 
 
 def _words_file(name: str) -> str:
-    if name:
-        check_words_file(ROOT / name)
+    try:
+        if name:
+            check_words_file(ROOT / name)
+    except OSError as error:
+        raise ValueError(str(error)) from error
     return name
 
 
@@ -291,6 +294,15 @@ def _is_plain(name: str, value: object) -> bool:
     return not name.startswith("_") and name not in _IPYTHON and (value is None or isinstance(value, str | int | float | list | tuple | dict))
 
 
+def _shown(value: object) -> str:
+    """A value as it is written, at most a line of it."""
+    try:
+        text = repr(value)
+    except ValueError:  # a whole number of more digits than Python writes
+        text = "a number of thousands of digits"
+    return text if len(text) <= 200 else f"{text[:200]}…"
+
+
 def _in_one_sentence(chapter: str, error: ValidationError) -> str:
     first = error.errors()[0]
     message = first["msg"].removeprefix("Value error, ").rstrip(".")
@@ -298,5 +310,5 @@ def _in_one_sentence(chapter: str, error: ValidationError) -> str:
         return f"Chapter {chapter}: {message}."
     if first["type"] == "missing":
         return f"Chapter {chapter} needs a value for its parameter '{first['loc'][0]}'."
-    got = "" if repr(first["input"]) in message else f", got {first['input']!r}"
+    got = "" if _shown(first["input"]) in message else f", got {_shown(first['input'])}"
     return f"Chapter {chapter}, parameter '{first['loc'][0]}'{got}: {message[0].lower()}{message[1:]}."
