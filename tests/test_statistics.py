@@ -65,7 +65,7 @@ def test_nothing_has_no_mean():
 
 def test_a_grid_of_successes_is_no_certainty():
     table = grid(1.0, noise=0)
-    assert crossed_interval(table) == pytest.approx((1, 0.025**0.01, 1))
+    assert crossed_interval(table) == pytest.approx((1, 0.025**0.1, 1))  # of ten concepts, not of a hundred trials
     assert summarise(table, ["dataset"])["low"].item() == pytest.approx(0.025**0.01)
 
 
@@ -169,8 +169,20 @@ def test_a_ratio_of_nothing_is_undetermined():
 
 def test_the_sign_test_counts_cells():
     estimate = crossed_estimate({"a": grid(0.6, noise=0), "b": grid(0.5, noise=0)}, "a - b", positive=True)
-    assert (estimate.value, estimate.low, estimate.high) == (1, 0, 1)
-    assert crossed_estimate({"a": grid(), "b": grid()}, "a - b", positive=True).value == 0.5
+    assert (estimate.value, estimate.low, estimate.high, estimate.ties, estimate.strict) == (1, 0, 1, 0, 1)
+    tied = crossed_estimate({"a": grid(), "b": grid()}, "a - b", positive=True)
+    assert (tied.value, tied.ties, tied.strict) == (0.5, 1, 0)
+
+
+@pytest.mark.parametrize("datasets", [("COCO",), ("COCO", "PASCAL")])
+def test_without_spread_concepts_are_the_independent_units(datasets):
+    """A hundred trials of ten concepts that all succeed exclude no more than ten successes do."""
+    estimate = crossed_estimate({"a": grid(1.0, noise=0, datasets=datasets)}, "a", limits=(0, 1))
+    concepts = 10 * len(datasets)
+    assert (estimate.n, estimate.independent) == (10 * concepts, concepts)
+    assert estimate.interval() == pytest.approx((0.025 ** (1 / concepts), 1))
+    assert estimate.p_above(0.9) == pytest.approx(0.9**concepts)
+    assert Estimate(1.0, 0.0, 9, 10, 0, 1).independent == 10  # where nothing else is said, trials are
 
 
 def test_pairs_that_share_an_anchor_are_not_independent():

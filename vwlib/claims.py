@@ -2,22 +2,26 @@
 
 A claim names a table, what is compared in it (its *arms*, each a choice of rows), the *quantity* (an expression of the arms' means), the
 cases in which it is asked, and a test with its bounds. The same quantity is taken of the paper's own figures, where they show it.
+
+A rule that was changed after the study was computed keeps its first form, which is judged on the same tables, so that both verdicts can be
+read side by side. `data/paper/first_rules.toml` has a digest of every rule as it was first published.
 """
 
 from __future__ import annotations
 
 import ast
+import hashlib
 import json
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf, isfinite, nan
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from vwlib.concepts import DATASETS, anchors_of, concepts_of
@@ -30,11 +34,14 @@ from vwlib.statistics import Estimate, combined_p, crossed_estimate, design_effe
 from vwlib.study import is_diagonal
 
 CLAIMS = DATA / "paper" / "claims.toml"
+FIRST_RULES = DATA / "paper" / "first_rules.toml"
 VERDICTS = ("replicated", "contradicted", "undecided", "not decidable at this scale")
 LEVEL = 0.05
 
 Scope = Literal["miniature", "real weights", "other experiment", "text"]
 Test = Literal["above", "below", "equivalent", "number", "equals"]
+#: A change of a rule: when, to the minute (UTC), and what.
+Change = Annotated[str, StringConstraints(pattern=r"^\d{4}-\d\d-\d\d \d\d:\d\d: [^\n]+\.$")]
 
 
 @dataclass(frozen=True)
@@ -117,7 +124,7 @@ KINDS = {
     "paper": Kind("the paper's figures 3 and 6", (), "it is in data/paper"),
     "design": Kind("the sizes of the paper's experiments", (), "it is in vwlib.concepts", (), (), None),
 }
-_DERIVED = {"names_concept", "never", "crossing_share", "stage", "role", "diagonal"}
+_DERIVED = {"names_concept", "never", "crossing_share", "crossing_or_never", "stage", "role", "diagonal"}
 
 
 class _Data(BaseModel):
@@ -172,7 +179,7 @@ class Claim(_Data):
     scope: Scope
     said: str = ""  # the number in the paper's text
     note: str = ""  # where text and figures disagree, or what limits the answer
-    revised: str = ""  # how the rule was changed after a result of it had been read, and when
+    revised: list[Change] = []  # how the rule was changed after the study was computed, and when, in order
     figure: str = ""  # the book's figure that shows it
     table: str
     measure: str = "value"
@@ -190,6 +197,7 @@ class Claim(_Data):
     bound: float | None = None
     against: float | None = None  # what "above" and "below" must fall short of to be contradicted
     margin: float | None = Field(None, gt=0)
+    first: Claim | None = None  # with the rule as it was first published, where that is another
 
     @model_validator(mode="before")
     @classmethod
@@ -226,9 +234,29 @@ class Claim(_Data):
         return _rule(self)
 
     @property
+    def asks(self) -> str:
+        """The quantity in words; with how a sign test counts ties."""
+        return f"{self.quantity}, ties counting half" if self.positive else self.quantity
+
+    @property
+    def digest(self) -> str:
+        """What the rule decides by, as 16 hexadecimal digits: the same for two rules that differ in words only."""
+        rule = self.model_dump(include=set(RULE) - {"quantity"}, exclude_defaults=True)
+        if self.against == self.bound:
+            rule.pop("against", None)
+        return hashlib.sha256(json.dumps(rule, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:16]
+
+    @property
     def test_name(self) -> str:
         """How the interval and the p value come about."""
         return _test_name(self)
+
+
+#: The fields that are the rule. Of the others, words about it.
+RULE = (
+    *("scope", "table", "measure", "quantity", "arms", "value", "paper_value", "each", "cases", "need", "positive", "x", "within"),
+    *("test", "bound", "against", "margin"),
+)
 
 
 def _unreadable(expression: str, arms: Mapping[str, Arm]) -> list[str]:
@@ -247,8 +275,8 @@ def _unreadable(expression: str, arms: Mapping[str, Arm]) -> list[str]:
 def load_claims(path: Path = CLAIMS) -> list[Claim]:
     """The claims of a ledger file, in its order.
 
-    Arms that several claims share stand once, under `[arms]`; a claim lists the names of those that it uses, or gives its own.
-    Raises ValueError in one sentence that names the claim and the field where the file is malformed.
+    Arms that several claims share stand once, under `[arms]`; a claim lists the names of those that it uses, or gives its own. Under `first`
+    a claim has what was another in its first rule. Raises ValueError in one sentence that names the claim and the field where the file is malformed.
     """
     try:
         data = tomllib.loads(path.read_text())
@@ -268,25 +296,46 @@ def load_claims(path: Path = CLAIMS) -> list[Claim]:
 
 def _read_claim(file: str, number: int, row: dict[str, Any], shared: Mapping[str, Any]) -> Claim:
     name = f"claim {row['id']}" if "id" in row else f"the {number}. claim"
+    earlier = row.get("first")
+    row = {key: value for key, value in row.items() if key != "first"}
+    claim = _validated(file, name, row, shared)
+    if (earlier is None) != (not claim.revised):
+        field, other = ("first", "revised") if earlier is None else ("revised", "first")
+        raise ValueError(f"{file}, {name}, field '{field}': a changed rule has both, what changed (revised) and the first rule (first); '{other}' is alone.")
+    if earlier is None:
+        return claim
+    if not isinstance(earlier, dict):
+        raise ValueError(f"{file}, {name}, field 'first': it must give fields of the rule their first values.")
+    for field in earlier:
+        if field not in (*RULE, "where"):
+            raise ValueError(f"{file}, {name}, field 'first.{field}': it is no part of a rule; there are {', '.join((*RULE, 'where'))}.")
+    first = _validated(file, name, {key: value for key, value in row.items() if key != "revised"} | earlier, shared, "first.")
+    if first.digest == claim.digest:
+        raise ValueError(f"{file}, {name}, field 'first': it says nothing else than the last rule.")
+    return claim.model_copy(update={"first": first})
+
+
+def _validated(file: str, name: str, row: dict[str, Any], shared: Mapping[str, Any], inside: str = "") -> Claim:
+    """A claim of a file's row, with the shared arms that it names and what all its arms have alike; `inside` precedes a field's name in errors."""
     if isinstance(row.get("arms"), list):
         for arm in row["arms"]:
             if arm not in shared:
-                raise ValueError(f"{file}, {name}, field 'arms': '{arm}' is not among the shared arms.")
+                raise ValueError(f"{file}, {name}, field '{inside}arms': '{arm}' is not among the shared arms.")
         row = row | {"arms": {arm: shared[arm] for arm in row["arms"]}}
     where = row.get("where", {})
     if not isinstance(where, dict):
-        raise ValueError(f"{file}, {name}, field 'where': it must give columns their values.")
+        raise ValueError(f"{file}, {name}, field '{inside}where': it must give columns their values.")
     if where and isinstance(row.get("arms"), dict):
         row = row | {"arms": {arm: where | choice if isinstance(choice, dict) else choice for arm, choice in row["arms"].items()}}
     row = {key: value for key, value in row.items() if key != "where"}
     try:
         return Claim.model_validate(row)
     except ValidationError as error:
-        first = error.errors()[0]
+        found = error.errors()[0]
         # The last part of where a delta is wrong names one of the types that it might have.
-        places = [str(part) for part in first["loc"] if not str(part).startswith(("float", "literal"))]
-        field, trouble = first.get("ctx", {}).get("field") or ".".join(places), first["msg"]
-        raise ValueError(f"{file}, {name}, field '{field}': {trouble[0].lower()}{trouble[1:]}.") from error
+        places = [str(part) for part in found["loc"] if not str(part).startswith(("float", "literal"))]
+        field, trouble = found.get("ctx", {}).get("field") or ".".join(places), found["msg"]
+        raise ValueError(f"{file}, {name}, field '{inside}{field}': {trouble[0].lower()}{trouble[1:]}.") from error
 
 
 _RULES = {
@@ -305,11 +354,11 @@ def _rule(claim: Claim) -> str:
     several = bool(claim.each) or len(claim.cases) > 1 or len(claim.value) > 1
     parts = {"bound": claim.bound, "against": claim.bound if claim.against is None else claim.against, "margin": claim.margin}
     words = {"every": _EVERY[claim.need] if several else "", "otherwise": _OTHERWISE[claim.need] if several else ""}
-    rule = f"{claim.quantity[0].upper()}{claim.quantity[1:]}. {_RULES[claim.test].format(**parts, **words)}"
+    rule = f"{claim.asks[0].upper()}{claim.asks[1:]}. {_RULES[claim.test].format(**parts, **words)}"
     if _is_exact(claim):
         return f"{rule}."
     between = ", as where it surely does both" if claim.against not in (None, claim.bound) else ""
-    return f"{rule}: with its 95 % interval, and p < {LEVEL:g} by Holm's correction over the ledger; else undecided{between}."
+    return f"{rule}: with its 95 % interval, and p < {LEVEL:g} by Holm's correction over the ledger's tests; else undecided{between}."
 
 
 def _test_name(claim: Claim) -> str:
@@ -369,6 +418,7 @@ class Case:
             "p_for": _plain(self.p_for),
             "p_against": _plain(self.p_against),
             "n": found.n if found else 0,
+            "ties": _plain(found.ties) if found else 0.0,
             "missing": self.missing,
         }
 
@@ -378,23 +428,37 @@ def judge_claims(tables: Mapping[str, pd.DataFrame], profile: str = "miniature",
 
     Columns `id`, `claim`, `place`, `paper` (its number, as text), `ours` and `interval` of the case that decides, `test`, `p` (two-sided:
     for the claim or against it), `verdict`, `scope`, `figure`, and further `p_holm`, `case`, `cases` (all of them), `n`, `detectable` (how far
-    beyond the bound a true value is found nine times in ten), `rule`, `why`, `note` and `revised`. A claim whose table is missing is undecided.
+    beyond the bound a true value is found nine times in ten), `rule`, `why`, `note`, `revised`, `ties` (the share of a sign test's trials that
+    count half), `first_verdict` (by the claim's first rule, corrected among the tests of all first rules) and, where that rule is another,
+    `first`: its `rule`, `ours`, `interval`, `case`, `p_holm`, `ties` and `why`. A claim whose table is missing is undecided.
 
     Raises ValueError for a malformed ledger, an unknown table, and a table without the columns that it must have.
     """
     claims = load_claims(path)
     world = load_profile(profile).world
-    ready = _with_derived({name: prepare(name, table, world) for name, table in tables.items()}, {claim.table for claim in claims}, draws)
+    asked = {rule.table for claim in claims for rule in (claim, claim.first or claim)}
+    ready = _with_derived({name: prepare(name, table, world) for name, table in tables.items()}, asked, draws)
     rows = [_judge(claim, ready, world, draws) for claim in claims]
-    tested = [row for row in rows if row["p"] is not None]
-    for row, adjusted in zip(tested, holm([row["p"] for row in tested]), strict=True):
-        row["p_holm"] = float(adjusted)
-        _decide(row)
+    firsts = [_judge(claim.first, ready, world, draws) if claim.first else dict(row) for claim, row in zip(claims, rows, strict=True)]
+    for ledger in (rows, firsts):
+        _decide_all(ledger)
+    told = ("rule", "ours", "interval", "case", "p_holm", "ties", "why")
+    for claim, row, first in zip(claims, rows, firsts, strict=True):
+        row["first_verdict"], row["first"] = first["verdict"], {key: first[key] for key in told} if claim.first else None
     return pd.DataFrame(rows).drop(columns=["favours", "summary", "small"]).astype({"p": float, "p_holm": float, "ours": float, "detectable": float})
 
 
+def _decide_all(ledger: Sequence[dict[str, Any]]) -> None:
+    """Fill in the verdicts of a ledger's rows, with Holm's correction for as many claims as have a test."""
+    tested = [row for row in ledger if row["p"] is not None]
+    for row, adjusted in zip(tested, holm([row["p"] for row in tested]), strict=True):
+        row["p_holm"] = float(adjusted)
+        _decide(row)
+
+
 def prepare(name: str, table: pd.DataFrame, world: str) -> pd.DataFrame:
-    """A table with what the queries ask beside its own columns: `role`, `diagonal`, `stage`, `names_concept`, `never`, `crossing_share`.
+    """A table with what the queries ask beside its own columns: `role`, `diagonal`, `stage`, `names_concept`, `never`, `crossing_share`,
+    `crossing_or_never`.
 
     Raises ValueError in one sentence for an unknown table, a missing column and a share outside [0, 1].
     """
@@ -416,6 +480,7 @@ def prepare(name: str, table: pd.DataFrame, world: str) -> pd.DataFrame:
     if name == "crossings":
         table["never"] = table["crossing"].isna()
         table["crossing_share"] = table["crossing"] / table["depth"]  # a word that never turns acts at no layer
+        table["crossing_or_never"] = table["crossing_share"].fillna(1 + 1 / table["depth"])  # or later than at any
     for column in kind.shares:
         if not table[column].astype(float).dropna().between(0, 1).all():
             raise ValueError(f"The table '{name}' has values of '{column}' outside 0 to 1.")
@@ -473,7 +538,8 @@ def _judge(claim: Claim, tables: Mapping[str, pd.DataFrame], world: str, draws: 
         "rule": claim.rule,
         "why": "",
         "note": claim.note,
-        "revised": claim.revised,
+        "revised": " ".join(claim.revised),
+        "ties": 0.0,
         "favours": "",
         "summary": "",
         "small": False,
@@ -498,7 +564,7 @@ def _judge(claim: Claim, tables: Mapping[str, pd.DataFrame], world: str, draws: 
     holds = p_for <= p_against
     case = _deciding(known, claim.need if holds else _OPPOSITE[claim.need], holds)
     assert case.estimate
-    row |= {"ours": case.estimate.value, "case": case.name, "n": case.estimate.n, "summary": _summary(cases)}
+    row |= {"ours": case.estimate.value, "case": case.name, "n": case.estimate.n, "ties": case.estimate.ties, "summary": _summary(cases)}
     if _is_exact(claim):
         missing = [c.missing for c in cases if c.missing]
         verdict = "undecided" if min(p_for, p_against) > LEVEL else "replicated" if holds else "contradicted"
@@ -669,6 +735,8 @@ def write_claims(judged: pd.DataFrame, profile: str, root: Path = DATA) -> Path:
 def _json(value: Any) -> Any:
     if isinstance(value, list):
         return [_json(part) for part in value]
+    if isinstance(value, dict):
+        return {key: _json(part) for key, part in value.items()}
     return _plain(value) if isinstance(value, float) else value
 
 
@@ -684,24 +752,40 @@ def read_claims(profile: str, root: Path = DATA) -> pd.DataFrame:
     return table.astype({"p": float, "p_holm": float, "ours": float, "detectable": float})
 
 
-def verdict_counts(judged: pd.DataFrame) -> pd.Series:
-    """How many claims have each verdict, in the order of `VERDICTS`, zeros included."""
-    return judged["verdict"].value_counts().reindex(VERDICTS, fill_value=0).rename_axis("verdict").rename("claims")
+def verdict_counts(judged: pd.DataFrame, column: str = "verdict") -> pd.Series:
+    """How many claims have each verdict, in the order of `VERDICTS`, zeros included; by `column` "first_verdict" those of the first rules."""
+    return judged[column].value_counts().reindex(VERDICTS, fill_value=0).rename_axis("verdict").rename("claims")
+
+
+def first_digests(path: Path = FIRST_RULES) -> dict[int, str]:
+    """The digest of every claim's rule (`Claim.digest`) as it was first published, by the claim's number."""
+    return {int(number): digest for number, digest in tomllib.loads(path.read_text())["digests"].items()}
 
 
 def ledger_table(judged: pd.DataFrame) -> pd.DataFrame:
-    """The verdicts as text for a page, one row a claim: verdict, number, claim, paper, here, p, why, test, scope, place, figure."""
-    found = judged["ours"].notna()
-    here = [_here(*row) if known else "–" for known, row in zip(found, zip(judged["ours"], judged["interval"], judged["case"], strict=True), strict=True)]
+    """The verdicts as text for a page, one row a claim: verdict, number, claim, paper, here, p, why, test, rule, scope, place, figure; by the first rule."""
+    shown = zip(judged["ours"], judged["interval"], judged["case"], judged["ties"], strict=True)
     why = [" ".join(filter(None, pair)) for pair in zip(judged["why"], judged["note"], strict=True)]
-    columns = {"verdict": judged["verdict"], "no.": judged["id"], "claim": judged["claim"], "paper": judged["paper"], "here": here}
-    columns |= {"p": judged["p_holm"].map(_p_text), "why": why, "test": judged["test"], "rule": judged["rule"], "scope": judged["scope"]}
-    return pd.DataFrame(columns | {"place": judged["place"], "figure": judged["figure"]}, judged.index)
+    columns = {"verdict": judged["verdict"], "no.": judged["id"], "claim": judged["claim"], "paper": judged["paper"]}
+    columns |= {
+        "here": [here_text(*row) for row in shown],
+        "p": judged["p_holm"].map(_p_text),
+        "why": why,
+        "test": judged["test"],
+        "rule": judged["rule"],
+        "scope": judged["scope"],
+    }
+    columns |= {"place": judged["place"], "figure": judged["figure"], "by the first rule": judged["first_verdict"]}
+    return pd.DataFrame(columns, judged.index)
 
 
-def _here(value: float, interval: list[float | None] | None, case: str) -> str:
+def here_text(value: float | None, interval: list[float | None] | None, case: str = "", ties: float = 0.0) -> str:
+    """Our number as text: with its interval, its case, and where ties count half, the share without them. A dash where there is none."""
+    if value is None or not isfinite(value):
+        return "–"
     ends = [_two_digits(end) if end is not None and isfinite(end) else "…" for end in interval] if isinstance(interval, list) else []
-    return _two_digits(value) + (f" ({ends[0]} to {ends[1]})" if ends else "") + (f", {case}" if case else "")
+    told = f"; {value - ties / 2:.0%} strictly, {ties:.0%} tie" if ties else ""
+    return _two_digits(value) + (f" ({ends[0]} to {ends[1]}{told})" if ends else "") + (f", {case}" if case else "")
 
 
 def _two_digits(number: float) -> str:

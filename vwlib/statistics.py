@@ -68,8 +68,8 @@ def crossed_interval(table: pd.DataFrame, value: str = "value", confidence: floa
     """Mean of `value` and a bootstrap interval that resamples concepts and anchors, as (mean, low, high).
 
     The trials of a grid share concepts and anchors, so they are not independent; `table` has columns `concept` and `anchor`.
-    A grid may have holes; a resample that drew nothing but holes is drawn anew. Where all are 0 or all 1, which says nothing of
-    what concepts or anchors share, the interval is that of `unseen_interval` with as many trials as there are cells.
+    A grid may have holes; a resample that drew nothing but holes is drawn anew. Where all are 0 or all 1, the interval is that of
+    `unseen_interval` with as many trials as there are concepts: what the next concept would do is not known from ten anchors of this one.
 
     Raises ValueError where there is no value at all.
     """
@@ -78,7 +78,7 @@ def crossed_interval(table: pd.DataFrame, value: str = "value", confidence: floa
     grid = table.pivot_table(index="concept", columns="anchor", values=value, aggfunc="mean").to_numpy()
     found = grid[~np.isnan(grid)]
     if np.ptp(found) == 0:
-        return (float(found[0]), *_equal_values(found, confidence, None))
+        return (float(found[0]), *_equal_values(found[: len(grid)], confidence, None))
     rng = np.random.default_rng(seed)
     means = np.empty(0)
     while len(means) < draws:
@@ -102,8 +102,9 @@ def summarise(table: pd.DataFrame, by: Sequence[str], value: str = "value") -> p
 class Estimate:
     """A quantity with its standard error `se`, `df` degrees of freedom, `n` trials, and the limits of what it can be.
 
-    Without spread its interval and p values are those of `n` equal trials (`unseen_interval`): two trials that agree are no proof.
-    Without spread and without limits nothing follows.
+    Without spread its interval and p values are those of as many equal trials as there are independent `units`, such as concepts
+    (`unseen_interval`): two that agree are no proof, and a hundred trials of ten concepts are no hundred. Without spread and without
+    limits nothing follows. A sign test's quantity counts ties half; `ties` is their share, so that `strict` is the share without them.
     """
 
     value: float
@@ -112,14 +113,26 @@ class Estimate:
     n: int
     low: float = -inf
     high: float = inf
+    units: int | None = None  # where not given, every trial is one
+    ties: float = 0.0
+
+    @property
+    def strict(self) -> float:
+        """A sign test's share of trials in which the quantity is positive, ties not counted."""
+        return self.value - self.ties / 2
+
+    @property
+    def independent(self) -> int:
+        """How many independent units the trials are of."""
+        return self.n if self.units is None else self.units
 
     def interval(self, confidence: float = 0.95) -> tuple[float, float]:
         """The interval of Student's t, within the limits; the limits themselves where nothing is known."""
         if not self._known:
             return self.low, self.high
         if self._equal:
-            low = unseen_interval(self.value, self.n, low=self.low, confidence=confidence)[0] if isfinite(self.low) else -inf
-            return low, unseen_interval(self.value, self.n, high=self.high, confidence=confidence)[1] if isfinite(self.high) else inf
+            low = unseen_interval(self.value, self.independent, low=self.low, confidence=confidence)[0] if isfinite(self.low) else -inf
+            return low, unseen_interval(self.value, self.independent, high=self.high, confidence=confidence)[1] if isfinite(self.high) else inf
         reach = float(stats.t.ppf((1 + confidence) / 2, self.df)) * self.se
         return max(self.value - reach, self.low), min(self.value + reach, self.high)
 
@@ -131,7 +144,7 @@ class Estimate:
             return float(stats.t.sf((self.value - bound) / self.se, self.df))
         if self.value <= bound or not isfinite(self.low):
             return 1.0
-        return (max(bound - self.low, 0.0) / (self.value - self.low)) ** self.n  # all n trials missed the low part
+        return (max(bound - self.low, 0.0) / (self.value - self.low)) ** self.independent  # all of them missed the low part
 
     def p_below(self, bound: float) -> float:
         """One-sided p value of the null hypothesis that the quantity is at least `bound`; 1 where nothing is known."""
@@ -198,6 +211,7 @@ def crossed_estimate(
     Trials of one cell (a value of each unit) are averaged first; then cells, then strata. Arms of a group of `together` (by default one
     group of all) are compared on the cells and strata that they share. With `positive` the quantity is taken in every cell, and its
     estimate is the share of cells where it is positive, zeros counting half: a sign test. `limits` are those of one trial's measure.
+    Where all cells are equal, the independent units are the first of `units`, concepts, and not the trials.
 
     Units are resampled within strata, the same for all arms. Resampling whole concepts, whole anchors and single cells gives three
     variances, and the first two less the third is that of a crossed design (Cameron, Gelbach and Miller 2011); a bootstrap that
@@ -217,9 +231,12 @@ def crossed_estimate(
             raise ValueError(f"The arms {', '.join(group)} have no trial in common.")
         cells |= {name: cells[name].loc[shared] for name in group}
     trials = min(int(counted[name].loc[cell.index, "count"].sum()) for name, cell in cells.items())
+    independent = min(cell.index.droplevel(list(range(2, cell.index.nlevels))).nunique() for cell in cells.values())
+    ties = 0.0
     if positive:
-        frame = pd.DataFrame(cells)
-        cells, quantity, limits = {"positive": np.sign(frame.eval(quantity)) / 2 + 0.5}, "positive", (0, 1)
+        signs = np.sign(pd.DataFrame(cells).eval(quantity))
+        cells, quantity, limits = {"positive": signs / 2 + 0.5}, "positive", (0, 1)
+        ties = float((signs == 0).groupby(level=0).mean().mean())
     rng = np.random.default_rng(seed)
     strata = [
         _Stratum.of({name: cell.loc[[key]] for name, cell in cells.items() if key in cell.index}, len(units), draws, rng, pairs) for key in _strata(cells)
@@ -232,7 +249,7 @@ def crossed_estimate(
     crossed = variance["rows"] + variance["columns"] - variance["cells"] if len(units) > 1 else variance["cells"]
     low, high = limits_of(quantity, list(cells), *limits)
     df = sum(s.df for s in strata)
-    return Estimate(value, float(np.sqrt(max(crossed, variance["cells"]))) if df else inf, df, trials, low, high)
+    return Estimate(value, float(np.sqrt(max(crossed, variance["cells"]))) if df else inf, df, trials, low, high, independent, ties)
 
 
 def _cells(name: str, table: pd.DataFrame, units: Sequence[str], stratum: str | None, measure: str) -> pd.DataFrame:
