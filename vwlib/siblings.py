@@ -16,8 +16,8 @@ from sphinx.application import Sphinx
 
 from vwlib.profiles import load_profile
 
-#: Chapters that read the stored study, so that another run takes little, and whose parameter `dataset` chooses what they show of it.
-CHAPTERS = ("05_solutions_are_everywhere", "06_the_final_layers")
+#: Chapters whose figures are mostly of one dataset, chosen by the parameter `dataset`, and that read the stored study, so that another run takes little.
+CHAPTERS = ("06_the_final_layers",)
 CAPTION = "The results of other datasets"
 _JOINT = "--"
 
