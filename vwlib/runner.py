@@ -26,7 +26,7 @@ from vwlib.models.loading import not_the_originals
 from vwlib.paths import DATA, ROOT
 from vwlib.plan import REFERENCES, Chunk, make_plan, word_count
 from vwlib.profiles import Profile
-from vwlib.store import Part, Store
+from vwlib.store import Part, Progress, Store
 from vwlib.study import as_words, carry, learn_whatever_comes, reference_rows, score, score_rows, trials_of
 from vwlib.words import Word
 
@@ -138,11 +138,11 @@ class Status:
 
 def status(profile: Profile, store: Store) -> Status:
     """What of a profile's study is done, failed and missing, and how long the rest will take."""
-    return _status(profile, store, store.load_all(), store.unfit)
+    return _status(profile, store, store.progress(), store.unfit)
 
 
-def _status(profile: Profile, store: Store, parts: Mapping[Chunk, Part | None], unfit: list[str]) -> Status:
-    finished = sum(len(part.words) for part in parts.values() if part)
+def _status(profile: Profile, store: Store, parts: Mapping[Chunk, Progress | None], unfit: list[str]) -> Status:
+    finished = sum(part.finished for part in parts.values() if part)
     failed = [f"{name} ({chunk.name})" for chunk, part in parts.items() if part for name in part.failed]
     missing = [chunk for chunk, part in parts.items() if part is None]
     rates = rates_of_log(store.notes())
@@ -187,7 +187,8 @@ def run_study(
             bar.update(len(chunk.trials) if chunk.kind != REFERENCES else 0)
             bar.set_postfix_str(chunk.name, refresh=True)
     store.publish(parts)
-    return _status(profile, store, parts, unfit=[])
+    done = {chunk: Progress(len(part.words), part.failed) if part else None for chunk, part in parts.items()}
+    return _status(profile, store, done, unfit=[])
 
 
 def _in_process(profile: Profile, store: Store, todo: Sequence[Chunk]) -> Iterator[Chunk]:

@@ -26,16 +26,15 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
-from torch import Tensor
+from safetensors.numpy import load as load_arrays
+from safetensors.numpy import save as save_arrays
 
 from vwlib.bank import bank_file
 from vwlib.card import write_card
@@ -45,7 +44,10 @@ from vwlib.paths import CACHE, DATA
 from vwlib.plan import REFERENCES, Chunk, chunk_digests, make_plan, settings_of
 from vwlib.profiles import Profile
 from vwlib.study import as_words
-from vwlib.words import Word, load_words, pack_words
+from vwlib.words import Framework, Word, load_words, pack_words
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 log = logging.getLogger(__name__)
 
@@ -64,38 +66,54 @@ class Part:
     failed: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Progress:
+    """How far a chunk is that is finished: how many of its words are learned and scored, and the ids of those that diverged."""
+
+    finished: int
+    failed: list[str]
+
+
 def pack_part(part: Part) -> bytes:
     """A part as the content of a safetensors file, with a checksum among its metadata; the same part gives the same bytes."""
     described = json.dumps(
         {"words": {word.word_id: word.provenance for word in part.words}, "rows": part.rows, "failed": part.failed}, sort_keys=True, allow_nan=False
     )
-    tensors = {word.word_id: word.vectors.contiguous().clone() for word in part.words}
+    tensors = {word.word_id: np.ascontiguousarray(word.vectors) for word in part.words}
     content = json.dumps({"part": described, "checksum": _checksum(described, tensors)})
-    return save_tensors(tensors, {"content": content})
+    return save_arrays(tensors, {"content": content})
 
 
-def unpack_part(content: bytes) -> Part:
-    """The part in a file's content.
+def unpack_part(content: bytes, framework: Framework = "pt") -> Part:
+    """The part in a file's content; `framework` as for `vwlib.words.load_words`.
 
     Raises ValueError where it is truncated or altered.
     """
     try:
-        tensors = load_tensors(content)
+        tensors = load_arrays(content)
         length = int.from_bytes(content[:8], "little")
         held = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["content"])
         if held["checksum"] != _checksum(held["part"], tensors):
             raise ValueError("its checksum does not fit its content")
         part = json.loads(held["part"])
-        words = [Word(tensors[key], **part["words"][key]) for key in part["words"]]
+        words = [Word(_as(framework, tensors[key]), **part["words"][key]) for key in part["words"]]
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise ValueError(str(error).splitlines()[0]) from error
     return Part(words, part["rows"], part["failed"])
 
 
-def _checksum(described: str, tensors: Mapping[str, Tensor] = MappingProxyType({})) -> str:
+def _as(framework: Framework, vectors: np.ndarray) -> Tensor:
+    if framework == "np":
+        return vectors  # type: ignore[return-value]  # who only looks at words has no need of torch
+    import torch
+
+    return torch.from_numpy(vectors.copy())
+
+
+def _checksum(described: str, tensors: Mapping[str, np.ndarray] = MappingProxyType({})) -> str:
     digest = hashlib.sha256(described.encode())
     for key in sorted(tensors):
-        digest.update(key.encode() + tensors[key].numpy().tobytes())
+        digest.update(key.encode() + tensors[key].tobytes())
     return digest.hexdigest()
 
 
@@ -105,6 +123,7 @@ class Store:
 
     profile: Profile
     root: Path = DATA
+    framework: Framework = "pt"  # of the words' vectors
 
     @property
     def results(self) -> Path:
@@ -155,7 +174,7 @@ class Store:
         """
         path = self.chunk_file(chunk)
         try:
-            return unpack_part(path.read_bytes())
+            return unpack_part(path.read_bytes(), self.framework)
         except (FileNotFoundError, NotADirectoryError):
             return self._published(chunk)
         except ValueError as error:
@@ -165,6 +184,21 @@ class Store:
     def load_all(self) -> dict[Chunk, Part | None]:
         """Every chunk of the plan in its order, None where it is missing or damaged."""
         return {chunk: self.load(chunk) for chunk in make_plan(self.profile)}
+
+    def progress(self) -> dict[Chunk, Progress | None]:
+        """How far every chunk of the plan is, in its order, None where it is missing or damaged.
+
+        What is published and whole is not read: its checksums vouch for it.
+        """
+        return {chunk: self._progress(chunk) for chunk in make_plan(self.profile)}
+
+    def _progress(self, chunk: Chunk) -> Progress | None:
+        is_published = self._digests(chunk) == chunk_digests(self.profile, chunk) and not self.chunk_file(chunk).exists()
+        whole = is_published and {self.table_file, *map(self.bank_file, TASKS)} <= self._intact
+        if whole and not self._summary["failed"]:
+            return Progress(len(chunk.trials) if chunk.kind != REFERENCES else 0, [])
+        part = self.load(chunk)
+        return Progress(len(part.words), part.failed) if part else None
 
     # --- what is published ------------------------------------------------------------------------------------------
 
@@ -207,7 +241,7 @@ class Store:
     @cached_property
     def bank(self) -> dict[str, Word]:
         """The published words by `word_id`; those of a damaged file are left out."""
-        return {word.word_id: word for task in TASKS if self.bank_file(task) in self._intact for word in load_words(self.bank_file(task))}
+        return {word.word_id: word for task in TASKS if self.bank_file(task) in self._intact for word in load_words(self.bank_file(task), self.framework)}
 
     @cached_property
     def _rows(self) -> dict[tuple[str, ...], list[dict[str, Any]]]:
@@ -311,7 +345,7 @@ def word_ids(profile: Profile, chunk: Chunk) -> list[tuple[str, ...]]:
     """The ids that each of a chunk's words may have, one for each precision that the profile leaves to the machine; none for floors and ceilings."""
     if chunk.kind == REFERENCES:
         return []
-    nothing = torch.empty(len(chunk.trials), profile.vectors, 0)
+    nothing = np.empty((len(chunk.trials), profile.vectors, 0))
     left_open = chunk.task == "generation" and profile.generator.precision == "auto"
     precisions = ("bfloat16", "float32") if left_open else (None,)
     found = [as_words(chunk.task, profile, chunk.trials, nothing, precision) for precision in precisions]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -154,7 +154,7 @@ def precision_here(task: str, profile: Profile) -> str:
     return precision_of(profile.generator, str(find_device(profile.device))) if task == "generation" else "float32"
 
 
-def as_words(task: str, profile: Profile, trials: Sequence[Trial], vectors: Tensor, precision: str | None = None) -> list[Word]:
+def as_words(task: str, profile: Profile, trials: Sequence[Trial], vectors: Iterable[Any], precision: str | None = None) -> list[Word]:
     """Learned vectors (word, vector, d) with all that determined them; `precision` is that of this machine, unless they were learned in another."""
     settings = profile.learning[task]
     precision = precision or precision_here(task, profile)
