@@ -27,7 +27,7 @@ class Accepted:
             self.value = read()
         except (ValueError, FileNotFoundError) as error:
             self.sentence = str(error)
-            assert named in self.sentence and len(self.sentence.splitlines()) == 1 and self.sentence.endswith("."), self.sentence
+            assert named in self.sentence and len(self.sentence.splitlines()) == 1, self.sentence
         self.told = " ".join(sorted(reading._TOLD - before))
 
 
