@@ -11,20 +11,56 @@ import torch
 from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from open_clip.model import CustomTextCLIP
 from open_clip.transformer import QuickGELU
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import CLIPConfig, CLIPImageProcessor, CLIPTokenizer, PreTrainedTokenizerFast
+from transformers import (
+    CLIPConfig,
+    CLIPImageProcessor,
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTokenizer,
+    Owlv2ImageProcessor,
+    Owlv2Processor,
+    PreTrainedTokenizerFast,
+)
+from typer.testing import CliRunner
 
+from vwlib import doctor
+from vwlib.cli import app
 from vwlib.models import Classifier, Detector, Generator, Judge, load_judge, load_model
 from vwlib.models.detection import clip_vocabulary
 from vwlib.models.generation import load_safety_checker
-from vwlib.models.loading import check_folder, convert_weights, digest_folder, lacking, resolve
+from vwlib.models.loading import (
+    PICKLES,
+    PIPELINE,
+    TEXT_AND_IMAGE,
+    check_folder,
+    check_open_clip,
+    convert_folder,
+    convert_weights,
+    digest_folder,
+    lacking,
+    load_whole,
+    remedy,
+    resolve,
+    seen_words,
+    variant_of,
+    weights_of,
+)
 from vwlib.profiles import GeneratorSettings, ModelSettings, load_profile
 
 PROFILE = load_profile("smoke")
+#: Any json, small.
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8) | st.sampled_from(["a.safetensors", "../a.safetensors", "a.bin", "model_cfg"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5) | st.just("model_cfg"), inner, max_size=3),
+    max_leaves=5,
+)
 FILES = {
     "classification": ("classifier", "open_clip_model.safetensors"),
     "detection": ("detector", "model.safetensors"),
@@ -103,8 +139,9 @@ def test_a_tensor_that_the_file_lacks_is_not_made_up(task, file, gone, sentence,
 def test_a_missing_tokenizer_or_scheduler_is_named(task, file, tmp_path):
     profile, _ = copied(task, tmp_path)
     (tmp_path / FILES[task][0] / file).unlink()
-    with pytest.raises(FileNotFoundError, match=f"{file} is missing; restore it"):
+    with pytest.raises(FileNotFoundError, match=f"{file} is missing; .* holds .* save the model again") as caught:
         load_model(task, profile)
+    assert "make pretrain" not in str(caught.value)
 
 
 def test_a_tokenizer_may_be_in_the_older_form(tmp_path):
@@ -209,8 +246,189 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path, capsys):
     with pytest.raises(ValueError, match=r"pytorch_model\.bin holds something else than weights"):
         convert_weights(tmp_path)
     assert capsys.readouterr().out == "" and not list(tmp_path.glob("*.safetensors"))
-    with pytest.raises(FileNotFoundError, match=r"holds neither pytorch_model\.bin nor open_clip_pytorch_model\.bin"):
+    with pytest.raises(FileNotFoundError, match=r"pytorch_model\.bin.*diffusion_pytorch_model\.bin nor open_clip_pytorch_model\.bin"):
         convert_weights(tmp_path / "nowhere")
+
+
+def small_unet() -> UNet2DConditionModel:
+    torch.manual_seed(0)
+    kinds = {"down_block_types": ("DownBlock2D", "DownBlock2D"), "up_block_types": ("UpBlock2D", "UpBlock2D"), "mid_block_type": None}
+    return UNet2DConditionModel(8, block_out_channels=(32, 32), cross_attention_dim=8, layers_per_block=1, norm_num_groups=8, **kinds)
+
+
+def small_text_encoder() -> CLIPTextModel:
+    torch.manual_seed(0)
+    return CLIPTextModel(CLIPTextConfig(vocab_size=99, hidden_size=32, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2))
+
+
+FORMS = {
+    "half": {"variant": "fp16"},
+    "shards": {"max_shard_size": "60KB"},
+    "shards of half": {"variant": "fp16", "max_shard_size": "15KB"},
+    "other half": {"variant": "bf16"},
+}
+SMALL = {"diffusers": (small_unet, "diffusion_pytorch_model.safetensors"), "transformers": (small_text_encoder, "model.safetensors")}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("library", SMALL)
+def test_weights_are_read_in_every_form_in_which_the_libraries_save_them(library, form, tmp_path):
+    make, name = SMALL[library]
+    stored = {"fp16": torch.float16, "bf16": torch.bfloat16, None: torch.float32}[FORMS[form].get("variant")]
+    make().to(stored).save_pretrained(tmp_path, **FORMS[form])
+    assert not (tmp_path / name).exists() and lacking(tmp_path, [name]) == [] and variant_of(tmp_path / name) == FORMS[form].get("variant")
+    assert (len(weights_of(tmp_path / name)) > 1) == ("max_shard_size" in FORMS[form])
+    loaded, before = load_whole(type(make()), tmp_path), make()
+    for key, value in loaded.state_dict().items():
+        assert torch.equal(value, before.state_dict()[key].to(stored).to(value.dtype)) and (value.dtype == torch.float32 or not value.is_floating_point())
+
+
+@pytest.mark.parametrize("library", SMALL)
+def test_a_shard_that_is_not_there_or_lacks_a_tensor_is_named(library, tmp_path):
+    make, name = SMALL[library]
+    make().save_pretrained(tmp_path, max_shard_size="60KB")
+    last = weights_of(tmp_path / name)[-1]
+    kept = load_file(last)
+    del kept[max(kept)]
+    save_file(kept, last, {"format": "pt"})
+    with pytest.raises(ValueError, match=str(tmp_path)):
+        load_whole(type(make()), tmp_path)
+    last.unlink()
+    assert lacking(tmp_path, [name]) == [name]
+    with pytest.raises(FileNotFoundError, match=last.name):
+        check_folder(ModelSettings(source=str(tmp_path)), name)
+
+
+@pytest.mark.parametrize("library", SMALL)
+@pytest.mark.parametrize("form", [{}, {"variant": "fp16"}])
+def test_pickles_of_each_library_are_converted(library, form, tmp_path):
+    make, name = SMALL[library]
+    pickle = PICKLES[name].replace(".bin", ".fp16.bin" if form else ".bin")
+    (tmp_path / "part").mkdir()
+    make().save_pretrained(tmp_path / "part")
+    torch.save(load_file(tmp_path / "part" / name), tmp_path / "part" / pickle)
+    (tmp_path / "part" / name).unlink()
+    with pytest.raises(FileNotFoundError, match=f"`vwlib convert {tmp_path}` writes it from {pickle}"):
+        check_folder(ModelSettings(source=str(tmp_path)), f"part/{name}")
+    (written,) = convert_folder(tmp_path)
+    assert load_whole(type(make()), tmp_path / "part") is not None and variant_of(tmp_path / "part" / name) == form.get("variant")
+    with pytest.raises(FileNotFoundError, match="already"):
+        convert_folder(tmp_path)
+    assert {path.name for path in (tmp_path / "part").iterdir()} == {"config.json", pickle, written.name}
+
+
+def test_shards_of_pickles_are_converted_to_one_file(tmp_path):
+    weights = small_unet().state_dict()
+    index = {"weight_map": {key: f"diffusion_pytorch_model-0000{number % 2}.bin" for number, key in enumerate(weights)}}
+    for shard in set(index["weight_map"].values()):
+        torch.save({key: value for key, value in weights.items() if index["weight_map"][key] == shard}, tmp_path / shard)
+    (tmp_path / "diffusion_pytorch_model.bin.index.json").write_text(json.dumps(index))
+    assert load_file(convert_weights(tmp_path)).keys() == weights.keys()
+    (tmp_path / "diffusion_pytorch_model.safetensors").unlink()
+    (tmp_path / "diffusion_pytorch_model-00001.bin").unlink()
+    with pytest.raises(FileNotFoundError, match=r"00001\.bin"):
+        convert_weights(tmp_path)
+
+
+@pytest.mark.parametrize("held", [[1, 2], {"a": 1}, {"a": "b"}, {1: torch.zeros(1)}, torch.zeros(1), {"state_dict": 3}])
+def test_a_pickle_of_something_else_is_named_and_leaves_nothing(held, tmp_path):
+    torch.save(held, tmp_path / "diffusion_pytorch_model.bin")
+    with pytest.raises(ValueError, match=r"diffusion_pytorch_model\.bin"):
+        convert_weights(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["diffusion_pytorch_model.bin"]
+
+
+def test_safetensors_that_are_there_are_not_converted_over(tmp_path):
+    small_unet().save_pretrained(tmp_path)
+    before = (tmp_path / "diffusion_pytorch_model.safetensors").read_bytes()
+    torch.save({"a": torch.zeros(1)}, tmp_path / "diffusion_pytorch_model.bin")
+    assert CliRunner().invoke(app, ["convert", str(tmp_path)]).exit_code == 1
+    assert (tmp_path / "diffusion_pytorch_model.safetensors").read_bytes() == before
+
+
+def test_a_pipeline_of_half_precision_is_loaded_whole(tmp_path):
+    profile, _ = copied("generation", tmp_path)
+    for file in tmp_path.rglob("*.safetensors"):
+        half = {key: value.half() if value.is_floating_point() else value for key, value in load_file(file).items()}
+        save_file(half, file.with_name(file.name.replace(".safetensors", ".fp16.safetensors")), {"format": "pt"})
+        file.unlink()
+    generator = Generator.load(profile.generator, load_judge(profile), profile.prompt)
+    assert {part.dtype for part in (generator.pipeline.unet, generator.pipeline.vae, generator.pipeline.text_encoder)} == {torch.float32}
+    told = [finding.text for finding in doctor.model("generator", profile.generator, PIPELINE) if finding.state == "note"]
+    assert any("half precision" in text for text in told)
+
+
+def test_a_detector_is_read_as_transformers_5_saves_it(tmp_path):
+    profile, _ = copied("detection", tmp_path)
+    folder = tmp_path / "detector"
+    processor = Owlv2ImageProcessor.from_pretrained(folder)
+    Owlv2Processor(image_processor=processor, tokenizer=CLIPTokenizer.from_pretrained(folder)).save_pretrained(folder)
+    (folder / "preprocessor_config.json").unlink()
+    assert load_model("detection", profile).processor.to_dict() == processor.to_dict()
+    (folder / "processor_config.json").write_text('{"processor_class": "Owlv2Processor"}')
+    assert lacking(folder, TEXT_AND_IMAGE) == ["preprocessor_config.json"]
+    (folder / "processor_config.json").write_text("[]")
+    (finding,) = doctor.model("detector", profile.detector, TEXT_AND_IMAGE)
+    assert finding.state == "missing" and "processor_config.json" in finding.text
+
+
+OWN = {
+    "a file": (lambda path: path.write_bytes(b""), "from_single_file"),
+    "a checkpoint in a folder": (lambda path: (path.mkdir(), (path / "sd.ckpt").write_bytes(b"")), "from_single_file"),
+    "another folder": (lambda path: (path.mkdir(), (path / "notes.txt").write_text("")), "notes.txt"),
+    "an empty folder": (lambda path: path.mkdir(), "nothing"),
+    "nothing": (lambda path: None, "is missing"),
+}
+
+
+@pytest.mark.parametrize("what", OWN)
+def test_a_folder_of_ones_own_is_told_what_it_holds(what, tmp_path):
+    make, named = OWN[what]
+    make(tmp_path / "own.safetensors")
+    settings = ModelSettings(source=str(tmp_path / "own.safetensors"))
+    with pytest.raises(FileNotFoundError, match=named) as caught:
+        check_folder(settings, *PIPELINE)
+    (finding,) = doctor.model("generator", settings, PIPELINE)
+    for sentence in (str(caught.value), finding.text):
+        assert "make pretrain" not in sentence and "\n" not in sentence and "own.safetensors" in sentence
+
+
+def test_only_the_projects_own_models_are_trained_again():
+    assert "make pretrain" in remedy(PROFILE.detector) and "make pretrain" in remedy(PROFILE.detector, "config.json")
+
+
+@given(content=st.binary(max_size=30) | JSON.map(lambda value: json.dumps(value).encode()) | JSON.map(lambda held: json.dumps({"weight_map": held}).encode()))
+@settings(max_examples=80, deadline=None)
+def test_any_index_lists_files_beside_it_or_is_named(content, tmp_path_factory):
+    index = tmp_path_factory.mktemp("index") / "model.safetensors.index.json"
+    index.write_bytes(content)
+    try:
+        found = weights_of(index.with_name("model.safetensors"))
+    except ValueError as error:
+        assert index.name in str(error) and "\n" not in str(error)
+    else:
+        assert found and all(path.parent == index.parent for path in found)
+
+
+@given(content=st.binary(max_size=30) | JSON.map(lambda value: json.dumps(value).encode()))
+@settings(max_examples=60, deadline=None)
+def test_any_configuration_is_read_or_named(content, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("config")
+    for name, read in (("words.json", seen_words), ("open_clip_config.json", lambda there: check_open_clip(ModelSettings(source=str(there)), there))):
+        (folder / name).write_bytes(content)
+        try:
+            read(folder)
+        except ValueError as error:
+            assert name in str(error) and "\n" not in str(error)
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"text_config": 3}', '{"text_config": {"hidden_size": "wide"}}', "3", "null"])
+def test_a_configuration_that_means_nothing_is_one_sentence(content, tmp_path):
+    profile, file = copied("detection", tmp_path)
+    (file.parent / "config.json").write_text(content)
+    with pytest.raises(ValueError, match="detector") as caught:
+        Detector.load(profile.detector, profile.prompt)
+    assert "\n" not in str(caught.value)
 
 
 # --- traps of the paper's models -------------------------------------------------------------------------------------------

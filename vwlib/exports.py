@@ -134,9 +134,9 @@ def _check_file(word: Word, path: Path, overwrite: bool) -> None:
     """That an export may be written there: never over learned words, of which an export keeps no origin, or over a model."""
     profile = load_profile(word.profile)
     models = [resolve(settings.source) for settings in (profile.generator, profile.model_of(word.task))]
-    check_target(path, overwrite, models, EMBEDS)
     if kind_of(path) == "file" and _holds_words(path):
         raise FileExistsError(f"{path} holds learned words with their origin, which an export never replaces; name another file.")
+    check_target(path, overwrite, models, EMBEDS)
 
 
 def _holds_words(path: Path) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from math import inf
 from pathlib import Path
 from random import SystemRandom
 from typing import TYPE_CHECKING
@@ -153,8 +154,10 @@ def _status(profile: Profile, store: Store, parts: Mapping[Chunk, Progress | Non
 def estimate(profile: Profile, store: Store, speed: float = 1.0, processes: int = 1) -> str:
     """What a profile's whole study would take on `processes` machines, each `speed` times as fast as the one that was measured.
 
-    Neither weights nor datasets need be there. Raises ValueError where nothing was measured yet.
+    Neither weights nor datasets need be there. Raises ValueError where nothing was measured yet, and for a speed that is none.
     """
+    if not 0 < speed < inf:
+        raise ValueError(f"The speed is {speed}, but it is a number above 0: how many times as fast as the measured machine.")
     rates = measured_rates(profile, store.notes())
     table = cost_table(make_plan(profile), profile, rates, speed, processes)
     total = f"{table['hours'].sum():,.1f} hours for {table['words'].sum():,} words"

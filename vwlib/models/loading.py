@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safetensors import SafetensorError
+from safetensors import safe_open
 
 from vwlib.files import check_writable, writing_to
 from vwlib.paths import MINIATURE, ROOT
@@ -130,6 +130,22 @@ def _shards(index: Path) -> list[Path]:
     return [index.with_name(name) for name in sorted(set(shards.values()))]
 
 
+def _check_shards(path: Path) -> None:
+    """That each shard of the weights called `path` holds what their index says: diffusers takes its word for it, and makes up what is missing.
+
+    Raises ValueError where one does not.
+    """
+    variant, found = _found(path)
+    index = path.with_name(_varied(f"{path.name}.index.json", variant))
+    if not index.exists() or found != _shards(index):
+        return
+    listed = _read_table(index)["weight_map"]
+    for shard in found:
+        with safe_open(shard, "pt") as file:
+            if gone := {name for name, place in listed.items() if place == shard.name} - set(file.keys()):
+                raise ValueError(f"missing tensors: {len(gone)}, the first is {min(gone)}, in {shard.name}")
+
+
 def _read_table(file: Path) -> dict[str, Any]:
     """A json file that holds a table.
 
@@ -172,7 +188,7 @@ def _remedy_of_own(folder: Path, file: str | None) -> str:
     place = (folder / file).parent
     held = sorted(path.name for path in place.iterdir() if not path.name.startswith(".")) if place.is_dir() else []
     listed = ", ".join(held[:6]) + (f" and {len(held) - 6} more" if len(held) > 6 else "")
-    what = f"{place.name} holds {listed}" if held else f"{place.name} is {'empty' if place.is_dir() else 'not there'}"
+    what = f"{place.name} holds {listed or 'nothing'}" if place.is_dir() else f"there is no folder {place.name}"
     return f"{what}; save the model again as {library} saves it, as safetensors"
 
 
@@ -312,6 +328,8 @@ def load_whole(kind: Any, folder: Path, **arguments: Any) -> Any:
 
     variant = next((found for name in IN_PARTS if (found := variant_of(folder / name))), None)
     with strict_loading(folder):
+        for name in IN_PARTS:
+            _check_shards(folder / name)
         model, info = kind.from_pretrained(
             folder,
             dtype=torch.float32,
@@ -341,7 +359,9 @@ def strict_loading(folder: Path, what: str = "weights") -> Iterator[None]:
     transformers.utils.logging.disable_progress_bar()
     try:
         yield
-    except (RuntimeError, ValueError, OSError, SafetensorError, LookupError, TypeError, AttributeError, AssertionError, ArithmeticError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # of every kind, since a configuration may hold anything in the place of a number
         raise ValueError(f"The {what} in {folder} are damaged or do not fit its configuration: {first_line(error)}") from error
 
 
