@@ -43,10 +43,13 @@ def test_a_row_for_each_claim_verdict_first_and_linked(judged):
 
 def test_numbers_and_cases_stand_in_their_row(judged):
     found = judged[judged["id"] == 1].to_dict("records")[0]
-    case = {"case": "a < b", "paper": 0.5, "ours": -0.001, "interval": [None, 1.0], "missing": ""}
+    case = {"case": "a < b", "paper": 0.5, "ours": -0.001, "interval": [None, 1.0], "missing": "", "ties": 0.9}
     told = found | {"ours": 0.25, "interval": [0.1, None], "case": "COCO", "p": 0.5, "p_holm": 0.9, "detectable": 0.3, "n": 9, "cases": [case, case]}
     html = pages.Ledger(pd.DataFrame([told]), {})._repr_html_()
-    assert all(text in html for text in ("0.25 (0.10 to …), COCO", "a &lt; b", "0.00 (… to 1.00)", "0.900", "a true value 0.3 beyond", "<dd>9</dd>"))
+    assert all(
+        text in html
+        for text in ("0.25 (0.10 to …), COCO", "a &lt; b", "0.00 (… to 1.00; -45% strictly, 90% tie)", "0.900", "a true value 0.3 beyond", "<dd>9</dd>")
+    )
 
 
 def test_verdicts_are_counted_by_what_decides_them(judged):
@@ -63,25 +66,49 @@ def test_the_paper_is_shown_where_it_disagrees_with_itself(judged):
     assert not table["what disagrees"].str.contains("disagree").any()
 
 
-def test_rules_that_were_changed_are_listed_with_their_day(judged):
+def test_rules_that_were_changed_are_listed_with_their_times_and_both_verdicts(judged):
     table = pages.revisions(judged).set_index("no.")
     assert set(table.index) == {claim.id for claim in CLAIMS if claim.revised}
-    assert table.loc[26, "changed on"] == "2026-11-22" and table.loc[26, "the change"].startswith("Asked of each task singly")
-    assert "The rule was changed after a result of it had been read, 2026-11-22: asked" in pages.Ledger(judged, {})._repr_html_()
+    assert table.loc[26, "the changes"].startswith("2026-11-22, 20:32: asked of each task singly")
+    assert [time in table.loc[43, "the changes"] for time in ("20:32: ", "21:41: ", "23:30: ")] == [True] * 3
+    assert (table.loc[12, "by the first rule"], table.loc[12, "by the last rule"]) == ("undecided", "not decidable at this scale")
+    html = pages.Ledger(judged, {})._repr_html_()
+    assert "The rule was changed after the study was computed: 2026-11-22 20:32: asked" in html
+    assert html.count("<dt>First rule</dt>") == len(table)
 
 
-SAID = dict(zip(VERDICTS, ("is replicated here", "is contradicted here", "is undecided here", "cannot be decided at this scale"), strict=True))
+def test_verdicts_are_counted_by_the_first_rules_and_by_the_last(judged):
+    first = {"ours": 0.9, "interval": [0.8, 1.0], "case": "COCO", "ties": 0.2, "rule": "It lies above 0.5.", "why": ""}
+    changed = judged.copy()
+    row = changed.index[changed["id"] == 29][0]
+    changed.loc[row, ["verdict", "first_verdict"]] = "contradicted", "replicated"
+    changed.at[row, "first"] = first
+    counts = pages.counts_by_rules(changed)
+    assert counts.loc["by the last rules", "contradicted"] == counts.loc["by the first rules", "contradicted"] + 1
+    assert counts.to_numpy().sum() == 2 * len(CLAIMS)
+    table = pages.revisions(changed).set_index("no.")
+    assert table.loc[29, "by the first rule"] == "replicated: 0.90 (0.80 to 1.00; 80% strictly, 20% tie), COCO"
+    assert "It lies above 0.5. By this rule the verdict is replicated: 0.90" in pages.Ledger(changed, {})._repr_html_()
+    assert "claim 29 from replicated to contradicted" in pages.moved_sentence(changed)
+    assert "claims 11, 12, 13, 14 and 15 from undecided to not decidable" in pages.moved_sentence(changed)
+    assert pages.moved_sentence(changed.assign(first_verdict=changed["verdict"])) == "No verdict is another by the first rules."
+
+
+SAID = dict(zip(VERDICTS, ("is replicated in", "is contradicted in", "is undecided in", "cannot be decided in"), strict=True))
 
 
 @pytest.mark.parametrize("verdict", VERDICTS)
 def test_a_finding_is_told_with_its_verdict(judged, verdict):
     changed = judged.assign(verdict=verdict, why="For a reason.")
-    assert pages.finding(changed, 30) == f"“Near every anchor word there is a solution for any concept” {SAID[verdict]}. For a reason."
+    assert pages.finding(changed, 30) == f"“Near every anchor word there is a solution for any concept” {SAID[verdict]} the miniature. For a reason."
+    assert f"{SAID[verdict][:-3]} with the paper's models. For a reason." in pages.finding(changed, 30, "paper")
     changed["ours"], changed["interval"], changed["case"] = 0.5, [[0.4, 0.6]] * len(changed), "COCO"
     assert "The number that decides (COCO), the own-task score" in pages.finding(changed, 30)
     assert "is 0.50 (95 % interval 0.40 to 0.60). The paper, which gives no floor, has scores of " in pages.finding(changed, 30)
     singly = changed.assign(why="The interval does not clear the bound. Taken singly, 3 of 4 cases are as claimed and 0 against. With these trials")
     assert "0.60). Taken singly, 3 of 4 cases are as claimed and 0 against. The paper" in pages.finding(singly, 30)
+    tied = changed.assign(ties=0.4)
+    assert "is 0.50 (95 % interval 0.40 to 0.60; 30% strictly, 40% tie). " in pages.finding(tied, 43) and "ties counting half, is" in pages.finding(tied, 43)
     changed["ours"] = -0.001
     assert "is 0.00 (95 % interval 0.40 to 0.60). The paper has: " in pages.finding(changed, 5)
 

@@ -11,7 +11,8 @@ from vwlib.profiles import load_profile
 def test_both_figures_are_complete():
     three, six = paper_results("figure_3"), paper_results("figure_6")
     assert (len(three), len(six)) == (36, 144)
-    assert ((three["low"] <= three["mean"]) & (three["mean"] <= three["high"])).all()
+    for points in (three, six):
+        assert ((points["low"] <= points["mean"]) & (points["mean"] <= points["high"])).all()
     assert set(six["delta"]) == {0.1, 0.2, 0.5, 1.0}
 
 

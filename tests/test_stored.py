@@ -169,8 +169,8 @@ def test_the_premise_is_told_whether_it_holds_or_not():
     table = pd.DataFrame(rows, columns=["evaluated_on", "trained_on", "trials", "mean"])
     assert premise(table)["holds"].to_dict() == {"generation": False, "detection": True, "classification": False}
     told = pages.premise_sentence(table)
-    assert "0.60 in generation (wanted: 0.85)" in told and "poor to begin with" in told
-    assert "not the word's own fault" in pages.premise_sentence(table.assign(mean=0.9))
+    assert "0.60 in generation (wanted: 0.85)" in told and "may fail for want of a word that works" in told
+    assert "in the mean, a transfer that fails does not fail for want of a word" in pages.premise_sentence(table.assign(mean=0.9))
 
 
 def test_names_are_read_from_the_table_once(monkeypatch):

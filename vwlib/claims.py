@@ -179,6 +179,7 @@ class Claim(_Data):
     scope: Scope
     said: str = ""  # the number in the paper's text
     note: str = ""  # where text and figures disagree, or what limits the answer
+    data: str = ""  # what of the data that it rests on was changed after a result, and what came of it
     revised: list[Change] = []  # how the rule was changed after the study was computed, and when, in order
     figure: str = ""  # the book's figure that shows it
     table: str
@@ -428,7 +429,7 @@ def judge_claims(tables: Mapping[str, pd.DataFrame], profile: str = "miniature",
 
     Columns `id`, `claim`, `place`, `paper` (its number, as text), `ours` and `interval` of the case that decides, `test`, `p` (two-sided:
     for the claim or against it), `verdict`, `scope`, `figure`, and further `p_holm`, `case`, `cases` (all of them), `n`, `detectable` (how far
-    beyond the bound a true value is found nine times in ten), `rule`, `why`, `note`, `revised`, `ties` (the share of a sign test's trials that
+    beyond the bound a true value is found nine times in ten), `rule`, `why`, `note`, `data`, `revised`, `ties` (the share of a sign test's trials that
     count half), `first_verdict` (by the claim's first rule, corrected among the tests of all first rules) and, where that rule is another,
     `first`: its `rule`, `ours`, `interval`, `case`, `p_holm`, `ties` and `why`. A claim whose table is missing is undecided.
 
@@ -538,6 +539,7 @@ def _judge(claim: Claim, tables: Mapping[str, pd.DataFrame], world: str, draws: 
         "rule": claim.rule,
         "why": "",
         "note": claim.note,
+        "data": claim.data,
         "revised": " ".join(claim.revised),
         "ties": 0.0,
         "favours": "",

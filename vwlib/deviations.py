@@ -10,7 +10,9 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vwlib import paper
+from vwlib.claims import load_claims
 from vwlib.concepts import substitutions
+from vwlib.miniature.world import INSTANCE_TRAIN
 from vwlib.models import TASKS, load_models
 from vwlib.paths import DATA, ROOT
 from vwlib.profiles import Profile, load_profile
@@ -62,6 +64,8 @@ def fill_in(text: str, profile: Profile) -> str:
         "steps": ", ".join(f"{one.steps:,}" for one in learning),
         "rates": ", ".join(f"{one.rate:g}" for one in learning),
         "together": ", ".join(f"{profile.study.words_at_once[task]:,}" for task in TASKS),
+        "changed": sum(bool(claim.revised) for claim in load_claims()),
+        "instance_images": INSTANCE_TRAIN,
         "generation_blocks": paper.MODELS["generation"][2],
         **{task: paper.MODELS[task][0] for task in TASKS},
     }

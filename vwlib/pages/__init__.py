@@ -19,7 +19,17 @@ from vwlib.pages.examples import (
 from vwlib.pages.experiments import tables_of, tables_or_stand_in
 from vwlib.pages.explorer import Explorer, explorer_files, explorer_sources, make_explorer
 from vwlib.pages.layers import REAL, LayerMap, draw_strip, layer_points, of_dataset, of_kinds, strip_words, ways, ways_by_part, words_in
-from vwlib.pages.ledger import Ledger, disagreements, figure_places, finding, judge_stored, revisions, verdict_table
+from vwlib.pages.ledger import (
+    Ledger,
+    counts_by_rules,
+    disagreements,
+    figure_places,
+    finding,
+    judge_stored,
+    moved_sentence,
+    revisions,
+    verdict_table,
+)
 from vwlib.pages.maps import compare_kinds, gain_sentence, gain_table, kind_sentence, kind_table
 from vwlib.pages.models import describe_models, describe_run, model_table, provenance, quality_table
 from vwlib.pages.origins import chapters_table, digests_table, machine_table, study_log_table, versions_table
@@ -110,6 +120,7 @@ __all__ = [
     "comparison_table",
     "compound_sentence",
     "concept_table",
+    "counts_by_rules",
     "delta_findings",
     "delta_table",
     "describe_holdings",
@@ -156,6 +167,7 @@ __all__ = [
     "make_explorer",
     "manifest_table",
     "model_table",
+    "moved_sentence",
     "moves_of",
     "name_scores",
     "named",

@@ -14,10 +14,11 @@ import nbformat
 import pandas as pd
 
 from vwlib.bank import results_root
-from vwlib.claims import VERDICTS, judge_claims, ledger_table, load_claims, verdict_counts
+from vwlib.claims import VERDICTS, here_text, judge_claims, ledger_table, load_claims, verdict_counts
 from vwlib.experiments import EXPERIMENTS, read_tables
 from vwlib.experiments.base import TRIALS
 from vwlib.pages.experiments import tables_of
+from vwlib.pages.transfer import JUDGED
 from vwlib.paths import ROOT
 from vwlib.profiles import Profile
 
@@ -84,32 +85,73 @@ def disagreements(judged: pd.DataFrame) -> pd.DataFrame:
 
 
 def revisions(judged: pd.DataFrame) -> pd.DataFrame:
-    """The claims whose rule was changed after a result of it had been read, with the day and the change."""
+    """The claims whose rule was changed after the study was computed: when, what, and the verdict by the first rule beside that by the last one."""
     chosen = judged[judged["revised"] != ""]
-    told = chosen["revised"].str.extract(r"^(?P<day>[^:]*): (?P<change>.*)$")
-    columns = {"no.": chosen["id"], "claim": chosen["claim"], "changed on": told["day"]}
-    columns |= {"the change": told["change"].str[:1].str.upper() + told["change"].str[1:], "verdict": chosen["verdict"]}
+    columns = {"no.": chosen["id"], "claim": chosen["claim"], "the changes": chosen["revised"].map(_told_by_time)}
+    columns |= {"by the first rule": [_first_text(row) for row in chosen.to_dict("records")]}
+    here = zip(chosen["ours"], chosen["interval"], chosen["case"], chosen["ties"], strict=True)
+    columns |= {"by the last rule": [_verdict_and(verdict, here_text(*row)) for verdict, row in zip(chosen["verdict"], here, strict=True)]}
     return pd.DataFrame(columns).reset_index(drop=True)
 
 
-_VERDICT_WORDS = dict(zip(VERDICTS, ("is replicated here", "is contradicted here", "is undecided here", "cannot be decided at this scale"), strict=True))
+def counts_by_rules(judged: pd.DataFrame) -> pd.DataFrame:
+    """How many claims have each verdict (columns): by the rules as they are, and by all claims' first rules on the same tables."""
+    counts = {"by the last rules": verdict_counts(judged), "by the first rules": verdict_counts(judged, "first_verdict")}
+    return pd.DataFrame(counts).T.rename_axis("the claims", axis=0).rename_axis(None, axis=1)
 
 
-def finding(judged: pd.DataFrame, number: int) -> str:
-    """What came of one claim, in a sentence that is true whatever the verdict is: the verdict, our number with its interval, the paper's."""
+def moved_sentence(judged: pd.DataFrame) -> str:
+    """Which verdicts the changes of rules moved, and which way."""
+    moved = judged[judged["verdict"] != judged["first_verdict"]]
+    if moved.empty:
+        return "No verdict is another by the first rules."
+    groups = moved.groupby(["first_verdict", "verdict"], sort=False)["id"]
+    told = "; ".join(f"{_listed(numbers)} from {first} to {last}" for (first, last), numbers in groups)
+    return f"By the change of their rules went: {told}."
+
+
+def _listed(numbers: pd.Series) -> str:
+    *most, last = map(str, numbers)
+    return f"claims {', '.join(most)} and {last}" if most else f"claim {last}"
+
+
+def _told_by_time(revised: str) -> str:
+    """A rule's changes, the day named once."""
+    day = revised[:10]
+    return f"{day}, {revised[11:].replace(f' {day} ', ' ')}"
+
+
+def _first_text(row: Mapping[str, Any]) -> str:
+    first = row["first"]
+    return _verdict_and(row["first_verdict"], here_text(first["ours"], first["interval"], first["case"], first["ties"]))
+
+
+def _verdict_and(verdict: str, here: str) -> str:
+    return verdict if here == "–" else f"{verdict}: {here}"
+
+
+_VERDICT_WORDS = dict(zip(VERDICTS, ("is replicated", "is contradicted", "is undecided", "cannot be decided"), strict=True))
+
+
+def finding(judged: pd.DataFrame, number: int, world: str = "miniature") -> str:
+    """What came of one claim, in a sentence that is true whatever the verdict is: the verdict, our number with its interval, the paper's.
+
+    `world` is that of the profile, of whose models alone the verdict is.
+    """
     row = judged.set_index("id").loc[number]
-    told = f"“{row['claim'].rstrip('.')}” {_VERDICT_WORDS[row['verdict']]}"
+    told = f"“{row['claim'].rstrip('.')}” {_VERDICT_WORDS[row['verdict']]} {JUDGED[world]}"
     if not isfinite(row["ours"]):
         return f"{told}. {row['why']}"
     asked = next(claim for claim in load_claims() if claim.id == number)
     ends = [end for end in row["interval"] or [] if end is not None]
-    interval = f" (95 % interval {_number(ends[0])} to {_number(ends[1])})" if len(ends) == 2 else ""
+    ties = f"; {row['ours'] - row['ties'] / 2:.0%} strictly, {row['ties']:.0%} tie" if row["ties"] else ""
+    interval = f" (95 % interval {_number(ends[0])} to {_number(ends[1])}{ties})" if len(ends) == 2 else ""
     where = f" ({row['case']})" if row["case"] else ""
     paper = "" if row["paper"] == "no number" else f" The paper has: {row['paper']}."
     if asked.paper_value and paper:  # another quantity than ours, so that the two numbers are not to be compared
         paper = f" The paper, which gives no floor, has scores of {row['paper']}."
     singly = re.search(r"Taken singly, .*? against\.", row["why"])
-    return f"{told}. The number that decides{where}, {asked.quantity}, is {_number(row['ours'])}{interval}.{f' {singly[0]}' if singly else ''}{paper}"
+    return f"{told}. The number that decides{where}, {asked.asks}, is {_number(row['ours'])}{interval}.{f' {singly[0]}' if singly else ''}{paper}"
 
 
 @dataclass(frozen=True)
@@ -145,14 +187,17 @@ class Ledger:
 
     def _claim(self, text: Mapping[str, Any], found: Mapping[str, Any]) -> str:
         parts = [escape(text["claim"]), f'<div class="place">{escape(text["place"])}</div>']
-        revised = f"The rule was changed after a result of it had been read, {found['revised']}" if found["revised"] else ""
-        parts += [f"<div>{_prose(line)}</div>" for line in (found["why"], found["note"], revised) if line]
+        revised = f"The rule was changed after the study was computed: {found['revised']}" if found["revised"] else ""
+        parts += [f"<div>{_prose(line)}</div>" for line in (found["why"], found["note"], found["data"], revised) if line]
         judged = [
             ("Rule", text["rule"]),
             ("Test", text["test"]),
             ("Decided by", SCOPES[found["scope"]]),
             ("Trials", f"{found['n']:,}" if found["n"] else "none"),
         ]
+        if found["first"]:
+            first = f"{found['first']['rule']} By this rule the verdict is {_first_text(found)}. {found['first']['why']}"
+            judged.insert(1, ("First rule", first.strip()))
         if isfinite(found["p"]):
             judged.append(("p before Holm's correction", "< 0.001" if found["p"] < 0.001 else f"{found['p']:.3f}"))
         if isfinite(found["detectable"]):
@@ -181,8 +226,7 @@ def _cases(cases: list[dict[str, Any]]) -> str:
 def _ours(case: Mapping[str, Any]) -> str:
     if case["ours"] is None:
         return escape(case["missing"])
-    ends = [_number(end) if end is not None else "…" for end in case["interval"] or []]
-    return f"{_number(case['ours'])}" + (f" ({ends[0]} to {ends[1]})" if ends else "")
+    return here_text(case["ours"], case["interval"], ties=case["ties"] or 0.0)
 
 
 def _number(value: float | None) -> str:

@@ -15,6 +15,8 @@ from vwlib.study import is_diagonal
 #: Without words that do their own task nothing follows from how they transfer. What their mean off the diagonal, over all datasets, had to reach
 #: before the grid was computed: accuracy, and mean average precision.
 PREMISE = {"generation": 0.85, "detection": 0.5, "classification": 0.85}
+#: What was computed, by the concepts of a profile: an answer is about these models and no others.
+JUDGED = {"miniature": "in the miniature", "paper": "with the paper's models"}
 
 
 def grid_table(summary: pd.DataFrame) -> pd.DataFrame:
@@ -35,7 +37,8 @@ def transfer_findings(summary: pd.DataFrame) -> dict[str, int | float | str]:
 
     A transfer's gain is its mean minus the floor, the anchor word's mean in the target. `below_own` counts the transfers whose crossed
     interval ends below the mean of the target's own words, `above_floor` those whose interval begins above the floor. `kept` is the
-    median of a transfer's mean as a share of the target's own words' mean, over the transfers where the latter is not zero.
+    median of a transfer's mean as a share of the target's own words' mean, over the transfers where the latter is not zero; `kept_gain` is
+    that with the floor taken off both.
     """
     cells = summary.assign(dataset=summary.get("dataset", "")).set_index(["dataset", "trained_on", "evaluated_on"])
     datasets = list(cells.index.unique("dataset"))
@@ -50,6 +53,7 @@ def transfer_findings(summary: pd.DataFrame) -> dict[str, int | float | str]:
         "below_own": sum(bool(cells.loc[pair, "crossed_high"] < own[pair]) for pair in pairs),
         "above_floor": sum(bool(cells.loc[pair, "crossed_low"] > floor[pair]) for pair in pairs),
         "kept": float(pd.Series([cells.loc[pair, "mean"] / own[pair] for pair in pairs if own[pair]], dtype=float).median()),
+        "kept_gain": float(pd.Series([gains[pair] / (own[pair] - floor[pair]) for pair in pairs if own[pair] != floor[pair]], dtype=float).median()),
         "best_dataset": best[0],
         "best_source": best[1],
         "best_target": best[2],
@@ -86,8 +90,8 @@ def paper_over_datasets(datasets: Sequence[str]) -> pd.DataFrame:
     return cells.assign(low=cells["mean"] - half, high=cells["mean"] + half).drop(columns=["square", "n"])
 
 
-def answer_sentence(ours: pd.DataFrame, theirs: pd.DataFrame) -> str:
-    """The book's question and its answer; `ours` is the table of `over_datasets`, `theirs` that of `paper_over_datasets`.
+def answer_sentence(ours: pd.DataFrame, theirs: pd.DataFrame, world: str = "miniature") -> str:
+    """The book's question and its answer; `ours` is the table of `over_datasets`, `theirs` that of `paper_over_datasets`, `world` that of ours (`JUDGED`).
 
     Off the diagonal, a direction counts as clear where its interval lies beside the mean of the anchor word, or of the target's own words.
     """
@@ -96,17 +100,19 @@ def answer_sentence(ours: pd.DataFrame, theirs: pd.DataFrame) -> str:
     above = sum(bool(off.loc[pair, "low"] > off.loc[("anchor", pair[1]), "mean"]) for pair in pairs)
     below = sum(bool(off.loc[pair, "high"] < off.loc[(pair[1], pair[1]), "mean"]) for pair in pairs)
     if above:
-        answer = "Yes, as far as these scores tell." if above == len(pairs) and not below else "Only in part."
+        answer = "yes, as far as these scores tell." if above == len(pairs) and not below else "only in part."
     else:
-        answer = "No." if below == len(pairs) else "These scores cannot tell."
+        answer = "no." if below == len(pairs) else "these scores cannot tell."
     floor = off.xs("anchor")["mean"].mean()
     own, moved = _own_and_carried(off["mean"])
     told = f"Words that start at another concept's word score {own:.2f} of 1 in the mean on the task that they were learned for, and {moved:.2f} carried into"
     told += f" another model, where the anchor words alone have {floor:.2f}. In {above} of {len(pairs)} directions they are clearly better than the anchor"
     told += f" words, and in {below} clearly worse than the words that were learned there."
     their_own, their_moved = _own_and_carried(theirs.set_index(["trained_on", "evaluated_on"])["mean"])
-    told += f" The paper has {their_own:.2f} and {their_moved:.2f}, over all of its trials."
-    return f"Do they learn the same word? {answer} {told}"
+    told += f" The paper has {their_own:.2f} and {their_moved:.2f} over all of its trials, a tenth of which start at the concept's own word, and gives no floor;"
+    told += " to guess among ten names would be right in 0.10."
+    where = f"{JUDGED[world][0].upper()}{JUDGED[world][1:]}"
+    return f"Do they learn the same word? {where}, {answer} {told}"
 
 
 def _own_and_carried(means: pd.Series) -> tuple[float, float]:
@@ -115,10 +121,11 @@ def _own_and_carried(means: pd.Series) -> tuple[float, float]:
     return tuple(float(means.loc[[pair for pair in pairs if (pair[0] == pair[1]) == same]].mean()) for same in (True, False))  # type: ignore[return-value]
 
 
-def paper_kept(datasets: Sequence[str]) -> float:
-    """Figure 3: `kept` of `transfer_findings` for the paper's own means."""
+def paper_kept(datasets: Sequence[str], chance: float = 0.0) -> float:
+    """Figure 3: `kept` of `transfer_findings` for the paper's own means, with `chance` taken off its accuracies, and nothing off average precision."""
     table = pd.concat([paper.paper_results("figure_3", dataset) for dataset in datasets])
     means = table.set_index(["dataset", "trained_on", "evaluated_on"])["mean"]
+    means = means - chance * (means.index.get_level_values("evaluated_on") != "detection")
     return float(pd.Series([mean / means[(key[0], key[2], key[2])] for key, mean in means.items() if key[1] != key[2]]).median())
 
 
@@ -184,5 +191,5 @@ def premise_sentence(over: pd.DataFrame) -> str:
     """Whether words do their own tasks well enough for their transfers to mean something, in a sentence for each case."""
     found = premise(over)
     told = ", ".join(f"{row.mean:.2f} in {row.Index} (wanted: {row.wanted:g})" for row in found.itertuples())
-    fault = "is not the word's own fault" if found["holds"].all() else "may be that of a word that was poor to begin with"
-    return f"Off the diagonal and over all datasets, words on their own task reach {told}: a transfer that fails {fault}."
+    fault = "in the mean, a transfer that fails does not fail" if found["holds"].all() else "a transfer that fails may fail"
+    return f"Off the diagonal and over all datasets, words on their own task reach {told}: {fault} for want of a word that works."

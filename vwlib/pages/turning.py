@@ -43,7 +43,7 @@ def _turned(turns: pd.DataFrame, task: str, kind: str, column: str) -> dict[str,
 
 
 def turn_table(turns: pd.DataFrame, column: str = "crossing") -> pd.DataFrame:
-    """For each task and kind of words: the layer by which half of them have turned, the share that never turn, and of the others that later than real words."""
+    """For each task and kind of words: the layer by which half of them have turned, the share that never turn, and of the others that later than real words, ties counting half."""
     rows = []
     for task in [task for task in TASKS if task in set(turns["task"])]:
         own = turns[turns["task"] == task]
@@ -51,7 +51,7 @@ def turn_table(turns: pd.DataFrame, column: str = "crossing") -> pd.DataFrame:
             later = "–"
             if kind != REAL and words[column].notna().any():
                 found = later_than_real(turns, task, kind, column)
-                later = f"{found.value:.0%}\u00a0({_percent(*found.interval())})"
+                later = f"{found.value:.0%}\u00a0({_percent(*found.interval())}; {found.strict:.0%} strictly, {found.ties:.0%} tie)"
             rows.append((task, kind, len(words), own["depth"].max(), _place(_median(words[column])), f"{words[column].isna().mean():.0%}", later))
     columns = ["encoder of", "words", "number", "blocks", "half have turned at", "never turn", "later than real words"]
     return pd.DataFrame(rows, columns=columns)
@@ -84,8 +84,8 @@ def turn_sentence(turns: pd.DataFrame, task: str, column: str = "crossing") -> s
     low, high = found.interval()
     layers = crossed_estimate(_turned(turns, task, LEARNED, column), "words - real", measure=column).value
     told += (
-        f"; of the {turned} learned words that do, {found.value:.0%} are later than the real word in the same place ({_percent(low, high)}, ties count half), "
-        f"in the mean by {layers:+.1f} layers."
+        f"; of the {turned} learned words that do, {found.strict:.0%} are later than the real word in the same place and {found.ties:.0%} turn at the same layer "
+        f"(with these counted half {found.value:.0%}, {_percent(low, high)}), in the mean by {layers:+.1f} layers."
     )
     if isinf(real):
         return f"{told} Most real words never do, so this measure cannot tell where in this encoder a word acts."
