@@ -19,6 +19,7 @@ from vwlib.cost import cost_table, measured_rates
 from vwlib.datasets import FEWER_ALLOWED, SPLITS, Example, load_dataset, test_examples, training_examples
 from vwlib.miniature import world
 from vwlib.models import TASKS
+from vwlib.models.adapters import find_adapter
 from vwlib.models.device import find_device
 from vwlib.models.loading import OPEN_CLIP, PIPELINE, TEXT_AND_IMAGE, TRANSFORMERS, lacking, not_the_originals, remedy, resolve
 from vwlib.paths import ROOT
@@ -74,6 +75,7 @@ def examine(profile: Profile, checksums: bool = True) -> Report:
     findings = [*machine(profile)]
     for role, settings, files in models_of(profile):
         findings += model(role, settings, files, checksums)
+    findings += adapters(profile)
     for dataset in DATASETS:
         findings += data(profile, dataset)
     return Report(profile.name, [*findings, *run(profile)])
@@ -112,12 +114,13 @@ def _memory() -> float:
 
 
 def models_of(profile: Profile) -> Iterator[tuple[str, ModelSettings, Sequence[str]]]:
-    """Every model that a profile loads: its role, its settings and the files it cannot do without."""
-    yield "generator", profile.generator, PIPELINE
+    """Every model that a profile loads: its role, its settings and the files it cannot do without; none where an adapter loads it, which knows its own."""
+    files = {"generation": PIPELINE, "detection": TEXT_AND_IMAGE, "classification": OPEN_CLIP} | dict.fromkeys(profile.adapters, ())
+    yield "generator", profile.generator, files["generation"]
     if profile.generator.safety_checker:
         yield "safety checker", profile.generator.safety_checker, TRANSFORMERS
-    yield "detector", profile.detector, TEXT_AND_IMAGE
-    yield "classifier", profile.classifier, OPEN_CLIP
+    yield "detector", profile.detector, files["detection"]
+    yield "classifier", profile.classifier, files["classification"]
     yield "judge", profile.judge, OPEN_CLIP
     if profile.second_judge:
         yield "second judge", profile.second_judge, OPEN_CLIP
@@ -130,19 +133,36 @@ def model(role: str, settings: ModelSettings, files: Sequence[str], checksums: b
     gone = lacking(folder, files)
     if not folder.is_dir() or gone:
         what = f"{folder} is not there" if not folder.is_dir() else f"{folder} lacks {', '.join(gone)}"
-        yield Finding("Models", "missing", f"{role}: {what}; {remedy(settings, gone[0])}")
+        yield Finding("Models", "missing", f"{role}: {what}; {remedy(settings, gone[0] if gone else None)}")
         return
-    weights = [file for file in files if file.endswith(".safetensors")]
+    weights = [file for file in files or _files(folder) if file.endswith(".safetensors")]
     broken = [sentence for file in weights if (sentence := _damage(settings, file))]
     if broken:
         yield from (Finding("Models", "missing", f"{role}: {sentence}") for sentence in broken)
         return
     size = sum((folder / file).stat().st_size for file in weights) / 1e9
     yield Finding("Models", "ready", f"{role}: {folder}{origin}, {size:.2g} GB of weights")
+    if not weights:
+        yield Finding("Models", "note", f"{role}: no *.safetensors file is there, by which the words of these weights are told from those of others")
     if not _is_trained(settings):
         yield Finding("Models", "note", f"{role}: these weights are random, only for trying the code; nothing learned in them means anything")
     for differs in not_the_originals(settings) if checksums else ():
         yield Finding("Models", "note", f"{role}: {differs}")
+
+
+def adapters(profile: Profile) -> Iterator[Finding]:
+    """Whether the functions are there that load models in the place of the library's own."""
+    for task, named in profile.adapters.items():
+        try:
+            find_adapter(named)
+            yield Finding("Models", "ready", f"{named} loads the model of {task}")
+        except (ValueError, FileNotFoundError) as error:
+            yield Finding("Models", "missing", str(error))
+
+
+def _files(folder: Path) -> list[str]:
+    """The files of a folder and of those below it, by their names from there."""
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
 def _damage(settings: ModelSettings, file: str) -> str | None:
