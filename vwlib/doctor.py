@@ -26,6 +26,7 @@ from vwlib.paths import ROOT
 from vwlib.plan import make_plan
 from vwlib.profiles import ModelSettings, Profile
 from vwlib.store import Store
+from vwlib.study import unnamed_folder
 
 State = Literal["ready", "note", "missing"]
 _MARKS: dict[State, str] = {"ready": "ok     ", "note": "note   ", "missing": "MISSING"}
@@ -186,6 +187,9 @@ def _is_trained(settings: ModelSettings) -> bool:
 
 def data(profile: Profile, dataset: str) -> Iterator[Finding]:
     """Whether a dataset is there and has enough images of every concept, with the counts."""
+    if dataset not in profile.data and profile.world != "miniature":
+        yield Finding("Datasets", "missing", unnamed_folder(profile, dataset))
+        return
     if dataset not in profile.data:
         counts = f"{world.INSTANCE_TRAIN if dataset == 'DreamBooth' else world.TRAIN} training and {world.TEST} test images of each concept"
         yield Finding("Datasets", "ready", f"{dataset}: drawn by the project at first use, {counts}")
