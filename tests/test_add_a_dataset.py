@@ -5,13 +5,17 @@ import shlex
 import tempfile
 
 import numpy as np
+import pandas as pd
 import pytest
 import typer
 
+from vwlib import doctor, pages
 from vwlib.cli import app
 from vwlib.datasets import load_image
+from vwlib.optimise import Trial
 from vwlib.paths import ROOT
-from vwlib.study import MATERIALS
+from vwlib.profiles import load_profile
+from vwlib.study import MATERIALS, carry, dataset_folder, is_diagonal, load_material, run_grid, score, summarise_grid
 
 PAGE = (ROOT / "book" / "add_a_dataset.md").read_text()
 BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
@@ -48,6 +52,55 @@ def test_the_pages_word_is_learned_and_scored(page):
     table = page["grid"].table
     assert set(table["dataset"]) == {"discs"} and table["value"].between(0, 1).all()
     assert set(zip(table["trained_on"], table["evaluated_on"], strict=True)) >= {("classification", "classification"), ("classification", "detection")}
+
+
+def test_the_datasets_words_are_summarised(page):
+    summary = summarise_grid(page["grid"].table, "miniature").set_index(["trials", "evaluated_on", "trained_on"])
+    cell = ("detection", "classification")
+    assert (summary.loc[("all", *cell), "n"], summary.loc[("off-diagonal", *cell), "n"]) == (4, 2)
+    scores = page["grid"].table.query("evaluated_on == 'detection' and trained_on == 'classification'")
+    assert summary.loc[("all", *cell), "mean"] == pytest.approx(scores["value"].mean())
+    off = scores[scores["concept"] != scores["anchor"]]
+    assert summary.loc[("off-diagonal", *cell), "mean"] == pytest.approx(off["value"].mean())
+    assert len(pages.grid_table(summary.reset_index())) == 2 * 3  # two tasks; anchor, name and the words learned
+
+
+def test_words_of_ones_own_and_of_the_four_stand_in_one_table():
+    rows = [("discs", "moon", "moon"), ("discs", "moon", "tomato"), ("photos", "my cat", "cat"), ("DreamBooth", "moon", "moon")]
+    rows += [("COCO", "laptop", "laptop"), ("ImageNet", "sombrero", "hat"), ("COCO", "laptop", "scissors")]
+    table = pd.DataFrame(rows, columns=["dataset", "concept", "anchor"], index=range(5, 12))
+    known = is_diagonal(table, "paper")
+    assert known.index.equals(table.index)
+    assert known.tolist() == [True, False, False, False, True, True, False]
+
+
+def test_a_dataset_that_a_profile_does_not_name_is_refused():
+    paper = load_profile("paper")
+    lacking = paper.model_copy(update={"data": {name: folder for name, folder in paper.data.items() if name != "COCO"}})
+    for ask in (lambda: dataset_folder(lacking, "COCO"), lambda: load_material(lacking, "COCO")):
+        with pytest.raises(ValueError, match=r"'paper'.*COCO.*\[paper\.data\]"):
+            ask()
+    (found,) = doctor.data(lacking, "COCO")
+    assert found.state == "missing" and "[paper.data]" in found.text
+    assert dataset_folder(lacking, "PASCAL").name == "voc"
+
+
+def test_the_miniature_writes_what_its_profile_does_not_name():
+    profile = load_profile("smoke", data={"COCO": "elsewhere"})
+    assert dataset_folder(profile, "COCO") == ROOT / "elsewhere"
+    assert dataset_folder(profile, "PASCAL").is_dir()
+
+
+def test_a_words_row_names_the_map_that_carried_it():
+    profile = load_profile("smoke")
+    trials = [Trial("COCO", "laptop", "scissors")]
+    grid = run_grid(profile, trials, ["classification"], ["classification", "detection"], progress=False, kind="procrustes")
+    named = grid.table.set_index(["trained_on", "evaluated_on"])["map"].to_dict()
+    assert named.pop(("classification", "detection")) == "procrustes" and set(named.values()) == {"none"}
+    vectors = carry(profile, grid.learned["classification"].vectors, "classification", "detection", "procrustes")
+    (score_there,) = score("detection", profile, vectors, trials)
+    there = grid.table.query("trained_on == 'classification' and evaluated_on == 'detection'")
+    assert there["value"].tolist() == [score_there.value]
 
 
 def test_the_folder_of_photos_is_read(page):

@@ -9,15 +9,19 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from vwlib.claims import KINDS, judge_claims
 from vwlib.cli import app
-from vwlib.experiments import EXPERIMENTS, Tables, choose, read_table, read_tables, run, solutions, status
-from vwlib.profiles import load_profile
+from vwlib.experiments import EXPERIMENTS, Tables, choose, read_table, read_tables, run, solutions, status, uses
+from vwlib.experiments.base import lighter
+from vwlib.profiles import ExperimentSettings, load_profile
 from vwlib.runner import run_study
 
 PROFILE = load_profile("smoke")
@@ -34,6 +38,26 @@ def states(root: Path, names: list[str]) -> dict[str, str]:
     return status(PROFILE, choose(EXPERIMENTS, names), root).set_index("table")["state"].to_dict()
 
 
+#: Which fields of `ExperimentSettings` each experiment read while the store was filled.
+READ: dict[str, set[str]] = {}
+
+
+@contextmanager
+def read_fields() -> Iterator[set[str]]:
+    """The fields of `ExperimentSettings` that are read within the block."""
+    found: set[str] = set()
+
+    def look_up(settings: ExperimentSettings, name: str) -> object:
+        if name in ExperimentSettings.model_fields:
+            found.add(name)
+        return object.__getattribute__(settings, name)
+
+    lighter.cache_clear()  # what it has read for another experiment, it would not read again
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ExperimentSettings, "__getattribute__", look_up, raising=False)
+        yield found
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> Path:
     """A store with a finished study and all experiments."""
@@ -42,7 +66,9 @@ def whole(tmp_path_factory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         # Smoke's words do not learn enough to solve anything, and there would be nothing to go between.
         patch.setattr(solutions, "solutions_of", lambda task, dataset, sources: sources.grid(task, dataset, own=True))
-        run(PROFILE, list(EXPERIMENTS.values()), root, progress=False)
+        for experiment in EXPERIMENTS.values():
+            with read_fields() as READ[experiment.name]:
+                run(PROFILE, [experiment], root, progress=False)
     return root
 
 
@@ -153,9 +179,61 @@ def test_a_table_of_other_words_is_stale_and_named(copy, caplog):
     assert "was made from another 'trials'" in caplog.text
 
 
-def test_other_settings_make_every_table_stale(copy):
-    other = PROFILE.model_copy(update={"experiments": PROFILE.experiments.model_copy(update={"noises": 3})})
-    assert Tables(other, copy).trouble(EXPERIMENTS["maps"]) == "stale"
+def with_settings(**changes):
+    """The profile with other settings of the experiments."""
+    return PROFILE.model_copy(update={"experiments": PROFILE.experiments.model_copy(update=changes)})
+
+
+def test_each_experiment_names_the_settings_that_it_reads(whole):
+    assert {name: set(experiment.settings) for name, experiment in EXPERIMENTS.items()} == READ
+
+
+@pytest.mark.parametrize(
+    ("change", "stale"),
+    [
+        ({"noises": 3}, {"likeness"}),
+        ({"draws": 60}, {"clusters"}),
+        ({"test_images": 3}, {"map_kinds", "truncation", "perturbations", "segments", "rates", "compounds", "instances", "frequency"}),
+        ({"near": 0.4}, {"clusters", "truncation", "probes", "likeness", "agreement"}),
+        ({}, set()),
+    ],
+)
+def test_other_settings_make_those_tables_stale_that_use_them(whole, change, stale):
+    tables = Tables(with_settings(**change), whole)
+    assert {name: tables.trouble(experiment) for name, experiment in EXPERIMENTS.items()} == {name: "stale" if name in stale else "" for name in EXPERIMENTS}
+
+
+def test_a_new_setting_makes_no_table_stale(whole):
+    class Grown(ExperimentSettings):
+        another: int = 7
+
+    profile = PROFILE.model_copy(update={"experiments": Grown(**PROFILE.experiments.model_dump())})
+    assert not any(Tables(profile, whole).trouble(experiment) for experiment in EXPERIMENTS.values())
+
+
+def test_another_version_makes_its_own_table_stale(whole):
+    def again(*_):
+        raise AssertionError("nothing is computed")
+
+    for name in ("likeness", "maps"):
+        newer = replace(EXPERIMENTS[name], compute=uses(*EXPERIMENTS[name].settings, version=2)(again))
+        assert Tables(PROFILE, whole).trouble(newer) == "stale"
+
+
+def test_an_experiment_that_names_no_settings_depends_on_all(whole):
+    silent = replace(EXPERIMENTS["maps"], compute=lambda *_: None)
+    assert silent.settings == set(ExperimentSettings.model_fields)
+    assert Tables(PROFILE, whole).digest(silent) != Tables(with_settings(noises=3), whole).digest(silent)
+
+
+def test_a_setting_that_there_is_not_cannot_be_used():
+    with pytest.raises(ValueError, match="'noise'"):
+        uses("noise")
+
+
+def test_the_stored_tables_of_the_miniature_are_all_fresh():
+    stored = status(load_profile("miniature"), list(EXPERIMENTS.values()))
+    assert set(stored["state"]) == {"stored"}
 
 
 def test_a_missing_table_says_which_command_makes_it(tmp_path):

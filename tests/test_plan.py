@@ -1,12 +1,15 @@
 """The plan: what a chunk's words and scores come from decides which chunk it is, and nothing else does."""
 
+import json
 import shutil
 
 import pytest
 
+from vwlib import optimise
 from vwlib.models.loading import resolve
 from vwlib.plan import chunk_digests, make_plan, settings_of
 from vwlib.profiles import Profile, load_profile
+from vwlib.store import Store
 from vwlib.study import digest_examples, load_material
 
 PROFILE = load_profile("smoke")
@@ -73,6 +76,31 @@ def test_another_delta_changes_no_other_chunk():
     grown = changed(study={"deltas": (0.5, 1.0)})
     kept = {chunk.name: chunk_digests(grown, chunk) for chunk in make_plan(grown)}
     assert len(kept) > len(make_plan(PROFILE)) and all(kept[chunk.name] == chunk_digests(PROFILE, chunk) for chunk in make_plan(PROFILE))
+
+
+@pytest.fixture
+def second_version(monkeypatch):
+    """The learning algorithm has changed once."""
+    monkeypatch.setattr(optimise, "LEARNING", 2)
+    chunk_digests.cache_clear()
+    yield
+    monkeypatch.undo()
+    chunk_digests.cache_clear()
+
+
+def test_another_learning_algorithm_makes_all_words_stale_and_no_reference(request):
+    before = {chunk: chunk_digests(PROFILE, chunk) for chunk in make_plan(PROFILE)}
+    request.getfixturevalue("second_version")
+    for chunk, (words, scores) in before.items():
+        same = [old == new for old, new in zip((words, scores), chunk_digests(PROFILE, chunk), strict=True)]
+        assert same == [chunk.kind == "references"] * 2, chunk.name
+
+
+def test_the_stored_words_of_the_miniature_are_fresh():
+    """The first version leaves no trace in digests: the chunks were stored before there was one."""
+    miniature = load_profile("miniature")
+    stored = json.loads(Store(miniature).summary_file.read_text())["chunks"]
+    assert stored == {chunk.name: list(chunk_digests(miniature, chunk)) for chunk in make_plan(miniature)}
 
 
 def test_a_corrected_box_counts():

@@ -20,12 +20,14 @@ from vwlib.cost import cost_table, measured_rates
 from vwlib.datasets import FEWER_ALLOWED, SPLITS, Example, load_dataset, test_examples, training_examples
 from vwlib.miniature import world
 from vwlib.models import TASKS
+from vwlib.models.adapters import find_adapter
 from vwlib.models.loading import OPEN_CLIP, PIPELINE, TEXT_AND_IMAGE, TRANSFORMERS, lacking, not_the_originals, remedy, resolve, variant_of, weights_of
 from vwlib.models.precision import speeds_of
 from vwlib.paths import ROOT
 from vwlib.plan import make_plan
 from vwlib.profiles import ModelSettings, Profile
 from vwlib.store import Store
+from vwlib.study import unnamed_folder
 
 State = Literal["ready", "note", "missing"]
 _MARKS: dict[State, str] = {"ready": "ok     ", "note": "note   ", "missing": "MISSING"}
@@ -75,6 +77,7 @@ def examine(profile: Profile, checksums: bool = True) -> Report:
     findings = [*machine(profile)]
     for role, settings, files in models_of(profile):
         findings += model(role, settings, files, checksums)
+    findings += adapters(profile)
     for dataset in DATASETS:
         findings += data(profile, dataset)
     return Report(profile.name, [*findings, *run(profile)])
@@ -148,12 +151,13 @@ def _memory() -> float:
 
 
 def models_of(profile: Profile) -> Iterator[tuple[str, ModelSettings, Sequence[str]]]:
-    """Every model that a profile loads: its role, its settings and the files it cannot do without."""
-    yield "generator", profile.generator, PIPELINE
+    """Every model that a profile loads: its role, its settings and the files it cannot do without; none where an adapter loads it, which knows its own."""
+    files = {"generation": PIPELINE, "detection": TEXT_AND_IMAGE, "classification": OPEN_CLIP} | dict.fromkeys(profile.adapters, ())
+    yield "generator", profile.generator, files["generation"]
     if profile.generator.safety_checker:
         yield "safety checker", profile.generator.safety_checker, TRANSFORMERS
-    yield "detector", profile.detector, TEXT_AND_IMAGE
-    yield "classifier", profile.classifier, OPEN_CLIP
+    yield "detector", profile.detector, files["detection"]
+    yield "classifier", profile.classifier, files["classification"]
     yield "judge", profile.judge, OPEN_CLIP
     if profile.second_judge:
         yield "second judge", profile.second_judge, OPEN_CLIP
@@ -173,6 +177,8 @@ def model(role: str, settings: ModelSettings, files: Sequence[str], checksums: b
         what = f"{folder} is not there" if not folder.is_dir() else f"{folder} lacks {', '.join(gone)}"
         yield Finding("Models", "missing", f"{role}: {what}; {remedy(settings, gone[0] if folder.is_dir() else None)}")
         return
+    if not files:  # an adapter's
+        weights = [path for path in sorted(folder.rglob("*.safetensors")) if path.is_file()]
     broken = [sentence for path in weights if (sentence := _damage(settings, path))]
     if broken:
         yield from (Finding("Models", "missing", f"{role}: {sentence}") for sentence in broken)
@@ -182,16 +188,28 @@ def model(role: str, settings: ModelSettings, files: Sequence[str], checksums: b
     if halves := [file for file in files if variant_of(folder / file)]:
         told = f"{role}: {', '.join(halves)} {'is' if len(halves) == 1 else 'are'} stored in half precision"
         yield Finding("Models", "note", f"{told}; words learned in them differ a little from those of the whole weights")
+    if not weights:
+        yield Finding("Models", "note", f"{role}: no *.safetensors file is there, by which the words of these weights are told from those of others")
     if not _is_trained(settings):
         yield Finding("Models", "note", f"{role}: these weights are random, only for trying the code; nothing learned in them means anything")
     for differs in not_the_originals(settings) if checksums else ():
         yield Finding("Models", "note", f"{role}: {differs}")
 
 
+def adapters(profile: Profile) -> Iterator[Finding]:
+    """Whether the functions are there that load models in the place of the library's own."""
+    for task, named in profile.adapters.items():
+        try:
+            find_adapter(named)
+            yield Finding("Models", "ready", f"{named} loads the model of {task}")
+        except (ValueError, FileNotFoundError) as error:
+            yield Finding("Models", "missing", str(error))
+
+
 def _damage(settings: ModelSettings, path: Path) -> str | None:
     """A sentence about a weights file that is cut off or no such file; None for a whole one."""
     try:
-        with safe_open(path, "pt"):
+        with safe_open(path, "np"):
             return None
     except (SafetensorError, OSError) as error:
         return f"{path} is damaged ({str(error).splitlines()[0]}); {remedy(settings, path.relative_to(resolve(settings.source)).as_posix())}"
@@ -208,6 +226,9 @@ def _is_trained(settings: ModelSettings) -> bool:
 
 def data(profile: Profile, dataset: str) -> Iterator[Finding]:
     """Whether a dataset is there and has enough images of every concept, with the counts."""
+    if dataset not in profile.data and profile.world != "miniature":
+        yield Finding("Datasets", "missing", unnamed_folder(profile, dataset))
+        return
     if dataset not in profile.data:
         counts = f"{world.INSTANCE_TRAIN if dataset == 'DreamBooth' else world.TRAIN} training and {world.TEST} test images of each concept"
         yield Finding("Datasets", "ready", f"{dataset}: drawn by the project at first use, {counts}")

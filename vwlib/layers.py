@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -34,17 +33,10 @@ from vwlib.models.base import Frozen, TaskModel
 from vwlib.models.generation import Generator
 from vwlib.optimise import Trial
 
-#: Where each task's adapter keeps the blocks of its text encoder.
-BLOCKS = {
-    "generation": "pipeline.text_encoder.encoder.layers",
-    "detection": "model.owlv2.text_model.encoder.layers",
-    "classification": "model.transformer.resblocks",
-}
-
 
 def text_blocks(model: TaskModel) -> nn.ModuleList:
     """The blocks of a model's text encoder, first to last."""
-    return attrgetter(BLOCKS[model.task])(model)
+    return model.text_blocks
 
 
 @contextmanager
@@ -94,10 +86,6 @@ def _recording(model: TaskModel, modules: Sequence[nn.Module], given: nn.Module 
             hook.remove()
 
 
-#: What each block of a task's text encoder is made of: its attention and its MLP, whose outputs are added to what the block is given.
-PARTS = {"generation": ("self_attn", "mlp"), "detection": ("self_attn", "mlp"), "classification": ("attn", "mlp")}
-
-
 @torch.no_grad()
 def part_activations(model: TaskModel, vectors: Tensor, at_once: int = 256) -> Tensor:
     """B2: what attention and MLP of each block add to the pooling token (block, part, word, d), for word vectors (word, vector, d) in the model's prompt.
@@ -105,14 +93,13 @@ def part_activations(model: TaskModel, vectors: Tensor, at_once: int = 256) -> T
     Attention comes first. With layer 0 of `activations`, they sum to its last layer. Raises ValueError for vectors of another shape.
     """
     check_vectors(model, vectors)
-    names = PARTS[model.task]
-    modules = [getattr(block, name) for block in text_blocks(model) for name in names]
+    modules = [getattr(block, name) for block in text_blocks(model) for name in model.block_parts]
     found = []
     for part in vectors.split(at_once):
         with _recording(model, modules) as runs:
             model.encode_words(part)
         found.append(runs[0].float().cpu())
-    return torch.cat(found, dim=1).unflatten(0, (-1, len(names)))
+    return torch.cat(found, dim=1).unflatten(0, (-1, len(model.block_parts)))
 
 
 @torch.no_grad()

@@ -12,6 +12,10 @@ from tqdm.auto import tqdm
 
 from vwlib.models.base import Frozen, TaskModel
 
+#: The version of the learning algorithm, of `learn_words` and of every adapter's `losses`. A change of code after which the
+#: same settings give other words raises it by one; stored words of another version are then learned anew (`vwlib.plan`).
+LEARNING = 1
+
 #: Failed words are looked for on the device at every step, but read from it only so often: a GPU would have to finish all its work first.
 CHECK_EVERY = 10
 

@@ -30,6 +30,10 @@ def _by_task(settings: dict[str, Any]) -> dict[str, Any]:
     return settings
 
 
+#: By task, "file.py:function" with the file from the project's root (`vwlib.models.adapters`).
+_Adapters = Annotated[dict[str, Annotated[str, Field(pattern=r"^.+\.py:[A-Za-z_]\w*$")]], AfterValidator(_by_task)]
+
+
 class ModelSettings(_Settings):
     """Where a model's files are: a local folder (from the project's root), and which repository of the Hugging Face hub it is a copy of.
 
@@ -119,6 +123,7 @@ class Profile(_Settings):
     detector: ModelSettings
     classifier: ModelSettings
     judge: ModelSettings
+    adapters: _Adapters = {}  # what loads a task's model in the place of the library's own loader, by task: "file.py:function"
     second_judge: Annotated[ModelSettings | None, _OFF] = None  # of another kind than the judge, beside it; None: the judge alone
     data: dict[str, str] = {}  # folder of each dataset; the miniature writes its own
     photos: PhotoSettings | None = None  # a further dataset, "photos"

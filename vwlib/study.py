@@ -43,10 +43,23 @@ class Material:
 
 
 def dataset_folder(profile: Profile, dataset: str) -> Path:
-    """Where a dataset lies: the profile's folder, or the miniature's own, written at first use."""
+    """Where a dataset lies: the profile's folder or, in the miniature's world, its own, written at first use.
+
+    Raises ValueError where the profile is of another world and names no folder.
+    """
     if dataset in profile.data:
         return resolve(profile.data[dataset])
+    if profile.world != "miniature":
+        raise ValueError(f"{unnamed_folder(profile, dataset)}.")
     return ensure_world() / dataset
+
+
+def unnamed_folder(profile: Profile, dataset: str) -> str:
+    """A sentence about a dataset of which the profile names no folder, without its full stop."""
+    return (
+        f"The profile '{profile.name}' names no folder of the dataset {dataset}; set '{dataset}' in the table [{profile.name}.data] "
+        f"of the file that VWLIB_SETTINGS names, or `data` in load_profile"
+    )
 
 
 @lru_cache(maxsize=8)
@@ -186,11 +199,12 @@ def run_grid(
     sources: Sequence[str] = TASKS,
     targets: Sequence[str] = TASKS,
     progress: bool = True,
+    kind: str = PAPERS,
     learned: Mapping[str, Learned] = MappingProxyType({}),
 ) -> Grid:
     """Experiment 1 (section 4): learn every trial's word for each source task, and score it on every target task.
 
-    A word is scored as it is on its own task and mapped (equation 3) on the others. Beside the words stand the floor, the
+    A word is scored as it is on its own task and mapped (equation 3, or another `kind` of map) on the others. Beside the words stand the floor, the
     anchor word itself in the target (`trained_on` "anchor"), and the ceiling, the concept's own name (`trained_on` "name").
     What is `learned` already, say by the study, is not learned again.
     """
@@ -200,8 +214,8 @@ def run_grid(
     for target in targets:
         rows += reference_rows(target, profile, trials)
         for source in sources:
-            vectors = carry(profile, learned[source].vectors, source, target)
-            rows += score_rows(profile, trials, source, target, score(target, profile, vectors, trials))
+            vectors = carry(profile, learned[source].vectors, source, target, kind)
+            rows += score_rows(profile, trials, source, target, score(target, profile, vectors, trials), kind=kind)
     return Grid(trials, learned, pd.DataFrame(rows))
 
 
@@ -217,9 +231,15 @@ def transfer_map(profile: Profile, source: str, target: str, kind: str = PAPERS)
 
 
 def is_diagonal(table: pd.DataFrame, world: str) -> pd.Series:
-    """Whether a row's anchor is its concept's own anchor word, so that the word starts at what it is to learn."""
-    own = {(dataset, c.name, c.anchor) for dataset in table["dataset"].unique() for c in concepts_of(dataset, world)}
-    return pd.Series([row in own for row in zip(table["dataset"], table["concept"], table["anchor"], strict=True)], table.index, dtype=bool)
+    """Whether a row's anchor is its concept's own anchor word, so that the word starts at what it is to learn.
+
+    The four datasets say which word that is; in one of `MATERIALS` it is the concept's name.
+    """
+    four = [dataset for dataset in table["dataset"].unique() if dataset.lower() in map(str.lower, DATASETS)]
+    own = {(dataset, c.name): c.anchor for dataset in four for c in concepts_of(dataset, world)}
+    rows = zip(table["dataset"], table["concept"], table["anchor"], strict=True)
+    same = [anchor == (own.get((dataset, concept)) if dataset in four else concept) for dataset, concept, anchor in rows]
+    return pd.Series(same, table.index, dtype=bool)
 
 
 def summarise_grid(table: pd.DataFrame, world: str) -> pd.DataFrame:
@@ -275,10 +295,19 @@ def reference_rows(target: str, profile: Profile, trials: Sequence[Trial]) -> li
 
 
 def score_rows(
-    profile: Profile, trials: Sequence[Trial], source: str, target: str, scores: Sequence[Score], word_ids: Sequence[str | None] | None = None
+    profile: Profile,
+    trials: Sequence[Trial],
+    source: str,
+    target: str,
+    scores: Sequence[Score],
+    word_ids: Sequence[str | None] | None = None,
+    kind: str = PAPERS,
 ) -> list[dict[str, Any]]:
-    """Rows of the table of trials (design.md, section 7): one a trial, for words of `source` scored on `target`."""
-    kind = "none" if source == target else "linear"
+    """Rows of the table of trials (design.md, section 7): one a trial, for words of `source` scored on `target`.
+
+    `kind` is that of the map by which words of another task came, as `carry` was given it.
+    """
+    carried = source in TASKS and source != target
     steps = profile.learning[source].steps if source in profile.learning else 0
     return [
         {
@@ -293,7 +322,7 @@ def score_rows(
             "metric": s.metric,
             "value": s.value,
             "n": s.n,
-            "map": kind if source in TASKS else "none",
+            "map": kind if carried else "none",
             "steps": steps,
             "word_id": word_id,
             **s.more,

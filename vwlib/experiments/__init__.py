@@ -8,17 +8,17 @@ The expensive stage of a page: `vwlib experiments [NAMES...] --profile P` comput
 
 `EXPERIMENTS` lists them by the name of their table; `vwlib experiments --status` says what is stored. A table holds the columns that
 `vwlib.claims.KINDS` asks for, and further ones that its function's docstring names. A new one is a function of profile, case and sources
-that returns rows, and a line in `EXPERIMENTS`.
+that returns rows, under `uses` with the fields of `ExperimentSettings` that it reads, and a line in `EXPERIMENTS`.
 """
 
 from __future__ import annotations
 
 from vwlib.experiments import drawn, encoder, frequency, geometry, kinds, learning, records, sheets, solutions
-from vwlib.experiments.base import TRIALS, Experiment, Sources, each, whole
+from vwlib.experiments.base import TRIALS, Experiment, Sources, each, uses, whole
 from vwlib.experiments.running import choose, run, status
 from vwlib.experiments.tables import Tables, read_table, read_tables
 
-__all__ = ["EXPERIMENTS", "Experiment", "Sources", "Tables", "choose", "read_table", "read_tables", "run", "status"]
+__all__ = ["EXPERIMENTS", "Experiment", "Sources", "Tables", "choose", "read_table", "read_tables", "run", "status", "uses"]
 
 _BANK = (TRIALS,)
 _ALL = (

@@ -18,7 +18,7 @@ from vwlib.models import TASKS, Frozen, TaskModel
 from vwlib.optimise import Trial, learn_words, refuse_failed
 from vwlib.paths import DATA
 from vwlib.plan import WORDS, make_plan, study_digest
-from vwlib.profiles import Profile
+from vwlib.profiles import ExperimentSettings, Profile
 from vwlib.store import Store
 from vwlib.study import is_diagonal, make_trials
 from vwlib.words import Word
@@ -70,6 +70,24 @@ class Sources:
 Compute = Callable[[Profile, Case, Sources], pd.DataFrame]
 
 
+def uses(*settings: str, version: int = 1) -> Callable[[Compute], Compute]:
+    """Say, beside a computation, on which fields of `ExperimentSettings` its rows depend, and the version of its algorithm.
+
+    The table is made again where one of these fields changes, or the version, which goes up by one with each change of
+    code that changes a row; the other experiments' tables stay as they are. A computation that says nothing depends on all fields.
+    Raises ValueError for a name that is no field.
+    """
+    for name in settings:
+        if name not in ExperimentSettings.model_fields:
+            raise ValueError(f"'{name}' is no field of ExperimentSettings; there are {', '.join(ExperimentSettings.model_fields)}.")
+
+    def declare(compute: Compute) -> Compute:
+        vars(compute).update(settings=frozenset(settings), version=version)
+        return compute
+
+    return declare
+
+
 def _nothing(_: Profile) -> Any:
     return None
 
@@ -84,6 +102,16 @@ class Experiment:
     cases: Callable[[Profile], list[dict[str, str]]]
     needs: tuple[str, ...] = ()  # tables that it reads: "trials" for the study's words or scores, or other experiments'
     inputs: Callable[[Profile], Any] = _nothing  # what else its rows depend on, as plain data
+
+    @property
+    def settings(self) -> frozenset[str]:
+        """The fields of `ExperimentSettings` on which its rows depend, as `uses` says beside the computation."""
+        return vars(self.compute).get("settings", frozenset(ExperimentSettings.model_fields))
+
+    @property
+    def version(self) -> int:
+        """The version of its algorithm."""
+        return vars(self.compute).get("version", 1)
 
 
 def case_name(case: Case) -> str:
@@ -164,10 +192,14 @@ def pairs_of(words: Sequence[Word]) -> Iterator[tuple[int, int]]:
 
 
 def digest_of(profile: Profile, experiment: Experiment, needed: Mapping[str, str]) -> str:
-    """A short hash of all that an experiment's table depends on; `needed` gives the digest of each table that it reads."""
+    """A short hash of all that an experiment's table depends on; `needed` gives the digest of each table that it reads.
+
+    Of the experiments' settings only those count that this one uses, so that a new one makes no other table stale.
+    """
     content = {
         "study": study_digest(profile),
-        "settings": json.loads(profile.experiments.model_dump_json()),
+        "settings": profile.experiments.model_dump(mode="json", include=set(experiment.settings)),
+        "version": experiment.version,
         "needs": dict(needed),
         "inputs": experiment.inputs(profile),
     }

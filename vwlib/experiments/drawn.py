@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vwlib.concepts import concepts_of
 from vwlib.datasets import Example
-from vwlib.experiments.base import Case, Sources, learn_anew, trial_rows
+from vwlib.experiments.base import Case, Sources, learn_anew, trial_rows, uses
 from vwlib.layers import activations
 from vwlib.miniature.scenes import HELD_OUT_STYLE, LAYOUTS, PRETRAINING_STYLES, Drawing, compose
 from vwlib.miniature.sprites import load_sprites
@@ -60,6 +60,7 @@ def in_the_miniature(profile: Profile) -> list[dict[str, str]]:
 # --- compounds ----------------------------------------------------------------------------------------------------------
 
 
+@uses("compounds", "test_images")
 def compounds(profile: Profile, case: Case, _: Sources) -> pd.DataFrame:
     """B3, section 1: is the word learned from pictures of an orange cat orange plus cat?
 
@@ -170,6 +171,7 @@ def _outside(way: Tensor, basis: Tensor) -> Tensor:
 # --- instances ----------------------------------------------------------------------------------------------------------
 
 
+@uses("instances", "test_images")
 def instances(profile: Profile, _: Case, __: Sources) -> pd.DataFrame:
     """E8: do words of the generator tell an instance from others of its category?
 

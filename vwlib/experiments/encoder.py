@@ -10,7 +10,7 @@ import pandas as pd
 from torch import Tensor
 
 from vwlib.concepts import concepts_of, find_concept
-from vwlib.experiments.base import Case, Sources, lighter, off_diagonal, trial_rows, vectors_of
+from vwlib.experiments.base import Case, Sources, lighter, off_diagonal, trial_rows, uses, vectors_of
 from vwlib.layers import activations, cluster_agreement, crossing_layers, label_words, probe_scores, real_words, text_blocks, truncation_scores
 from vwlib.models import TASKS, Frozen, TaskModel, load_model
 from vwlib.optimise import Trial
@@ -60,6 +60,7 @@ def own_words(profile: Profile, task: str, trials: Sequence[Trial]) -> Tensor:
     return real_words(load_model(task, profile), owners, profile.vectors)
 
 
+@uses("near", "draws")
 def clusters(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame:
     """Figures 7 and 12 to 18: `vwlib.layers.cluster_agreement` of all words near their anchors, and of all unconstrained ones, in one task's encoder.
 
@@ -83,6 +84,7 @@ def depths(model: TaskModel, profile: Profile) -> list[int]:
     return sorted({round(step) for step in np.linspace(0, blocks, profile.experiments.generation_depths)})
 
 
+@uses("near", "grid", "test_images", "pictures", "generation_depths")
 def truncation(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame:
     """Figure 7 as numbers: `vwlib.layers.truncation_scores` of the small grid's words, near their anchors and unconstrained."""
     task, dataset, fewer = case["task"], case["dataset"], lighter(profile)
@@ -95,6 +97,7 @@ def truncation(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
+@uses("near", "grid")
 def probes(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame:
     """B8: `vwlib.layers.probe_scores` of the small grid's words, near their anchors and unconstrained."""
     model = load_model(case["task"], profile)
@@ -106,6 +109,7 @@ def probes(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
+@uses()
 def crossings(_: Profile, case: Case, sources: Sources) -> pd.DataFrame:
     """Section 5.2: `vwlib.layers.crossing_layers` of the table `truncation`."""
     table = sources.tables["truncation"]
@@ -121,6 +125,7 @@ def leaning(layers: Tensor, anchors: Tensor, concepts: Tensor) -> Tensor:
     return (from_anchor - from_concept) / (from_anchor + from_concept)
 
 
+@uses()
 def disagreement(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame:
     """Section 5.2, appendix A: how differently the first and the last layer see a word (the difference of `leaning`), and its score in other models.
 

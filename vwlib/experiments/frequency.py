@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from vwlib.concepts import DATASETS, Concept, concepts_of
-from vwlib.experiments.base import Case, Sources, learn_anew, trial_rows
+from vwlib.experiments.base import Case, Sources, learn_anew, trial_rows, uses
 from vwlib.experiments.drawn import Drawn, draw_examples, image_counts
 from vwlib.miniature.captions import OWN_NAME, names_of
 from vwlib.miniature.pool import noun_weights
 from vwlib.miniature.scenes import HELD_OUT_STYLE, PRETRAINING_STYLES, Drawing
 from vwlib.miniature.sprites import STYLES, Sprites, load_sprites
-from vwlib.models import TASKS, Frozen, TaskModel, load_classifier, load_model
+from vwlib.models import TASKS, Frozen, TaskModel, load_model
 from vwlib.optimise import Trial
 from vwlib.profiles import Profile
 from vwlib.study import carry
@@ -48,10 +48,11 @@ def log_frequencies(profile: Profile, concepts: Sequence[Concept]) -> dict[str, 
     if profile.world == "miniature":
         known = name_frequency(load_sprites())
         return {c.name: float(np.log10(known[c.prompt_name])) for c in concepts}
-    vocabulary = load_classifier(profile).vocabulary
+    vocabulary = load_model("classification", profile).vocabulary
     return {c.name: -float(np.log10(1 + vocabulary.token_of(c.anchor))) for c in concepts}
 
 
+@uses("rarer", "test_images")
 def frequency(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame:
     """B10: `gain`, the score of unconstrained mapped words over their anchor's in the target, and the log `frequency` of the concept's name.
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vwlib.controls import twin_of
-from vwlib.experiments.base import Case, Sources, trial_rows, vectors_of
+from vwlib.experiments.base import Case, Sources, trial_rows, uses, vectors_of
 from vwlib.models import TASKS, load_model, load_models
 from vwlib.models.loading import digest_folder
 from vwlib.optimise import Trial
@@ -25,6 +25,7 @@ def every_delta(profile: Profile) -> list[float | None]:
     return [None, *profile.study.deltas]
 
 
+@uses()
 def displacements(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame:
     """Section 6, figure 5: `vwlib.study.displacements` of all the study's words."""
     tables = []
@@ -35,6 +36,7 @@ def displacements(profile: Profile, case: Case, sources: Sources) -> pd.DataFram
     return pd.concat(tables, ignore_index=True)
 
 
+@uses()
 def mapped_displacements(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame:
     """Section 1: the same of the words that equation 3 moves to another model, against the same anchor there."""
     tables = []
@@ -46,6 +48,7 @@ def mapped_displacements(profile: Profile, case: Case, sources: Sources) -> pd.D
     return pd.concat(tables, ignore_index=True).rename(columns={"task": "evaluated_on"}).assign(trained_on=case["source"])
 
 
+@uses()
 def maps(profile: Profile, _: Case, __: Sources) -> pd.DataFrame:
     """Section 3.1: `vwlib.transfer.quality_of_all`, words that the maps were not fitted on."""
     return quality_of_all(load_models(profile))
@@ -57,6 +60,7 @@ def twin_weights(profile: Profile) -> str | None:
     return digest_folder(twin.classifier.source) if twin else None
 
 
+@uses("grid")
 def offsets(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame:
     """Section 1: cosine of what two models learned for a concept from one anchor, the offset of one mapped into the other.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from vwlib.experiments.base import Case, Sources, lighter, trial_rows, vectors_of
+from vwlib.experiments.base import Case, Sources, lighter, trial_rows, uses, vectors_of
 from vwlib.experiments.solutions import own_scores
 from vwlib.maps import MAPS
 from vwlib.models import load_model
@@ -18,6 +18,7 @@ def kinds_known(_: Profile) -> list[str]:
     return list(MAPS)
 
 
+@uses("grid", "test_images", "pictures")
 def map_kinds(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame:
     """E1: a grid of the study's unconstrained words, off the diagonal, carried by each kind of map and scored in the target.
 

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 
 from vwlib.concepts import concepts_of
-from vwlib.experiments.base import Case, Sources, learn_anew, lighter, small_grid, trial_rows
+from vwlib.experiments.base import Case, Sources, learn_anew, lighter, small_grid, trial_rows, uses
 from vwlib.experiments.solutions import own_scores
 from vwlib.models import Frozen, load_model
 from vwlib.optimise import Trial, learn_words
@@ -17,6 +17,7 @@ from vwlib.profiles import Profile
 from vwlib.study import prepared
 
 
+@uses("grid", "test_images", "pictures", "rates", "step_shares")
 def rates(profile: Profile, case: Case, _: Sources) -> pd.DataFrame:
     """Section 4, appendix E: scores of unconstrained words after fewer `steps` and at other learning rates.
 
@@ -58,12 +59,14 @@ def rate_cases(profile: Profile) -> list[dict[str, str]]:
     ]
 
 
+@uses()
 def sweep(_: Profile, __: Case, sources: Sources) -> pd.DataFrame:
     """Section 4: the rows of `rates` at each task's own rate, with which the study learns."""
     table = sources.tables["rates"]
     return table[table["factor"] == 1].reset_index(drop=True)
 
 
+@uses("grid", "resamples", "starts")
 def spreads(profile: Profile, case: Case, _: Sources) -> pd.DataFrame:
     """E3: how far the scores of a concept's classification words spread over resampled training images, and over starts.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from vwlib.experiments.base import Case, Sources
+from vwlib.experiments.base import Case, Sources, uses
 from vwlib.models import load_models
 from vwlib.plan import make_plan
 from vwlib.profiles import Profile
@@ -13,6 +13,7 @@ from vwlib.transfer import ordered_pairs, shared_words
 SECONDS_A_DAY = 24 * 60 * 60
 
 
+@uses()
 def vocabulary(profile: Profile, _: Case, __: Sources) -> pd.DataFrame:
     """Section 3: how many `entries` two models' vocabularies have in common, how many of these are `words`, and the dimensions `d` of the source's."""
     models = load_models(profile)
@@ -23,6 +24,7 @@ def vocabulary(profile: Profile, _: Case, __: Sources) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["source", "target", "entries", "words", "d"])
 
 
+@uses()
 def timing(profile: Profile, _: Case, sources: Sources) -> pd.DataFrame:
     """Appendix D: the `days` that the study took in one process, from the run log; no row while the log lacks a chunk of it."""
     notes = sources.store.notes().drop_duplicates("chunk", keep="last")

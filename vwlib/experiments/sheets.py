@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from vwlib.concepts import concepts_of
-from vwlib.experiments.base import Case, Sources, vectors_of
+from vwlib.experiments.base import Case, Sources, uses, vectors_of
 from vwlib.experiments.geometry import every_delta
 from vwlib.models import TASKS, Frozen, load_detector, load_generator, load_model
 from vwlib.models.base import TaskModel
@@ -29,6 +29,7 @@ def cases(profile: Profile) -> list[dict[str, str]]:
     return [{"dataset": dataset, "source": source} for dataset in profile.study.datasets for source in (*TASKS, *REFERENCES)]
 
 
+@uses()
 def sheets(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame:
     """Figures 5 and 8 to 11, for all words: what each draws in the generator and finds in the detector, mapped where it was learned elsewhere.
 

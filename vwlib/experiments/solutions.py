@@ -12,7 +12,7 @@ from torch import Tensor
 from torchvision.ops import box_iou
 
 from vwlib.controls import DIRECTIONS, random_like, with_losses
-from vwlib.experiments.base import Case, Sources, learn_anew, lighter, pairs_of, small_grid, trial_rows, vectors_of
+from vwlib.experiments.base import Case, Sources, learn_anew, lighter, pairs_of, small_grid, trial_rows, uses, vectors_of
 from vwlib.layers import label_words
 from vwlib.models import Frozen, load_detector, load_generator, load_model
 from vwlib.optimise import Trial, learn_words
@@ -34,6 +34,7 @@ def scores_by_concept(task: str, profile: Profile, dataset: str, vectors: Tensor
     return np.array([score.value for score in scores]).reshape(len(vectors), len(names))
 
 
+@uses("grid", "test_images", "pictures", "random_offsets")
 def perturbations(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame:
     """B4, control K5: learned words ("optimised") and words whose offsets are as long but random; does the output stay the anchor's (`kept`)?
 
@@ -69,6 +70,7 @@ def _offset_kinds(task: str, profile: Profile, words: Sequence[Word]) -> list[tu
     return found
 
 
+@uses("grid", "reach")
 def reach(profile: Profile, case: Case, _: Sources) -> pd.DataFrame:
     """B4: how near a word within its anchor's ball comes to a random direction of the encoder's output, which means nothing.
 
@@ -100,6 +102,7 @@ def reach(profile: Profile, case: Case, _: Sources) -> pd.DataFrame:
     return trial_rows(trials, task=task, **{name: found.cpu().double().numpy() for name, found in reached.items()})
 
 
+@uses("grid", "test_images", "pictures", "points")
 def segments(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame:
     """Section 5.1: scores on the straight segment between two of a concept's solutions from different anchors, and on a curve that may avoid a dip.
 
@@ -171,6 +174,7 @@ def learn_bends(task: str, profile: Profile, trials: Sequence[Trial], anchors: S
     return learn_anew(with_losses(model, losses), profile, prepared(task, profile, trials[0].dataset, "train"), numbered) + shift
 
 
+@uses("grid", "near", "noises")
 def likeness(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame:
     """Section 5.1, figures 5, 10 and 11: how alike two unrelated anchors' words draw, from the same noise and from other noise.
 
@@ -194,6 +198,7 @@ def likeness(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["dataset", "concept", "anchor", "kind", "cosine"])
 
 
+@uses("near")
 def agreement(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame:
     """Figures 5, 8 and 9: the share of a concept's test images in which the best boxes of two anchors' words overlap by half or more.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from vwlib.concepts import TASKS
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from vwlib.models.generation import Generator
     from vwlib.models.judge import Judge
     from vwlib.profiles import Profile
+
+M = TypeVar("M")
 
 __all__ = [
     "LOADERS",
@@ -73,8 +75,7 @@ def load_second_judge(profile: Profile) -> Judge | None:
 
 
 @lru_cache(maxsize=2)
-def load_generator(profile: Profile) -> Generator:
-    """The generator, with its judges."""
+def _load_generator(profile: Profile) -> Generator:
     from vwlib.models.device import find_device
     from vwlib.models.generation import Generator
 
@@ -83,8 +84,7 @@ def load_generator(profile: Profile) -> Generator:
 
 
 @lru_cache(maxsize=2)
-def load_detector(profile: Profile) -> Detector:
-    """The detector."""
+def _load_detector(profile: Profile) -> Detector:
     from vwlib.models.detection import Detector
     from vwlib.models.device import find_device
 
@@ -92,26 +92,74 @@ def load_detector(profile: Profile) -> Detector:
 
 
 @lru_cache(maxsize=2)
-def load_classifier(profile: Profile) -> Classifier:
-    """The classifier."""
+def _load_classifier(profile: Profile) -> Classifier:
     from vwlib.models.classification import Classifier
     from vwlib.models.device import find_device
 
     return Classifier.load(profile.classifier, profile.prompt, find_device(profile.device))
 
 
-#: What loads the model of each task. An adapter of your own takes a place here before anything is loaded.
-LOADERS: dict[str, Callable[[Profile], TaskModel]] = {"generation": load_generator, "detection": load_detector, "classification": load_classifier}
+#: What loads the model of each task, where the profile's `adapters` name nothing else. An adapter of your own may take a place here
+#: before anything is loaded, for this process alone.
+LOADERS: dict[str, Callable[[Profile], TaskModel]] = {
+    "generation": _load_generator,
+    "detection": _load_detector,
+    "classification": _load_classifier,
+}
 
 
 def load_model(task: str, profile: Profile) -> TaskModel:
-    """The model of a task, loaded once per process.
+    """The model of a task, loaded once per process: by the adapter that the profile names, else by what stands in `LOADERS`.
 
-    Raises ValueError for an unknown task, FileNotFoundError for missing weights.
+    Raises ValueError for an unknown task and an adapter that does not fit, FileNotFoundError for missing weights and a missing adapter.
     """
     if task not in LOADERS:
         raise ValueError(f"'{task}' is no task; choose from {', '.join(TASKS)}.")
+    if named := profile.adapters.get(task):
+        from vwlib.models.adapters import load_adapter
+
+        return load_adapter(named, task, profile)
     return LOADERS[task](profile)
+
+
+def load_generator(profile: Profile) -> Generator:
+    """The generator, with its judges.
+
+    Raises ValueError where an adapter that is no `Generator` took its place.
+    """
+    from vwlib.models.generation import Generator
+
+    return _of_kind(Generator, "generation", profile)
+
+
+def load_detector(profile: Profile) -> Detector:
+    """The detector.
+
+    Raises ValueError where an adapter that is no `Detector` took its place.
+    """
+    from vwlib.models.detection import Detector
+
+    return _of_kind(Detector, "detection", profile)
+
+
+def load_classifier(profile: Profile) -> Classifier:
+    """The classifier.
+
+    Raises ValueError where an adapter that is no `Classifier` took its place.
+    """
+    from vwlib.models.classification import Classifier
+
+    return _of_kind(Classifier, "classification", profile)
+
+
+def _of_kind(kind: type[M], task: str, profile: Profile) -> M:
+    """The model of a task, where more is asked of it than of every `TaskModel`."""
+    model = load_model(task, profile)
+    if not isinstance(model, kind):
+        raise ValueError(
+            f"The {task} model of the profile '{profile.name}' is a {type(model).__name__}, and this needs a {kind.__name__} or a class derived from it."
+        )
+    return model
 
 
 def load_models(profile: Profile) -> dict[str, TaskModel]:

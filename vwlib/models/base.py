@@ -73,6 +73,23 @@ class TaskModel(Protocol):
     task: str
     vocabulary: Vocabulary
     prompt: str
+    block_parts: tuple[str, str]
+
+    @property
+    def family(self) -> str:
+        """What tables call it."""
+
+    @property
+    def networks(self) -> Sequence[nn.Module]:
+        """The modules whose parameters are the model's."""
+
+    @property
+    def image_size(self) -> int:
+        """The side of the pictures that it reads or draws, in px."""
+
+    @property
+    def text_blocks(self) -> nn.ModuleList:
+        """The blocks of the text encoder, first to last."""
 
     @property
     def device(self) -> torch.device:
@@ -113,11 +130,46 @@ class TaskModel(Protocol):
 
 
 class TextMixin(OnDevice):
-    """Text side shared by the adapters: word table, prompts with vectors in place of words."""
+    """Text side shared by the adapters: word table, prompts with vectors in place of words, and what chapters say about a model.
 
+    The latter is by default as in transformers' CLIP, which stands in the adapter's `model`.
+    """
+
+    task: str
     vocabulary: Vocabulary
     prompt: str
     pools: bool  # whether only the end-of-text token's output is used
+    model: Any
+    blocks = "model.text_model.encoder.layers"  # where the blocks of the text encoder lie in the adapter
+    block_parts = ("self_attn", "mlp")  # attention and MLP of a block, whose outputs are added to what the block is given
+
+    @property
+    def family(self) -> str:
+        """What tables call it: the class of its network."""
+        return type(self.networks[0]).__name__
+
+    @property
+    def networks(self) -> Sequence[nn.Module]:
+        """The modules whose parameters are the model's."""
+        return [self.model]
+
+    @property
+    def image_size(self) -> int:
+        """The side of the pictures that it reads or draws, in px."""
+        return self.model.config.vision_config.image_size
+
+    @property
+    def text_blocks(self) -> nn.ModuleList:
+        """The blocks of the text encoder, first to last.
+
+        Raises ValueError where they do not lie where the adapter says.
+        """
+        found: Any = self
+        for name in self.blocks.split("."):
+            found = getattr(found, name, None)
+        if not isinstance(found, nn.ModuleList):
+            raise ValueError(f"The {self.task} model has no blocks at '{self.blocks}'; {type(self).__name__}.blocks should say where its text encoder's lie.")
+        return found
 
     @property
     def text_owner(self) -> nn.Module:

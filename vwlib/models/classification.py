@@ -28,6 +28,7 @@ class Classifier(TextMixin, Judge):
 
     task = "classification"
     pools = True
+    blocks, block_parts = "model.transformer.resblocks", ("attn", "mlp")
 
     def __init__(self, model: CLIP, preprocess: Callable[[Image.Image], Tensor], vocabulary: Vocabulary, prompt: str) -> None:
         super().__init__(model, preprocess, vocabulary.prompts)
@@ -45,6 +46,12 @@ class Classifier(TextMixin, Judge):
         ends = tokenizer.sot_token_id, tokenizer.eot_token_id, tokenizer.context_length
         vocabulary = Vocabulary(tokenizer.encoder, tokenizer.encode, *ends, seen_words(resolve(settings.source)))
         return cls(model.to(device), preprocess, vocabulary, prompt)
+
+    @property
+    def image_size(self) -> int:
+        """The side of the pictures that it reads, in px; the longer one, where they are no squares."""
+        size = self.model.visual.image_size
+        return max(size) if isinstance(size, tuple) else size
 
     @property
     def text_owner(self) -> nn.Module:

@@ -53,6 +53,7 @@ class Detector(TextMixin):
 
     task = "detection"
     pools = True
+    blocks = "model.owlv2.text_model.encoder.layers"
 
     def __init__(self, model: Owlv2ForObjectDetection, processor: Owlv2ImageProcessor, vocabulary: Vocabulary, prompt: str) -> None:
         self.model, self.processor, self.vocabulary, self.prompt = model.eval().requires_grad_(False), processor, vocabulary, prompt

@@ -40,6 +40,7 @@ class Generator(TextMixin):
 
     task = "generation"
     pools = False  # the denoiser attends to every token, the padding too
+    blocks = "pipeline.text_encoder.encoder.layers"
 
     def __init__(
         self,
@@ -78,6 +79,21 @@ class Generator(TextMixin):
                 folder, local_files_only=True, low_cpu_mem_usage=False, requires_safety_checker=False, **parts, **checker
             )
         return cls(pipeline.to(device), judge, settings, prompt, seen_words(folder), second_judge)
+
+    @property
+    def family(self) -> str:
+        """What tables call it: the class of its pipeline."""
+        return type(self.pipeline).__name__
+
+    @property
+    def networks(self) -> Sequence[nn.Module]:
+        """The modules whose parameters are the model's."""
+        return [self.pipeline.text_encoder, self.pipeline.unet, self.pipeline.vae]
+
+    @property
+    def image_size(self) -> int:
+        """The side of the pictures that it draws, in px."""
+        return self.settings.image_size
 
     @property
     def text_owner(self) -> nn.Module:

@@ -4,35 +4,18 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
 
 from vwlib import paper
-from vwlib.models import TASKS, Generator, TaskModel, load_judge, load_model
+from vwlib.models import TASKS, TaskModel, load_judge, load_model
 from vwlib.paths import MINIATURE
 from vwlib.profiles import Profile
 
-#: Blocks of the text encoder, image size in px, and the modules whose parameters count, of each kind of adapter.
-_TEXT_BLOCKS: dict[str, Callable] = {
-    "Generator": lambda model: model.pipeline.text_encoder.config.num_hidden_layers,
-    "Detector": lambda model: model.model.config.text_config.num_hidden_layers,
-    "Classifier": lambda model: len(model.model.transformer.resblocks),
-}
-
-_IMAGE_SIZE: dict[str, Callable] = {
-    "Generator": lambda model: model.settings.image_size,
-    "Detector": lambda model: model.model.config.vision_config.image_size,
-    "Classifier": lambda model: max(model.model.visual.image_size) if isinstance(model.model.visual.image_size, tuple) else model.model.visual.image_size,
-}
-
-_PARTS: dict[str, Callable] = {
-    "Generator": lambda model: [model.pipeline.text_encoder, model.pipeline.unet, model.pipeline.vae],
-    "Detector": lambda model: [model.model],
-    "Classifier": lambda model: [model.model],
-}
+#: What the model of a task is called.
+_ROLES = {"generation": "generator", "detection": "detector", "classification": "classifier"}
 
 
 def describe_models(profile: Profile) -> pd.DataFrame:
@@ -40,20 +23,19 @@ def describe_models(profile: Profile) -> pd.DataFrame:
     adapters: dict[str, TaskModel] = {task: load_model(task, profile) for task in TASKS} | {"judge": load_judge(profile)}
     rows = []
     for role, model in adapters.items():
-        kind = type(model).__name__
         name, width, blocks, pixels = paper.MODELS[role]
         rows.append(
             {
                 "role": role,
                 "model in the paper": name,
-                "class here": "StableDiffusionPipeline" if isinstance(model, Generator) else type(_PARTS[kind](model)[0]).__name__,
-                "parameters here (M)": sum(p.numel() for part in _PARTS[kind](model) for p in part.parameters()) / 1e6,
+                "class here": model.family,
+                "parameters here (M)": sum(p.numel() for network in model.networks for p in network.parameters()) / 1e6,
                 "d in the paper": width,
                 "d here": model.word_table().shape[1],
                 "text blocks in the paper": blocks,
-                "text blocks here": _TEXT_BLOCKS[kind](model),
+                "text blocks here": len(model.text_blocks),
                 "image in the paper (px)": pixels,
-                "image here (px)": _IMAGE_SIZE[kind](model),
+                "image here (px)": model.image_size,
                 "words known here": len(model.vocabulary.words()),
             }
         )
@@ -91,15 +73,17 @@ def quality_table(path: Path = MINIATURE / "quality.json") -> pd.DataFrame:
 
 def describe_run(profile: Profile, learning: bool = True) -> str:
     """How a run with the profile differs from the paper's in models, images and, with `learning`, in how words are learned and scored."""
+    others = "".join(f" An adapter loads the {_ROLES[task]}: {named}." for task, named in profile.adapters.items())
     if profile.name == "paper":
-        return "This page was run with the paper's models, datasets and settings."
+        return f"This page was run with the paper's {'' if others else 'models, '}datasets and settings.{others}"
     millions = describe_models(profile)["parameters here (M)"]
     sizes = "{:.1f}, {:.1f} and {:.1f}".format(*(millions[task] for task in TASKS))
     steps = list(dict.fromkeys(f"{profile.learning[task].steps:,}" for task in TASKS))
     pixels = profile.generator.image_size
+    made = "" if others else ", trained by this project on generated scenes,"
     models = (
-        f"This page was run with the profile '{profile.name}': a generator, a detector and a classifier of {sizes} million parameters, trained by this "
-        f"project on generated scenes, stand for the paper's. The generator draws {pixels} px instead of 768."
+        f"This page was run with the profile '{profile.name}': a generator, a detector and a classifier of {sizes} million parameters{made} "
+        f"stand for the paper's.{others} The generator draws {pixels} px instead of 768."
     )
     words = (
         f" Words are learned in {' or '.join(steps)} steps instead of 1,000, and scored on {profile.test_images} test images a concept "
