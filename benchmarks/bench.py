@@ -44,9 +44,10 @@ from vwlib.concepts import concepts_of
 from vwlib.figures import TASK_COLOURS, TASK_MARKERS, WIDTH, theme
 from vwlib.files import write_whole
 from vwlib.models import TASKS, load_model
-from vwlib.optimise import Learned, Trial, learn_words
+from vwlib.optimise import Learned, learn_words
 from vwlib.profiles import Profile, load_profile
-from vwlib.study import load_material, make_trials, prepared, score
+from vwlib.study import prepared, score
+from vwlib.trials import Trial, load_material, make_trials
 
 HERE = Path(__file__).parent
 DATASET = "COCO"

@@ -20,7 +20,7 @@ from torchvision.ops import box_convert, box_iou
 from vwlib.datasets import Example
 from vwlib.models import Classifier, Detector, Generator, TaskModel
 from vwlib.models.base import draw
-from vwlib.optimise import Trial
+from vwlib.trials import Trial
 
 #: Ids for the new word's vectors: CLIP's entries for control characters, which no prompt holds.
 NEW_IDS = (188, 189, 190, 191)

@@ -12,10 +12,10 @@ import typer
 from vwlib import doctor, pages
 from vwlib.cli import app
 from vwlib.datasets import load_image
-from vwlib.optimise import Trial
 from vwlib.paths import ROOT
 from vwlib.profiles import load_profile
-from vwlib.study import MATERIALS, carry, dataset_folder, is_diagonal, load_material, run_grid, score, summarise_grid
+from vwlib.study import carry, run_grid, score, summarise_grid
+from vwlib.trials import MATERIALS, Trial, dataset_folder, is_diagonal, load_material
 
 PAGE = (ROOT / "book" / "add_a_dataset.md").read_text()
 BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)

@@ -8,9 +8,10 @@ import torch
 from exactly import in_full_precision
 
 from vwlib.models import TASKS, load_model
-from vwlib.optimise import Trial, learn_words
+from vwlib.optimise import learn_words
 from vwlib.paths import ROOT
-from vwlib.study import load_material, prepared
+from vwlib.study import prepared
+from vwlib.trials import Trial, load_material
 
 PROFILE = in_full_precision(device="cpu")
 

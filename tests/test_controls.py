@@ -9,8 +9,9 @@ import torch
 from vwlib.controls import DIRECTIONS, random_like, twin_of, with_losses
 from vwlib.models import Frozen, load_classifier
 from vwlib.models.loading import resolve
-from vwlib.optimise import Trial, learn_words
+from vwlib.optimise import learn_words
 from vwlib.profiles import load_profile
+from vwlib.trials import Trial
 
 PROFILE = load_profile("smoke")
 ANCHORS = ["dog", "cat"]

@@ -13,7 +13,7 @@ from vwlib.models import TASKS, find_device, load_model
 from vwlib.models.device import Room
 from vwlib.models.generation import Generator
 from vwlib.optimise import learn_words
-from vwlib.study import load_material, make_trials
+from vwlib.trials import load_material, make_trials
 
 PROFILE = in_full_precision()
 

@@ -15,10 +15,10 @@ from vwlib.experiments.base import Sources, lighter, off_diagonal, pairs_of, sma
 from vwlib.maps import MAPS
 from vwlib.models import TASKS, Frozen, load_model
 from vwlib.models.loading import resolve
-from vwlib.optimise import Learned, Trial
+from vwlib.optimise import Learned
 from vwlib.plan import make_plan
 from vwlib.profiles import load_profile
-from vwlib.study import as_words, load_material
+from vwlib.trials import Trial, as_words, load_material
 
 PROFILE = load_profile("smoke")
 FULL = load_profile("miniature")

@@ -11,10 +11,10 @@ from sklearn.metrics import adjusted_rand_score
 
 from vwlib import layers
 from vwlib.models import TASKS, load_model
-from vwlib.optimise import Trial
 from vwlib.profiles import load_profile
 from vwlib.splice import spliced
-from vwlib.study import load_material, make_trials, prepared
+from vwlib.study import prepared
+from vwlib.trials import Trial, load_material, make_trials
 
 PROFILE = load_profile("smoke")
 NAMES = ("anchor", "concept")

@@ -15,9 +15,9 @@ from vwlib.miniature.scenes import LAYOUTS, random_scene
 from vwlib.miniature.sprites import load_sprites
 from vwlib.models import TASKS, Frozen, load_model
 from vwlib.models.device import Room
-from vwlib.optimise import Trial
 from vwlib.splice import PLACEHOLDER, Vocabulary, spliced
-from vwlib.study import load_material, prepared
+from vwlib.study import prepared
+from vwlib.trials import Trial, load_material
 
 PROFILE = in_full_precision()
 

@@ -6,8 +6,9 @@ from exactly import in_full_precision
 
 from vwlib.models import TASKS, load_model
 from vwlib.models.device import Room
-from vwlib.optimise import Learned, Trial, ball_radius, learn_words, project_to_ball
-from vwlib.study import learn, make_trials, prepared
+from vwlib.optimise import Learned, ball_radius, learn_words, project_to_ball
+from vwlib.study import learn, prepared
+from vwlib.trials import Trial, make_trials
 
 PROFILE = in_full_precision()
 

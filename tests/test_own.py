@@ -20,7 +20,8 @@ from vwlib.models import TASKS, load_detector, load_generator
 from vwlib.photos import describe_photos, with_photos
 from vwlib.profiles import LARGEST_SEED, load_profile
 from vwlib.stored import words_of_grid
-from vwlib.study import load_material, run_grid
+from vwlib.study import run_grid
+from vwlib.trials import load_material
 from vwlib.words import load_words, words_table
 
 PROFILE = load_profile("smoke")

@@ -12,11 +12,12 @@ import torch
 from vwlib import pages
 from vwlib.concepts import concepts_of
 from vwlib.models import TASKS, load_model, load_models
-from vwlib.optimise import Learned, Trial, ball_radius
+from vwlib.optimise import Learned, ball_radius
 from vwlib.paper import paper_results
 from vwlib.profiles import load_profile
 from vwlib.stored import TrialWords, study_of, summarise_study
-from vwlib.study import Grid, displacements, is_diagonal, load_material, make_trials, run_grid, summarise_grid
+from vwlib.study import Grid, displacements, run_grid, summarise_grid
+from vwlib.trials import Trial, is_diagonal, load_material, make_trials
 
 PROFILE = load_profile("smoke")
 

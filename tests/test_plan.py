@@ -5,12 +5,11 @@ import shutil
 
 import pytest
 
-from vwlib import optimise
 from vwlib.models.loading import resolve
 from vwlib.plan import chunk_digests, make_plan, settings_of
 from vwlib.profiles import Profile, load_profile
 from vwlib.store import Store
-from vwlib.study import digest_examples, load_material
+from vwlib.trials import digest_examples, load_material
 
 PROFILE = load_profile("smoke")
 
@@ -81,7 +80,7 @@ def test_another_delta_changes_no_other_chunk():
 @pytest.fixture
 def second_version(monkeypatch):
     """The learning algorithm has changed once."""
-    monkeypatch.setattr(optimise, "LEARNING", 2)
+    monkeypatch.setattr("vwlib.trials.LEARNING", 2)
     chunk_digests.cache_clear()
     yield
     monkeypatch.undo()

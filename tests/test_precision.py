@@ -13,7 +13,8 @@ from vwlib.models.precision import Speeds, measure, precision_of, training_autoc
 from vwlib.plan import chunk_digests, make_plan
 from vwlib.profiles import load_profile
 from vwlib.store import Store, word_ids
-from vwlib.study import as_words, score, trials_of
+from vwlib.study import score
+from vwlib.trials import as_words, trials_of
 
 SMOKE, MINIATURE = load_profile("smoke"), load_profile("miniature")
 ARTIFICIAL = {"float32": 8.0, "bfloat16": 2.0}  # ms
@@ -70,7 +71,7 @@ def test_a_study_may_be_read_and_continued_in_the_other_precision(monkeypatch):
     assert all(len(set(pair)) == 2 for pair in ids)
     nothing = torch.empty(len(ids), MINIATURE.vectors, 0)
     for faster in ("float32", "bfloat16"):
-        monkeypatch.setattr("vwlib.study.precision_of", lambda *_, faster=faster: faster)
+        monkeypatch.setattr("vwlib.trials.precision_of", lambda *_, faster=faster: faster)
         words = as_words("generation", MINIATURE, chunk.trials, nothing)
         assert {word.precision for word in words} == {faster} and all(word.word_id in pair for word, pair in zip(words, ids, strict=True))
     part = Store(MINIATURE).load(chunk)

@@ -13,12 +13,13 @@ from vwlib import pages, runner, stored
 from vwlib.cli import app
 from vwlib.experiments import read_table
 from vwlib.models import TASKS
-from vwlib.optimise import Learned, Trial
+from vwlib.optimise import Learned
 from vwlib.pages.transfer import premise
 from vwlib.paths import CACHE, DATA
 from vwlib.profiles import load_profile
 from vwlib.stored import StoredStudy, study_of, summarise_study, words_of_grid
 from vwlib.study import Grid
+from vwlib.trials import Trial
 from vwlib.words import Word
 
 PROFILE = load_profile("smoke")

@@ -9,7 +9,7 @@ from vwlib.controls import random_rotation, rotated_copy
 from vwlib.maps import MAPS, fit_linear_map
 from vwlib.models import TASKS, load_model
 from vwlib.optimise import learn_words
-from vwlib.study import load_material, make_trials, prepared
+from vwlib.study import prepared
 from vwlib.transfer import (
     fit_transfer,
     held_out_quality,
@@ -21,6 +21,7 @@ from vwlib.transfer import (
     retrieval,
     shared_words,
 )
+from vwlib.trials import load_material, make_trials
 
 PROFILE = in_full_precision()
 

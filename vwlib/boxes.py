@@ -15,7 +15,7 @@ from vwlib.files import write_whole
 from vwlib.models import load_detector
 from vwlib.photos import propose_boxes
 from vwlib.profiles import Profile
-from vwlib.study import dataset_folder
+from vwlib.trials import dataset_folder
 
 DATASET = "DreamBooth"  # the only one of the four that has no boxes
 

@@ -31,7 +31,7 @@ from vwlib.paper import paper_results
 from vwlib.paths import DATA
 from vwlib.profiles import load_profile
 from vwlib.statistics import Estimate, combined_p, crossed_estimate, design_effect, evaluate, holm, pooled_estimate, slope_estimate
-from vwlib.study import is_diagonal
+from vwlib.trials import is_diagonal
 
 CLAIMS = DATA / "paper" / "claims.toml"
 FIRST_RULES = DATA / "paper" / "first_rules.toml"

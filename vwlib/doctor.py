@@ -27,7 +27,7 @@ from vwlib.paths import ROOT
 from vwlib.plan import make_plan
 from vwlib.profiles import ModelSettings, Profile
 from vwlib.store import Store
-from vwlib.study import unnamed_folder
+from vwlib.trials import unnamed_folder
 
 State = Literal["ready", "note", "missing"]
 _MARKS: dict[State, str] = {"ready": "ok     ", "note": "note   ", "missing": "MISSING"}

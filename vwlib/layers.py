@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from vwlib.concepts import concepts_of
 from vwlib.models.base import Frozen, TaskModel
 from vwlib.models.generation import Generator
-from vwlib.optimise import Trial
+from vwlib.trials import Trial
 
 
 def text_blocks(model: TaskModel) -> nn.ModuleList:

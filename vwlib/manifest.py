@@ -15,7 +15,7 @@ from vwlib.datasets import Example
 from vwlib.files import check_target, kind_of, write_whole
 from vwlib.models.loading import hash_file
 from vwlib.profiles import Profile
-from vwlib.study import dataset_folder, load_material
+from vwlib.trials import dataset_folder, load_material
 
 Split = Literal["train", "test"]
 Checksum = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]

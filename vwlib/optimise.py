@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
@@ -11,29 +10,10 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from vwlib.models.base import Frozen, TaskModel
-
-#: The version of the learning algorithm, of `learn_words` and of every adapter's `losses`. A change of code after which the
-#: same settings give other words raises it by one; stored words of another version are then learned anew (`vwlib.plan`).
-LEARNING = 1
+from vwlib.trials import Trial
 
 #: Failed words are looked for on the device at every step, but read from it only so often: a GPU would have to finish all its work first.
 CHECK_EVERY = 10
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One word to learn: for which concept, from which anchor word, how far it may go (None: anywhere), with which seed."""
-
-    dataset: str
-    concept: str
-    anchor: str
-    delta: float | None = None
-    seed: int = 0
-
-    def stream(self) -> torch.Generator:
-        """The trial's own random stream, the same alone or among others."""
-        text = f"{self.dataset}/{self.concept}/{self.anchor}/{self.delta}/{self.seed}"
-        return torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big"))
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ import pandas as pd
 from vwlib.datasets import PHOTOS
 from vwlib.models import TASKS, load_models
 from vwlib.models.base import NAME_PROMPT
-from vwlib.optimise import Trial
 from vwlib.photos import describe_photos, photo_settings
 from vwlib.profiles import LARGEST_SEED, Profile
-from vwlib.study import Grid, as_words, carry, displacements, load_material, run_grid
+from vwlib.study import Grid, carry, displacements, run_grid
+from vwlib.trials import Trial, as_words, load_material
 from vwlib.words import Word, check_words_file, load_words, save_words, words_table
 
 #: The texts that stand beside each other for one thing, in the order of `vwlib.pages.encode_trial`.

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from tqdm.auto import tqdm
 
 from vwlib.concepts import DATASETS, find_dataset
 from vwlib.datasets import BOXES, PHOTOS, Example, read_photos
-from vwlib.models import Detector, load_detector
+from vwlib.models import load_detector
 from vwlib.models.loading import resolve
 from vwlib.profiles import PhotoSettings, Profile
+
+if TYPE_CHECKING:
+    from vwlib.models import Detector
 
 
 def with_photos(profile: Profile, folder: str, name: str = "", beside: str = "DreamBooth") -> Profile:

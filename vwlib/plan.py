@@ -9,13 +9,12 @@ from dataclasses import astuple, dataclass
 from functools import lru_cache
 from typing import Any
 
-from vwlib import optimise
+import vwlib.trials
 from vwlib.concepts import concepts_of
 from vwlib.models import TASKS
 from vwlib.models.loading import digest_folder
-from vwlib.optimise import Trial
 from vwlib.profiles import ModelSettings, Profile
-from vwlib.study import digest_examples, load_material, make_trials
+from vwlib.trials import Trial, digest_examples, load_material, make_trials
 
 WORDS, REFERENCES = "words", "references"
 
@@ -123,13 +122,13 @@ def chunk_digests(profile: Profile, chunk: Chunk) -> tuple[str, str]:
     A chunk with the same second digest is the same to the last byte and is never computed again. Its trials are part of both, because
     floating-point sums depend on how many words are learned together; the rest of the plan is not, so that a study may grow by a
     dataset or a delta and keep what it has. The code's version is left out on purpose, since most changes of code change no word; those that do
-    raise `vwlib.optimise.LEARNING`, which is part of both digests of words from its second version on.
+    raise `vwlib.trials.LEARNING`, which is part of both digests of words from its second version on.
     """
     settings = _settings(profile, chunk.dataset)
     learning = settings["learning"].get(chunk.task) if chunk.kind == WORDS else None
     content = {"kind": chunk.kind, "task": chunk.task, "profile": profile.name, "trials": [astuple(trial) for trial in chunk.trials], "learning": learning}
-    if chunk.kind == WORDS and optimise.LEARNING > 1:
-        content["algorithm"] = optimise.LEARNING
+    if chunk.kind == WORDS and vwlib.trials.LEARNING > 1:
+        content["algorithm"] = vwlib.trials.LEARNING
     words = {key: settings[key] for key in ("world", "prompt", "vectors", "threads", "train")}
     source = {"weights": settings["weights"][chunk.task], "precision": settings["drawing"]["precision"] if chunk.task == "generation" else "float32"}
     return _digest([content, words, source]), _digest([content, {key: value for key, value in settings.items() if key != "learning"}])

@@ -28,7 +28,8 @@ from vwlib.paths import DATA, ROOT
 from vwlib.plan import REFERENCES, Chunk, make_plan, word_count
 from vwlib.profiles import Profile
 from vwlib.store import Part, Progress, Store
-from vwlib.study import as_words, carry, learn_whatever_comes, reference_rows, score, score_rows, trials_of
+from vwlib.study import carry, learn_whatever_comes, reference_rows, score, score_rows
+from vwlib.trials import as_words, trials_of
 from vwlib.words import Word
 
 if TYPE_CHECKING:
@@ -190,8 +191,8 @@ def run_study(
             bar.update(len(chunk.trials) if chunk.kind != REFERENCES else 0)
             bar.set_postfix_str(chunk.name, refresh=True)
     store.publish(parts)
-    done = {chunk: Progress(len(part.words), part.failed) if part else None for chunk, part in parts.items()}
-    return _status(profile, store, done, unfit=[])
+    finished = {chunk: Progress(len(part.words), part.failed) if part else None for chunk, part in parts.items()}
+    return _status(profile, store, finished, unfit=[])
 
 
 def _in_process(profile: Profile, store: Store, todo: Sequence[Chunk]) -> Iterator[Chunk]:

@@ -38,12 +38,12 @@ from safetensors.numpy import save as save_arrays
 
 from vwlib.bank import bank_file
 from vwlib.card import write_card
+from vwlib.concepts import TASKS
 from vwlib.files import write_whole, writing_to
-from vwlib.models import TASKS
 from vwlib.paths import CACHE, DATA
 from vwlib.plan import REFERENCES, Chunk, chunk_digests, make_plan, settings_of
 from vwlib.profiles import Profile
-from vwlib.study import as_words
+from vwlib.trials import as_words
 from vwlib.words import Framework, Word, load_words, pack_words
 
 if TYPE_CHECKING:

@@ -15,11 +15,12 @@ from torch import Tensor
 from vwlib.bank import results_root
 from vwlib.concepts import TASKS
 from vwlib.models.loading import digest_folder
-from vwlib.optimise import Learned, Trial
+from vwlib.optimise import Learned
 from vwlib.profiles import Profile
 from vwlib.runner import run_study
 from vwlib.store import Store
 from vwlib.study import Grid, summarise_grid
+from vwlib.trials import Trial
 from vwlib.words import Word
 
 

@@ -30,9 +30,10 @@ from transformers import CLIPTextConfig, CLIPTextModel, Owlv2Config, Owlv2ForObj
 from vwlib.datasets import Example
 from vwlib.maps import fit_linear_map
 from vwlib.models import Classifier, Detector, Generator, TaskModel
-from vwlib.optimise import Trial, learn_words, radii
+from vwlib.optimise import learn_words, radii
 from vwlib.profiles import GeneratorSettings, ModelSettings, load_profile
 from vwlib.transfer import fit_transfer
+from vwlib.trials import Trial
 
 PROMPT = load_profile("paper").prompt
 STEPS = 3

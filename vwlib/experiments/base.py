@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 
 from vwlib.models import TASKS, Frozen, TaskModel
-from vwlib.optimise import Trial, learn_words, refuse_failed
+from vwlib.optimise import learn_words, refuse_failed
 from vwlib.paths import DATA
 from vwlib.plan import WORDS, make_plan, study_digest
 from vwlib.profiles import ExperimentSettings, Profile
 from vwlib.store import Store
-from vwlib.study import is_diagonal, make_trials
+from vwlib.trials import Trial, is_diagonal, make_trials
 from vwlib.words import Word
 
 #: The name of the study's own table, which experiments may need and `vwlib study` makes.

@@ -20,8 +20,8 @@ from vwlib.layers import activations
 from vwlib.miniature.scenes import HELD_OUT_STYLE, LAYOUTS, PRETRAINING_STYLES, Drawing, compose
 from vwlib.miniature.sprites import load_sprites
 from vwlib.models import TASKS, TaskModel, load_generator, load_model
-from vwlib.optimise import Trial
 from vwlib.profiles import Profile
+from vwlib.trials import Trial
 
 SIZE = 96  # px of a drawn scene's side, as in the miniature's datasets
 COLOURS = ("orange", "blue", "green", "purple", "red")

@@ -13,9 +13,9 @@ from vwlib.concepts import concepts_of, find_concept
 from vwlib.experiments.base import Case, Sources, lighter, off_diagonal, trial_rows, uses, vectors_of
 from vwlib.layers import activations, cluster_agreement, crossing_layers, label_words, probe_scores, real_words, text_blocks, truncation_scores
 from vwlib.models import TASKS, Frozen, TaskModel, load_model
-from vwlib.optimise import Trial
 from vwlib.profiles import Profile
-from vwlib.study import carry, load_material, prepared, trials_of
+from vwlib.study import carry, prepared
+from vwlib.trials import Trial, load_material, trials_of
 from vwlib.words import Word
 
 

@@ -17,9 +17,9 @@ from vwlib.miniature.pool import noun_weights
 from vwlib.miniature.scenes import HELD_OUT_STYLE, PRETRAINING_STYLES, Drawing
 from vwlib.miniature.sprites import STYLES, Sprites, load_sprites
 from vwlib.models import TASKS, Frozen, TaskModel, load_model
-from vwlib.optimise import Trial
 from vwlib.profiles import Profile
 from vwlib.study import carry
+from vwlib.trials import Trial
 
 COLUMNS = ["dataset", "concept", "anchor", "nouns", "trained_on", "evaluated_on", "frequency", "gain", "floor", "ceiling"]
 

@@ -13,11 +13,11 @@ from vwlib.controls import twin_of
 from vwlib.experiments.base import Case, Sources, trial_rows, uses, vectors_of
 from vwlib.models import TASKS, load_model, load_models
 from vwlib.models.loading import digest_folder
-from vwlib.optimise import Trial
 from vwlib.profiles import Profile
-from vwlib.study import carry, learn, trials_of
+from vwlib.study import carry, learn
 from vwlib.study import displacements as measure_displacements
 from vwlib.transfer import fit_transfer, ordered_pairs, quality_of_all
+from vwlib.trials import Trial, trials_of
 
 
 def every_delta(profile: Profile) -> list[float | None]:

@@ -9,8 +9,9 @@ from vwlib.experiments.solutions import own_scores
 from vwlib.maps import MAPS
 from vwlib.models import load_model
 from vwlib.profiles import Profile
-from vwlib.study import carry, trials_of
+from vwlib.study import carry
 from vwlib.transfer import held_out_quality
+from vwlib.trials import trials_of
 
 
 def kinds_known(_: Profile) -> list[str]:

@@ -12,9 +12,10 @@ from vwlib.concepts import concepts_of
 from vwlib.experiments.base import Case, Sources, learn_anew, lighter, small_grid, trial_rows, uses
 from vwlib.experiments.solutions import own_scores
 from vwlib.models import Frozen, load_model
-from vwlib.optimise import Trial, learn_words
+from vwlib.optimise import learn_words
 from vwlib.profiles import Profile
 from vwlib.study import prepared
+from vwlib.trials import Trial
 
 
 @uses("grid", "test_images", "pictures", "rates", "step_shares")

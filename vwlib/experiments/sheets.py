@@ -16,7 +16,8 @@ from vwlib.experiments.geometry import every_delta
 from vwlib.models import TASKS, Frozen, load_detector, load_generator, load_model
 from vwlib.models.base import TaskModel
 from vwlib.profiles import Profile
-from vwlib.study import carry, load_material, prepared
+from vwlib.study import carry, prepared
+from vwlib.trials import load_material
 
 SIDE = 64  # px of a picture on a sheet
 QUALITY = 60  # of its compression, as WebP counts

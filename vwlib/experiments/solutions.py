@@ -15,10 +15,11 @@ from vwlib.controls import DIRECTIONS, random_like, with_losses
 from vwlib.experiments.base import Case, Sources, learn_anew, lighter, pairs_of, small_grid, trial_rows, uses, vectors_of
 from vwlib.layers import label_words
 from vwlib.models import Frozen, load_detector, load_generator, load_model
-from vwlib.optimise import Trial, learn_words
+from vwlib.optimise import learn_words
 from vwlib.profiles import Profile
 from vwlib.statistics import AND
-from vwlib.study import load_material, prepared, trials_of
+from vwlib.study import prepared
+from vwlib.trials import Trial, load_material, trials_of
 from vwlib.words import Word
 
 #: The share of its concept's own name's score with which a word counts as a solution.

@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 from vwlib.figures.style import GREY, INK, METRICS, PAPER_HATCH, TASK_COLOURS, TASK_MARKERS, WIDTH, draw_bar, lighter
 from vwlib.models import TASKS
 from vwlib.statistics import summarise
-from vwlib.study import is_diagonal
+from vwlib.trials import is_diagonal
 
 #: Lines of the floor, the anchor word, and of the ceiling, the concept's own name.
 REFERENCE_STYLES = {"anchor": ":", "name": "--"}

@@ -21,7 +21,7 @@ from vwlib.manifest import entry
 from vwlib.models.loading import fetch_command, resolve
 from vwlib.plan import make_plan
 from vwlib.profiles import Profile
-from vwlib.study import dataset_folder
+from vwlib.trials import dataset_folder
 
 #: The folder of each dataset below a folder of real samples, as in the paper's profile.
 SAMPLE_FOLDERS = {"ImageNet": "imagenet", "DreamBooth": "dreambooth", "COCO": "coco", "PASCAL": "voc"}

@@ -21,7 +21,7 @@ from vwlib.pages.scripts import SCALE, embed
 from vwlib.pages.study import study_or_stand_in
 from vwlib.profiles import Profile, load_profile
 from vwlib.stored import StoredStudy
-from vwlib.study import load_material
+from vwlib.trials import load_material
 
 #: Below the folder of the book's pages, where the sheets of pictures lie.
 FOLDER = "explorer"

@@ -28,10 +28,10 @@ from vwlib.layers import (
     way_to_concept,
 )
 from vwlib.models import TASKS, Generator, TaskModel, load_model
-from vwlib.optimise import Trial
 from vwlib.pages.scripts import SCALE, embed
 from vwlib.stored import StoredStudy, TrialWords
-from vwlib.study import carry, is_diagonal, trials_of
+from vwlib.study import carry
+from vwlib.trials import Trial, is_diagonal, trials_of
 
 #: What pages call the kinds of words of the experiments' tables; a "swap" puts the concept's own word in the anchor's place.
 KINDS = {"learned": "learned", "transferred": "transferred", "swap": "real words"}

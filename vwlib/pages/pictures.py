@@ -14,7 +14,8 @@ from vwlib.datasets import Example
 from vwlib.models import Classifier, Detector, Generator, load_model
 from vwlib.profiles import Profile
 from vwlib.stored import TrialWords
-from vwlib.study import Grid, carry, is_diagonal, load_material
+from vwlib.study import Grid, carry
+from vwlib.trials import is_diagonal, load_material
 
 
 def found_boxes(model: Detector, examples: Sequence[Example], features: Tensor, overlap: float = 0.5) -> pd.DataFrame:

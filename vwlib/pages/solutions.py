@@ -8,7 +8,7 @@ import pandas as pd
 from vwlib.models import TASKS
 from vwlib.pages.tables import span
 from vwlib.statistics import Estimate, crossed_estimate, slope_estimate
-from vwlib.study import is_diagonal
+from vwlib.trials import is_diagonal
 
 
 def sweep_sentence(table: pd.DataFrame, task: str) -> str:

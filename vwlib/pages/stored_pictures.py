@@ -15,7 +15,7 @@ from vwlib.models import TASKS
 from vwlib.pages.experiments import tables_of
 from vwlib.pages.pictures import draw_grid, draw_trials, first_of
 from vwlib.stored import StoredStudy, TrialWords
-from vwlib.study import load_material
+from vwlib.trials import load_material
 
 Pictures = list[list[Image.Image | None]]
 

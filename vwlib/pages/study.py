@@ -12,7 +12,7 @@ from vwlib.models import TASKS
 from vwlib.paper import paper_results
 from vwlib.profiles import Profile, load_profile
 from vwlib.stored import StoredStudy, study_of
-from vwlib.study import is_diagonal
+from vwlib.trials import is_diagonal
 
 FREE = "unconstrained"
 

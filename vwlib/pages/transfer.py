@@ -10,7 +10,7 @@ from vwlib import paper
 from vwlib.models import TASKS
 from vwlib.pages.tables import span
 from vwlib.statistics import crossed_estimate
-from vwlib.study import is_diagonal
+from vwlib.trials import is_diagonal
 
 #: Without words that do their own task nothing follows from how they transfer. What their mean off the diagonal, over all datasets, had to reach
 #: before the grid was computed: accuracy, and mean average precision.

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from vwlib import paper
 from vwlib.models import TaskModel, load_model
-from vwlib.optimise import Learned, Trial
+from vwlib.optimise import Learned
 from vwlib.profiles import Profile
-from vwlib.study import load_material, reference_rows, score
+from vwlib.study import reference_rows, score
 from vwlib.transfer import held_out_neighbours, ordered_pairs
+from vwlib.trials import Trial, load_material
 
 
 def landing_table(models: dict[str, TaskModel], words: Sequence[str]) -> pd.DataFrame:
