@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pytest
 
-from vwlib import cost, runner
+from vwlib import cost, progress
 from vwlib.cli import app
 from vwlib.cost import Rates, cost_table, measured_rates, rates_of_benchmark, rates_of_full_size, rates_of_log, seconds_of
 from vwlib.models import TASKS
@@ -80,4 +80,4 @@ def test_the_command_says_what_the_paper_would_take_without_its_weights(tmp_path
 @pytest.mark.parametrize("speed", [0, -1, float("nan"), float("inf")])
 def test_a_speed_that_is_none_is_refused(speed):
     with pytest.raises(ValueError, match="speed"):
-        runner.estimate(PAPER, None, speed)
+        progress.estimate(PAPER, None, speed)

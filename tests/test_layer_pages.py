@@ -117,9 +117,9 @@ def test_a_word_that_never_turns_acts_at_no_layer():
     assert sentence.endswith("No learned word does, so that there is no layer at which one acts.")
     few = turns(np.nan, 4)
     few.loc[few.query("kind == 'learned'").index[::2], "crossing"] = 6.0
-    assert "of the 6 learned words that do, 100% are later than the real word in the same place and 0% turn at the same layer" in pages.turn_sentence(
-        few, "generation"
-    )
+    sentence = pages.turn_sentence(few, "generation")
+    assert "of the 6 learned words that do, 100% are later than the real word in the same place" in sentence
+    assert "and 0% turn at the same layer" in sentence
 
 
 def test_turns_stand_in_a_table_with_those_that_never_do():

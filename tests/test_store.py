@@ -23,7 +23,8 @@ from vwlib.cli import app
 from vwlib.optimise import Learned
 from vwlib.plan import WORDS, make_plan, word_count
 from vwlib.profiles import load_profile
-from vwlib.runner import compute, run_study, status
+from vwlib.progress import status
+from vwlib.runner import compute, run_study
 from vwlib.store import Part, Store, pack_part, unpack_part
 from vwlib.words import load_words
 

@@ -74,7 +74,7 @@ def study(
     ] = None,
 ) -> None:
     """Learn and score every word of the profile's study; whatever is finished already is kept."""
-    from vwlib import runner
+    from vwlib import progress
     from vwlib.bank import results_root
     from vwlib.profiles import load_profile
     from vwlib.store import Store
@@ -82,10 +82,12 @@ def study(
     settings = load_profile(profile)
     root = (store or results_root(settings)).resolve()
     if status:
-        print(runner.status(settings, Store(settings, root)))
+        print(progress.status(settings, Store(settings, root)))
     elif estimate is not None:
-        print(runner.estimate(settings, Store(settings, root), estimate, max(workers, 1)))
+        print(progress.estimate(settings, Store(settings, root), estimate, max(workers, 1)))
     else:
+        from vwlib import runner  # brings the models' libraries along, which take seconds to import
+
         print(runner.run_study(settings, root, workers=workers, scheduler=scheduler, retry_failed=retry_failed))
 
 

@@ -14,7 +14,7 @@ from vwlib.concepts import concepts_of
 from vwlib.models import TASKS
 from vwlib.models.loading import digest_folder
 from vwlib.profiles import ModelSettings, Profile
-from vwlib.trials import Trial, digest_examples, load_material, make_trials
+from vwlib.trials import Trial, make_trials, material_digests
 
 WORDS, REFERENCES = "words", "references"
 
@@ -84,7 +84,7 @@ def settings_of(profile: Profile) -> dict[str, Any]:
 @lru_cache(maxsize=32)
 def _settings(profile: Profile, dataset: str) -> dict[str, Any]:
     """`settings_of` for one dataset; the chunks of the others do not depend on it."""
-    material = load_material(profile, dataset)
+    train, test = material_digests(profile, dataset)
     return {
         "world": profile.world,
         "prompt": profile.prompt,
@@ -94,8 +94,8 @@ def _settings(profile: Profile, dataset: str) -> dict[str, Any]:
         | {"precision": precision_asked(profile)},
         "threads": profile.study.threads,
         "weights": {role: digest_folder(model.source) for role, model in _models(profile).items() if model},
-        "train": digest_examples(material.train),
-        "test": digest_examples(material.test),
+        "train": train,
+        "test": test,
     }
 
 

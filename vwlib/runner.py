@@ -7,11 +7,9 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from math import inf
 from pathlib import Path
 from random import SystemRandom
 from typing import TYPE_CHECKING
@@ -19,7 +17,6 @@ from typing import TYPE_CHECKING
 import torch
 from tqdm.auto import tqdm
 
-from vwlib.cost import cost_table, measured_rates, rates_of_log, seconds_of
 from vwlib.doctor import models_of
 from vwlib.models import TASKS
 from vwlib.models.device import find_device
@@ -27,6 +24,7 @@ from vwlib.models.loading import not_the_originals
 from vwlib.paths import DATA, ROOT
 from vwlib.plan import REFERENCES, Chunk, make_plan, word_count
 from vwlib.profiles import Profile
+from vwlib.progress import Status, status_of
 from vwlib.store import Part, Progress, Store
 from vwlib.study import carry, learn_whatever_comes, reference_rows, score, score_rows
 from vwlib.trials import as_words, trials_of
@@ -116,55 +114,6 @@ def commit() -> str | None:
     return found.stdout.strip() or None
 
 
-@dataclass(frozen=True)
-class Status:
-    """How far a study is: words in all, finished and failed, the chunks that are missing, and the published files that are missing or altered."""
-
-    words: int
-    finished: int
-    failed: list[str]
-    missing: list[str]
-    unfit: list[str]
-    seconds_left: float | None  # None where nothing was timed yet
-
-    def __str__(self) -> str:
-        lines = [f"{self.finished:,} of {self.words:,} words are learned and scored; {len(self.failed)} failed."]
-        lines += [f"  failed: {sentence}" for sentence in self.failed]
-        if self.missing:
-            left = "unknown before a chunk of every task" if self.seconds_left is None else f"{self.seconds_left / 3600:.1f} hours in one process"
-            lines.append(f"{len(self.missing)} chunks are missing, the first {self.missing[0]}; time left: {left}.")
-        elif self.unfit:
-            lines.append(f"Missing or altered: {', '.join(self.unfit)}; `vwlib study` writes them again.")
-        return "\n".join(lines)
-
-
-def status(profile: Profile, store: Store) -> Status:
-    """What of a profile's study is done, failed and missing, and how long the rest will take."""
-    return _status(profile, store, store.progress(), store.unfit)
-
-
-def _status(profile: Profile, store: Store, parts: Mapping[Chunk, Progress | None], unfit: list[str]) -> Status:
-    finished = sum(part.finished for part in parts.values() if part)
-    failed = [f"{name} ({chunk.name})" for chunk, part in parts.items() if part for name in part.failed]
-    missing = [chunk for chunk, part in parts.items() if part is None]
-    rates = rates_of_log(store.notes())
-    left = seconds_of(missing, profile, rates) if rates else None
-    return Status(word_count(tuple(parts)), finished, failed, [chunk.name for chunk in missing], unfit, left)
-
-
-def estimate(profile: Profile, store: Store, speed: float = 1.0, processes: int = 1) -> str:
-    """What a profile's whole study would take on `processes` machines, each `speed` times as fast as the one that was measured.
-
-    Neither weights nor datasets need be there. Raises ValueError where nothing was measured yet, and for a speed that is none.
-    """
-    if not 0 < speed < inf:
-        raise ValueError(f"The speed is {speed}, but it is a number above 0: how many times as fast as the measured machine.")
-    rates = measured_rates(profile, store.notes())
-    table = cost_table(make_plan(profile), profile, rates, speed, processes)
-    total = f"{table['hours'].sum():,.1f} hours for {table['words'].sum():,} words"
-    return f"{table.to_string(float_format='{:.3g}'.format)}\n{total}, by {rates.source}; speed {speed:g}, {processes} at a time."
-
-
 def run_study(
     profile: Profile, root: Path = DATA, *, workers: int = 0, scheduler: str | None = None, retry_failed: bool = False, progress: bool = True
 ) -> Status:
@@ -192,7 +141,7 @@ def run_study(
             bar.set_postfix_str(chunk.name, refresh=True)
     store.publish(parts)
     finished = {chunk: Progress(len(part.words), part.failed) if part else None for chunk, part in parts.items()}
-    return _status(profile, store, finished, unfit=[])
+    return status_of(profile, store, finished, unfit=[])
 
 
 def _in_process(profile: Profile, store: Store, todo: Sequence[Chunk]) -> Iterator[Chunk]:

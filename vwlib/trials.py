@@ -6,13 +6,16 @@ import hashlib
 import itertools
 import json
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vwlib import datasets, reading
 from vwlib.concepts import DATASETS, concepts_of, find_anchor, find_concept, find_dataset
 from vwlib.datasets import PHOTOS, SPLITS, Example, load_dataset, read_things, test_examples, training_examples
+from vwlib.files import write_whole
 from vwlib.miniature.world import ensure_world
 from vwlib.models.loading import digest_files, digest_folder, resolve
 from vwlib.models.precision import precision_of
@@ -138,9 +141,29 @@ def digest_examples(examples: Sequence[Example]) -> str:
 
 
 @lru_cache(maxsize=16)
+def material_digests(profile: Profile, dataset: str) -> tuple[str, str]:
+    """Short names for the training and the test images that a profile chooses from a dataset, and for what they show.
+
+    The miniature's own datasets do not change, so theirs are kept beside them: to read all their pictures takes seconds.
+    """
+    file = None
+    if dataset in DATASETS and dataset not in profile.data and profile.world == "miniature":
+        readers = digest_files([Path(module.__file__ or "") for module in (datasets, reading)])
+        file = ensure_world() / f".digests-{dataset}-{profile.train_images}-{profile.test_images}-{readers}.json"
+        with suppress(OSError, ValueError):
+            train, test = json.loads(file.read_text())
+            return str(train), str(test)
+    material = load_material(profile, dataset)
+    found = digest_examples(material.train), digest_examples(material.test)
+    if file:
+        with suppress(OSError):
+            write_whole(file, json.dumps(found).encode())
+    return found
+
+
 def training_digest(profile: Profile, dataset: str) -> str:
     """A short name for the training images that a profile chooses from a dataset, and for what they show."""
-    return digest_examples(load_material(profile, dataset).train)
+    return material_digests(profile, dataset)[0]
 
 
 def precision_here(task: str, profile: Profile) -> str:
