@@ -66,6 +66,7 @@ def test_every_import_of_the_library_is_a_direct_dependency() -> None:
         "faster_coco_eval": "faster-coco-eval",
         "jupyter_client": "jupyter-client",
         "open_clip": "open-clip-torch",
+        "pillow_heif": "pillow-heif",
         "packaging": "transformers",  # which reads versions with it too
         "pybtex": "jupyter-book",  # whose bibliography is built on it
         "pydantic_core": "pydantic",  # where pydantic's documentation has its errors from

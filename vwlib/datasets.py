@@ -58,8 +58,8 @@ STYLES = "styles.json"
 FEWER_ALLOWED = ("DreamBooth", PHOTOS)
 #: By how many times a picture may be longer than wide: no model sees anything in a thinner one, and preparing it takes gigabytes.
 LONGEST = 100
-#: How many px a picture may have: more than any phone takes, in about a gigabyte of memory.
-MOST_PIXELS = 125_000_000
+#: How many px a picture may have: as many as phones take (108 million), which fill almost a gigabyte while it is read.
+MOST_PIXELS = 110_000_000
 
 _ORIENTATION = 0x0112  # EXIF tag
 _STRIP = 256  # rows of a transparent picture that are put on white at once
@@ -102,6 +102,9 @@ class Pictures(Sequence[Image.Image]):
 
     def __len__(self) -> int:
         return len(self.examples)
+
+    def __iter__(self) -> Iterator[Image.Image]:
+        return (example.image() for example in self.examples)  # of which none is held while the next is read
 
     @overload
     def __getitem__(self, index: int) -> Image.Image: ...

@@ -49,7 +49,7 @@ class Judge(OnDevice):
         """Normalised image features (image, d)."""
 
         def work(part: slice) -> Tensor:
-            pixels = torch.stack([self.preprocess(image) for image in images[part]])
+            pixels = torch.stack(list(map(self.preprocess, images[part])))  # which holds no picture while the next is read
             return self.model.encode_image(pixels.to(self.device), normalize=True)
 
         return torch.cat(self.room.parts("images", len(images), work, most=100))
