@@ -338,6 +338,15 @@ def test_a_pickle_of_something_else_is_named_and_leaves_nothing(held, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["diffusion_pytorch_model.bin"]
 
 
+def test_a_damaged_file_beside_its_pickle_is_first_removed(tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    torch.save({"a": torch.zeros(1)}, tmp_path / "pytorch_model.bin")
+    (finding,) = doctor.model("detector", ModelSettings(source=str(tmp_path)), ["model.safetensors"])
+    assert "remove it, then `vwlib convert" in finding.text
+    (tmp_path / "model.safetensors").unlink()
+    assert [path.name for path in convert_folder(tmp_path)] == ["model.safetensors"]
+
+
 def test_safetensors_that_are_there_are_not_converted_over(tmp_path):
     small_unet().save_pretrained(tmp_path)
     before = (tmp_path / "diffusion_pytorch_model.safetensors").read_bytes()

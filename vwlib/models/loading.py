@@ -167,10 +167,12 @@ def remedy(settings: ModelSettings, file: str | None = None) -> str:
     folder = resolve(settings.source)
     if file is not None:
         path = folder / file
-        if pickle := _pickle_of(path):
-            return f"`vwlib convert {shlex.quote(str(folder))}` writes it from {pickle.name}"
-        if gone := [part.name for part in weights_of(path) if not part.exists()]:
+        weights = weights_of(path)
+        if gone := [part.name for part in weights if not part.exists()]:
             return f"its index lists {', '.join(gone[:3])}{' and more' if len(gone) > 3 else ''}, which {'is' if len(gone) == 1 else 'are'} not there"
+        if pickle := _pickle_of(path):
+            first = "remove it, then " if weights else ""
+            return f"{first}`vwlib convert {shlex.quote(str(folder))}` writes it from {pickle.name}"
     if settings.hub is None:
         if folder.is_relative_to(MINIATURES):
             return "restore it from the repository or train it with `make pretrain`"
