@@ -312,8 +312,7 @@ def test_pickles_of_each_library_are_converted(library, form, tmp_path):
         check_folder(ModelSettings(source=str(tmp_path)), f"part/{name}")
     (written,) = convert_folder(tmp_path)
     assert load_whole(type(make()), tmp_path / "part") is not None and variant_of(tmp_path / "part" / name) == form.get("variant")
-    with pytest.raises(FileNotFoundError, match="already"):
-        convert_folder(tmp_path)
+    assert convert_folder(tmp_path) == []
     assert {path.name for path in (tmp_path / "part").iterdir()} == {"config.json", pickle, written.name}
 
 
@@ -351,7 +350,11 @@ def test_safetensors_that_are_there_are_not_converted_over(tmp_path):
     small_unet().save_pretrained(tmp_path)
     before = (tmp_path / "diffusion_pytorch_model.safetensors").read_bytes()
     torch.save({"a": torch.zeros(1)}, tmp_path / "diffusion_pytorch_model.bin")
-    assert CliRunner().invoke(app, ["convert", str(tmp_path)]).exit_code == 1
+    told = CliRunner().invoke(app, ["convert", str(tmp_path)])
+    assert told.exit_code == 0 and "already" in told.output
+    (tmp_path / "empty").mkdir()
+    for nothing in ("empty", "config.json", "nowhere"):
+        assert CliRunner().invoke(app, ["convert", str(tmp_path / nothing)]).exit_code == 1
     assert (tmp_path / "diffusion_pytorch_model.safetensors").read_bytes() == before
 
 

@@ -258,8 +258,8 @@ def convert(folder: Annotated[Path, typer.Argument(help="A model's folder, such 
     """Write a model's pickled weights as safetensors, the only form that is loaded. What is safetensors already stays as it is."""
     from vwlib.models.loading import convert_folder
 
-    for file in convert_folder(folder):
-        print(f"Written to {file}.")
+    written = convert_folder(folder)
+    print("\n".join(f"Written to {file}." for file in written) or f"All weights in {folder} are safetensors already.")
 
 
 @app.command()

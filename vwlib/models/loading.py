@@ -225,16 +225,17 @@ def check_open_clip(settings: ModelSettings, folder: Path) -> None:
 
 
 def convert_folder(folder: Path) -> list[Path]:
-    """Write all pickled weights of a model's folder, and of the folders in it, as safetensors beside them; what is there already stays.
+    """Write all pickled weights of a model's folder, and of the folders in it, as safetensors beside them, and return the new files.
 
-    Raises FileNotFoundError where there is nothing to convert, and ValueError where a pickle holds anything else than tensors.
+    What is safetensors already stays as it is. Raises FileNotFoundError where there are no weights of either form, and ValueError where a
+    pickle holds anything else than tensors.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is {'a file' if folder.exists() else 'missing'}; name a model's folder.")
     places = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
     written = [convert_weights(place) for place in places if _to_convert(place)]
-    if not written:
-        raise FileNotFoundError(f"{folder} holds no {', '.join(PICKLES.values())} that is not there as safetensors already.")
+    if not written and not any(weights_of(place / name) for place in places for name in PICKLES):
+        raise FileNotFoundError(f"{folder} holds no weights to convert, which are called {', '.join(PICKLES.values())}.")
     return written
 
 
