@@ -153,9 +153,11 @@ def _status(profile: Profile, store: Store, parts: Mapping[Chunk, Part | None], 
 
 
 def estimate(profile: Profile, store: Store, speed: float = 1.0, processes: int = 1) -> str:
-    """What a profile's whole study would take on `processes` machines, each `speed` times as fast as the one that was measured.
+    """What a profile's whole study would take on `processes` machines, each `speed` times as fast as the one that was
+    measured.
 
-    Neither weights nor datasets need be there. Raises ValueError where nothing was measured yet, and for a speed that is none.
+    Neither weights nor datasets need be there. Raises ValueError where nothing was measured yet, and for a speed that
+    is none.
     """
     if not 0 < speed < inf:
         raise ValueError(f"The speed is {speed}, but it is a number above 0: how many times as fast as the measured machine.")
