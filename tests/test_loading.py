@@ -312,8 +312,7 @@ def test_pickles_of_each_library_are_converted(library, form, tmp_path):
         check_folder(ModelSettings(source=str(tmp_path)), f"part/{name}")
     (written,) = convert_folder(tmp_path)
     assert load_whole(type(make()), tmp_path / "part") is not None and variant_of(tmp_path / "part" / name) == form.get("variant")
-    with pytest.raises(FileNotFoundError, match="already"):
-        convert_folder(tmp_path)
+    assert convert_folder(tmp_path) == []
     assert {path.name for path in (tmp_path / "part").iterdir()} == {"config.json", pickle, written.name}
 
 
@@ -338,11 +337,24 @@ def test_a_pickle_of_something_else_is_named_and_leaves_nothing(held, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["diffusion_pytorch_model.bin"]
 
 
+def test_a_damaged_file_beside_its_pickle_is_first_removed(tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    torch.save({"a": torch.zeros(1)}, tmp_path / "pytorch_model.bin")
+    (finding,) = doctor.model("detector", ModelSettings(source=str(tmp_path)), ["model.safetensors"])
+    assert "remove it, then `vwlib convert" in finding.text
+    (tmp_path / "model.safetensors").unlink()
+    assert [path.name for path in convert_folder(tmp_path)] == ["model.safetensors"]
+
+
 def test_safetensors_that_are_there_are_not_converted_over(tmp_path):
     small_unet().save_pretrained(tmp_path)
     before = (tmp_path / "diffusion_pytorch_model.safetensors").read_bytes()
     torch.save({"a": torch.zeros(1)}, tmp_path / "diffusion_pytorch_model.bin")
-    assert CliRunner().invoke(app, ["convert", str(tmp_path)]).exit_code == 1
+    told = CliRunner().invoke(app, ["convert", str(tmp_path)])
+    assert told.exit_code == 0 and "already" in told.output
+    (tmp_path / "empty").mkdir()
+    for nothing in ("empty", "config.json", "nowhere"):
+        assert CliRunner().invoke(app, ["convert", str(tmp_path / nothing)]).exit_code == 1
     assert (tmp_path / "diffusion_pytorch_model.safetensors").read_bytes() == before
 
 

@@ -262,11 +262,13 @@ def _one_place(file: Path | None, store: Path | None) -> None:
 
 @app.command()
 def convert(folder: Annotated[Path, typer.Argument(help="A model's folder, such as that of a whole pipeline or of one of its parts.")]) -> None:
-    """Write a model's pickled weights as safetensors, the only form that is loaded. What is safetensors already stays as it is."""
+    """Write a model's pickled weights as safetensors, the only form that is loaded. What is safetensors already stays
+    as it is.
+    """
     from vwlib.models.loading import convert_folder
 
-    for file in convert_folder(folder):
-        print(f"Written to {file}.")
+    written = convert_folder(folder)
+    print("\n".join(f"Written to {file}." for file in written) or f"All weights in {folder} are safetensors already.")
 
 
 @app.command()

@@ -51,7 +51,8 @@ def generation_vectors(word: Word, transfer: bool = False) -> Tensor:
 
 
 def token_for(word: Word) -> str:
-    """What a word is called in prompts unless one says otherwise: its concept in angle brackets, in small letters without accents.
+    """What a word is called in prompts unless one says otherwise: its concept in angle brackets, in small letters
+    without accents.
 
     A concept in other letters than Latin cannot be told by what is left of it: the beginning of the word's id is added.
     """
@@ -82,10 +83,11 @@ def check_licence(licence: str) -> str:
 
 
 def export_textual_inversion(word: Word, token: str, path: Path, transfer: bool = False, overwrite: bool = False) -> None:
-    """Write a word as `learned_embeds.safetensors`, which diffusers' `load_textual_inversion` reads: the single key `token` with the vectors (vector, d).
+    """Write a word as `learned_embeds.safetensors`, which diffusers' `load_textual_inversion` reads: the single key
+    `token` with the vectors (vector, d).
 
-    Raises ValueError as `generation_vectors` and `check_token` do, and for a name without .safetensors; and where the file cannot be
-    written, as `vwlib.files.check_target` does.
+    Raises ValueError as `generation_vectors` and `check_token` do, and for a name without .safetensors; and where the
+    file cannot be written, as `vwlib.files.check_target` does.
     """
     check_token(token)
     if path.suffix != ".safetensors" and kind_of(path) != "folder":
@@ -95,10 +97,11 @@ def export_textual_inversion(word: Word, token: str, path: Path, transfer: bool 
 
 
 def export_embedding(word: Word, path: Path, transfer: bool = False, overwrite: bool = False) -> None:
-    """Write a word as an embedding of Stable Diffusion 1 or 2 for AUTOMATIC1111's web interface and ComfyUI: the single key `emb_params`.
+    """Write a word as an embedding of Stable Diffusion 1 or 2 for AUTOMATIC1111's web interface and ComfyUI: the single
+    key `emb_params`.
 
-    Both call the word by its file's name, ComfyUI as `embedding:NAME`. Raises ValueError as `generation_vectors` does, and for a name that
-    they cannot read; and where the file cannot be written, as `vwlib.files.check_target` does.
+    Both call the word by its file's name, ComfyUI as `embedding:NAME`. Raises ValueError as `generation_vectors` does,
+    and for a name that they cannot read; and where the file cannot be written, as `vwlib.files.check_target` does.
     """
     if not re.fullmatch(r"[A-Za-z0-9._-]+\.safetensors", path.name) and kind_of(path) != "folder":
         raise ValueError(f"'{path.name}' cannot name an embedding, which prompts call by its file's name: it must end in .safetensors and have no spaces.")
@@ -109,11 +112,12 @@ def export_embedding(word: Word, path: Path, transfer: bool = False, overwrite: 
 def export_concept(
     word: Word, token: str, folder: Path, photos: Sequence[Path] = (), licence: str | None = None, transfer: bool = False, overwrite: bool = False
 ) -> None:
-    """Write a word as a folder of the sd-concepts-library: card, `learned_embeds.safetensors`, `token_identifier.txt`, `type_of_concept.txt`.
+    """Write a word as a folder of the sd-concepts-library: card, `learned_embeds.safetensors`, `token_identifier.txt`,
+    `type_of_concept.txt`.
 
-    Copies of `photos` go to `concept_images`. `licence` is an identifier of the hub's, such as "mit"; whose pictures they are decides it.
-    With `overwrite` an earlier export is replaced. Raises ValueError as `generation_vectors`, `check_token` and `check_licence` do, and
-    FileExistsError where the folder is there and may not be replaced.
+    Copies of `photos` go to `concept_images`. `licence` is an identifier of the hub's, such as "mit"; whose pictures
+    they are decides it. With `overwrite` an earlier export is replaced. Raises ValueError as `generation_vectors`,
+    `check_token` and `check_licence` do, and FileExistsError where the folder is there and may not be replaced.
     """
     check_token(token)
     if licence is not None:
@@ -131,7 +135,9 @@ def export_concept(
 
 
 def _check_file(word: Word, path: Path, overwrite: bool) -> None:
-    """That an export may be written there: never over learned words, of which an export keeps no origin, or over a model."""
+    """That an export may be written there: never over learned words, of which an export keeps no origin, or over a
+    model.
+    """
     profile = load_profile(word.profile)
     models = [resolve(settings.source) for settings in (profile.generator, profile.model_of(word.task))]
     if kind_of(path) == "file" and _holds_words(path):
@@ -147,7 +153,9 @@ def _holds_words(path: Path) -> bool:
 
 
 def _check_folder(folder: Path, photos: Sequence[Path], overwrite: bool) -> None:
-    """That a folder to publish may be written there: a new one or, with `overwrite`, one that holds an earlier export and nothing else."""
+    """That a folder to publish may be written there: a new one or, with `overwrite`, one that holds an earlier export
+    and nothing else.
+    """
     kind = kind_of(folder)
     if kind == "nothing":
         check_writable(folder.resolve().parent)

@@ -55,9 +55,10 @@ def kind_of(path: Path) -> Kind:
 def check_target(path: Path, overwrite: bool = False, sources: Iterable[Path] = (), example: str = "") -> None:
     """That a file may be written where a user says; changes nothing. `example` is a name for it in a folder.
 
-    Links are followed, here and by `write_whole`: what a link leads to counts. A file that is there may be replaced with `overwrite` alone, and
-    one of the `sources`, or a file in a folder of theirs, never. Raises IsADirectoryError for a folder, FileExistsError for a file that may not
-    be replaced, ValueError for what is no ordinary file, and OSError where the folder cannot be written to; each in one sentence.
+    Links are followed, here and by `write_whole`: what a link leads to counts. A file that is there may be replaced
+    with `overwrite` alone, and one of the `sources`, or a file in a folder of theirs, never. Raises IsADirectoryError
+    for a folder, FileExistsError for a file that may not be replaced, ValueError for what is no ordinary file, and
+    OSError where the folder cannot be written to; each in one sentence.
     """
     kind = kind_of(path)
     if kind == "folder":
@@ -78,7 +79,8 @@ def check_target(path: Path, overwrite: bool = False, sources: Iterable[Path] = 
 
 
 def check_writable(folder: Path) -> None:
-    """That files can be written in a folder, which may still be missing; a file is made there, or in the nearest folder above, and removed.
+    """That files can be written in a folder, which may still be missing; a file is made there, or in the nearest folder
+    above, and removed.
 
     Raises OSError in one sentence where they cannot.
     """
@@ -92,10 +94,11 @@ def check_writable(folder: Path) -> None:
 
 
 def write_whole(path: Path, content: bytes, overwrite: bool = True) -> None:
-    """Write a file under a temporary name and rename it: it appears whole or not at all, and a failure leaves nothing behind.
+    """Write a file under a temporary name and rename it: it appears whole or not at all, and a failure leaves nothing
+    behind.
 
-    A link stays, and the file that it leads to is written. Without `overwrite` a file that is there meanwhile is not replaced.
-    Raises FileExistsError in that case, and OSError in one sentence where the folder cannot be written to.
+    A link stays, and the file that it leads to is written. Without `overwrite` a file that is there meanwhile is not
+    replaced. Raises FileExistsError in that case, and OSError in one sentence where the folder cannot be written to.
     """
     path = Path(os.path.realpath(path)) if path.is_symlink() else path
     temporary = _beside(path, "partial")

@@ -60,7 +60,8 @@ class Manifest(BaseModel):
 
 
 def check_manifest_file(file: Path, overwrite: bool = False) -> None:
-    """That a manifest may be written there: a new file or, with `overwrite`, one that holds an earlier manifest; so no dataset's own file.
+    """That a manifest may be written there: a new file or, with `overwrite`, one that holds an earlier manifest; so no
+    dataset's own file.
 
     Raises FileExistsError otherwise, and as `vwlib.files.check_target` does.
     """

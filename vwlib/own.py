@@ -22,10 +22,12 @@ TEXTS = ("anchor word", *(f"learned for {task}" for task in TASKS), "its name")
 
 
 def own_trial(profile: Profile, anchor: str, delta: float | None = None, seed: int = 0) -> Trial:
-    """The trial of the profile's own photos; a `delta` of 0 is none, since a ball without a radius holds no other word than the anchor.
+    """The trial of the profile's own photos; a `delta` of 0 is none, since a ball without a radius holds no other word
+    than the anchor.
 
-    Raises ValueError for a radius that is no number, for a seed that no generator takes, for an anchor that is not a single known token in all
-    three models, for a name that is too long for one or that cannot be printed, and where the profile has no photos.
+    Raises ValueError for a radius that is no number, for a seed that no generator takes, for an anchor that is not a
+    single known token in all three models, for a name that is too long for one or that cannot be printed, and where the
+    profile has no photos.
     """
     if delta is not None and not 0 <= delta < inf:
         raise ValueError(f"delta is {delta}, but a radius is a number from 0 on (0: unconstrained).")

@@ -276,7 +276,9 @@ def _check_names(dataset: str, profile: Profile, concepts: list[str], anchors: l
 
 
 def _check_study(profile: Profile, datasets: Sequence[str], concepts: Sequence[str] = (), anchors: Sequence[str] = (), delta: float | None = None) -> None:
-    """That a profile's study learns words of one of the datasets and of the names, within a radius; by its settings, before it is read."""
+    """That a profile's study learns words of one of the datasets and of the names, within a radius; by its settings,
+    before it is read.
+    """
     study, whose = profile.study, f"the study of profile '{profile.name}' has no words"
     if not set(datasets) & set(study.datasets):
         raise ValueError(f"{whose} of {', '.join(datasets)}; it has {', '.join(study.datasets)}")

@@ -104,7 +104,9 @@ def check_words_file(path: Path) -> None:
 
 
 def _instead_of_words(keys: list[str]) -> str:
-    """What a safetensors file without provenance holds, by the names of its tensors; web interfaces call an embedding's `emb_params`."""
+    """What a safetensors file without provenance holds, by the names of its tensors; web interfaces call an embedding's
+    `emb_params`.
+    """
     if len(keys) == 1 and (keys[0] == "emb_params" or re.fullmatch(r"<[^<>]+>", keys[0])):
         name = "" if keys[0] == "emb_params" else f" ({keys[0]})"
         return f"an exported embedding{name}, not words with their origin; name the words file that it was written from."

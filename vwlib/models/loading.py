@@ -65,7 +65,8 @@ def check_folder(settings: ModelSettings, *files: str) -> Path:
 
 
 def lacking(folder: Path, files: Sequence[str]) -> list[str]:
-    """Those of a model's files that its folder has neither as they are nor in another form: `INSTEAD`, shards, or half precision.
+    """Those of a model's files that its folder has neither as they are nor in another form: `INSTEAD`, shards, or half
+    precision.
 
     Raises ValueError for an index of shards that cannot be read.
     """
@@ -88,7 +89,8 @@ def _stands_in(path: Path, other: Path) -> bool:
 
 
 def weights_of(path: Path) -> list[Path]:
-    """The files that hold the weights called `path`: itself, the shards that an index lists, some perhaps missing, or the same of half precision.
+    """The files that hold the weights called `path`: itself, the shards that an index lists, some perhaps missing, or
+    the same of half precision.
 
     None where there is nothing of the kind. Raises ValueError for an index that cannot be read.
     """
@@ -119,7 +121,8 @@ def _varied(name: str, variant: str | None) -> str:
 def _shards(index: Path) -> list[Path]:
     """The files that an index lists, by name.
 
-    Raises ValueError where it is no index, and where a name is not that of a safetensors file, or of a pickle of torch, beside it.
+    Raises ValueError where it is no index, and where a name is not that of a safetensors file, or of a pickle of torch,
+    beside it.
     """
     shards = _read_table(index).get("weight_map")
     if not isinstance(shards, dict) or not shards or not all(isinstance(name, str) for name in shards.values()):
@@ -131,7 +134,8 @@ def _shards(index: Path) -> list[Path]:
 
 
 def _check_shards(path: Path) -> None:
-    """That each shard of the weights called `path` holds what their index says: diffusers takes its word for it, and makes up what is missing.
+    """That each shard of the weights called `path` holds what their index says: diffusers takes its word for it, and
+    makes up what is missing.
 
     Raises ValueError where one does not.
     """
@@ -165,10 +169,12 @@ def remedy(settings: ModelSettings, file: str | None = None) -> str:
     folder = resolve(settings.source)
     if file is not None:
         path = folder / file
-        if pickle := _pickle_of(path):
-            return f"`vwlib convert {shlex.quote(str(folder))}` writes it from {pickle.name}"
-        if gone := [part.name for part in weights_of(path) if not part.exists()]:
+        weights = weights_of(path)
+        if gone := [part.name for part in weights if not part.exists()]:
             return f"its index lists {', '.join(gone[:3])}{' and more' if len(gone) > 3 else ''}, which {'is' if len(gone) == 1 else 'are'} not there"
+        if pickle := _pickle_of(path):
+            first = "remove it, then " if weights else ""
+            return f"{first}`vwlib convert {shlex.quote(str(folder))}` writes it from {pickle.name}"
     if settings.hub is None:
         if folder.is_relative_to(MINIATURES):
             return "restore it from the repository or train it with `make pretrain`"
@@ -178,7 +184,9 @@ def remedy(settings: ModelSettings, file: str | None = None) -> str:
 
 
 def _remedy_of_own(folder: Path, file: str | None) -> str:
-    """What to do where a folder that is not the project's lacks a file: what it holds instead, and which library writes it."""
+    """What to do where a folder that is not the project's lacks a file: what it holds instead, and which library writes
+    it.
+    """
     single = folder if folder.is_file() else next((path for path in sorted(folder.glob("*")) if path.suffix in (".ckpt", ".safetensors")), None)
     if single and (file == "model_index.json" or single == folder) and single.suffix in (".ckpt", ".safetensors"):
         return f"`StableDiffusionPipeline.from_single_file('{single}').save_pretrained(FOLDER)` of diffusers writes a Stable Diffusion model as a folder"
@@ -221,23 +229,27 @@ def check_open_clip(settings: ModelSettings, folder: Path) -> None:
 
 
 def convert_folder(folder: Path) -> list[Path]:
-    """Write all pickled weights of a model's folder, and of the folders in it, as safetensors beside them; what is there already stays.
+    """Write all pickled weights of a model's folder, and of the folders in it, as safetensors beside them, and return
+    the new files.
 
-    Raises FileNotFoundError where there is nothing to convert, and ValueError where a pickle holds anything else than tensors.
+    What is safetensors already stays as it is. Raises FileNotFoundError where there are no weights of either form, and
+    ValueError where a pickle holds anything else than tensors.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is {'a file' if folder.exists() else 'missing'}; name a model's folder.")
     places = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
     written = [convert_weights(place) for place in places if _to_convert(place)]
-    if not written:
-        raise FileNotFoundError(f"{folder} holds no {', '.join(PICKLES.values())} that is not there as safetensors already.")
+    if not written and not any(weights_of(place / name) for place in places for name in PICKLES):
+        raise FileNotFoundError(f"{folder} holds no weights to convert, which are called {', '.join(PICKLES.values())}.")
     return written
 
 
 def convert_weights(folder: Path) -> Path:
-    """Write a folder's pickled weights as safetensors beside them, and return the new file. The pickle may hold tensors only.
+    """Write a folder's pickled weights as safetensors beside them, and return the new file. The pickle may hold tensors
+    only.
 
-    Raises FileNotFoundError where there is no pickle, or its weights are there as safetensors, and ValueError where it holds anything else.
+    Raises FileNotFoundError where there is no pickle, or its weights are there as safetensors, and ValueError where it
+    holds anything else.
     """
     from safetensors.torch import save_file
 
@@ -318,11 +330,12 @@ def first_line(error: Exception) -> str:
 
 
 def load_whole(kind: Any, folder: Path, **arguments: Any) -> Any:
-    """A model of transformers or diffusers, of the class `kind`, once each of its tensors has come from the folder's files.
+    """A model of transformers or diffusers, of the class `kind`, once each of its tensors has come from the folder's
+    files.
 
-    Weights may lie in shards or be of half precision, and are computed with in single. Both libraries fill a tensor that the files lack with
-    random numbers and only log it. Raises ValueError in one sentence that says
-    how many they are and names the first.
+    Weights may lie in shards or be of half precision, and are computed with in single. Both libraries fill a tensor
+    that the files lack with random numbers and only log it. Raises ValueError in one sentence that says how many they
+    are and names the first.
     """
     import torch
 
