@@ -119,7 +119,8 @@ def claims(
 
     root = (store or DATA).resolve()
     judged = judge_claims(read_tables(profile, root), profile)
-    print(", ".join(f"{count} {verdict}" for verdict, count in verdict_counts(judged).items()) + ".")
+    for column, rules in (("verdict", ""), ("first_verdict", " by the first rules")):
+        print(", ".join(f"{count} {verdict}" for verdict, count in verdict_counts(judged, column).items()) + f"{rules}.")
     print(f"Written to {write_claims(judged, profile, root)}.")
 
 
