@@ -2,7 +2,7 @@
 
 One word at a time; the images go through preprocessing and the frozen towers at every step; the whole word table is the
 parameter, and all rows but the word's are put back after each step, as the textual inversion examples do. It draws the
-same batches from the same stream, so it must come to the same word.
+same batches from the same stream, so on the same machine it must come to the same word, but for the last digits of its sums.
 """
 
 from __future__ import annotations

@@ -108,7 +108,12 @@ def test_tables_are_read_for_words_near_their_anchor_and_real_ones():
     ],
 )
 def test_the_sentence_says_whether_real_words_act_as_late(learned, real, said):
-    assert said in pages.turn_sentence(turns(learned, real), "generation")
+    table = turns(learned, real)
+    assert said in pages.turn_sentence(pd.concat([table, table.assign(dataset="PASCAL")]), "generation")
+
+
+def test_words_of_four_concepts_are_too_few_though_all_turn_later():
+    assert "That is no clear difference." in pages.turn_sentence(turns(7, 2), "generation")
 
 
 def test_a_word_that_never_turns_acts_at_no_layer():
@@ -117,9 +122,8 @@ def test_a_word_that_never_turns_acts_at_no_layer():
     assert sentence.endswith("No learned word does, so that there is no layer at which one acts.")
     few = turns(np.nan, 4)
     few.loc[few.query("kind == 'learned'").index[::2], "crossing"] = 6.0
-    sentence = pages.turn_sentence(few, "generation")
-    assert "of the 6 learned words that do, 100% are later than the real word in the same place" in sentence
-    assert "and 0% turn at the same layer" in sentence
+    told = pages.turn_sentence(few, "generation")
+    assert "of the 6 learned words that do, 100% are later than the real word in the same place and 0% turn at the same layer" in told
 
 
 def test_turns_stand_in_a_table_with_those_that_never_do():

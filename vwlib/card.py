@@ -36,7 +36,8 @@ _FRONT = {"license": "mit", "pretty_name": "Visual Words: a bank of learned word
 _INTRODUCTION = """# A bank of learned words
 
 Each file holds the words learned for one task by the study of one profile. A word is some vectors, one after the other, in the space of one
-model's word table; its id is a hash of everything that determines it. `vwlib study` writes this page with the files, and
+model's word table; its id is a hash of all settings and data that determine it. Learned again on the same kind of processor it has the same
+bytes; on another its vectors differ a little, and its scores hardly. `vwlib study` writes this page with the files, and
 `vwlib words` lists and filters them.
 
 ## Loading

@@ -125,7 +125,8 @@ def claims(
 
     root = (store or results_root(load_profile(profile))).resolve()
     judged = judge_claims(read_tables(profile, root), profile)
-    print(", ".join(f"{count} {verdict}" for verdict, count in verdict_counts(judged).items()) + ".")
+    for column, rules in (("verdict", ""), ("first_verdict", " by the first rules")):
+        print(", ".join(f"{count} {verdict}" for verdict, count in verdict_counts(judged, column).items()) + f"{rules}.")
     print(f"Written to {write_claims(judged, profile, root)}.")
 
 

@@ -119,8 +119,8 @@ def _models(profile: Profile) -> dict[str, ModelSettings | None]:
 def chunk_digests(profile: Profile, chunk: Chunk) -> tuple[str, str]:
     """What a chunk's words come from, and what its words and scores come from, each as a short hash.
 
-    A chunk with the same second digest is the same to the last byte and is never computed again. Its trials are part of both, because
-    floating-point sums depend on how many words are learned together; the rest of the plan is not, so that a study may grow by a
+    A chunk with the same second digest is the same, on one kind of processor to the last byte, and is never computed
+    again. Its trials are part of both, because floating-point sums depend on how many words are learned together; the rest of the plan is not, so that a study may grow by a
     dataset or a delta and keep what it has. The code's version is left out on purpose, since most changes of code change no word; those that do
     raise `vwlib.trials.LEARNING`, which is part of both digests of words from its second version on.
     """
@@ -135,7 +135,7 @@ def chunk_digests(profile: Profile, chunk: Chunk) -> tuple[str, str]:
 
 
 def study_digest(profile: Profile) -> str:
-    """A short hash of a whole study: studies with the same one have the same words and scores."""
+    """A short hash of a whole study: studies with the same one have the same words and scores, on one kind of processor to the last byte."""
     return _digest([chunk_digests(profile, chunk) for chunk in make_plan(profile)])
 
 

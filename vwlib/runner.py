@@ -99,7 +99,7 @@ def work(profile: Profile, store: Store, chunk: Chunk) -> None:
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    """Compute with `count` threads: sums depend on how many share them, and the study's bytes must not."""
+    """Compute with `count` threads: sums depend on how many share them, and on one kind of processor the study's bytes must not."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

@@ -109,10 +109,8 @@ def answer_sentence(ours: pd.DataFrame, theirs: pd.DataFrame, world: str = "mini
     told += f" another model, where the anchor words alone have {floor:.2f}. In {above} of {len(pairs)} directions they are clearly better than the anchor"
     told += f" words, and in {below} clearly worse than the words that were learned there."
     their_own, their_moved = _own_and_carried(theirs.set_index(["trained_on", "evaluated_on"])["mean"])
-    told += (
-        f" The paper has {their_own:.2f} and {their_moved:.2f} over all of its trials, a tenth of which start at the concept's own word, and gives no floor;"
-    )
-    told += " to guess among ten names would be right in 0.10."
+    told += f" The paper has {their_own:.2f} and {their_moved:.2f} over all of its trials, a tenth of which start at the concept's own word."
+    told += " It gives no floor; to guess among ten names would be right in 0.10."
     where = f"{JUDGED[world][0].upper()}{JUDGED[world][1:]}"
     return f"Do they learn the same word? {where}, {answer} {told}"
 

@@ -43,8 +43,10 @@ def _turned(turns: pd.DataFrame, task: str, kind: str, column: str) -> dict[str,
 
 
 def turn_table(turns: pd.DataFrame, column: str = "crossing") -> pd.DataFrame:
-    """For each task and kind of words: the layer by which half of them have turned, the share that never turn, and of the others that
-    later than real words, ties counting half."""
+    """For each task and kind of words: the layer by which half of them have turned, the share that never turn, and of the others that later than real words.
+
+    Those that turn at the same layer count half; beside it stand the share without them and theirs.
+    """
     rows = []
     for task in [task for task in TASKS if task in set(turns["task"])]:
         own = turns[turns["task"] == task]
@@ -85,9 +87,8 @@ def turn_sentence(turns: pd.DataFrame, task: str, column: str = "crossing") -> s
     low, high = found.interval()
     layers = crossed_estimate(_turned(turns, task, LEARNED, column), "words - real", measure=column).value
     told += (
-        f"; of the {turned} learned words that do, {found.strict:.0%} are later than the real word in the same place "
-        f"and {found.ties:.0%} turn at the same layer "
-        f"(with these counted half {found.value:.0%}, {_percent(low, high)}), in the mean by {layers:+.1f} layers."
+        f"; of the {turned} learned words that do, {found.strict:.0%} are later than the real word in the same place and {found.ties:.0%} turn at the "
+        f"same layer (with these counted half {found.value:.0%}, {_percent(low, high)}), in the mean by {layers:+.1f} layers."
     )
     if isinf(real):
         return f"{told} Most real words never do, so this measure cannot tell where in this encoder a word acts."
