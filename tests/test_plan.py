@@ -57,6 +57,7 @@ def test_where_models_lie_and_come_from_does_not_count(tmp_path):
         ({"detector": PROFILE.detector.model_copy(update={"source": PROFILE.classifier.source}).model_dump()}, {"detection"}, ALL),
         ({"judge": PROFILE.judge.model_copy(update={"source": PROFILE.classifier.source}).model_dump()}, set(), ALL),
         ({"second_judge": PROFILE.judge.model_dump()}, set(), ALL),
+        ({"adapters": {"detection": "adapters/detector.py:load"}}, {"detection"}, ALL),
         ({"generator": {"safety_checker": PROFILE.detector.model_dump()}}, set(), ALL),
     ],
 )

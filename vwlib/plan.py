@@ -75,7 +75,8 @@ def word_count(plan: tuple[Chunk, ...]) -> int:
 def settings_of(profile: Profile) -> dict[str, Any]:
     """By dataset, everything that determines a study's words and scores, and nothing else.
 
-    Models enter by their weights and pictures by their content, so that neither folders nor where they were fetched from count; the
+    Models enter by their weights and, where an adapter loads them, by the names of its file and function; pictures by their content. So
+    neither folders nor where they were fetched from count; the
     sizes of the live grids and the settings that only check something are left out.
     """
     return {dataset: _settings(profile, dataset) for dataset in profile.study.datasets}
@@ -85,7 +86,8 @@ def settings_of(profile: Profile) -> dict[str, Any]:
 def _settings(profile: Profile, dataset: str) -> dict[str, Any]:
     """`settings_of` for one dataset; the chunks of the others do not depend on it."""
     train, test = material_digests(profile, dataset)
-    return {
+    adapters = {task: named.rpartition("/")[2] for task, named in profile.adapters.items()}
+    return ({"adapters": adapters} if adapters else {}) | {
         "world": profile.world,
         "prompt": profile.prompt,
         "vectors": profile.vectors,
@@ -131,6 +133,8 @@ def chunk_digests(profile: Profile, chunk: Chunk) -> tuple[str, str]:
         content["algorithm"] = vwlib.trials.LEARNING
     words = {key: settings[key] for key in ("world", "prompt", "vectors", "threads", "train")}
     source = {"weights": settings["weights"][chunk.task], "precision": settings["drawing"]["precision"] if chunk.task == "generation" else "float32"}
+    if chunk.task in settings.get("adapters", {}):
+        source["adapter"] = settings["adapters"][chunk.task]
     return _digest([content, words, source]), _digest([content, {key: value for key, value in settings.items() if key != "learning"}])
 
 
