@@ -122,9 +122,10 @@ def chunk_digests(profile: Profile, chunk: Chunk) -> tuple[str, str]:
     """What a chunk's words come from, and what its words and scores come from, each as a short hash.
 
     A chunk with the same second digest is the same, on one kind of processor to the last byte, and is never computed
-    again. Its trials are part of both, because floating-point sums depend on how many words are learned together; the rest of the plan is not, so that a study may grow by a
-    dataset or a delta and keep what it has. The code's version is left out on purpose, since most changes of code change no word; those that do
-    raise `vwlib.trials.LEARNING`, which is part of both digests of words from its second version on.
+    again. Its trials are part of both, because floating-point sums depend on how many words are learned together; the rest
+    of the plan is not, so that a study may grow by a dataset or a delta and keep what it has. The code's version is left
+    out on purpose, since most changes of code change no word; those that do raise `vwlib.trials.LEARNING`, which is part
+    of both digests of words from its second version on.
     """
     settings = _settings(profile, chunk.dataset)
     learning = settings["learning"].get(chunk.task) if chunk.kind == WORDS else None
