@@ -236,6 +236,21 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
+def make_ready(profile: str) -> None:
+    """Make what several chapters read and would otherwise each make at the same time: the miniature's pictures, and a study computed on demand."""
+    from vwlib.bank import results_root
+    from vwlib.miniature.world import ensure_world
+    from vwlib.progress import status
+    from vwlib.store import Store
+
+    settings = load_profile(profile)
+    if settings.world == "miniature":
+        ensure_world()
+    if settings.study.compute_on_demand and status(settings, Store(settings, results_root(settings))).missing:
+        if subprocess.run([sys.executable, "-m", "vwlib", "study", "--profile", profile], check=False).returncode:
+            raise BookError(f"The study of profile '{profile}' could not be computed; what stopped it stands above.")
+
+
 def usual_jobs(profile: str) -> int:
     """How many chapters run at a time unless one says otherwise: one a core, at most four; one where models fill a GPU."""
     return 1 if load_profile(profile).world == "paper" else min(cores(), 4)

@@ -41,13 +41,14 @@ def book(
     check: Annotated[bool, typer.Option("--check", help="Only say whether the built pages may be published: exit code 1 where anything has changed.")] = False,
 ) -> None:
     """Execute the chapters that changed and build the book into _build/html."""
-    from vwlib.book import build_book, find_stale
+    from vwlib.book import build_book, find_stale, make_ready
 
     if check:
         stale = find_stale(profile)
         print("\n".join(stale) or "The pages in _build/html are those of the present sources, library and data.")
         raise typer.Exit(1 if stale else 0)
     os.environ["VWLIB_PROFILE"] = profile  # the chapters' kernels inherit it
+    make_ready(profile)
     print(f"The book is in {os.path.relpath(build_book(profile, only, jobs=jobs or None))}.")
 
 

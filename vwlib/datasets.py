@@ -167,12 +167,15 @@ def read_voc(root: Path, concepts: Sequence[Concept], split: str) -> list[Exampl
     devkit = _find_folder(root, "no VOC devkit", "VOCdevkit/VOC2012", "VOC2012", ".", holding="ImageSets/Main")
     source = _Source("PASCAL", root, concepts)
     listing = devkit / "ImageSets" / "Main" / f"{part}.txt"
-    examples = []
+    examples: list[Example | None] = []
+    paths: list[Path] = []
     annotations, pictures = _Folder(devkit / "Annotations", (".xml",)), _Folder(devkit / "JPEGImages", IMAGE_SUFFIXES)
     for stem in _listed(listing, annotations):
         file = annotations.find(stem)[0]
         size, objects, filename = _read_xml(file, first=1)
-        examples.append(source.example(_pictured(pictures, stem, filename, file), objects, size))
+        paths.append(_pictured(pictures, stem, filename, file))
+        examples.append(source.example(paths[-1], objects, size))
+    _refuse_repeated(listing, "annotations", map(str, paths), "picture")
     return source.some(examples, listing)
 
 
@@ -288,6 +291,8 @@ def read_things(root: Path, split: str) -> list[Example]:
     folders = sorted(folder for folder in root.iterdir() if folder.is_dir() and not folder.name.startswith(".")) if root.is_dir() else []
     if not folders:
         raise FileNotFoundError(f"The folder {root} holds no folder of pictures for each thing.")
+    if loose := [path.name for path in sorted(root.iterdir()) if is_picture_name(path.name) and path.is_file()]:
+        tell(f"{root}: {len(loose)} pictures that lie in no thing's folder are not read: {name_some(loose)}.")
     return [example for folder in folders for example in _photos(root, folder, folder.name, split)]
 
 
@@ -623,7 +628,7 @@ def _coco_entries(file: Path, source: _Source) -> tuple[list[str], list[_Image],
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
             raise ValueError(f"{file} is no COCO instances file (it has no list of '{key}').")
         lists[key] = entries
-    categories = {_id(file, "category", e, n): _text(file, "category", e, n, "name") for n, e in enumerate(lists["categories"], 1)}
+    categories = {_id(file, "category", e, n): _text(file, "category", e, n, "name").strip() for n, e in enumerate(lists["categories"], 1)}
     _refuse_repeated(file, "categories", (_id(file, "category", e, n) for n, e in enumerate(lists["categories"], 1)))
     folder = source.root / file.stem.removeprefix("instances_")
     images = []
@@ -690,7 +695,7 @@ def _text(file: Path, kind: str, entry: _Entry, number: int, field: str) -> str:
     if not isinstance(value, str) or not value.strip():
         lack = f"no {field}" if value in (None, "") else f"the {field} {shown(value)}, which is no text"
         raise ValueError(f"{file}: {_called(kind, entry, number)} has {lack}.")
-    return value.strip()
+    return value
 
 
 def _coco_size(file: Path, entry: _Entry, number: int) -> tuple[int, int] | None:
