@@ -99,7 +99,9 @@ def hash_inputs(chapter: Path, profile: str, root: Path = ROOT, parameters: Mapp
     library = [path for path in (root / "vwlib").rglob("*.py") if path.name not in NO_INPUT]
     paths = [root / chapter, root / "pyproject.toml", *library, *(root / "data").rglob("*")]
     settings = [str(read_settings(file))] if (file := settings_file()) else []
-    return hash_files(root, paths, " ".join([profile, *parameters.values(), *settings, str(sys.version_info[:2])]))
+    files = [(ROOT / named.rpartition(":")[0]).resolve() for named in load_profile(profile).adapters.values()]
+    adapters = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files if file.is_file()]
+    return hash_files(root, paths, " ".join([profile, *parameters.values(), *settings, *adapters, str(sys.version_info[:2])]))
 
 
 def execute(source: Path, target: Path, parameters: dict[str, object], record: dict[str, str] | None = None, progress: bool = True) -> NotebookNode:
