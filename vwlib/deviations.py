@@ -60,6 +60,7 @@ def fill_in(text: str, profile: Profile) -> str:
     names: dict[str, Any] = {
         "profile": profile,
         "full": load_profile("paper"),
+        "precision": PRECISIONS[profile.generator.precision],
         "substitutes": len(substitutions()),
         "steps": ", ".join(f"{one.steps:,}" for one in learning),
         "rates": ", ".join(f"{one.rate:g}" for one in learning),
@@ -75,6 +76,12 @@ def fill_in(text: str, profile: Profile) -> str:
         return text.format(**names)
     except (KeyError, AttributeError) as error:
         raise ValueError(f"'{text}' asks for {error}, which is not known; {', '.join(names)} are.") from error
+
+
+#: How a sentence calls the generator's precision.
+PRECISIONS = {name: name for name in ("float32", "bfloat16", "float16")} | {
+    "auto": "float32, or bfloat16 where the machine is clearly faster in it (each word tells which),"
+}
 
 
 def deviations_table(profile: Profile, holds: Literal["everywhere", "models"], path: Path = DEVIATIONS) -> pd.DataFrame:
