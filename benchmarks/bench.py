@@ -47,7 +47,7 @@ from vwlib.models import TASKS, load_model
 from vwlib.optimise import Learned, learn_words
 from vwlib.profiles import Profile, load_profile
 from vwlib.study import prepared, score
-from vwlib.trials import Trial, load_material, make_trials
+from vwlib.trials import Trial, load_material, make_trials, precision_here
 
 HERE = Path(__file__).parent
 DATASET = "COCO"
@@ -141,7 +141,7 @@ def matmul_share(profile: Profile, task: str, step: Callable[[], object], second
     """Which share of the machine's peak a step reaches that takes so many seconds."""
     with FlopCounterMode(display=False) as counter:
         step()
-    return counter.get_total_flops() / seconds / matmul_peak(profile.generator.precision if task == "generation" else "float32")
+    return counter.get_total_flops() / seconds / matmul_peak(precision_here(task, profile))
 
 
 def measure_score(profile: Profile, task: str, judged: int) -> dict[str, float | None]:

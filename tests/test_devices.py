@@ -9,8 +9,8 @@ from exactly import in_full_precision
 from pretend import CPU, GPU, on_pretended_gpu, place_of
 
 from vwlib.layers import activations
-from vwlib.models import TASKS, find_device, load_model
-from vwlib.models.device import Room
+from vwlib.models import TASKS, load_model
+from vwlib.models.device import Room, find_device
 from vwlib.models.generation import Generator
 from vwlib.optimise import learn_words
 from vwlib.trials import load_material, make_trials

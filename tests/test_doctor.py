@@ -54,10 +54,11 @@ def test_the_command_tells_by_its_exit_code(monkeypatch, tmp_path):
 
 
 def test_the_device_and_what_the_weights_leave_of_it_are_told(monkeypatch):
-    (small,), (large,) = doctor.place(load_profile("smoke")), doctor.place(PAPER)
+    (small, computed), (large, asked) = doctor.place(load_profile("smoke")), doctor.place(PAPER)
     assert small.text == "models compute on cpu" and "models compute on cpu; their weights take about 12 of its " in large.text
+    assert "bfloat16, as the profile says" in asked.text and "ms in float32" in computed.text
     monkeypatch.setattr(doctor, "_memory", lambda: 8.0)
-    assert [finding.state for finding in doctor.place(PAPER)] == ["note"]
+    assert [finding.state for finding in doctor.place(PAPER)] == ["note", "ready"]
     (missing,) = doctor.place(load_profile("paper", device="cuda:7"))
     assert missing.state == "missing" and "device is 'cuda:7'" in missing.text
 

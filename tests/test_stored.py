@@ -119,7 +119,7 @@ def test_a_radius_that_the_study_lacks_is_named_with_those_that_it_has():
 
 def test_the_command_that_makes_missing_words_writes_where_they_are_looked_for(tmp_path, monkeypatch):
     ran = []
-    monkeypatch.setattr(stored, "CACHE", tmp_path)
+    monkeypatch.setattr("vwlib.bank.CACHE", tmp_path)
     monkeypatch.setattr(runner, "run_study", lambda profile, root, **_: ran.append(root))
     for options, root in (([], tmp_path / "on_demand"), (["--store", str(tmp_path / "my store")], tmp_path / "my store")):
         told = CliRunner().invoke(app, ["words", "--profile", "smoke", *options]).stderr

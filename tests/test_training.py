@@ -109,7 +109,7 @@ def test_the_detection_loss_falls_on_a_tiny_pool(refined, tmp_path, monkeypatch)
     pool, model = render_pool(load_sprites(), {"Few": 1.0}, 4, architectures.DETECTION_SIZE, seed=1), architectures.build_detector(0).train()
     loss = detection_loss(pool, load_sprites(), model, refined=refined, images=4, negatives=4, phrases=2)
     before = loss(np.random.default_rng(0), torch.Generator())[0].item()
-    train(model, loss, Schedule(20, 1e-3, warmup=3), seed=0, checkpoint=tmp_path / "d.safetensors")
+    train(model, loss, Schedule(30, 1e-3, warmup=3), seed=0, checkpoint=tmp_path / "d.safetensors")
     assert loss(np.random.default_rng(0), torch.Generator())[0].item() < 0.8 * before
 
 
