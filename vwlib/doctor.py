@@ -107,14 +107,21 @@ def place(profile: Profile) -> Iterator[Finding]:
     if weights:
         text += f"; their weights take about {weights:.0f} of its {total:.0f} GB, and what is left decides how many words learn at once"
     yield Finding("Machine", "ready" if weights < total else "note", text)
-    yield Finding("Machine", "ready", f"the generator computes in {_precision(profile, device)}")
+    yield _precision(profile, device)
 
 
-def _precision(profile: Profile, device: str) -> str:
-    """In what the generator's products are computed, and why."""
-    if profile.generator.precision != "auto":
-        return f"{profile.generator.precision}, as the profile says"
-    return str(speeds_of(profile.generator, device))
+def _precision(profile: Profile, device: str) -> Finding:
+    """In what the generator's products are computed, and whether that is the faster one here."""
+    asked = profile.generator.precision
+    if asked == "float32" or (asked != "auto" and device != "cpu"):
+        return Finding("Machine", "ready", f"the generator computes in {asked}, as the profile says")
+    speeds = speeds_of(profile.generator, device)
+    if asked == "auto":
+        return Finding("Machine", "ready", f"the generator computes in {speeds}")
+    told = f"the generator computes in {asked}, as the profile says"
+    if speeds.precision == "bfloat16":
+        return Finding("Machine", "ready", told)
+    return Finding("Machine", "note", f'{told}; the processor is faster in {speeds}; precision = "auto" in [{profile.name}.generator] takes that')
 
 
 def _gpu_in_sight() -> bool:

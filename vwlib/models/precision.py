@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 #: bfloat16 is chosen where its products are at least so many times as fast: converting to it and back takes some of the gain.
 CLEARLY = 1.5
-#: More rows of a product would tell no more, and take a processor seconds.
-MOST_ROWS = 4096
+#: A product of more multiplications would tell no more, and take a processor seconds.
+MOST = 2**28
 #: The width of a denoiser whose folder does not say it.
 USUAL_WIDTH = 320
 #: About as wide as the models that the project trains.
@@ -73,7 +73,7 @@ def autocast(device: str, precision: str) -> torch.autocast:
 
 def training_autocast() -> torch.autocast:
     """The same for training the miniature's models on a processor: in bfloat16 where that is clearly faster."""
-    return autocast("cpu", measure("cpu", MOST_ROWS, TRAINED_WIDTH).precision)
+    return autocast("cpu", measure("cpu", MOST // (4 * TRAINED_WIDTH**2), TRAINED_WIDTH).precision)
 
 
 @lru_cache
@@ -82,7 +82,7 @@ def _product(source: str, image_size: int) -> tuple[int, int]:
     file, width = (ROOT / source).resolve() / "unet" / "config.json", USUAL_WIDTH
     with suppress(OSError, ValueError, KeyError, TypeError):  # another kind of model, or none yet: loading it says what is wrong
         width = int(max(json.loads(file.read_text())["block_out_channels"]))
-    return min(64 * (image_size // 8) ** 2, MOST_ROWS), width
+    return min(64 * (image_size // 8) ** 2, MOST // (4 * width**2)), width
 
 
 @lru_cache
