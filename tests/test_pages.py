@@ -253,6 +253,15 @@ def test_a_grid_takes_the_words_that_the_study_has(study):
     assert study.learned(make_trials(PROFILE, "COCO", seed=7)) == {}
 
 
+def test_scores_that_the_study_has_are_read_from_it(study):
+    trials = [Trial("COCO", "laptop", "scissors"), Trial("COCO", "laptop", "scissors", 0.5)]
+    words = [study.words_of("COCO", "laptop", "scissors", delta).vectors for delta in (None, 0.5)]
+    learned = {task: Learned(torch.stack([one[task] for one in words]), torch.zeros(0, 2)) for task in TASKS}
+    read, computed = pages.stage_scores(PROFILE, trials, learned, study), pages.stage_scores(PROFILE, trials, learned)
+    pd.testing.assert_frame_equal(read, computed, check_exact=False)
+    assert list(read.index) == list(TASKS)
+
+
 def test_the_detector_is_asked_for_five_texts_on_an_image_of_each_trial(study):
     images, boxes = pages.detect_trials(PROFILE, study.from_the_next(["COCO"], 2))
     assert len(images) == 2

@@ -133,7 +133,7 @@ class Profile(_Settings):
     test_images: PositiveInt = 50  # per concept
     learning: Annotated[dict[str, Learning], AfterValidator(_by_task)]
     concepts: PositiveInt = 3  # of the small grid in chapter 4
-    anchors: PositiveInt = 3
+    anchors: PositiveInt = 2
     study: StudySettings = StudySettings()
     experiments: ExperimentSettings = ExperimentSettings()
 

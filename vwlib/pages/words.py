@@ -12,6 +12,7 @@ from vwlib import paper
 from vwlib.models import TaskModel, load_model
 from vwlib.optimise import Learned
 from vwlib.profiles import Profile
+from vwlib.stored import StoredStudy
 from vwlib.study import reference_rows, score
 from vwlib.transfer import held_out_neighbours, ordered_pairs
 from vwlib.trials import Trial, load_material
@@ -59,23 +60,37 @@ def encode_stages(task: str, profile: Profile, trials: Sequence[Trial], learned:
     return stages | {"concept's name": model.encode_prompts([profile.prompt.format(own)])}
 
 
-def stage_scores(profile: Profile, trials: Sequence[Trial], learned: dict[str, Learned]) -> pd.DataFrame:
+def stage_scores(profile: Profile, trials: Sequence[Trial], learned: dict[str, Learned], study: StoredStudy | None = None) -> pd.DataFrame:
     """Mean score of one concept's words on their own tasks, one row a task, by setting; beside each setting the paper's mean for the dataset.
 
-    `trials` share dataset, concept and anchor. The paper's value is missing where it tried no such ball.
+    `trials` share dataset, concept and anchor. Scores are read from the `study` where it has all of the trials, since it
+    has learned and scored the same words. The paper's value is missing where it tried no such ball.
     """
-    first = trials[0]
+    first, is_stored = trials[0], study is not None and bool(study.learned(trials))
     rows = []
     for task, result in learned.items():
-        references = pd.DataFrame(reference_rows(task, profile, [first])).set_index("trained_on")["value"]
-        scores = score(task, profile, result.vectors, trials)
+        if study is not None and is_stored:
+            scores, references = _stored_scores(study, task, trials)
+        else:
+            scores = [one.value for one in score(task, profile, result.vectors, trials)]
+            references = pd.DataFrame(reference_rows(task, profile, [first])).set_index("trained_on")["value"]
         row: dict[str, object] = {"task": task, "anchor word": references["anchor"]}
         for setting in dict.fromkeys(map(setting_of, trials)):
-            chosen = [(trial, s.value) for trial, s in zip(trials, scores, strict=True) if setting_of(trial) == setting]
+            chosen = [(trial, value) for trial, value in zip(trials, scores, strict=True) if setting_of(trial) == setting]
             row[setting] = sum(value for _, value in chosen) / len(chosen)
             row[f"paper, {setting}"] = paper_mean(task, first.dataset, chosen[0][0].delta)
         rows.append(row | {"concept's name": references["name"]})
     return pd.DataFrame(rows).set_index("task")
+
+
+def _stored_scores(study: StoredStudy, task: str, trials: Sequence[Trial]) -> tuple[list[float], pd.Series]:
+    """The stored scores of trials' words on their own task, and of anchor word and concept's name there."""
+    first = trials[0]
+    of = (study.table["dataset"] == first.dataset) & (study.table["concept"] == first.concept) & (study.table["anchor"] == first.anchor)
+    rows = study.table[of & (study.table["evaluated_on"] == task)]
+    own = rows[rows["trained_on"] == task]
+    scores = [float(own.loc[own["delta"].isna() if t.delta is None else own["delta"] == t.delta, "value"].iloc[0]) for t in trials]
+    return scores, rows[rows["trained_on"].isin(["anchor", "name"])].set_index("trained_on")["value"]
 
 
 def paper_mean(task: str, dataset: str, delta: float | None) -> float:
