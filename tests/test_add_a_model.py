@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from vwlib import book, doctor, pages
+from vwlib.miniature.world import ensure_world
 from vwlib.models import LOADERS, Classifier, Detector, load_classifier, load_detector, load_judge, load_model
 from vwlib.models.adapters import find_adapter
 from vwlib.optimise import radii
@@ -185,7 +186,11 @@ def test_an_adapter_that_says_a_wrong_place_of_its_blocks_is_told(named, monkeyp
 
 @pytest.mark.notebook
 @pytest.mark.parametrize("chapter", ["01_models_and_words", "06_the_final_layers"])
-def test_the_chapters_run_with_the_adapter(named, tmp_path, chapter):
+def test_the_chapters_run_with_the_adapter(named, tmp_path, chapter, monkeypatch):
+    # A cache of its own: the study that is computed on demand there is of another model than the other tests'.
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "datasets").symlink_to(ensure_world().parent)
+    monkeypatch.setenv("VWLIB_CACHE", str(tmp_path / "cache"))
     task = {} if chapter.startswith("01") else {"task": "classification"}
     notebook = book.execute(ROOT / "book" / f"{chapter}.ipynb", tmp_path / "out.ipynb", {"profile": "smoke", **task})
     assert book.find_problems(notebook) == []
