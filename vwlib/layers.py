@@ -13,25 +13,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import torch
 from PIL import Image
-from sklearn.cluster import KMeans
-from sklearn.linear_model import LogisticRegression
-from sklearn.manifold import TSNE
-from sklearn.metrics import adjusted_rand_score
-from sklearn.model_selection import GroupKFold, cross_val_score
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
 from vwlib.concepts import concepts_of
 from vwlib.models.base import Frozen, TaskModel
-from vwlib.models.generation import Generator
 from vwlib.trials import Trial
+
+if TYPE_CHECKING:
+    from vwlib.models.generation import Generator
 
 
 def text_blocks(model: TaskModel) -> nn.ModuleList:
@@ -189,6 +184,8 @@ def tsne_of_layers(layers: Tensor, words: pd.DataFrame, chosen: Sequence[int] = 
     if len(words) < 4:
         raise ValueError(f"t-SNE needs at least four words; there are {len(words)}.")
     tables = []
+    from sklearn.manifold import TSNE  # scikit-learn takes seconds to import, and most of this file does without
+
     for layer in chosen or evenly_spaced(len(layers) - 1):
         points = layers[layer].numpy()
         if not np.ptp(points, axis=0).any():
@@ -209,6 +206,8 @@ def cluster_agreement(layers: Tensor, words: pd.DataFrame, draws: int = 1000, co
     Returns one row for each layer and `by` ("anchor", "concept", and their difference "concept - anchor"): `ari`, `low`, `high`, `n`.
     Raises ValueError for fewer than two concepts or anchors.
     """
+    from sklearn.metrics import adjusted_rand_score
+
     _check_labels(layers, words)
     groups = {by: pd.factorize(words[by])[0] for by in ("anchor", "concept")}
     for by, labels in groups.items():
@@ -238,6 +237,8 @@ def _centred_interval(resampled: np.ndarray, estimate: float, confidence: float)
 
 def k_means(points: np.ndarray, clusters: int, seed: int = 0) -> np.ndarray:
     """The cluster (word,) of each of the points (word, d); fewer clusters where there are fewer distinct points."""
+    from sklearn.cluster import KMeans
+
     clusters = min(clusters, len(np.unique(points, axis=0)))
     return KMeans(clusters, n_init=10, random_state=seed).fit_predict(points)
 
@@ -358,6 +359,11 @@ def probe_scores(model: TaskModel, vectors: Tensor, words: pd.DataFrame, own: di
         raise ValueError(f"The probe knows no own word of '{strange[0]}'; it knows those of {', '.join(own)}.")
     if len(prompts) < 5:
         raise ValueError(f"A probe is fitted and tested on five prompts or more; there are {len(prompts)}.")
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GroupKFold, cross_val_score
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     with recorded(model) as runs:
         for name in own.values():
             model.encode_prompts([prompt.format(name) for prompt in prompts])

@@ -16,12 +16,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import stats
-from statsmodels.genmod.cov_struct import Exchangeable
-from statsmodels.genmod.generalized_estimating_equations import GEE
-from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.proportion import samplesize_proportions_2indep_onetail
-from statsmodels.stats.weightstats import DescrStatsW
-from statsmodels.tools import add_constant
 
 NEEDS = ("all", "most", "half", "any")
 #: Between the two anchors that a pair is named after.
@@ -42,6 +36,8 @@ def mean_interval(values: Sequence[float] | np.ndarray, confidence: float = 0.95
     mean = float(values.mean())
     if len(values) < 2 or np.ptp(values) == 0:
         return (mean, *_equal_values(values, confidence, share))
+    from statsmodels.stats.weightstats import DescrStatsW  # statsmodels takes a second to import, and many pages do without
+
     low, high = DescrStatsW(values).tconfint_mean(alpha=1 - confidence)
     return mean, float(low), float(high)
 
@@ -349,6 +345,10 @@ def slope_estimate(table: pd.DataFrame, x: str, measure: str = "value", group: s
         raise ValueError(f"'{x}' is the same throughout, so there is no trend.")
     codes = table[group].factorize()[0]
     order = np.argsort(codes, kind="stable")
+    from statsmodels.genmod.cov_struct import Exchangeable
+    from statsmodels.genmod.generalized_estimating_equations import GEE
+    from statsmodels.tools import add_constant
+
     model = GEE(table[measure].to_numpy(float)[order], add_constant(table[x].to_numpy(float)[order]), groups=codes[order], cov_struct=Exchangeable())
     fitted = model.fit(cov_type="bias_reduced")
     return Estimate(float(fitted.params[1]), float(fitted.bse[1]), groups - 2, len(table))
@@ -373,6 +373,8 @@ def holm(p: Sequence[float] | np.ndarray) -> np.ndarray:
     """Holm's adjusted p values, in the order of `p`: with those below alpha, all claims at once are right with probability 1 - alpha."""
     if not len(p):
         return np.empty(0)
+    from statsmodels.stats.multitest import multipletests
+
     gc.freeze()  # statsmodels collects garbage after each call, and would go through all that torch has loaded
     try:
         return multipletests(p, method="holm")[1]
@@ -398,4 +400,6 @@ def combined_p(p: Sequence[float], need: str = "all") -> float:
 def trials_per_arm(one: float, other: float, power: float = 0.9, alpha: float = 0.05) -> int:
     """How many independent trials each of two arms needs so that a one-sided test tells these shares apart with probability `power`."""
     low, high = sorted((one, other))
+    from statsmodels.stats.proportion import samplesize_proportions_2indep_onetail
+
     return int(np.ceil(samplesize_proportions_2indep_onetail(high - low, low, power, alpha=alpha)))

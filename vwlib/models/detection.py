@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from faster_coco_eval import COCO, COCOeval_faster
 from PIL import Image
 from torch import Tensor, nn
-from torchmetrics.detection import MeanAveragePrecision
 from torchvision.ops import box_convert, box_iou
 from transformers import CLIPTokenizer, Owlv2ForObjectDetection, Owlv2ImageProcessor
 
@@ -26,7 +25,8 @@ from vwlib.splice import Vocabulary
 if TYPE_CHECKING:
     from vwlib.profiles import ModelSettings
 
-METRIC = MeanAveragePrecision(backend="faster_coco_eval")
+#: Overlaps from which on an object counts as found, and shares of found objects at which precision is read: COCO's, in the digits of torchmetrics.
+OVERLAPS, RECALLS = torch.linspace(0.5, 0.95, 10).tolist(), torch.linspace(0, 1, 101).tolist()
 #: How many times longer than the model's own side a picture may be before it is scaled down: the processor pads every picture to a
 #: square and blurs that with a kernel that grows with it, which takes minutes and gigabytes for a photograph of a phone.
 LARGEST = 4
@@ -223,7 +223,7 @@ class Detector(TextMixin):
     def average_precision(self, score: Tensor, concept: str, frozen: Frozen, most: int = 100) -> Score:
         """Average precision of one query over all prepared images; `score` is (image, region).
 
-        It is what `METRIC` gives to the last digit, in a third of the time: all boxes are handed to COCO's evaluation at once, which is asked for
+        It is what torchmetrics gives to the last digit, in a third of the time: all boxes are handed to COCO's evaluation at once, which is asked for
         objects of all sizes together only. Raises ValueError for a concept of which no prepared image shows anything.
         """
         asked = frozen.tensors["kind"] == _kinds(frozen.concepts).get(concept, -2)  # -2: nothing is of it
@@ -235,7 +235,7 @@ class Detector(TextMixin):
         boxes = frozen.tensors["box"][images[:, None], best.indices]  # (image, box, 4)
         found = _annotated(len(score), images.repeat_interleave(boxes.shape[1]), boxes.flatten(0, 1), score=best.values.flatten())
         coco = COCOeval_faster(truth, found, iouType="bbox")
-        coco.params.iouThrs, coco.params.recThrs = np.array(METRIC.iou_thresholds), np.array(METRIC.rec_thresholds)
+        coco.params.iouThrs, coco.params.recThrs = np.array(OVERLAPS), np.array(RECALLS)
         coco.params.areaRng, coco.params.areaRngLbl, coco.params.maxDets = coco.params.areaRng[:1], coco.params.areaRngLbl[:1], [most]  # objects of any size
         coco.evaluate()
         precision = coco.eval["precision"][:, :, 0, 0, 0]  # (threshold, recall), of the only kind, size and limit

@@ -10,7 +10,6 @@ import pandas as pd
 from pydantic import BaseModel
 
 from vwlib.concepts import DATASETS, concepts_of
-from vwlib.miniature.pretrain import STEPS
 from vwlib.miniature.scenes import HELD_OUT_STYLE, LAYOUTS, Layout
 from vwlib.miniature.sprites import STYLES, read_nouns
 from vwlib.miniature.world import INSTANCES
@@ -90,6 +89,8 @@ def experiments_table() -> pd.DataFrame:
 
 def pretraining_table() -> pd.DataFrame:
     """How many steps the miniature's models were trained for, in the order in which each training finds what it needs."""
+    from vwlib.miniature.pretrain import STEPS  # brings along what trains models, which takes seconds to import
+
     return pd.DataFrame([(name.replace("_", " "), f"{steps:,}") for name, steps in STEPS.items()], columns=["training", "steps"])
 
 
