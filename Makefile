@@ -42,8 +42,8 @@ test: $(READY) ## lint, type check, unit tests, every chapter by nbmake and by p
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
-	OMP_NUM_THREADS=1 VWLIB_PROFILE=smoke $(BIN)/python -m pytest -n $(WORKERS) --nbmake --nbmake-timeout=1200 book/
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --ignore tests/test_notebooks.py
+	OMP_NUM_THREADS=1 VWLIB_PROFILE=smoke $(BIN)/python -m pytest -n $(WORKERS) --nbmake --nbmake-timeout=1200 book/ tests/test_notebooks.py
 
 # Needs 20 GB of memory and 6 GB of disk; the times and memory measured go to data/results/paper/full_size.json.
 test-full: $(READY) ## the paper's models at full size with random weights (ten minutes on two cores)
