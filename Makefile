@@ -41,8 +41,7 @@ links: $(READY) ## ask every address that the book links to whether it is still 
 test: $(READY) ## lint, type check, unit tests, every chapter by nbmake and by papermill
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --ignore tests/test_notebooks.py
+	$(BIN)/mypy & types=$$!; OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --ignore tests/test_notebooks.py; tests=$$?; wait $$types && exit $$tests
 	OMP_NUM_THREADS=1 VWLIB_PROFILE=smoke $(BIN)/python -m pytest -n $(WORKERS) --nbmake --nbmake-timeout=1200 book/ tests/test_notebooks.py
 
 # Needs 20 GB of memory and 6 GB of disk; the times and memory measured go to data/results/paper/full_size.json.
