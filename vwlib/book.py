@@ -235,7 +235,7 @@ def _share_cores(threads: str) -> None:
 
 def cores() -> int:
     """The processor cores that this process may use."""
-    return len(os.sched_getaffinity(0))
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def make_ready(profile: str) -> None:
@@ -326,7 +326,6 @@ def with_origin(notebook: NotebookNode) -> NotebookNode:
 def stage_explorer(stage: Path, profile: str) -> None:
     """Lay out the explorer's sheets of pictures, which its page loads one by one, beside the other static files."""
     from vwlib.pages.explorer import FOLDER, explorer_files, explorer_sources  # only this page needs the models' libraries, which take long to load
-    from vwlib.profiles import load_profile
 
     study, tables, _ = explorer_sources(load_profile(profile))
     folder = stage / "book" / "_static" / FOLDER

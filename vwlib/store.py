@@ -282,8 +282,8 @@ class Store:
 
     def _known_ids(self, chunk: Chunk) -> list[str]:
         """The id of each of a chunk's words: of those that it may have, the one that is published."""
-        known = self.bank.keys() | set(self._summary.get("failed", []))
-        return [next((word_id for word_id in ids if word_id in known), ids[0]) for ids in word_ids(self.profile, chunk)]
+        failed = self._summary.get("failed", [])
+        return [next((word_id for word_id in ids if word_id in self.bank or word_id in failed), ids[0]) for ids in word_ids(self.profile, chunk)]
 
     def publish(self, parts: Mapping[Chunk, Part | None] | None = None) -> None:
         """Write the table, the banks, `study.json` and the banks' card from the finished chunks in the plan's order.

@@ -168,8 +168,10 @@ def training_digest(profile: Profile, dataset: str) -> str:
 
 def precision_here(task: str, profile: Profile) -> str:
     """What a task's words are learned in on this machine; only the generator computes in another precision than float32."""
-    if task != "generation" or profile.generator.precision != "auto":
-        return profile.generator.precision if task == "generation" else "float32"
+    if task != "generation":
+        return "float32"
+    if profile.generator.precision != "auto":
+        return profile.generator.precision  # without asking torch for a device
     from vwlib.models.device import find_device
 
     return precision_of(profile.generator, str(find_device(profile.device)))

@@ -57,10 +57,10 @@ class Word:
 
 def pack_words(words: Sequence[Word]) -> bytes:
     """Words as the content of a safetensors file, keyed by `word_id`; the same words give the same bytes, in whatever order."""
-    # One entry of metadata for all words: safetensors writes several in an order that changes from run to run.
-    described = json.dumps({word.word_id: word.provenance for word in words}, sort_keys=True)
     from safetensors.torch import save
 
+    # One entry of metadata for all words: safetensors writes several in an order that changes from run to run.
+    described = json.dumps({word.word_id: word.provenance for word in words}, sort_keys=True)
     return save({word.word_id: word.vectors.contiguous().clone() for word in words}, {"words": described})
 
 

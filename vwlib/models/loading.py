@@ -155,13 +155,17 @@ def _read_table(file: Path) -> dict[str, Any]:
 
     Raises ValueError for anything else.
     """
-    try:
-        content = json.loads(file.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(f"{file} cannot be read as json: {first_line(error)}.") from error
+    content = _read_json(file)
     if not isinstance(content, dict):
         raise ValueError(f"{file} holds {type(content).__name__}, not a table of names and values.")
     return content
+
+
+def _read_json(file: Path) -> Any:
+    try:
+        return json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(f"{file} cannot be read as json: {first_line(error)}.") from error
 
 
 def remedy(settings: ModelSettings, file: str | None = None) -> str:
@@ -315,10 +319,7 @@ def seen_words(folder: Path) -> frozenset[str] | None:
     file = folder / "words.json"
     if not file.exists():
         return None
-    try:
-        words = json.loads(file.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(f"{file} cannot be read as json: {first_line(error)}.") from error
+    words = _read_json(file)
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
         raise ValueError(f"{file} is no list of words.")
     return frozenset(words)

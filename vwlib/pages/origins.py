@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import re
 import tomllib
@@ -15,7 +14,7 @@ import pandas as pd
 import torch
 
 from vwlib.bank import results_root
-from vwlib.book import list_chapters
+from vwlib.book import cores, list_chapters
 from vwlib.doctor import models_of
 from vwlib.models.device import find_device
 from vwlib.models.loading import digest_folder, resolve
@@ -44,10 +43,9 @@ def _installed(package: str) -> str:
 
 def machine_table(profile: Profile) -> pd.DataFrame:
     """What the page was run on, in one row."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     device = find_device(profile.device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "processor"
-    row = {"Python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}", "cores": cores, "models compute on": name}
+    row = {"Python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}", "cores": cores(), "models compute on": name}
     row |= {"generator's precision": precision_of(profile.generator, str(device))}
     return pd.DataFrame([row | {"threads of torch": torch.get_num_threads()}])
 
