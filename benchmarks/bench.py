@@ -1,15 +1,19 @@
 """Words per second of `vwlib` beside the plain loop, in one run on one machine: `make bench`.
 
-Writes `results.json`, a list of records, and `results.svg` beside this file. Every measurement runs in a process of its own, one after
-the other, so that its peak memory is its own; both sides use the same weights, images, steps, batch, precision and number of threads.
+Writes `results.json`, a list of records, and `results.svg` beside this file. Every measurement runs in a process of its
+own, one after
+the other, so that its peak memory is its own; both sides use the same weights, images, steps, batch, precision and
+number of threads.
 
 | field | is |
 |---|---|
 | `words` | words learned; as in the study at most `words_at_once` of them in one pass |
 | `words_per_second`, `plain_words_per_second` | learning all steps, with the frozen work; scoring not counted |
 | `ratio` | the first by the second |
-| `ratio_to_accuracy` | the same, but ours stops where it has the score that the plain loop ends with; null where it never has |
-| `plain_score`, `steps_to_score` | that score, on the task's own test, and after how many steps ours has it and keeps it |
+| `ratio_to_accuracy` | the same, but ours stops where it has the score that the plain loop ends with; null where it
+never has |
+| `plain_score`, `steps_to_score` | that score, on the task's own test, and after how many steps ours has it and keeps
+it |
 | `steps_per_second` | steps of all the words together |
 | `scoring_seconds` | of scoring one word on the task's own test |
 | `peak_memory_mb` | of learning and scoring |
@@ -40,13 +44,13 @@ from plain_loop import learn_one_word
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from vwlib.book.figures.style import TASK_COLOURS, TASK_MARKERS, WIDTH, theme
 from vwlib.concepts import concepts_of
-from vwlib.figures import TASK_COLOURS, TASK_MARKERS, WIDTH, theme
 from vwlib.files import write_whole
+from vwlib.lab import prepared, score
+from vwlib.learn import Learned, learn_words
 from vwlib.models import TASKS, load_model
-from vwlib.optimise import Learned, learn_words
-from vwlib.profiles import Profile, load_profile
-from vwlib.study import prepared, score
+from vwlib.settings import Profile, load_profile
 from vwlib.trials import Trial, load_material, make_trials, precision_here
 
 HERE = Path(__file__).parent
@@ -55,8 +59,26 @@ SIZES = (1, 10, 100)  # words
 STEPS = 12  # timed at each size, after a warm-up; a step costs the same from first to last
 REPEATS = 3
 JUDGED = 10  # words that both sides learn to the end and that are scored
-KEPT = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.65, 0.8, 1.0, 1.25, 1.5)  # after which shares of the steps ours are scored
-QUICK: dict[str, Any] = {"sizes": (1, 2), "timed": 1, "repeats": 1, "judged": 1}  # for trying the code: the numbers mean nothing
+KEPT = (
+    0.05,
+    0.1,
+    0.15,
+    0.2,
+    0.3,
+    0.4,
+    0.5,
+    0.65,
+    0.8,
+    1.0,
+    1.25,
+    1.5,
+)  # after which shares of the steps ours are scored
+QUICK: dict[str, Any] = {
+    "sizes": (1, 2),
+    "timed": 1,
+    "repeats": 1,
+    "judged": 1,
+}  # for trying the code: the numbers mean nothing
 
 
 def trials_of(profile: Profile, count: int) -> list[Trial]:
@@ -68,7 +90,10 @@ def trials_of(profile: Profile, count: int) -> list[Trial]:
 def judged_trials(profile: Profile, count: int) -> list[Trial]:
     """A word for each of the first concepts, from the next one's anchor: none starts at what it is to learn."""
     known = concepts_of(DATASET, profile.world)
-    return [Trial(DATASET, concept.name, known[(place + 1) % len(known)].anchor) for place, concept in enumerate(known[:count])]
+    return [
+        Trial(DATASET, concept.name, known[(place + 1) % len(known)].anchor)
+        for place, concept in enumerate(known[:count])
+    ]
 
 
 def ours(profile: Profile, task: str, trials: Sequence[Trial], steps: int, keep: Sequence[int] = ()) -> list[Learned]:
@@ -83,7 +108,14 @@ def ours(profile: Profile, task: str, trials: Sequence[Trial], steps: int, keep:
 def plain(profile: Profile, task: str, trial: Trial, steps: int) -> Tensor:
     """Learn one word (vector, d) by the plain loop."""
     settings = profile.learning[task]
-    return learn_one_word(load_model(task, profile), load_material(profile, DATASET).train, trial, steps=steps, rate=settings.rate, batch=settings.batch)
+    return learn_one_word(
+        load_model(task, profile),
+        load_material(profile, DATASET).train,
+        trial,
+        steps=steps,
+        rate=settings.rate,
+        batch=settings.batch,
+    )
 
 
 def seconds_a_step(run: Callable[[int], object], steps: int, repeats: int) -> float:
@@ -126,7 +158,13 @@ def measure_ours(profile: Profile, task: str, words: int, timed: int, repeats: i
     scoring = (time.perf_counter() - start) / words
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux counts in KiB
     share = matmul_share(profile, task, lambda: ours(profile, task, trials, 1), seconds)
-    return {"seconds_a_step": seconds, "prepare": prepare, "scoring_seconds": scoring, "peak_memory_mb": memory, "matmul_share": share}
+    return {
+        "seconds_a_step": seconds,
+        "prepare": prepare,
+        "scoring_seconds": scoring,
+        "peak_memory_mb": memory,
+        "matmul_share": share,
+    }
 
 
 def measure_plain(profile: Profile, task: str, timed: int, repeats: int) -> dict[str, float]:
@@ -134,7 +172,10 @@ def measure_plain(profile: Profile, task: str, timed: int, repeats: int) -> dict
     (trial,) = trials_of(profile, 1)
     load_material(profile, DATASET)
     seconds = seconds_a_step(lambda steps: plain(profile, task, trial, steps), timed, repeats)
-    return {"seconds_a_step": seconds, "matmul_share": matmul_share(profile, task, lambda: plain(profile, task, trial, 1), seconds)}
+    return {
+        "seconds_a_step": seconds,
+        "matmul_share": matmul_share(profile, task, lambda: plain(profile, task, trial, 1), seconds),
+    }
 
 
 def matmul_share(profile: Profile, task: str, step: Callable[[], object], seconds: float) -> float:
@@ -159,7 +200,9 @@ def measure_score(profile: Profile, task: str, judged: int) -> dict[str, float |
 
 
 def steps_to(target: float, scores: dict[int, float]) -> int | None:
-    """The fewest steps from which on no score is below the target, so that no lucky moment counts; None where the last one is."""
+    """The fewest steps from which on no score is below the target, so that no lucky moment counts; None where the last
+    one is.
+    """
     found = None
     for count in sorted(scores, reverse=True):
         if scores[count] < target:
@@ -168,12 +211,21 @@ def steps_to(target: float, scores: dict[int, float]) -> int | None:
     return found
 
 
-MEASURES: dict[str, Callable[..., dict[str, Any]]] = {"ours": measure_ours, "plain": measure_plain, "score": measure_score}
+MEASURES: dict[str, Callable[..., dict[str, Any]]] = {
+    "ours": measure_ours,
+    "plain": measure_plain,
+    "score": measure_score,
+}
 
 
 def in_own_process(what: str, profile: Profile, *arguments: Any) -> dict[str, Any]:
     """One of `MEASURES` in a fresh interpreter."""
-    done = subprocess.run([sys.executable, __file__, "--measure", json.dumps([what, profile.name, *arguments])], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, __file__, "--measure", json.dumps([what, profile.name, *arguments])],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode:
         raise RuntimeError(f"Measuring {what} {arguments} failed: {done.stderr.strip().splitlines()[-1]}")
     return json.loads(done.stdout.splitlines()[-1])
@@ -185,7 +237,13 @@ def here(what: str, profile: Profile, *arguments: Any) -> dict[str, Any]:
 
 
 def bench(
-    profile: Profile, run: Callable[..., dict[str, Any]] = in_own_process, *, sizes: Sequence[int], timed: int, repeats: int, judged: int
+    profile: Profile,
+    run: Callable[..., dict[str, Any]] = in_own_process,
+    *,
+    sizes: Sequence[int],
+    timed: int,
+    repeats: int,
+    judged: int,
 ) -> list[dict[str, Any]]:
     """One record for each task and number of words."""
     records = []
@@ -193,13 +251,20 @@ def bench(
         yardstick, target = run("plain", profile, task, timed, repeats), run("score", profile, task, judged)
         for words in sizes:
             cost = run("ours", profile, task, words, timed, repeats)
-            record = {"task": task, "words": words} | compared(cost, yardstick, target, words, profile.learning[task].steps)
+            record = {"task": task, "words": words} | compared(
+                cost, yardstick, target, words, profile.learning[task].steps
+            )
             records.append(record)
-            print(f"{task:15} {words:4} words: {record['words_per_second']:8.3f} words/s, {record['ratio']:6.1f} times the plain loop", flush=True)
+            print(
+                f"{task:15} {words:4} words: {record['words_per_second']:8.3f} words/s, {record['ratio']:6.1f} times the plain loop",
+                flush=True,
+            )
     return records
 
 
-def compared(ours: dict[str, float], plain: dict[str, float], target: dict[str, Any], words: int, steps: int) -> dict[str, Any]:
+def compared(
+    ours: dict[str, float], plain: dict[str, float], target: dict[str, Any], words: int, steps: int
+) -> dict[str, Any]:
     """The figures of a record, from the three measurements."""
     plain_rate = 1 / (steps * plain["seconds_a_step"])
     rate = words / (ours["prepare"] + steps * ours["seconds_a_step"])
@@ -223,7 +288,9 @@ def compared(ours: dict[str, float], plain: dict[str, float], target: dict[str, 
 
 
 def draw(records: pd.DataFrame) -> Figure:
-    """Left, words per second beside the plain loop's (dashed); right, what learning costs against how many words are learned, with a line of slope one."""
+    """Left, words per second beside the plain loop's (dashed); right, what learning costs against how many words are
+    learned, with a line of slope one.
+    """
     theme()
     figure = Figure(figsize=(WIDTH, 3.1), layout="constrained")
     rate, cost = figure.subplots(1, 2)
@@ -233,7 +300,13 @@ def draw(records: pd.DataFrame) -> Figure:
         rate.loglog(own["words"], own["plain_words_per_second"], color=TASK_COLOURS[task], linestyle="--")
         seconds = own["words"] / own["words_per_second"]
         cost.loglog(own["words"], seconds, **look)
-        cost.loglog(own["words"], seconds.iloc[-1] * own["words"] / own["words"].iloc[-1], color="#767676", linewidth=0.8, linestyle=":")
+        cost.loglog(
+            own["words"],
+            seconds.iloc[-1] * own["words"] / own["words"].iloc[-1],
+            color="#767676",
+            linewidth=0.8,
+            linestyle=":",
+        )
     rate.set(xlabel="words learned together", ylabel="words per second")
     cost.set(xlabel="words learned together", ylabel="seconds in all")
     figure.legend(loc="outside lower center", ncols=len(TASKS))
@@ -244,7 +317,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure everything and write records and figure, or make the one measurement asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--profile", default="miniature", help="whose models and settings")
-    parser.add_argument("--quick", action="store_true", help="the profile smoke, few words and a step each, in one process: to try the code")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="the profile smoke, few words and a step each, in one process: to try the code",
+    )
     parser.add_argument("--out", type=Path, default=HERE, help="folder of results.json and results.svg")
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     chosen = parser.parse_args(arguments)

@@ -1,8 +1,9 @@
-"""Learning one word the way most scripts do it today: the yardstick for `vwlib.optimise.learn_words`.
+"""Learning one word the way most scripts do it today: the yardstick for `vwlib.learn.learn_words`.
 
 One word at a time; the images go through preprocessing and the frozen towers at every step; the whole word table is the
 parameter, and all rows but the word's are put back after each step, as the textual inversion examples do. It draws the
-same batches from the same stream, so on the same machine it must come to the same word, but for the last digits of its sums.
+same batches from the same stream, so on the same machine it must come to the same word, but for the last digits of its
+sums.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ NEW_IDS = (188, 189, 190, 191)
 StepLoss = Callable[[torch.Generator], Tensor]
 
 
-def learn_one_word(model: TaskModel, examples: Sequence[Example], trial: Trial, *, steps: int, rate: float, batch: int = 8) -> Tensor:
+def learn_one_word(
+    model: TaskModel, examples: Sequence[Example], trial: Trial, *, steps: int, rate: float, batch: int = 8
+) -> Tensor:
     """The word's vectors (vector, d) after `steps`; `examples` are the training images of all concepts."""
     model = copy.deepcopy(model)
     table = model.table.weight
@@ -41,7 +44,11 @@ def learn_one_word(model: TaskModel, examples: Sequence[Example], trial: Trial, 
     table.requires_grad_(True)
     optimiser = torch.optim.AdamW([table], lr=rate, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0)
     stream = trial.stream()
-    losses: dict[type, Callable[..., StepLoss]] = {Classifier: classification_loss, Detector: detection_loss, Generator: generation_loss}
+    losses: dict[type, Callable[..., StepLoss]] = {
+        Classifier: classification_loss,
+        Detector: detection_loss,
+        Generator: generation_loss,
+    }
     loss_of = losses[type(model)](model, examples, trial.concept, ids, batch)
     for _ in range(steps):
         loss = loss_of(stream)
@@ -65,7 +72,9 @@ def _rows(examples: Sequence[Example], concept: str) -> tuple[Tensor, Tensor]:
     return own, torch.tensor([row for row, example in enumerate(examples) if example.label != concept])
 
 
-def classification_loss(model: Classifier, examples: Sequence[Example], concept: str, ids: Tensor, batch: int) -> StepLoss:
+def classification_loss(
+    model: Classifier, examples: Sequence[Example], concept: str, ids: Tensor, batch: int
+) -> StepLoss:
     """Table 1, classification, with the image tower in the loop."""
     own, others = _rows(examples, concept)
     images = [example.image() for example in examples]
@@ -90,8 +99,12 @@ def detection_loss(model: Detector, examples: Sequence[Example], concept: str, i
         grid, _ = model.model.image_embedder(pixel_values=pixels)
         regions = grid.flatten(1, 2)
         boxes = box_convert(model.model.box_predictor(regions, grid), "cxcywh", "xyxy")
-        text = model.model.owlv2.text_projection(model.model.owlv2.text_model(input_ids=ids, attention_mask=None).pooler_output)
-        cosine = F.normalize(model.model.class_head.dense0(regions), dim=-1) @ F.normalize(text, dim=-1)[0]  # (image, region)
+        text = model.model.owlv2.text_projection(
+            model.model.owlv2.text_model(input_ids=ids, attention_mask=None).pooler_output
+        )
+        cosine = (
+            F.normalize(model.model.class_head.dense0(regions), dim=-1) @ F.normalize(text, dim=-1)[0]
+        )  # (image, region)
         losses = []
         for row, found, similar in zip(rows, boxes, cosine, strict=True):
             true = torch.as_tensor(examples[row].boxes_of(concept)) / max(images[row].size)
@@ -112,7 +125,9 @@ def generation_loss(model: Generator, examples: Sequence[Example], concept: str,
 
     def loss(stream: torch.Generator) -> Tensor:
         rows = draw(own, batch, stream)
-        pixels = torch.stack([torch.from_numpy(np.array(images[row])).permute(2, 0, 1).float() / 127.5 - 1 for row in rows])
+        pixels = torch.stack(
+            [torch.from_numpy(np.array(images[row])).permute(2, 0, 1).float() / 127.5 - 1 for row in rows]
+        )
         latents = pipeline.vae.encode(pixels).latent_dist.mean * pipeline.vae.config.scaling_factor
         noise = torch.randn(batch, *latents.shape[1:], generator=stream)
         times = torch.randint(model.noising.config.num_train_timesteps, (batch,), generator=stream)

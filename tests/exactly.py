@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from vwlib.profiles import Profile, load_profile
+from vwlib.settings import Profile, load_profile
 
 
 def in_full_precision(name: str = "smoke", **changes: Any) -> Profile:
-    """A profile whose denoiser computes in float32: Adam makes whole steps of what half precision rounds off a gradient near zero."""
+    """A profile whose denoiser computes in float32: Adam makes whole steps of what half precision rounds off a gradient
+    near zero.
+    """
     generator = load_profile(name).generator.model_copy(update={"precision": "float32"})
     return load_profile(name, generator=generator, **changes)

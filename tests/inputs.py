@@ -6,9 +6,11 @@ from tempfile import TemporaryDirectory
 from hypothesis import HealthCheck, settings
 from PIL import Image
 
-from vwlib import reading
+from vwlib.datasets import reading
 
-QUICK = settings(max_examples=25, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
+QUICK = settings(
+    max_examples=25, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)
+)
 
 
 def picture(path, size=(40, 30), colour="teal", **options):

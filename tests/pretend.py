@@ -1,6 +1,7 @@
 """A GPU that is none: tensors put there stay in the CPU's memory, are told apart, and may not meet others.
 
-With no GPU at hand this is how the tests prove that no tensor is left behind on the wrong device, and with the CPU's own numbers.
+With no GPU at hand this is how the tests prove that no tensor is left behind on the wrong device, and with the CPU's
+own numbers.
 """
 
 from __future__ import annotations
@@ -28,9 +29,11 @@ def put(tensor: Tensor, place: torch.device) -> Tensor:
 
 
 class PretendedGpu(TorchFunctionMode):
-    """Within the block `.to("cuda")` and `device="cuda"` mark tensors, and a function whose tensors are not all in one place raises.
+    """Within the block `.to("cuda")` and `device="cuda"` mark tensors, and a function whose tensors are not all in one
+    place raises.
 
-    As in torch, the CPU's numbers (tensors without axes) may take part anywhere, its indices may index any tensor, as may a number of the
+    As in torch, the CPU's numbers (tensors without axes) may take part anywhere, its indices may index any tensor, as
+    may a number of the
     GPU, and `copy_` copies from anywhere.
     """
 
@@ -55,7 +58,13 @@ class PretendedGpu(TorchFunctionMode):
         tensor, *rest = args
         asked = {"cpu": CPU, "cuda": GPU}.get(name, kwargs.pop("device", None))
         for thing in rest:
-            asked = place_of(thing) if isinstance(thing, Tensor) else torch.device(thing) if isinstance(thing, str | torch.device) else asked
+            asked = (
+                place_of(thing)
+                if isinstance(thing, Tensor)
+                else torch.device(thing)
+                if isinstance(thing, str | torch.device)
+                else asked
+            )
         rest = [thing for thing in rest if not isinstance(thing, str | torch.device)]
         place = place_of(tensor) if asked is None else GPU if torch.device(asked).type == "cuda" else CPU
         moved = function(tensor, *rest, **kwargs) if name == "to" and (rest or kwargs) else tensor
@@ -65,7 +74,11 @@ class PretendedGpu(TorchFunctionMode):
         if name == "copy_":
             return place_of(args[0])
         if name in INDEXING:
-            indices = [leaf for leaf in tree_leaves(args[1]) if isinstance(leaf, Tensor) and leaf.ndim and place_of(leaf) == GPU]
+            indices = [
+                leaf
+                for leaf in tree_leaves(args[1])
+                if isinstance(leaf, Tensor) and leaf.ndim and place_of(leaf) == GPU
+            ]
             tensors = [args[0], *indices, *(leaf for leaf in tree_leaves(args[2:]) if isinstance(leaf, Tensor))]
         places = {place_of(tensor) for tensor in tensors if tensor.ndim or place_of(tensor) == GPU}
         if len(places) > 1:

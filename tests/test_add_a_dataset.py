@@ -9,12 +9,13 @@ import pandas as pd
 import pytest
 import typer
 
-from vwlib import doctor, pages
-from vwlib.cli import app
+from vwlib.book.pages.transfer import grid_table
 from vwlib.datasets import load_image
+from vwlib.lab import carry, run_grid, score, summarise_grid
 from vwlib.paths import ROOT
-from vwlib.profiles import load_profile
-from vwlib.study import carry, run_grid, score, summarise_grid
+from vwlib.settings import load_profile
+from vwlib.tools import doctor
+from vwlib.tools.cli import app
 from vwlib.trials import MATERIALS, Trial, dataset_folder, is_diagonal, load_material
 
 PAGE = (ROOT / "book" / "add_a_dataset.md").read_text()
@@ -51,7 +52,10 @@ def test_a_box_holds_its_disc_and_nothing_but_its_disc(page):
 def test_the_pages_word_is_learned_and_scored(page):
     table = page["grid"].table
     assert set(table["dataset"]) == {"discs"} and table["value"].between(0, 1).all()
-    assert set(zip(table["trained_on"], table["evaluated_on"], strict=True)) >= {("classification", "classification"), ("classification", "detection")}
+    assert set(zip(table["trained_on"], table["evaluated_on"], strict=True)) >= {
+        ("classification", "classification"),
+        ("classification", "detection"),
+    }
 
 
 def test_the_datasets_words_are_summarised(page):
@@ -62,11 +66,16 @@ def test_the_datasets_words_are_summarised(page):
     assert summary.loc[("all", *cell), "mean"] == pytest.approx(scores["value"].mean())
     off = scores[scores["concept"] != scores["anchor"]]
     assert summary.loc[("off-diagonal", *cell), "mean"] == pytest.approx(off["value"].mean())
-    assert len(pages.grid_table(summary.reset_index())) == 2 * 3  # two tasks; anchor, name and the words learned
+    assert len(grid_table(summary.reset_index())) == 2 * 3  # two tasks; anchor, name and the words learned
 
 
 def test_words_of_ones_own_and_of_the_four_stand_in_one_table():
-    rows = [("discs", "moon", "moon"), ("discs", "moon", "tomato"), ("photos", "my cat", "cat"), ("DreamBooth", "moon", "moon")]
+    rows = [
+        ("discs", "moon", "moon"),
+        ("discs", "moon", "tomato"),
+        ("photos", "my cat", "cat"),
+        ("DreamBooth", "moon", "moon"),
+    ]
     rows += [("COCO", "laptop", "laptop"), ("ImageNet", "sombrero", "hat"), ("COCO", "laptop", "scissors")]
     table = pd.DataFrame(rows, columns=["dataset", "concept", "anchor"], index=range(5, 12))
     known = is_diagonal(table, "paper")
@@ -94,7 +103,9 @@ def test_the_miniature_writes_what_its_profile_does_not_name():
 def test_a_words_row_names_the_map_that_carried_it():
     profile = load_profile("smoke")
     trials = [Trial("COCO", "laptop", "scissors")]
-    grid = run_grid(profile, trials, ["classification"], ["classification", "detection"], progress=False, kind="procrustes")
+    grid = run_grid(
+        profile, trials, ["classification"], ["classification", "detection"], progress=False, kind="procrustes"
+    )
     named = grid.table.set_index(["trained_on", "evaluated_on"])["map"].to_dict()
     assert named.pop(("classification", "detection")) == "procrustes" and set(named.values()) == {"none"}
     vectors = carry(profile, grid.learned["classification"].vectors, "classification", "detection", "procrustes")
@@ -104,7 +115,9 @@ def test_a_words_row_names_the_map_that_carried_it():
 
 
 def test_the_folder_of_photos_is_read(page):
-    assert page["mine"].photos.name == "guitar" and page["describe_photos"](page["mine"]).startswith("There are 8 pictures")
+    assert page["mine"].photos.name == "guitar" and page["describe_photos"](page["mine"]).startswith(
+        "There are 8 pictures"
+    )
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -114,4 +127,8 @@ def test_the_pages_commands_are_understood(command):
     with group.make_context("vwlib", words, resilient_parsing=True) as context:
         name, chosen, rest = group.resolve_command(context, words)
         given = chosen.make_context(name, rest).params
-    assert given["profile"] == "paper" if name == "doctor" else (ROOT / given["images"]).is_dir() and given["beside"] == "COCO"
+    assert (
+        given["profile"] == "paper"
+        if name == "doctor"
+        else (ROOT / given["images"]).is_dir() and given["beside"] == "COCO"
+    )

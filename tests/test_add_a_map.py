@@ -7,9 +7,9 @@ import pytest
 import torch
 import typer
 
-from vwlib.cli import app
 from vwlib.maps import MAPS
 from vwlib.paths import ROOT
+from vwlib.tools.cli import app
 
 PAGE = (ROOT / "book" / "add_a_map.md").read_text()
 BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
@@ -32,7 +32,10 @@ def test_a_map_takes_ten_lines():
 
 
 def test_the_pages_map_is_compared_and_carries_a_word(page):
-    assert set(page["quality"]["map"]) == {"linear", "neighbours"} and page["quality"].groupby(["source", "target"]).ngroups == 6
+    assert (
+        set(page["quality"]["map"]) == {"linear", "neighbours"}
+        and page["quality"].groupby(["source", "target"]).ngroups == 6
+    )
     assert page["vectors"].shape[:2] == (1, 1) and torch.isfinite(page["vectors"]).all()
 
 

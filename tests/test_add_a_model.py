@@ -7,13 +7,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from vwlib import book, doctor, pages
+from vwlib.book import build as book
+from vwlib.book.pages.models import describe_models, describe_run
+from vwlib.learn import radii
 from vwlib.miniature.world import ensure_world
 from vwlib.models import LOADERS, Classifier, Detector, load_classifier, load_detector, load_judge, load_model
 from vwlib.models.adapters import find_adapter
-from vwlib.optimise import radii
 from vwlib.paths import ROOT
-from vwlib.profiles import load_profile
+from vwlib.settings import load_profile
+from vwlib.tools import doctor
 
 PAGE = (ROOT / "book" / "add_a_model.md").read_text()
 BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
@@ -46,7 +48,9 @@ def page(tmp_path_factory):
 
 
 def test_other_weights_take_the_classifiers_place(page):
-    other, usual = (Classifier.load(profile.classifier, profile.prompt) for profile in (page["other"], load_profile("smoke")))
+    other, usual = (
+        Classifier.load(profile.classifier, profile.prompt) for profile in (page["other"], load_profile("smoke"))
+    )
     assert torch.equal(other.word_table(), load_judge(page["other"]).word_table())
     assert other.word_table().shape[1] != usual.word_table().shape[1]
 
@@ -73,13 +77,22 @@ def test_the_pages_word_is_learned_within_its_ball_and_carried(page):
     moved = (learned.vectors - model.word_table()[model.vocabulary.token_of("cat")]).norm(dim=-1)
     assert moved.min() > 0 and moved.max() <= radii(model, page["trials"]) + 1e-5
     assert learned.losses[-1] < learned.losses[0]
-    assert page["carried"].shape == (1, 4, load_detector(page["profile"]).word_table().shape[1]) and torch.isfinite(page["carried"]).all()
+    assert (
+        page["carried"].shape == (1, 4, load_detector(page["profile"]).word_table().shape[1])
+        and torch.isfinite(page["carried"]).all()
+    )
 
 
 def test_the_study_uses_the_adapter_under_its_tasks_name(page):
     table = page["grid"].table.set_index(["trained_on", "evaluated_on"])
-    assert set(table.index) == {(source, target) for source in ("anchor", "name", "classification") for target in ("classification", "detection")}
-    assert page["load_model"]("classification", page["profile"]) is page["load_model"]("classification", page["profile"])
+    assert set(table.index) == {
+        (source, target)
+        for source in ("anchor", "name", "classification")
+        for target in ("classification", "detection")
+    }
+    assert page["load_model"]("classification", page["profile"]) is page["load_model"](
+        "classification", page["profile"]
+    )
     assert torch.equal(page["grid"].learned["classification"].vectors, page["learned"].vectors)
     assert table.loc[("classification", "classification"), "value"] == page["score"].value
 
@@ -89,7 +102,8 @@ def test_features_are_normalised(page):
     torch.testing.assert_close(features, F.normalize(features, dim=-1))
 
 
-# --- in the chapters and commands -----------------------------------------------------------------------------------------
+# --- in the chapters and commands
+# -----------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -117,12 +131,12 @@ def test_the_profile_names_the_adapter_and_it_is_loaded_once(named):
 
 
 def test_the_adapter_says_what_it_is(named):
-    described = pages.describe_models(named).loc["classification"]
+    described = describe_models(named).loc["classification"]
     network = load_model("classification", named).model
     assert described["class here"] == "CLIPModel"
     assert described["parameters here (M)"] * 1e6 == sum(p.numel() for p in network.parameters())
     assert (described["d here"], described["text blocks here"], described["image here (px)"]) == (64, 2, 64)
-    told = pages.describe_run(named)
+    told = describe_run(named)
     assert "clip.py:load" in told and "trained by this project" not in told
 
 
@@ -134,7 +148,11 @@ def test_the_doctor_asks_for_no_file_of_another_library(named, monkeypatch):
 
 
 def test_the_doctor_finds_an_adapter_or_weights_that_are_missing(named, tmp_path):
-    gone = load_profile("smoke", classifier={"source": str(tmp_path / "gone")}, adapters={"classification": f"{tmp_path / 'gone.py'}:load"})
+    gone = load_profile(
+        "smoke",
+        classifier={"source": str(tmp_path / "gone")},
+        adapters={"classification": f"{tmp_path / 'gone.py'}:load"},
+    )
     missing = [finding.text for finding in doctor.examine(gone).findings if finding.state == "missing"]
     assert len(missing) == 2 and str(tmp_path / "gone") in missing[0] and "gone.py" in missing[1]
 
@@ -159,19 +177,25 @@ def test_an_adapter_that_cannot_be_loaded_is_named(tmp_path, content, error, tol
 
 
 def test_an_adapter_of_another_task_is_refused(tmp_path):
-    (tmp_path / "task.py").write_text("from vwlib.models import load_detector\n\n\ndef load(profile):\n    return load_detector(profile)\n")
+    (tmp_path / "task.py").write_text(
+        "from vwlib.models import load_detector\n\n\ndef load(profile):\n    return load_detector(profile)\n"
+    )
     with pytest.raises(ValueError, match="'detection'"):
         load_model("classification", with_adapter(tmp_path / "task.py"))
 
 
 def test_what_needs_a_detector_says_so_where_an_adapter_is_none(tmp_path):
-    (tmp_path / "none.py").write_text("class Other:\n    task = 'detection'\n\n\ndef load(profile):\n    return Other()\n")
+    (tmp_path / "none.py").write_text(
+        "class Other:\n    task = 'detection'\n\n\ndef load(profile):\n    return Other()\n"
+    )
     with pytest.raises(ValueError, match=r"Other.*Detector"):
         load_detector(load_profile("smoke", adapters={"detection": f"{tmp_path / 'none.py'}:load"}))
     assert isinstance(load_detector(load_profile("smoke")), Detector)
 
 
-@pytest.mark.parametrize("adapters", [{"clasification": "a.py:load"}, {"classification": "a.py"}, {"classification": "a:load"}])
+@pytest.mark.parametrize(
+    "adapters", [{"clasification": "a.py:load"}, {"classification": "a.py"}, {"classification": "a:load"}]
+)
 def test_a_setting_that_names_no_adapter_is_refused(adapters):
     with pytest.raises(ValueError, match="adapters"):
         load_profile("smoke", adapters=adapters)

@@ -6,18 +6,27 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from vwlib import pages
+from vwlib.book.pages.appendix import (
+    concept_table,
+    instance_table,
+    notes_of,
+    pretraining_table,
+    scene_table,
+    settings_table,
+    study_table,
+    style_table,
+)
+from vwlib.book.pages.origins import chapters_table, digests_table, machine_table, study_log_table, versions_table
 from vwlib.concepts import substitutions
 from vwlib.miniature.pretrain import STEPS
-from vwlib.pages.appendix import notes_of
-from vwlib.profiles import ExperimentSettings, StudySettings, load_profile
-from vwlib.store import Store
+from vwlib.settings import ExperimentSettings, StudySettings, load_profile
+from vwlib.study.store import Store
 
 SMOKE = load_profile("smoke")
 
 
 def test_the_forty_concepts_stand_beside_their_substitutes() -> None:
-    table = pages.concept_table()
+    table = concept_table()
     assert len(table) == 40
     differs = (table["in the paper"] != table["in the miniature"]) | (table["its anchor"] != table["anchor"])
     assert differs.sum() == len(substitutions())
@@ -25,17 +34,17 @@ def test_the_forty_concepts_stand_beside_their_substitutes() -> None:
 
 
 def test_scenes_styles_and_instances() -> None:
-    scenes = pages.scene_table().set_index("scenes")
+    scenes = scene_table().set_index("scenes")
     assert (scenes.loc["COCO", "things"], scenes.loc["pretraining: portrait", "other things"]) == ("4 to 6", "–")
-    assert list(pages.style_table()["used for"].str.startswith("held out")).count(True) == 1
-    assert len(pages.instance_table()) == 10
+    assert list(style_table()["used for"].str.startswith("held out")).count(True) == 1
+    assert len(instance_table()) == 10
 
 
 def test_settings_of_all_profiles_stand_beside_the_papers() -> None:
-    table = pages.settings_table()
+    table = settings_table()
     assert table.loc["optimisation steps"].tolist() == ["steps", "1000", "5", "100", "1000"]
-    assert pages.study_table().set_index("setting").loc["words", "miniature"] == "6,000"
-    assert len(pages.pretraining_table()) == len(STEPS)
+    assert study_table().set_index("setting").loc["words", "miniature"] == "6,000"
+    assert len(pretraining_table()) == len(STEPS)
 
 
 @pytest.mark.parametrize("settings", [StudySettings, ExperimentSettings])
@@ -47,7 +56,7 @@ def test_every_setting_has_a_note(settings: type[BaseModel]) -> None:
 
 
 def test_versions_asked_for_and_installed() -> None:
-    table = pages.versions_table().set_index("package")
+    table = versions_table().set_index("package")
     assert table.loc["numpy", "asked for"] == table.loc["numpy", "installed"]
     assert table.loc["jupyter-book", "asked for"] == ">=1.0.4.post1,<2"
 
@@ -58,27 +67,35 @@ def test_a_chapters_run_is_read_from_its_executed_copy(tmp_path: Path) -> None:
         made.mkdir(parents=True)
     (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: book/one\n")
     (tmp_path / "book" / "one.ipynb").touch()
-    assert pages.chapters_table(SMOKE, tmp_path).empty
+    assert chapters_table(SMOKE, tmp_path).empty
     tagged = {"parameters": "seed: int = 0  # of the noise\n", "injected-parameters": "seed = 3\n"}
     cells = [{"source": [source], "metadata": {"tags": [tag]}} for tag, source in tagged.items()]
     ran = {"duration": 61.7, "start_time": "2026-03-01T12:00:00+00:00", "version": "2.7.0"}
     (folder / "one.ipynb").write_text(json.dumps({"cells": cells, "metadata": {"papermill": ran}}))
     for name in ("one.failed", "removed_from_the_book"):
         (folder / f"{name}.ipynb").write_text(json.dumps({"cells": [], "metadata": {"papermill": ran}}))
-    assert pages.chapters_table(SMOKE, tmp_path).to_numpy().tolist() == [["one", "2026-03-01", "62", "3", "papermill 2.7.0"]]
+    assert chapters_table(SMOKE, tmp_path).to_numpy().tolist() == [["one", "2026-03-01", "62", "3", "papermill 2.7.0"]]
 
 
 def test_the_studys_hours_come_from_its_log(tmp_path: Path) -> None:
-    assert pages.study_log_table(SMOKE, tmp_path).empty
+    assert study_log_table(SMOKE, tmp_path).empty
     for number in range(2):
-        note = {"chunk": f"part-{number}", "kind": "words", "task": "detection", "words": 4, "steps": 5, "learning": 1800, "scoring": 90}
+        note = {
+            "chunk": f"part-{number}",
+            "kind": "words",
+            "task": "detection",
+            "words": 4,
+            "steps": 5,
+            "learning": 1800,
+            "scoring": 90,
+        }
         Store(SMOKE, tmp_path).note(note)
-    assert pages.study_log_table(SMOKE, tmp_path).to_numpy().tolist() == [["words", "detection", 2, 8, "1", "0.05"]]
+    assert study_log_table(SMOKE, tmp_path).to_numpy().tolist() == [["words", "detection", 2, 8, "1", "0.05"]]
 
 
 def test_the_machine_and_the_weights() -> None:
-    assert pages.machine_table(SMOKE)["cores"].item() > 0
-    digests = pages.digests_table(SMOKE).set_index("model")["digest of weights and configuration"]
+    assert machine_table(SMOKE)["cores"].item() > 0
+    digests = digests_table(SMOKE).set_index("model")["digest of weights and configuration"]
     assert len(set(digests)) == len(digests) == 4
-    gone = pages.digests_table(load_profile("smoke", judge={"source": "models/gone"})).set_index("model")
+    gone = digests_table(load_profile("smoke", judge={"source": "models/gone"})).set_index("model")
     assert gone.loc["judge"].item() == "not here"

@@ -7,10 +7,10 @@ import pytest
 import torch
 from exactly import in_full_precision
 
+from vwlib.lab import prepared
+from vwlib.learn import learn_words
 from vwlib.models import TASKS, load_model
-from vwlib.optimise import learn_words
 from vwlib.paths import ROOT
-from vwlib.study import prepared
 from vwlib.trials import Trial, load_material
 
 PROFILE = in_full_precision(device="cpu")
@@ -29,7 +29,9 @@ def test_the_plain_loop_learns_the_same_word(task):
     model = load_model(task, PROFILE)
     before = model.word_table().clone()
     plain = learn_one_word(model, load_material(PROFILE, "COCO").train, trial, steps=3, rate=0.01)
-    ours = learn_words(model, prepared(task, PROFILE, "COCO", "train"), [trial], steps=3, rate=0.01, progress=False).vectors[0]
+    ours = learn_words(
+        model, prepared(task, PROFILE, "COCO", "train"), [trial], steps=3, rate=0.01, progress=False
+    ).vectors[0]
     torch.testing.assert_close(plain, ours, rtol=1e-3, atol=2e-4)
     assert not torch.allclose(plain, before[model.vocabulary.token_of("cat")].expand_as(plain), atol=1e-3)
     assert torch.equal(model.word_table(), before)
@@ -42,9 +44,14 @@ def test_a_quick_run_writes_a_record_for_each_task_and_size_and_a_figure(tmp_pat
     bench.main(["--quick", "--out", str(tmp_path)])
     torch.set_num_threads(threads)
     records = json.loads((tmp_path / "results.json").read_text())
-    assert [(record["task"], record["words"]) for record in records] == [(task, words) for task in TASKS for words in (1, 2)]
+    assert [(record["task"], record["words"]) for record in records] == [
+        (task, words) for task in TASKS for words in (1, 2)
+    ]
     fields = "words_per_second plain_words_per_second ratio ratio_to_accuracy steps_per_second peak_memory_mb matmul_share scoring_seconds"
-    assert all(record.keys() >= set(fields.split()) and record["matmul_share"] > 0 and record["peak_memory_mb"] > 0 for record in records)
+    assert all(
+        record.keys() >= set(fields.split()) and record["matmul_share"] > 0 and record["peak_memory_mb"] > 0
+        for record in records
+    )
     assert "<svg" in (tmp_path / "results.svg").read_text()
 
 
@@ -62,6 +69,8 @@ def test_the_ratios_follow_from_the_measurements():
     ours = {"seconds_a_step": 0.2, "prepare": 10.0, "peak_memory_mb": 1.0, "matmul_share": 0.5, "scoring_seconds": 1.0}
     plain, target = {"seconds_a_step": 0.1, "matmul_share": 0.1}, {"plain_score": 0.9, "steps_to_score": 50}
     record = compared(ours, plain, target, words=100, steps=100)
-    assert record["plain_words_per_second"] == pytest.approx(0.1) and record["words_per_second"] == pytest.approx(100 / 30)
+    assert record["plain_words_per_second"] == pytest.approx(0.1) and record["words_per_second"] == pytest.approx(
+        100 / 30
+    )
     assert record["ratio"] == pytest.approx(100 / 3) and record["ratio_to_accuracy"] == pytest.approx(50)
     assert compared(ours, plain, target | {"steps_to_score": None}, 100, 100)["ratio_to_accuracy"] is None

@@ -12,9 +12,9 @@ import torch
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from typer.testing import CliRunner
 
-from vwlib import book
-from vwlib.cli import app
-from vwlib.siblings import Run, list_runs
+from vwlib.book import build as book
+from vwlib.book.siblings import Run, list_runs
+from vwlib.tools.cli import app
 
 PARAMETERS = new_code_cell('profile = "miniature"  # smoke, miniature or paper', metadata={"tags": ["parameters"]})
 
@@ -24,7 +24,9 @@ ONE = [Run(Path("book/one.ipynb"), Path("book/one.ipynb"), {})]
 def write_chapter(path: Path, *sources: str) -> Path:
     """A chapter with a title, a parameters cell and one code cell for each source."""
     cells = [new_markdown_cell(f"# {path.stem}"), PARAMETERS, *map(new_code_cell, sources)]
-    notebook = new_notebook(cells=cells, metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}})
+    notebook = new_notebook(
+        cells=cells, metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(notebook, path)
     return path
@@ -58,7 +60,9 @@ def test_a_failing_cell_is_named_and_the_earlier_copy_kept(tmp_path: Path) -> No
     target = tmp_path / "out" / "one.ipynb"
     target.parent.mkdir()
     target.write_text("the earlier copy")
-    with pytest.raises(book.BookError, match=r"^one.ipynb stopped in cell 5 \(`word / 0`\) with ZeroDivisionError: division by zero$"):
+    with pytest.raises(
+        book.BookError, match=r"^one.ipynb stopped in cell 5 \(`word / 0`\) with ZeroDivisionError: division by zero$"
+    ):
         book.execute(source, target, {"profile": "smoke"})
     assert target.read_text() == "the earlier copy"
     assert sorted(path.name for path in target.parent.iterdir()) == ["one.failed.ipynb", "one.ipynb"]
@@ -85,8 +89,14 @@ def test_an_unknown_parameter_is_refused_before_the_run(tmp_path: Path) -> None:
     ("cell", "problem"),
     [
         (new_code_cell("1"), "cell 1 was never executed"),
-        (new_code_cell("1", execution_count=1, outputs=[nbformat.v4.new_output("error", ename="KeyError")]), "cell 1 holds an error (KeyError)"),
-        (new_markdown_cell("!", metadata={"tags": [book.ERROR_MARKER_TAG]}), "cell 1 is papermill's mark of a failed run"),
+        (
+            new_code_cell("1", execution_count=1, outputs=[nbformat.v4.new_output("error", ename="KeyError")]),
+            "cell 1 holds an error (KeyError)",
+        ),
+        (
+            new_markdown_cell("!", metadata={"tags": [book.ERROR_MARKER_TAG]}),
+            "cell 1 is papermill's mark of a failed run",
+        ),
     ],
 )
 def test_find_problems(cell: nbformat.NotebookNode, problem: str) -> None:
@@ -94,7 +104,12 @@ def test_find_problems(cell: nbformat.NotebookNode, problem: str) -> None:
 
 
 def test_find_problems_passes_what_ran_or_is_not_to_run() -> None:
-    cells = [new_markdown_cell("text"), new_code_cell("1", execution_count=1), new_code_cell(""), new_code_cell("1", metadata={"tags": ["skip-execution"]})]
+    cells = [
+        new_markdown_cell("text"),
+        new_code_cell("1", execution_count=1),
+        new_code_cell(""),
+        new_code_cell("1", metadata={"tags": ["skip-execution"]}),
+    ]
     assert book.find_problems(new_notebook(cells=cells)) == []
 
 
@@ -137,7 +152,10 @@ def test_a_chapter_about_runs_follows_the_others(project: Path, capsys: pytest.C
     executed = project / "_build" / "executed"
     book.execute_chapters(chapters, "smoke", executed, project)
     book.execute_chapters(chapters, "smoke", executed, project)
-    assert capsys.readouterr().out.splitlines()[-2:] == ["book/one.ipynb: unchanged", "book/appendix_provenance.ipynb: unchanged"]
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        "book/one.ipynb: unchanged",
+        "book/appendix_provenance.ipynb: unchanged",
+    ]
     write_chapter(project / "book" / "one.ipynb", "2")
     book.execute_chapters(chapters, "smoke", executed, project)
     assert "unchanged" not in capsys.readouterr().out
@@ -160,11 +178,14 @@ def test_pages_are_refused_when_source_library_or_data_changed_since(project: Pa
         with (project / name).open("a") as file:
             file.write(" ")
         assert (
-            book.find_stale("smoke", project)[0] == "book/one.ipynb has not been executed at profile smoke since its source, the library or the data changed."
+            book.find_stale("smoke", project)[0]
+            == "book/one.ipynb has not been executed at profile smoke since its source, the library or the data changed."
         )
     bring_up_to_date()
     (project / "book" / "index.md").write_text("# Another text\n")
-    assert book.find_stale("smoke", project) == ["The pages in _build/html were not built from the present texts and executed chapters."]
+    assert book.find_stale("smoke", project) == [
+        "The pages in _build/html were not built from the present texts and executed chapters."
+    ]
 
 
 def test_a_copy_that_did_not_run_cleanly_is_not_published(project: Path) -> None:
@@ -185,18 +206,36 @@ def test_staging_mirrors_the_repository(project: Path) -> None:
     write_chapter(project / "executed" / "book" / "one.ipynb", "'the executed copy'")
     book.stage_pages(ONE, stage, project / "executed", project)
     staged = {path.relative_to(stage).as_posix() for path in stage.rglob("*") if path.is_file()}
-    static = {path.relative_to(project).as_posix() for path in (project / "book" / "_static").rglob("*") if path.is_file()}
-    assert staged == {"_config.yml", "_toc.yml", "book/index.md", "book/one.ipynb", "book/references.bib", "data/words/README.md", *static}
+    static = {
+        path.relative_to(project).as_posix() for path in (project / "book" / "_static").rglob("*") if path.is_file()
+    }
+    assert staged == {
+        "_config.yml",
+        "_toc.yml",
+        "book/index.md",
+        "book/one.ipynb",
+        "book/references.bib",
+        "data/words/README.md",
+        *static,
+    }
     assert "the executed copy" in (stage / "book" / "one.ipynb").read_text()
 
 
 def test_an_executed_page_ends_with_when_and_how_it_was_executed(project: Path) -> None:
-    executed = book.execute(project / "book" / "one.ipynb", project / "executed" / "book" / "one.ipynb", {"profile": "smoke"}, {"profile": "smoke"})
+    executed = book.execute(
+        project / "book" / "one.ipynb",
+        project / "executed" / "book" / "one.ipynb",
+        {"profile": "smoke"},
+        {"profile": "smoke"},
+    )
     executed.metadata.papermill.update(start_time="2026-11-22T23:59:01.5", duration=75.4, version="2.7.0")
     nbformat.write(executed, project / "executed" / "book" / "one.ipynb")
     book.stage_pages(ONE, project / "stage", project / "executed", project)
     cells = nbformat.read(project / "stage" / "book" / "one.ipynb", as_version=4).cells
-    assert cells[-1].source == "*Executed on 2026-11-22 in 75 seconds by papermill 2.7.0, at profile `smoke`.*" and len(cells) == len(executed.cells) + 1
+    assert (
+        cells[-1].source == "*Executed on 2026-11-22 in 75 seconds by papermill 2.7.0, at profile `smoke`.*"
+        and len(cells) == len(executed.cells) + 1
+    )
 
 
 def test_build_book(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -216,7 +255,10 @@ def test_build_book(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == "book/one.ipynb: unchanged\n"
     (project / "book" / "index.md").write_text("# A broken book\n\n{doc}`two`, {doc}`one`\n")
     for _ in range(2):
-        with pytest.raises(book.BookError, match=r"Jupyter Book refused the pages:\n.*book/index.md:3: WARNING: unknown document: 'two'"):
+        with pytest.raises(
+            book.BookError,
+            match=r"Jupyter Book refused the pages:\n.*book/index.md:3: WARNING: unknown document: 'two'",
+        ):
             book.build_book("smoke", root=project)
     assert capsys.readouterr().out == 2 * "book/one.ipynb: unchanged\n"
     assert "A small book" in (html / "book" / "index.html").read_text()
@@ -224,7 +266,9 @@ def test_build_book(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_dead_links_are_told(project: Path) -> None:
     (project / "_toc.yml").write_text("format: jb-book\nroot: book/index\n")
-    (project / "book" / "index.md").write_text("# Links\n\n[Nobody](http://localhost:9/) answers at port 9, and {doc}`this <index>` is no address.\n")
+    (project / "book" / "index.md").write_text(
+        "# Links\n\n[Nobody](http://localhost:9/) answers at port 9, and {doc}`this <index>` is no address.\n"
+    )
     (sentence,) = book.check_links("smoke", project)
     assert sentence.startswith("book/index.md, line 3: http://localhost:9/ is not there (")
     (project / "book" / "index.md").write_text("# No links\n")
@@ -244,14 +288,20 @@ def test_command_line_errors_are_one_sentence(tmp_path: Path) -> None:
     assert "Traceback" not in result.output
 
 
-@pytest.mark.parametrize("error,kind", [(torch.OutOfMemoryError("CUDA out of memory."), SystemExit), (RuntimeError("a fault"), RuntimeError)])
-def test_memory_that_ran_out_is_one_sentence_and_a_fault_of_the_program_is_not(error: Exception, kind: type, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "error,kind", [(torch.OutOfMemoryError("CUDA out of memory."), SystemExit), (RuntimeError("a fault"), RuntimeError)]
+)
+def test_memory_that_ran_out_is_one_sentence_and_a_fault_of_the_program_is_not(
+    error: Exception, kind: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*arguments: object) -> None:
         raise error
 
-    monkeypatch.setattr("vwlib.profiles.load_profile", fail)
+    monkeypatch.setattr("vwlib.settings.load_profile", fail)
     result = CliRunner().invoke(app, ["doctor"])
-    assert isinstance(result.exception, kind) and result.output == ("Error: CUDA out of memory.\n" if kind is SystemExit else "")
+    assert isinstance(result.exception, kind) and result.output == (
+        "Error: CUDA out of memory.\n" if kind is SystemExit else ""
+    )
 
 
 def test_help_names_every_command() -> None:
@@ -260,7 +310,9 @@ def test_help_names_every_command() -> None:
     assert all(name in result.output for name in ("book", "pretrain", "quality", "sprites"))
 
 
-def test_several_chapters_run_at_a_time_and_the_first_failure_is_told(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_several_chapters_run_at_a_time_and_the_first_failure_is_told(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Each waits for the other's file, so that one after the other would never end."""
     for one, other in (("one", "two"), ("two", "one")):
         wait = f"import pathlib, time\npathlib.Path('{one}.txt').touch()\nwhile not pathlib.Path('{other}.txt').exists(): time.sleep(0.05)"

@@ -6,12 +6,12 @@ import numpy as np
 from PIL import Image
 from typer.testing import CliRunner
 
-from vwlib.boxes import box_pictures, propose_boxes, write_proposals
-from vwlib.cli import app
 from vwlib.concepts import concepts_of
 from vwlib.datasets import load_dataset, read_photos
+from vwlib.datasets.boxes import box_pictures, propose_boxes, write_proposals
 from vwlib.models import load_detector
-from vwlib.profiles import load_profile
+from vwlib.settings import load_profile
+from vwlib.tools.cli import app
 
 
 def photos(folder):
@@ -62,5 +62,7 @@ def test_all_subjects_of_dreambooth_are_boxed(tmp_path):
     told = box_pictures(profile)
     boxes = json.loads((tmp_path / "boxes.json").read_text())
     assert told.startswith(f"{len(boxes)} of 20 pictures got a box in ")
-    found = [example for split in ("train", "test") for example in load_dataset("DreamBooth", tmp_path, concepts, split)]
+    found = [
+        example for split in ("train", "test") for example in load_dataset("DreamBooth", tmp_path, concepts, split)
+    ]
     assert sum(len(example.boxes) for example in found) == len(boxes)

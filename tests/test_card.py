@@ -9,12 +9,28 @@ import torch
 from sphinx.application import Sphinx
 from sphinx.util.docutils import docutils_namespace
 
-from vwlib.book import CARD
-from vwlib.card import COLUMNS, write_card
+from vwlib.book.build import CARD
 from vwlib.paths import DATA, ROOT
+from vwlib.tools.card import COLUMNS, write_card
 from vwlib.words import Word, save_words
 
-WORD = Word(torch.ones(4, 8), "detection", "COCO", "cat", "dog", 0.5, 0, "smoke", 5, 0.01, 8, "a photo of {}", "float32", "f00d", "cafe")
+WORD = Word(
+    torch.ones(4, 8),
+    "detection",
+    "COCO",
+    "cat",
+    "dog",
+    0.5,
+    0,
+    "smoke",
+    5,
+    0.01,
+    8,
+    "a photo of {}",
+    "float32",
+    "f00d",
+    "cafe",
+)
 
 
 @pytest.fixture
@@ -32,14 +48,17 @@ def test_the_five_lines_load_a_bank(root, monkeypatch):
     loaded = {}
     exec(code, loaded)
     assert len([line for line in code.splitlines() if line]) == 5
-    assert {key: loaded["provenance"][key]["task"] for key in loaded["words"]} == dict.fromkeys(loaded["words"], "generation")
+    assert {key: loaded["provenance"][key]["task"] for key in loaded["words"]} == dict.fromkeys(
+        loaded["words"], "generation"
+    )
     assert all(torch.equal(vectors, WORD.vectors) for vectors in loaded["words"].values())
 
 
 def test_the_checksums_are_the_files(root):
     found = dict(re.findall(r"\| `(\S+)` \| `([0-9a-f]{64})` \|", write_card(root).read_text()))
     assert found == {
-        name: hashlib.sha256((root / "words" / name).read_bytes()).hexdigest() for name in ("smoke/generation.safetensors", "smoke/detection.safetensors")
+        name: hashlib.sha256((root / "words" / name).read_bytes()).hexdigest()
+        for name in ("smoke/generation.safetensors", "smoke/detection.safetensors")
     }
 
 
@@ -71,15 +90,31 @@ def test_the_committed_card_is_that_of_the_committed_banks(tmp_path):
 
 def test_the_page_of_the_words_shows_the_whole_card(root, tmp_path):
     card, page = write_card(root).read_text(), (ROOT / "book" / "learned_words.md").read_text()
-    for name, text in {CARD: card, "book/learned_words.md": page, "conf.py": "extensions = ['myst_parser']\nroot_doc = 'book/learned_words'"}.items():
+    for name, text in {
+        CARD: card,
+        "book/learned_words.md": page,
+        "conf.py": "extensions = ['myst_parser']\nroot_doc = 'book/learned_words'",
+    }.items():
         (tmp_path / "site" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "site" / name).write_text(text)
     for name in re.findall(r"{doc}`(\w+)`", page):
         (tmp_path / "site" / "book" / f"{name}.md").write_text(f"---\norphan: true\n---\n# {name}\n")
     with docutils_namespace():
         settings = {"html_sidebars": {"**": []}, "exclude_patterns": ["data"]}
-        Sphinx(tmp_path / "site", tmp_path / "site", tmp_path / "out", tmp_path / "trees", "html", settings, status=None, warningiserror=True).build()
+        Sphinx(
+            tmp_path / "site",
+            tmp_path / "site",
+            tmp_path / "out",
+            tmp_path / "trees",
+            "html",
+            settings,
+            status=None,
+            warningiserror=True,
+        ).build()
     html = (tmp_path / "out" / "book" / "learned_words.html").read_text()
     headings = re.findall(r"<h(\d)>([^<]+)<", html)
-    assert headings == [("1", "The learned words"), *(("2", line[3:]) for line in card.splitlines() if line.startswith("## "))]
+    assert headings == [
+        ("1", "The learned words"),
+        *(("2", line[3:]) for line in card.splitlines() if line.startswith("## ")),
+    ]
     assert "license: mit" not in html and all(digest in html for digest in re.findall(r"[0-9a-f]{64}", card))

@@ -1,4 +1,6 @@
-"""The ledger: all 57 claims load, each can come out either way, too little decides nothing, and the file says what was found."""
+"""The ledger: all 57 claims load, each can come out either way, too little decides nothing, and the file says what was
+found.
+"""
 
 import itertools
 import json
@@ -7,11 +9,23 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from vwlib import claims as ledger
-from vwlib.claims import KINDS, VERDICTS, first_digests, here_text, judge_claims, ledger_table, load_claims, prepare, read_claims, verdict_counts, write_claims
 from vwlib.concepts import DATASETS, concepts_of
+from vwlib.ledger import claims as ledger
+from vwlib.ledger.claims import (
+    KINDS,
+    VERDICTS,
+    first_digests,
+    here_text,
+    judge_claims,
+    ledger_table,
+    load_claims,
+    prepare,
+    read_claims,
+    verdict_counts,
+    write_claims,
+)
+from vwlib.ledger.statistics import evaluate
 from vwlib.models import TASKS
-from vwlib.statistics import evaluate
 
 CLAIMS = {claim.id: claim for claim in load_claims()}
 DELTAS = (np.nan, 0.1, 0.2, 0.5, 1.0)
@@ -21,7 +35,11 @@ NOISE = 0.02
 
 def crossed(size=10, **columns):
     """A row for every dataset, concept, anchor and combination of further columns."""
-    grid = [(d, c.name, a.anchor) for d in DATASETS for c, a in itertools.product(concepts_of(d, "miniature")[:size], repeat=2)]
+    grid = [
+        (d, c.name, a.anchor)
+        for d in DATASETS
+        for c, a in itertools.product(concepts_of(d, "miniature")[:size], repeat=2)
+    ]
     further = list(itertools.product(*columns.values()))
     rows = [(*cell, *values) for cell in grid for values in further]
     return pd.DataFrame(rows, columns=["dataset", "concept", "anchor", *columns])
@@ -29,33 +47,60 @@ def crossed(size=10, **columns):
 
 def blank(name, size=10, deltas=(np.nan,)):
     """A table of the ledger with every row that its claims ask for, and 0.5 wherever something is measured."""
-    kinds = sorted({arm.kind for claim in CLAIMS.values() if claim.table == name for arm in claim.arms.values() if arm.kind})
+    kinds = sorted(
+        {arm.kind for claim in CLAIMS.values() if claim.table == name for arm in claim.arms.values() if arm.kind}
+    )
     words = {"kind": kinds} if kinds else {}
     if name == "trials":
         words = crossed(size, trained_on=TASKS, evaluated_on=TASKS, delta=deltas, value=[0.5])
-        return pd.concat([words, crossed(size, trained_on=["anchor", "name"], evaluated_on=TASKS, delta=[np.nan], value=[0.5])], ignore_index=True)
+        return pd.concat(
+            [words, crossed(size, trained_on=["anchor", "name"], evaluated_on=TASKS, delta=[np.nan], value=[0.5])],
+            ignore_index=True,
+        )
     if name == "displacements":
         return crossed(size, task=TASKS, delta=DELTAS, distance=[0.4], nearest=["?"], is_anchor=[True])
     if name == "mapped_displacements":
         return crossed(size, trained_on=TASKS, evaluated_on=TASKS, delta=[np.nan], is_anchor=[True])
     if name == "maps":
-        return pd.DataFrame([(f"w{i}", s, t, 0.5) for i in range(2 * size - 1) for s in TASKS for t in TASKS], columns=["word", "source", "target", "top1"])
+        return pd.DataFrame(
+            [(f"w{i}", s, t, 0.5) for i in range(2 * size - 1) for s in TASKS for t in TASKS],
+            columns=["word", "source", "target", "top1"],
+        )
     if name == "clusters":
         columns = ["dataset", "task", "kind", "delta", "layer", "by", "ari", "low", "high"]
         return pd.DataFrame(
-            [(d, t, "learned", np.nan, layer, "concept - anchor", 0.0, -0.05, 0.05) for d in DATASETS[:size] for t in TASKS[:size] for layer in range(7)],
+            [
+                (d, t, "learned", np.nan, layer, "concept - anchor", 0.0, -0.05, 0.05)
+                for d in DATASETS[:size]
+                for t in TASKS[:size]
+                for layer in range(7)
+            ],
             columns=columns,
         )
     if name == "truncation":
-        return crossed(size, task=TASKS, **words, delta=[np.nan, 0.5], blocks=[0, 1, 2, 4, 6], of=["concept", "anchor"], value=[0.5])
+        return crossed(
+            size,
+            task=TASKS,
+            **words,
+            delta=[np.nan, 0.5],
+            blocks=[0, 1, 2, 4, 6],
+            of=["concept", "anchor"],
+            value=[0.5],
+        )
     if name == "crossings":
         return crossed(size, task=TASKS, **words, delta=[np.nan, 0.5], crossing=[3.0], depth=[6])
     if name == "sweep":
         return crossed(size, task=TASKS, steps=[50, 100, 200], value=[0.5])
     if name == "compounds":
         rows = itertools.product(TASKS, range(2 * size - 1), kinds)
-        return pd.DataFrame([(task, f"c{i}", kind, 0.5) for task, i, kind in rows], columns=["task", "concept", "kind", "residual"])
-    measured = {column: [0.5] for column in KINDS[name].columns if column not in ("dataset", "concept", "anchor", "delta", "task", "kind")}
+        return pd.DataFrame(
+            [(task, f"c{i}", kind, 0.5) for task, i, kind in rows], columns=["task", "concept", "kind", "residual"]
+        )
+    measured = {
+        column: [0.5]
+        for column in KINDS[name].columns
+        if column not in ("dataset", "concept", "anchor", "delta", "task", "kind")
+    }
     task = {"task": TASKS} if "task" in KINDS[name].columns else {}
     table = crossed(size, **task, **words, delta=[np.nan, 0.5], **measured)
     if KINDS[name].pairs:
@@ -68,7 +113,9 @@ def means_for(claim, holds):
     """Means of the arms with which a claim is as plainly true, or false, as can be, in every case."""
     rng = np.random.default_rng(0)
     lowest = {"ari": -0.9}.get(claim.measure, 0.03)
-    levels = {name: np.linspace(0.4 if name in ("own", "GG", "DD", "CC") else lowest, 0.97, 11) for name in claim.arms}  # what is divided by is not small
+    levels = {
+        name: np.linspace(0.4 if name in ("own", "GG", "DD", "CC") else lowest, 0.97, 11) for name in claim.arms
+    }  # what is divided by is not small
     means = {name: rng.choice(level, 20000) for name, level in levels.items()}
     values = np.array([evaluate(expression, means) for expression in claim.value.values()])
     bound = 0.0 if claim.positive else claim.bound
@@ -104,18 +151,26 @@ def set_measure(claim, table, rows, mean, rng):
 def made(claim, holds, size=10):
     """A table on which a claim is plainly true, or plainly false."""
     rng = np.random.default_rng(claim.id)
-    table = blank(claim.table, size, {np.nan, *(arm.delta for arm in claim.arms.values() if isinstance(arm.delta, float))})
+    table = blank(
+        claim.table, size, {np.nan, *(arm.delta for arm in claim.arms.values() if isinstance(arm.delta, float))}
+    )
     if claim.x:
         sign = 1 if (claim.test == "above") == holds else -1
-        x = table["concept"].map({name: i for i, name in enumerate(table["concept"].unique())}) / table["concept"].nunique()
-        return table.assign(**{claim.x: x, claim.measure: 0.5 + sign * 0.3 * (x - 0.5) + rng.normal(0, NOISE, len(table))})
+        x = (
+            table["concept"].map({name: i for i, name in enumerate(table["concept"].unique())})
+            / table["concept"].nunique()
+        )
+        return table.assign(
+            **{claim.x: x, claim.measure: 0.5 + sign * 0.3 * (x - 0.5) + rng.normal(0, NOISE, len(table))}
+        )
     ready = prepare(claim.table, table, "miniature")
     for name, mean in means_for(claim, holds).items():
         for case in ledger._cases(claim, "miniature"):
             rows = claim.arms[name].choose(ready, case).index
             set_measure(claim, table, rows, mean, rng)
             if claim.id == 42 and holds and name == "half" and len(rows):
-                # Ten concepts that all succeed cannot exclude that one in ten does not (0.9 ** 10 = 0.35), so that there has to be a spread.
+                # Ten concepts that all succeed cannot exclude that one in ten does not (0.9 ** 10 = 0.35), so that
+                # there has to be a spread.
                 table.loc[rng.choice(rows, min(2, len(rows))), claim.measure] = 0.0
     return table
 
@@ -145,14 +200,18 @@ value = "words"
 
 
 def small_ledger(tmp_path, test, count=1):
-    return write_ledger(tmp_path / "claims.toml", *(SMALL.format(id=number, test=test) for number in range(1, count + 1)))
+    return write_ledger(
+        tmp_path / "claims.toml", *(SMALL.format(id=number, test=test) for number in range(1, count + 1))
+    )
 
 
 def scores(mean, size=10, noise=0.1, seed=0):
     """A sweep whose scores spread around exactly `mean`, for each task and number of steps."""
     table = blank("sweep", size)
     table["value"] = np.random.default_rng(seed).normal(0, noise, len(table))
-    return table.assign(value=(mean + table["value"] - table.groupby(["task", "steps"])["value"].transform("mean")).clip(0, 1))
+    return table.assign(
+        value=(mean + table["value"] - table.groupby(["task", "steps"])["value"].transform("mean")).clip(0, 1)
+    )
 
 
 def test_all_claims_are_there_and_whole():
@@ -181,7 +240,9 @@ def unjudged():
 
 def test_without_tables_nothing_fails_and_the_reasons_name_what_is_missing(unjudged):
     judged = unjudged
-    assert judged.loc[1, "why"] == "The table 'trials' is missing (scores of the study's words); `vwlib study` makes it."
+    assert (
+        judged.loc[1, "why"] == "The table 'trials' is missing (scores of the study's words); `vwlib study` makes it."
+    )
     weights = [*range(10, 16), 50, 55]
     assert set(judged.loc[weights, "verdict"]) == {"not decidable at this scale"}
     assert (judged.loc[23, "verdict"], judged.loc[52, "verdict"]) == ("contradicted", "replicated")
@@ -199,26 +260,38 @@ def test_the_papers_numbers_come_from_its_figures(unjudged):
     assert judged.loc[27, "paper"] == judged.loc[26, "paper"] == "no number"  # the figures do not tell the diagonal
 
 
-def test_words_that_turn_at_once_do_not_act_in_the_last_layers_though_real_words_turn_at_once_too(tmp_path, monkeypatch):
+def test_words_that_turn_at_once_do_not_act_in_the_last_layers_though_real_words_turn_at_once_too(
+    tmp_path, monkeypatch
+):
     table = blank("crossings").assign(crossing=1.0)
     judged = alone(CLAIMS[43], tmp_path, monkeypatch)(table)
     assert judged["verdict"] == "contradicted" and "in the second half" in judged["case"]
 
 
-TESTED = [c for c in CLAIMS.values() if c.scope != "real weights" and c.test not in ("number", "equals") and c.table not in ("paper", "grid_effects")]
+TESTED = [
+    c
+    for c in CLAIMS.values()
+    if c.scope != "real weights" and c.test not in ("number", "equals") and c.table not in ("paper", "grid_effects")
+]
 
 
 @pytest.mark.parametrize("claim", TESTED, ids=lambda claim: f"claim {claim.id}")
 def test_a_claim_is_replicated_contradicted_or_undecided(claim, tmp_path, monkeypatch):
     judge = alone(claim, tmp_path, monkeypatch)
     true, false, little = judge(made(claim, True)), judge(made(claim, False)), judge(made(claim, True, size=1))
-    assert [true["verdict"], false["verdict"], little["verdict"]] == ["replicated", "contradicted", "undecided"], (true["why"], false["why"], little["why"])
+    assert [true["verdict"], false["verdict"], little["verdict"]] == ["replicated", "contradicted", "undecided"], (
+        true["why"],
+        false["why"],
+        little["why"],
+    )
     assert true["p"] < 0.05
     assert true["interval"][0] <= true["ours"] <= true["interval"][1]
     assert little["why"]
 
 
-@pytest.mark.parametrize(("share", "size", "verdict"), [(1.0, 10, "replicated"), (0.7, 10, "contradicted"), (1.0, 1, "undecided")])
+@pytest.mark.parametrize(
+    ("share", "size", "verdict"), [(1.0, 10, "replicated"), (0.7, 10, "contradicted"), (1.0, 1, "undecided")]
+)
 def test_a_number_is_the_papers_or_not(share, size, verdict, tmp_path, monkeypatch):
     claim = CLAIMS[14].model_copy(update={"scope": "miniature"})  # else the paper's own models decide
     table = blank("trials", size)
@@ -235,7 +308,13 @@ def test_shared_concepts_make_intervals_wider_than_independent_trials(spread, tm
     rng = np.random.default_rng(1)
     table = blank("trials")
     of_concept = {key: rng.normal(0, spread) for key in table.groupby(["dataset", "concept"]).groups}
-    table["value"] = np.clip(0.5 + rng.normal(0, 0.1, len(table)) + [of_concept[key] for key in zip(table["dataset"], table["concept"], strict=True)], 0, 1)
+    table["value"] = np.clip(
+        0.5
+        + rng.normal(0, 0.1, len(table))
+        + [of_concept[key] for key in zip(table["dataset"], table["concept"], strict=True)],
+        0,
+        1,
+    )
     verdict = alone(CLAIMS[53], tmp_path, monkeypatch)(table)["verdict"]
     assert verdict == "contradicted" if spread else verdict != "contradicted"
 
@@ -253,11 +332,15 @@ def test_an_exact_claim_fails_with_a_single_exception(tmp_path, monkeypatch):
 
 def test_a_changed_table_changes_the_verdict(tmp_path):
     path = small_ledger(tmp_path, 'test = "above"\nbound = 0.5')
-    verdicts = [judge_claims({"sweep": scores(mean)}, path=path, draws=DRAWS)["verdict"].item() for mean in (0.7, 0.5, 0.3)]
+    verdicts = [
+        judge_claims({"sweep": scores(mean)}, path=path, draws=DRAWS)["verdict"].item() for mean in (0.7, 0.5, 0.3)
+    ]
     assert verdicts == ["replicated", "undecided", "contradicted"]
 
 
-@pytest.mark.parametrize(("effect", "verdict"), [(0.06, "undecided"), (0.04, "undecided"), (0.2, "replicated"), (-0.1, "contradicted")])
+@pytest.mark.parametrize(
+    ("effect", "verdict"), [(0.06, "undecided"), (0.04, "undecided"), (0.2, "replicated"), (-0.1, "contradicted")]
+)
 def test_an_effect_that_is_there_but_does_not_matter_decides_nothing(effect, verdict, tmp_path):
     path = small_ledger(tmp_path, 'test = "above"\nbound = 0.5\nagainst = 0.6')
     row = judge_claims({"sweep": scores(0.5 + effect, noise=0.02)}, path=path, draws=DRAWS).iloc[0]
@@ -269,11 +352,15 @@ def test_cases_are_counted_once():
     small = ledger.Case("a", p_for=0.001, p_against=0.001)
     for_it, against = ledger.Case("b", p_for=0.001), ledger.Case("c", p_against=0.001)
     told = ledger._summary([small, for_it, for_it, against])
-    assert told == "Taken singly, 2 of 4 cases are as claimed, 1 as claimed but by less than what matters, and 1 against."
+    assert (
+        told == "Taken singly, 2 of 4 cases are as claimed, 1 as claimed but by less than what matters, and 1 against."
+    )
 
 
 def test_a_rule_that_is_not_as_first_published_says_when_and_how_it_changed():
-    """The digests are of commit 4700815: whoever changes a rule keeps its first form, under `first`, and says what changed, under `revised`."""
+    """The digests are of commit 4700815: whoever changes a rule keeps its first form, under `first`, and says what
+    changed, under `revised`.
+    """
     first = first_digests()
     assert {number: (claim.first or claim).digest for number, claim in CLAIMS.items()} == first
     changed = {number for number, claim in CLAIMS.items() if claim.digest != first[number]}
@@ -285,8 +372,18 @@ def test_a_rule_that_is_not_as_first_published_says_when_and_how_it_changed():
 def test_a_digest_is_of_what_decides_and_not_of_words():
     claim = CLAIMS[5]
     assert claim.model_copy(update={"quantity": "another name", "note": "A note.", "figure": ""}).digest == claim.digest
-    assert CLAIMS[6].model_copy(update={"against": CLAIMS[6].bound}).digest == CLAIMS[6].digest  # what stands for it where nothing does
-    others = ({"bound": 0.1}, {"against": None}, {"each": []}, {"need": "any"}, {"scope": "text"}, {"arms": CLAIMS[7].arms}, {"positive": True})
+    assert (
+        CLAIMS[6].model_copy(update={"against": CLAIMS[6].bound}).digest == CLAIMS[6].digest
+    )  # what stands for it where nothing does
+    others = (
+        {"bound": 0.1},
+        {"against": None},
+        {"each": []},
+        {"need": "any"},
+        {"scope": "text"},
+        {"arms": CLAIMS[7].arms},
+        {"positive": True},
+    )
     assert claim.digest not in {claim.model_copy(update=change).digest for change in others}
 
 
@@ -301,14 +398,22 @@ def test_both_rules_are_judged_on_the_same_table(tmp_path):
     with path.open("a") as file:
         file.write("[[claim]]\n" + SMALL.format(id=2, test='test = "above"\nbound = 0.5'))
     judged = judge_claims({"sweep": scores(0.7)}, path=path, draws=DRAWS)
-    assert list(zip(judged["verdict"], judged["first_verdict"], strict=True)) == [("replicated", "contradicted"), ("replicated", "replicated")]
+    assert list(zip(judged["verdict"], judged["first_verdict"], strict=True)) == [
+        ("replicated", "contradicted"),
+        ("replicated", "replicated"),
+    ]
     first, none = judged["first"]
     assert none is None
-    assert first["ours"] == judged.loc[0, "ours"] and first["rule"].startswith("The first score. Replicated where it lies above 0.9")
+    assert first["ours"] == judged.loc[0, "ours"] and first["rule"].startswith(
+        "The first score. Replicated where it lies above 0.9"
+    )
     assert (verdict_counts(judged)["replicated"], verdict_counts(judged, "first_verdict")["replicated"]) == (2, 1)
     assert json.loads(write_claims(judged, "miniature", tmp_path).read_text())[0]["first_verdict"] == "contradicted"
     again = read_claims("miniature", tmp_path)
-    assert again.loc[0, "first"]["interval"] == pytest.approx(first["interval"], abs=1e-5) and again.loc[1, "first"] is None
+    assert (
+        again.loc[0, "first"]["interval"] == pytest.approx(first["interval"], abs=1e-5)
+        and again.loc[1, "first"] is None
+    )
 
 
 def test_first_rules_are_corrected_among_first_rules(tmp_path):
@@ -316,7 +421,9 @@ def test_first_rules_are_corrected_among_first_rules(tmp_path):
     path = small_ledger(tmp_path, 'test = "above"\nbound = 0.5', 20)
     head, *rest = path.read_text().split("[[claim]]\n")
     later = 'revised = ["2026-11-22 20:32: tested."]\n[claim.first]\nscope = "real weights"\n'
-    path.write_text(head + "[[claim]]\n" + "".join(["[[claim]]\n".join([rest[0], *(f"{row}{later}" for row in rest[1:])])]))
+    path.write_text(
+        head + "[[claim]]\n" + "".join(["[[claim]]\n".join([rest[0], *(f"{row}{later}" for row in rest[1:])])])
+    )
     judged = judge_claims({"sweep": scores(0.515).query("task == 'detection'")}, path=path, draws=DRAWS)
     assert (judged.loc[0, "verdict"], judged.loc[0, "first_verdict"]) == ("undecided", "replicated")
     assert set(judged["first_verdict"][1:]) == {"not decidable at this scale"}
@@ -355,8 +462,14 @@ def test_ties_are_told_beside_the_share_that_counts_them_half(tmp_path, monkeypa
 
 def test_a_concepts_name_is_its_anchor():
     """Two words, such as "top hat", are one concept; the nearest word can only be a single one."""
-    concept = next(concept for dataset in DATASETS for concept in concepts_of(dataset, "paper") if concept.anchor != concept.name)
-    table = blank("displacements", 1).iloc[[0, 0]].assign(dataset=concept.dataset, concept=concept.name, nearest=[concept.anchor, "?"])
+    concept = next(
+        concept for dataset in DATASETS for concept in concepts_of(dataset, "paper") if concept.anchor != concept.name
+    )
+    table = (
+        blank("displacements", 1)
+        .iloc[[0, 0]]
+        .assign(dataset=concept.dataset, concept=concept.name, nearest=[concept.anchor, "?"])
+    )
     assert prepare("displacements", table, "paper")["names_concept"].tolist() == [True, False]
 
 
@@ -368,14 +481,24 @@ def test_four_successes_of_four_decide_nothing(tmp_path):
 
 
 def test_an_undecided_claim_states_its_power(tmp_path):
-    row = judge_claims({"sweep": scores(0.5)}, path=small_ledger(tmp_path, 'test = "above"\nbound = 0.5'), draws=DRAWS).iloc[0]
-    assert f"With these {row['n']} trials a true value {row['detectable']:.2g} beyond the bound would be found nine times in ten" in row["why"]
+    row = judge_claims(
+        {"sweep": scores(0.5)}, path=small_ledger(tmp_path, 'test = "above"\nbound = 0.5'), draws=DRAWS
+    ).iloc[0]
+    assert (
+        f"With these {row['n']} trials a true value {row['detectable']:.2g} beyond the bound would be found nine times in ten"
+        in row["why"]
+    )
     assert 0 < row["detectable"] < 0.1
 
 
 def test_the_more_claims_the_stricter(tmp_path):
     table = scores(0.515).query("task == 'detection'")
-    alone, among = (judge_claims({"sweep": table}, path=small_ledger(tmp_path, 'test = "above"\nbound = 0.5', n), draws=DRAWS).iloc[0] for n in (1, 20))
+    alone, among = (
+        judge_claims({"sweep": table}, path=small_ledger(tmp_path, 'test = "above"\nbound = 0.5', n), draws=DRAWS).iloc[
+            0
+        ]
+        for n in (1, 20)
+    )
     assert alone["p"] == among["p"] == alone["p_holm"]
     assert 0.05 / 20 < alone["p"] < 0.05
     assert (alone["verdict"], among["verdict"]) == ("replicated", "undecided")
@@ -395,28 +518,61 @@ def test_an_incomplete_study_names_what_it_lacks(tmp_path, monkeypatch):
 def test_the_papers_own_profile_decides_about_real_weights(monkeypatch):
     monkeypatch.setattr(ledger, "load_claims", lambda path: [CLAIMS[55]])
     days = pd.DataFrame({"days": [2.5]})
-    judged = [judge_claims({"timing": table}, profile)["verdict"].item() for table, profile in ((days, "paper"), (days * 2, "paper"), (days, "smoke"))]
+    judged = [
+        judge_claims({"timing": table}, profile)["verdict"].item()
+        for table, profile in ((days, "paper"), (days * 2, "paper"), (days, "smoke"))
+    ]
     assert judged == ["replicated", "contradicted", "not decidable at this scale"]
 
 
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (('test = "above"', 'test = "abvoe"'), "claims.toml, claim 1, field 'test': input should be 'above', 'below', 'equivalent', 'number' or 'equals'."),
+        (
+            ('test = "above"', 'test = "abvoe"'),
+            "claims.toml, claim 1, field 'test': input should be 'above', 'below', 'equivalent', 'number' or 'equals'.",
+        ),
         (("bound = 0.5", ""), "claims.toml, claim 1, field 'bound': the test 'above' needs it."),
         (("bound = 0.5", 'bound = "half"'), "claims.toml, claim 1, field 'bound': input should be a valid number"),
         (('place = "section 1"', ""), "claims.toml, claim 1, field 'place': field required."),
-        (('place = "section 1"', 'place = "section 1"\nplaice = "section 1"'), "claims.toml, claim 1, field 'plaice': extra inputs are not permitted."),
+        (
+            ('place = "section 1"', 'place = "section 1"\nplaice = "section 1"'),
+            "claims.toml, claim 1, field 'plaice': extra inputs are not permitted.",
+        ),
         (('scope = "miniature"', 'scope = "moon"'), "claims.toml, claim 1, field 'scope': input should be 'miniature'"),
-        (('table = "sweep"', 'table = "sweeps"'), "claims.toml, claim 1, field 'table': 'sweeps' is no table; there are trials"),
-        (('value = "words"', 'value = "word"'), "claims.toml, claim 1, field 'value': 'word' names 'word', which is no arm."),
+        (
+            ('table = "sweep"', 'table = "sweeps"'),
+            "claims.toml, claim 1, field 'table': 'sweeps' is no table; there are trials",
+        ),
+        (
+            ('value = "words"', 'value = "word"'),
+            "claims.toml, claim 1, field 'value': 'word' names 'word', which is no arm.",
+        ),
         (('value = "words"', 'value = "words +"'), "claims.toml, claim 1, field 'value': 'words +' is no expression."),
-        (('value = "words"', 'value = "words.mean()"'), "field 'value': 'words.mean()' may only add, subtract, multiply and divide arms."),
-        (('value = "words"', 'value = "words"\nmeasure = "valeu"'), "claims.toml, claim 1, field 'measure': the table 'sweep' has no column 'valeu'."),
-        (('task = "detection"', 'trained_on = "detection"'), "claims.toml, claim 1, field 'arms': the table 'sweep' has no column 'trained_on'."),
-        (('value = "words"', 'value = "words"\neach = ["sneed"]'), "claims.toml, claim 1, field 'each': the table 'sweep' has no column 'sneed'."),
-        (("arms = { words = { ", 'arms = ["nobody"] # { { '), "claims.toml, claim 1, field 'arms': 'nobody' is not among the shared arms."),
-        (('stage = "last"', 'stage = "later"'), "claims.toml, claim 1, field 'arms.words.stage': input should be 'first', 'half', 'last' or 'before'."),
+        (
+            ('value = "words"', 'value = "words.mean()"'),
+            "field 'value': 'words.mean()' may only add, subtract, multiply and divide arms.",
+        ),
+        (
+            ('value = "words"', 'value = "words"\nmeasure = "valeu"'),
+            "claims.toml, claim 1, field 'measure': the table 'sweep' has no column 'valeu'.",
+        ),
+        (
+            ('task = "detection"', 'trained_on = "detection"'),
+            "claims.toml, claim 1, field 'arms': the table 'sweep' has no column 'trained_on'.",
+        ),
+        (
+            ('value = "words"', 'value = "words"\neach = ["sneed"]'),
+            "claims.toml, claim 1, field 'each': the table 'sweep' has no column 'sneed'.",
+        ),
+        (
+            ("arms = { words = { ", 'arms = ["nobody"] # { { '),
+            "claims.toml, claim 1, field 'arms': 'nobody' is not among the shared arms.",
+        ),
+        (
+            ('stage = "last"', 'stage = "later"'),
+            "claims.toml, claim 1, field 'arms.words.stage': input should be 'first', 'half', 'last' or 'before'.",
+        ),
         (("id = 1\n", ""), "claims.toml, the 1. claim, field 'id': field required."),
         (("id = 1\n", "id = = 1\n"), "claims.toml is not readable as TOML: "),
     ],
@@ -459,7 +615,11 @@ def test_failed_words_are_left_out(tmp_path):
 
 def test_stages_are_the_first_half_and_last_layer():
     ready = prepare("truncation", blank("truncation", 1), "miniature")
-    assert ready.groupby("stage")["blocks"].unique().map(list).to_dict() == {"half": [2], "last": [6], "other": [0, 1, 4]}
+    assert ready.groupby("stage")["blocks"].unique().map(list).to_dict() == {
+        "half": [2],
+        "last": [6],
+        "other": [0, 1, 4],
+    }
     assert prepare("clusters", blank("clusters"), "miniature").query("stage == 'first'")["layer"].unique() == [1]
     assert prepare("sweep", blank("sweep"), "miniature").query("stage == 'before'")["steps"].unique() == [100]
 
@@ -469,12 +629,26 @@ def test_verdicts_make_the_round_trip_through_their_file(tmp_path, unjudged):
     path = write_claims(judged, "miniature", tmp_path)
     assert path == tmp_path / "results" / "miniature" / "claims.json"
     rows = json.loads(path.read_text())
-    assert list(rows[0])[:11] == ["id", "claim", "place", "paper", "ours", "interval", "test", "p", "verdict", "scope", "figure"]
+    assert list(rows[0])[:11] == [
+        "id",
+        "claim",
+        "place",
+        "paper",
+        "ours",
+        "interval",
+        "test",
+        "p",
+        "verdict",
+        "scope",
+        "figure",
+    ]
     assert rows[0]["ours"] is None
     again = read_claims("miniature", tmp_path)
     assert (again["verdict"] == judged["verdict"]).all()
     assert again.loc[22, "ours"] == pytest.approx(judged.loc[22, "ours"], rel=1e-5)
-    assert write_claims(again, "miniature", tmp_path).read_text() == json.dumps(rows, indent=1, ensure_ascii=False) + "\n"
+    assert (
+        write_claims(again, "miniature", tmp_path).read_text() == json.dumps(rows, indent=1, ensure_ascii=False) + "\n"
+    )
     assert [file.name for file in path.parent.iterdir()] == ["claims.json"]
 
 
@@ -495,7 +669,11 @@ def test_without_verdicts_reading_says_so(tmp_path):
 
 
 def test_the_page_shows_verdicts_first_and_counts_them(tmp_path, unjudged):
-    judged = judge_claims({"sweep": scores(0.7)}, path=small_ledger(tmp_path, 'test = "above"\nbound = 0.5\nnote = "A note."'), draws=DRAWS)
+    judged = judge_claims(
+        {"sweep": scores(0.7)},
+        path=small_ledger(tmp_path, 'test = "above"\nbound = 0.5\nnote = "A note."'),
+        draws=DRAWS,
+    )
     (row,) = ledger_table(judged).to_dict("records")
     assert list(row)[:4] == ["verdict", "no.", "claim", "paper"]
     assert (row["verdict"], row["p"], row["why"]) == ("replicated", "< 0.001", "A note.")

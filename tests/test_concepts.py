@@ -2,7 +2,16 @@
 
 import pytest
 
-from vwlib.concepts import DATASETS, WORLDS, anchors_of, concepts_of, find_anchor, find_concept, find_dataset, substitutions
+from vwlib.concepts import (
+    DATASETS,
+    WORLDS,
+    anchors_of,
+    concepts_of,
+    find_anchor,
+    find_concept,
+    find_dataset,
+    substitutions,
+)
 from vwlib.miniature.architectures import open_clip_tokenizer
 from vwlib.miniature.sprites import read_nouns
 
@@ -18,7 +27,9 @@ def test_every_dataset_has_ten_distinct_concepts_anchors_and_labels(dataset, wor
 
 def test_both_worlds_stand_in_the_same_order():
     for dataset in DATASETS:
-        assert [c.paper_name for c in concepts_of(dataset, "miniature")] == [c.name for c in concepts_of(dataset, "paper")]
+        assert [c.paper_name for c in concepts_of(dataset, "miniature")] == [
+            c.name for c in concepts_of(dataset, "paper")
+        ]
         assert [c.paper_anchor for c in concepts_of(dataset, "miniature")] == anchors_of(dataset, "paper")
 
 
@@ -64,8 +75,14 @@ def test_dataset_names_may_be_written_in_any_case():
     [
         (lambda: concepts_of("Imagenett"), "'Imagenett' is no dataset: did you mean 'ImageNet'?"),
         (lambda: concepts_of("COCO", "moon"), "'moon' is no world: there are paper, miniature."),
-        (lambda: find_concept("lptop", "coco"), "'lptop' is no COCO concept of the paper world: did you mean 'laptop'?"),
-        (lambda: find_anchor("zebra", "PASCAL", "miniature"), "'zebra' is no PASCAL anchor word of the miniature world"),
+        (
+            lambda: find_concept("lptop", "coco"),
+            "'lptop' is no COCO concept of the paper world: did you mean 'laptop'?",
+        ),
+        (
+            lambda: find_anchor("zebra", "PASCAL", "miniature"),
+            "'zebra' is no PASCAL anchor word of the miniature world",
+        ),
     ],
 )
 def test_unknown_names_get_one_sentence(call, sentence):

@@ -1,4 +1,6 @@
-"""Controls: offsets as long as learned ones but random, another loss for the same model, and the classifier's second training."""
+"""Controls: offsets as long as learned ones but random, another loss for the same model, and the classifier's second
+training.
+"""
 
 import shutil
 from pathlib import Path
@@ -7,10 +9,10 @@ import pytest
 import torch
 
 from vwlib.controls import DIRECTIONS, random_like, twin_of, with_losses
+from vwlib.learn import learn_words
 from vwlib.models import Frozen, load_classifier
 from vwlib.models.loading import resolve
-from vwlib.optimise import learn_words
-from vwlib.profiles import load_profile
+from vwlib.settings import load_profile
 from vwlib.trials import Trial
 
 PROFILE = load_profile("smoke")
@@ -38,19 +40,25 @@ def test_offsets_towards_a_word_point_to_a_word_that_the_model_knows(words):
     centre, vectors = words
     model = load_classifier(PROFILE)
     offset = random_like(model, vectors, ANCHORS, 1, "word")[0] - centre[0]
-    ways = torch.nn.functional.normalize(model.word_table()[list(model.vocabulary.words().values())].cpu() - centre[0], dim=-1)
+    ways = torch.nn.functional.normalize(
+        model.word_table()[list(model.vocabulary.words().values())].cpu() - centre[0], dim=-1
+    )
     assert ((torch.nn.functional.normalize(offset, dim=-1) @ ways.T).max(1).values > 1 - 1e-5).all()
 
 
 def test_an_unknown_direction_is_one_sentence(words):
-    with pytest.raises(ValueError, match=r"^'upwards' is no kind of random direction; choose from isotropic, vocabulary, word.$"):
+    with pytest.raises(
+        ValueError, match=r"^'upwards' is no kind of random direction; choose from isotropic, vocabulary, word.$"
+    ):
         random_like(load_classifier(PROFILE), words[1], ANCHORS, 0, "upwards")
 
 
 def test_a_word_can_be_learned_for_something_else_than_its_task():
     model = load_classifier(PROFILE)
     other = with_losses(model, lambda vectors, *_: vectors.pow(2).sum((1, 2)))
-    learned = learn_words(other, Frozen([], {}), [Trial("COCO", "nothing", "dog")], steps=50, rate=0.1, progress=False).vectors
+    learned = learn_words(
+        other, Frozen([], {}), [Trial("COCO", "nothing", "dog")], steps=50, rate=0.1, progress=False
+    ).vectors
     start = model.word_table()[model.vocabulary.token_of("dog")].repeat(4, 1)
     assert learned.norm() < 0.5 * start.norm()
     assert "losses" not in vars(model)

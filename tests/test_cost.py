@@ -5,13 +5,21 @@ import json
 import pandas as pd
 import pytest
 
-from vwlib import cost, progress
-from vwlib.cli import app
-from vwlib.cost import Rates, cost_table, measured_rates, rates_of_benchmark, rates_of_full_size, rates_of_log, seconds_of
 from vwlib.models import TASKS
-from vwlib.plan import make_plan
-from vwlib.profiles import load_profile
-from vwlib.store import NOTED
+from vwlib.settings import load_profile
+from vwlib.study import cost, progress
+from vwlib.study.cost import (
+    Rates,
+    cost_table,
+    measured_rates,
+    rates_of_benchmark,
+    rates_of_full_size,
+    rates_of_log,
+    seconds_of,
+)
+from vwlib.study.plan import make_plan
+from vwlib.study.store import NOTED
+from vwlib.tools.cli import app
 
 PAPER = load_profile("paper")
 RATES = Rates(dict.fromkeys(TASKS, 0.5), dict.fromkeys(TASKS, 2.0), "made up")
@@ -33,8 +41,15 @@ def nothing_measured(tmp_path, monkeypatch):
 
 
 def test_a_run_log_gives_medians_and_what_was_only_scored_teaches_nothing():
-    rows = [(f"{task}-{number}", "words", task, 10, 100, seconds, 20.0) for task in TASKS for number, seconds in enumerate((50.0, 100.0, 900.0))]
-    rows += [("again", "words", "detection", 10, 100, 0.0, 20.0), ("floor", "references", "detection", 10, 100, 0.0, 7.0)]
+    rows = [
+        (f"{task}-{number}", "words", task, 10, 100, seconds, 20.0)
+        for task in TASKS
+        for number, seconds in enumerate((50.0, 100.0, 900.0))
+    ]
+    rows += [
+        ("again", "words", "detection", 10, 100, 0.0, 20.0),
+        ("floor", "references", "detection", 10, 100, 0.0, 7.0),
+    ]
     rates = rates_of_log(notes(*rows))
     assert rates.step == dict.fromkeys(TASKS, 0.1) and rates.scoring == dict.fromkeys(TASKS, 2.0)
     assert rates_of_log(notes(*rows[:3])) is None
@@ -72,7 +87,10 @@ def test_without_a_measurement_the_command_that_measures_is_named(profile, comma
 
 def test_the_command_says_what_the_paper_would_take_without_its_weights(tmp_path, capsys):
     cost.FULL_SIZE.write_text(json.dumps(full_size()))
-    app(["study", "--profile", "paper", "--store", str(tmp_path), "--estimate", "100", "--workers", "8"], standalone_mode=False)
+    app(
+        ["study", "--profile", "paper", "--store", str(tmp_path), "--estimate", "100", "--workers", "8"],
+        standalone_mode=False,
+    )
     said = capsys.readouterr().out
     assert "hours for 6,000 words" in said and "speed 100, 8 at a time" in said
 

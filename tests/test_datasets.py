@@ -1,4 +1,6 @@
-"""The readers: the four real formats on real photographs where these are at hand, and small made-up folders for the rest."""
+"""The readers: the four real formats on real photographs where these are at hand, and small made-up folders for the
+rest.
+"""
 
 import json
 from pathlib import Path
@@ -9,7 +11,16 @@ from PIL import Image
 
 from vwlib import datasets
 from vwlib.concepts import DATASETS, concepts_of, find_concept
-from vwlib.datasets import Example, load_dataset, load_image, read_dreambooth, read_imagenet, read_photos, read_voc, training_examples
+from vwlib.datasets import (
+    Example,
+    load_dataset,
+    load_image,
+    read_dreambooth,
+    read_imagenet,
+    read_photos,
+    read_voc,
+    training_examples,
+)
 from vwlib.paths import ROOT
 
 SAMPLES = ROOT.parent / "shared" / "samples"
@@ -41,23 +52,35 @@ def voc(root, objects, size=(40, 30)):
 
 def coco(root, annotations, year=2017, name="7.jpg"):
     """A COCO training set of one 40 × 30 px image, with all categories of the paper's concepts and one more."""
-    categories = [{"id": 3 * k + 1, "name": concept.label} for k, concept in enumerate(concepts_of("COCO"))] + [{"id": 90, "name": "toothbrush"}]
-    content = {"images": [{"id": 7, "file_name": name, "width": 40, "height": 30}], "annotations": annotations, "categories": categories}
+    categories = [{"id": 3 * k + 1, "name": concept.label} for k, concept in enumerate(concepts_of("COCO"))] + [
+        {"id": 90, "name": "toothbrush"}
+    ]
+    content = {
+        "images": [{"id": 7, "file_name": name, "width": 40, "height": 30}],
+        "annotations": annotations,
+        "categories": categories,
+    }
     picture(root / f"train{year}" / name)
     return text(root / "annotations" / f"instances_train{year}.json", json.dumps(content))
 
 
 def imagenet(root, objects, size=(40, 30), split="train"):
-    """A CLS-LOC set of one strawberry of 40 × 30 px, its XML as published: `filename` without extension, names are WordNet ids."""
+    """A CLS-LOC set of one strawberry of 40 × 30 px, its XML as published: `filename` without extension, names are
+    WordNet ids.
+    """
     wnid = find_concept("strawberry", "ImageNet").label
     part = Path("train", wnid) if split == "train" else Path("val")
     picture(root / "ILSVRC" / "Data" / "CLS-LOC" / part / "a_1.JPEG")
     head = f"<folder>{part.name}</folder><filename>a_1</filename><size><width>{size[0]}</width><height>{size[1]}</height><depth>3</depth></size>"
-    return text(root / "ILSVRC" / "Annotations" / "CLS-LOC" / part / "a_1.xml", f"<annotation>{head}{objects}</annotation>")
+    return text(
+        root / "ILSVRC" / "Annotations" / "CLS-LOC" / part / "a_1.xml", f"<annotation>{head}{objects}</annotation>"
+    )
 
 
 def thing(name, *corners):
-    edges = "".join(f"<{edge}>{value}</{edge}>" for edge, value in zip(("xmin", "ymin", "xmax", "ymax"), corners, strict=True))
+    edges = "".join(
+        f"<{edge}>{value}</{edge}>" for edge, value in zip(("xmin", "ymin", "xmax", "ymax"), corners, strict=True)
+    )
     return f"<object><name>{name}</name><bndbox>{edges}</bndbox></object>"
 
 
@@ -65,7 +88,8 @@ def box(category, *bbox, iscrowd=0):
     return {"image_id": 7, "category_id": category, "bbox": bbox, "iscrowd": iscrowd}
 
 
-# --- the formats -----------------------------------------------------------------------------------------------------------
+# --- the formats
+# -----------------------------------------------------------------------------------------------------------
 
 
 def test_voc_corners_count_from_one_and_parts_are_ignored(tmp_path):
@@ -76,7 +100,10 @@ def test_voc_corners_count_from_one_and_parts_are_ignored(tmp_path):
 
 
 def test_a_box_without_its_own_corners_is_not_taken_from_its_part(tmp_path):
-    voc(tmp_path, "<object><name>cat</name><part><bndbox><xmin>5</xmin><ymin>5</ymin><xmax>9</xmax><ymax>9</ymax></bndbox></part></object>")
+    voc(
+        tmp_path,
+        "<object><name>cat</name><part><bndbox><xmin>5</xmin><ymin>5</ymin><xmax>9</xmax><ymax>9</ymax></bndbox></part></object>",
+    )
     with pytest.raises(ValueError, match=r"a\.xml is no valid annotation"):
         read_voc(tmp_path, concepts_of("PASCAL"), "train")
 
@@ -103,7 +130,9 @@ def test_a_coordinate_that_is_no_number_is_named(tmp_path, value):
 
 
 def test_a_size_without_end_is_named(tmp_path):
-    voc(tmp_path, "", size=(40, 30)).write_text("<annotation><size><width>inf</width><height>3</height></size></annotation>")
+    voc(tmp_path, "", size=(40, 30)).write_text(
+        "<annotation><size><width>inf</width><height>3</height></size></annotation>"
+    )
     with pytest.raises(ValueError, match=r"a\.xml is no valid annotation"):
         read_voc(tmp_path, concepts_of("PASCAL"), "train")
 
@@ -123,7 +152,9 @@ def test_boxes_are_clipped_to_the_image(tmp_path):
 
 
 def test_an_image_whose_largest_box_shows_no_concept_is_left_out(tmp_path):
-    sofa = "<object><name>sofa</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>40</xmax><ymax>30</ymax></bndbox></object>"
+    sofa = (
+        "<object><name>sofa</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>40</xmax><ymax>30</ymax></bndbox></object>"
+    )
     voc(tmp_path, AEROPLANE.format("") + sofa)
     with pytest.raises(ValueError, match="lists no image that shows airplane"):
         read_voc(tmp_path, concepts_of("PASCAL"), "train")
@@ -132,7 +163,11 @@ def test_an_image_whose_largest_box_shows_no_concept_is_left_out(tmp_path):
 def test_coco_boxes_are_corner_and_size_and_crowds_are_ignored(tmp_path):
     coco(tmp_path, [box(1, 2, 3, 10, 20), box(4, 0, 0, 4, 4), box(1, 0, 0, 40, 30, iscrowd=1), box(90, 0, 0, 5, 5)])
     (example,) = load_dataset("coco", tmp_path, concepts_of("COCO"), "train")
-    assert (example.label, example.names, example.boxes.tolist()) == ("laptop", ["laptop", "scissors"], [[2, 3, 12, 23], [0, 0, 4, 4]])
+    assert (example.label, example.names, example.boxes.tolist()) == (
+        "laptop",
+        ["laptop", "scissors"],
+        [[2, 3, 12, 23], [0, 0, 4, 4]],
+    )
     assert example.ignored_names == ["laptop"]
 
 
@@ -146,7 +181,10 @@ def test_coco_knows_crowds_as_rle_gaps_between_categories_and_boxes_without_area
 def test_coco_of_2014_is_read_where_2017_is_absent(tmp_path):
     coco(tmp_path, [box(1, 2, 3, 10, 20)], 2014, "COCO_train2014_000000000007.jpg")
     (example,) = training_examples(load_dataset("COCO", tmp_path, concepts_of("COCO"), "train"), "laptop", 1)
-    assert example.path == tmp_path / "train2014" / "COCO_train2014_000000000007.jpg" and example.image().size == (40, 30)
+    assert example.path == tmp_path / "train2014" / "COCO_train2014_000000000007.jpg" and example.image().size == (
+        40,
+        30,
+    )
 
 
 def test_imagenet_takes_the_class_from_the_folder_and_boxes_of_its_wordnet_id(tmp_path):
@@ -199,7 +237,9 @@ def test_dreambooth_holds_out_the_last_third_of_a_subject_by_name(tmp_path):
     for concept, count in ((clock, 6), (vase, 5)):
         for k in range(count):
             picture(tmp_path / "dataset" / concept.label / f"{k:02d}.jpg")
-    names = {split: [e.path.stem for e in read_dreambooth(tmp_path, [clock, vase], split)] for split in ("train", "test")}
+    names = {
+        split: [e.path.stem for e in read_dreambooth(tmp_path, [clock, vase], split)] for split in ("train", "test")
+    }
     assert names == {"train": ["00", "01", "02", "03", "00", "01", "02", "03"], "test": ["04", "05", "04"]}
 
 
@@ -239,7 +279,8 @@ def test_names_that_lead_out_of_the_dataset_are_refused(tmp_path):
             load_dataset("COCO", tmp_path, concepts_of("COCO"), "train")
 
 
-# --- pictures --------------------------------------------------------------------------------------------------------------
+# --- pictures
+# --------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("mode", ["L", "CMYK", "1", "I;16", "P", "RGBA", "LA"])
@@ -273,7 +314,8 @@ def test_a_missing_picture_and_a_text_file_get_one_sentence(tmp_path):
         load_image(text(tmp_path / "c.jpg", "hello"))
 
 
-# --- what is missing or broken ---------------------------------------------------------------------------------------------
+# --- what is missing or broken
+# ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dataset", DATASETS)
@@ -304,7 +346,9 @@ def test_a_missing_annotation_is_named(tmp_path):
         read_voc(tmp_path, concepts_of("PASCAL"), "train")
 
 
-@pytest.mark.parametrize("content", ["<annotation><object>", "<annotation><object><name>cat</name></object></annotation>", ""])
+@pytest.mark.parametrize(
+    "content", ["<annotation><object>", "<annotation><object><name>cat</name></object></annotation>", ""]
+)
 def test_a_malformed_xml_is_named(tmp_path, content):
     voc(tmp_path, "").write_text(content)
     with pytest.raises(ValueError, match=r"a\.xml is no valid annotation \("):
@@ -312,7 +356,8 @@ def test_a_malformed_xml_is_named(tmp_path, content):
 
 
 @pytest.mark.parametrize(
-    ("content", "sentence"), [('{"images": [', "is no valid JSON"), ("[]", "is no COCO instances file"), ('{"images": []}', "'categories'")]
+    ("content", "sentence"),
+    [('{"images": [', "is no valid JSON"), ("[]", "is no COCO instances file"), ('{"images": []}', "'categories'")],
 )
 def test_a_malformed_json_is_named(tmp_path, content, sentence):
     coco(tmp_path, []).write_text(content)
@@ -362,11 +407,15 @@ def test_a_subject_with_a_single_image_cannot_be_split(tmp_path):
         read_dreambooth(tmp_path, [clock], "train")
 
 
-# --- choosing images -------------------------------------------------------------------------------------------------------
+# --- choosing images
+# -------------------------------------------------------------------------------------------------------
 
 
 def examples(count, dataset="COCO", label="cat", boxed=0):
-    return [Example(dataset, ROOT / f"{label}{k}.jpg", label, np.ones((int(k < boxed), 4)), [label] * int(k < boxed)) for k in range(count)]
+    return [
+        Example(dataset, ROOT / f"{label}{k}.jpg", label, np.ones((int(k < boxed), 4)), [label] * int(k < boxed))
+        for k in range(count)
+    ]
 
 
 def test_training_images_follow_from_the_seed():
@@ -403,7 +452,8 @@ def test_test_images_are_up_to_the_count_of_each_concept_in_order():
         datasets.test_examples(both, ["cat", "cow"])
 
 
-# --- real photographs ------------------------------------------------------------------------------------------------------
+# --- real photographs
+# ------------------------------------------------------------------------------------------------------
 
 
 def check_boxes(found):

@@ -5,16 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from vwlib.deviations import deviations_table, fill_in, load_deviations
 from vwlib.experiments import EXPERIMENTS
-from vwlib.profiles import load_profile
+from vwlib.ledger.deviations import deviations_table, fill_in, load_deviations
+from vwlib.settings import load_profile
 
 GOOD = '[[deviation]]\nwhat = "seeds"\npaper = "not stated"\nhere = "one"\nwhy = "Because."\nholds = "everywhere"\nsee = "03_learning_a_word"\n'
 
 
 @pytest.mark.parametrize("profile", ["smoke", "miniature", "paper"])
 def test_every_deviation_is_filled_in_at_every_profile(profile: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vwlib.deviations.load_models", lambda _: {})
+    monkeypatch.setattr("vwlib.ledger.deviations.load_models", lambda _: {})
     tables = [deviations_table(load_profile(profile), holds) for holds in ("everywhere", "models")]
     assert all(len(table) > 3 for table in tables)
     assert not any(table.map(lambda cell: "{" in cell or not cell).any(axis=None) for table in tables)
@@ -22,7 +22,10 @@ def test_every_deviation_is_filled_in_at_every_profile(profile: str, monkeypatch
 
 def test_numbers_follow_the_profile() -> None:
     assert fill_in("{profile.test_images}, {steps}", load_profile("miniature", test_images=7)) == "7, 100, 100, 100"
-    assert fill_in("{generation_blocks} blocks of {generation}", load_profile("paper")) == "23 blocks of Stable Diffusion 2.1"
+    assert (
+        fill_in("{generation_blocks} blocks of {generation}", load_profile("paper"))
+        == "23 blocks of Stable Diffusion 2.1"
+    )
 
 
 def test_each_deviation_is_told_once_and_those_of_the_other_models_are_left_out() -> None:
@@ -34,14 +37,22 @@ def test_each_deviation_is_told_once_and_those_of_the_other_models_are_left_out(
 def test_experiments_that_the_papers_models_leave_out_are_told() -> None:
     told = next(deviation.here for deviation in load_deviations() if deviation.what == "experiments beside the study")
     paper, miniature = load_profile("paper"), load_profile("miniature")
-    left_out = {name for name, experiment in EXPERIMENTS.items() if experiment.cases(miniature) and not experiment.cases(paper)}
+    left_out = {
+        name for name, experiment in EXPERIMENTS.items() if experiment.cases(miniature) and not experiment.cases(paper)
+    }
     kinds = [{case["nouns"] for case in EXPERIMENTS["frequency"].cases(profile)} for profile in (paper, miniature)]
-    assert left_out | {"frequency"} == set(EXPERIMENTS).intersection(re.findall(r"\w+", told)) and kinds[1] - kinds[0] == {"rarer"}
+    assert left_out | {"frequency"} == set(EXPERIMENTS).intersection(re.findall(r"\w+", told)) and kinds[1] - kinds[
+        0
+    ] == {"rarer"}
 
 
 def test_a_page_is_called_as_in_the_text() -> None:
     table = deviations_table(load_profile("paper"), "everywhere").set_index("what")["more in"]
-    assert (table["verdicts"], table["words learned at once"], table["guidance when generating"]) == ("chapter 7", "running at scale", "hyperparameters")
+    assert (table["verdicts"], table["words learned at once"], table["guidance when generating"]) == (
+        "chapter 7",
+        "running at scale",
+        "hyperparameters",
+    )
 
 
 @pytest.mark.parametrize(
@@ -52,7 +63,10 @@ def test_a_page_is_called_as_in_the_text() -> None:
             "deviations.toml, deviation 1 (seeds), field 'holds': input should be 'everywhere', 'miniature' or 'paper'.",
         ),
         (('why = "Because."\n', ""), "deviations.toml, deviation 1 (seeds), field 'why': field required."),
-        (("03_learning_a_word", "03_learning"), "deviations.toml, deviation 1 (seeds): there is no page '03_learning'."),
+        (
+            ("03_learning_a_word", "03_learning"),
+            "deviations.toml, deviation 1 (seeds): there is no page '03_learning'.",
+        ),
     ],
 )
 def test_a_wrong_entry_is_named(change: tuple[str, str], sentence: str, tmp_path: Path) -> None:

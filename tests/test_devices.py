@@ -9,10 +9,10 @@ from exactly import in_full_precision
 from pretend import CPU, GPU, on_pretended_gpu, place_of
 
 from vwlib.layers import activations
+from vwlib.learn import learn_words
 from vwlib.models import TASKS, load_model
 from vwlib.models.device import Room, find_device
 from vwlib.models.generation import Generator
-from vwlib.optimise import learn_words
 from vwlib.trials import load_material, make_trials
 
 PROFILE = in_full_precision()
@@ -21,7 +21,12 @@ PROFILE = in_full_precision()
 @pytest.fixture(params=[10**9, 100], ids=["roomy", "tight"])
 def free(request, monkeypatch):
     """The free bytes of a GPU as torch reports them; whatever is done takes 30 % of them."""
-    figures = {"memory_allocated": 0, "max_memory_allocated": 0.3 * request.param, "memory_reserved": 0, "mem_get_info": (request.param, 10**9)}
+    figures = {
+        "memory_allocated": 0,
+        "max_memory_allocated": 0.3 * request.param,
+        "memory_reserved": 0,
+        "mem_get_info": (request.param, 10**9),
+    }
     for name, value in figures.items():
         monkeypatch.setattr(torch.cuda, name, lambda device, value=value: value)
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: None)
@@ -46,12 +51,20 @@ def test_a_words_whole_way_runs_on_a_gpu_and_comes_to_what_it_comes_to_on_the_cp
         frozen = model.prepare(material.train[:12])
         learned = learn_words(model, frozen, trials, steps=2, rate=0.02, batch=2, progress=False)
         scores = model.evaluate(learned.vectors, [trial.concept for trial in trials], material.names, frozen)
-        return [place_of(next(iter(frozen.tensors.values()))), learned.vectors, learned.losses, activations(model, learned.vectors), scores]
+        return [
+            place_of(next(iter(frozen.tensors.values()))),
+            learned.vectors,
+            learned.losses,
+            activations(model, learned.vectors),
+            scores,
+        ]
 
     on_cpu = go()
     with on_pretended_gpu(*modules_of(load_model(task, PROFILE))):
         on_gpu = go()
-    assert (on_cpu[0], on_gpu[0]) == (CPU, GPU if free > 10**6 else CPU) and all(place_of(tensor) == CPU for tensor in on_gpu[1:4])
+    assert (on_cpu[0], on_gpu[0]) == (CPU, GPU if free > 10**6 else CPU) and all(
+        place_of(tensor) == CPU for tensor in on_gpu[1:4]
+    )
     torch.testing.assert_close(on_gpu[1:4], on_cpu[1:4], rtol=1e-3, atol=1e-4)
     assert on_gpu[4] == on_cpu[4]
 
@@ -91,14 +104,20 @@ def test_on_a_gpu_the_first_thing_is_measured_and_the_rest_fills_the_free_memory
 
 
 def test_a_thing_that_does_not_fit_alone_is_named():
-    with pytest.raises(MemoryError, match=r"memory of cpu is too small for pictures, even for one at a time; another GPU, .*takes less\.$"):
+    with pytest.raises(
+        MemoryError,
+        match=r"memory of cpu is too small for pictures, even for one at a time; another GPU, .*takes less\.$",
+    ):
         Room(CPU).parts("pictures", 4, Small(0))
 
 
 def test_on_a_gpu_the_denoiser_computes_again_what_it_would_keep_and_on_the_cpu_it_does_not():
     usual = load_model("generation", PROFILE)
     settings = usual.settings.model_copy(update={"recompute": True})
-    frozen, trials = usual.prepare(load_material(PROFILE, "COCO").train[:1]), make_trials(PROFILE, "COCO", ["laptop"], ["dog"])
+    frozen, trials = (
+        usual.prepare(load_material(PROFILE, "COCO").train[:1]),
+        make_trials(PROFILE, "COCO", ["laptop"], ["dog"]),
+    )
     kept, gradients = [], []
     for on_gpu in (False, True):
         pipeline, sizes = copy.deepcopy(usual.pipeline), []
@@ -106,7 +125,9 @@ def test_on_a_gpu_the_denoiser_computes_again_what_it_would_keep_and_on_the_cpu_
             generator = Generator(pipeline, usual.judge, settings, PROFILE.prompt)
         assert pipeline.unet.is_gradient_checkpointing == on_gpu
         leaf = usual.word_table()[[5, 6]][None].requires_grad_()
-        with torch.autograd.graph.saved_tensors_hooks(lambda tensor, sizes=sizes: sizes.append(tensor.nbytes) or tensor, lambda tensor: tensor):
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda tensor, sizes=sizes: sizes.append(tensor.nbytes) or tensor, lambda tensor: tensor
+        ):
             loss = generator.losses(leaf, ["laptop"], frozen, [trials[0].stream()], 2).sum()
         kept.append(sum(sizes))
         gradients.append(torch.autograd.grad(loss, leaf)[0])
@@ -118,7 +139,10 @@ def test_in_half_precision_small_gradients_are_not_lost():
     generator = copy.deepcopy(load_model("generation", PROFILE))
     with torch.no_grad():
         generator.pipeline.unet.conv_out.weight.mul_(1e-4)  # so that the gradients behind it are of the order of 1e-8
-    frozen, trials = generator.prepare(load_material(PROFILE, "COCO").train[:1]), make_trials(PROFILE, "COCO", ["laptop"], ["dog"])
+    frozen, trials = (
+        generator.prepare(load_material(PROFILE, "COCO").train[:1]),
+        make_trials(PROFILE, "COCO", ["laptop"], ["dog"]),
+    )
     words = generator.word_table()[[5, 6]][None]
     gradients = []
     for precision in ("float32", "float16"):

@@ -12,7 +12,15 @@ from docutils.core import publish_doctree
 from pydantic import BaseModel, Field
 from sphinx.application import Sphinx
 
-from vwlib.docstrings import as_list_table, describe_fields, flatten_arguments, rewrite, setup, shorten, without_markdown_tables
+from vwlib.book.docstrings import (
+    as_list_table,
+    describe_fields,
+    flatten_arguments,
+    rewrite,
+    setup,
+    shorten,
+    without_markdown_tables,
+)
 from vwlib.paths import ROOT
 
 APP = cast(Sphinx, None)
@@ -77,7 +85,11 @@ def test_sphinx_calls_it_for_docstrings_and_headings():
     loaded: list[str] = []
     fake: Any = SimpleNamespace(connect=lambda *event: connected.append(event), setup_extension=loaded.append)
     assert setup(fake)["parallel_read_safe"] and loaded == ["sphinx.ext.autodoc"]
-    assert connected == [("autodoc-process-docstring", rewrite), ("autodoc-process-signature", shorten), ("html-page-context", flatten_arguments)]
+    assert connected == [
+        ("autodoc-process-docstring", rewrite),
+        ("autodoc-process-signature", shorten),
+        ("html-page-context", flatten_arguments),
+    ]
 
 
 def test_arguments_on_a_line_each_are_no_definitions_without_terms():
@@ -85,14 +97,24 @@ def test_arguments_on_a_line_each_are_no_definitions_without_terms():
         "body": '<dl class="py"><dt>f(<dl>\n<dd><em class="sig-param">a</em></dd></dl>)</dt><dd>Does.</dd></dl><dl>\n<dt>b</dt><dd>c</dd></dl>'
     }
     flatten_arguments(APP, "index", "page.html", context, None)
-    assert context["body"].count("<dl>") == 1 and '<dl role="presentation">\n<dd><em class="sig-param">a' in context["body"]
+    assert (
+        context["body"].count("<dl>") == 1
+        and '<dl role="presentation">\n<dd><em class="sig-param">a' in context["body"]
+    )
     flatten_arguments(APP, "search", "search.html", context := {"title": "Search"}, None)
     assert context == {"title": "Search"}
 
 
-@pytest.mark.parametrize("path", [pytest.param(path, id=path.relative_to(ROOT).as_posix()) for path in sorted((ROOT / "vwlib").rglob("*.py"))])
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, id=path.relative_to(ROOT).as_posix()) for path in sorted((ROOT / "vwlib").rglob("*.py"))],
+)
 def test_every_docstring_is_read_without_complaint(path):
-    things = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)]
+    things = [
+        node
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+    ]
     for docstring in filter(None, map(ast.get_docstring, things)):
         text = "\n".join([".. default-role:: literal", "", *without_markdown_tables(docstring.splitlines())])
         publish_doctree(text, settings_overrides={"halt_level": 2, "report_level": 5})  # 2: warnings are errors

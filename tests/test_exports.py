@@ -16,8 +16,12 @@ from PIL import Image
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-from vwlib.cli import app
-from vwlib.exports import (
+from vwlib.files import kind_of
+from vwlib.lab import transfer_map
+from vwlib.models import load_generator
+from vwlib.models.loading import digest_folder, resolve
+from vwlib.tools.cli import app
+from vwlib.tools.exports import (
     EMBEDS,
     check_licence,
     check_token,
@@ -29,10 +33,6 @@ from vwlib.exports import (
     generation_vectors,
     token_for,
 )
-from vwlib.files import kind_of
-from vwlib.models import load_generator
-from vwlib.models.loading import digest_folder, resolve
-from vwlib.study import transfer_map
 from vwlib.words import Word, load_words, save_words
 
 PROFILE = in_full_precision()
@@ -44,14 +44,32 @@ def word_of(task="generation", **changes):
     d = transfer_map(PROFILE, task, "detection" if task == "generation" else "generation").matrix.shape[0]
     vectors = torch.randn(4, d, generator=torch.Generator().manual_seed(0))
     model = digest_folder(PROFILE.model_of(task).source)
-    word = Word(vectors, task, "photos", "Green guitar", "bell", None, 0, "smoke", 5, 0.01, 8, "a photo of {}", "float32", model, "cafe")
+    word = Word(
+        vectors,
+        task,
+        "photos",
+        "Green guitar",
+        "bell",
+        None,
+        0,
+        "smoke",
+        5,
+        0.01,
+        8,
+        "a photo of {}",
+        "float32",
+        model,
+        "cafe",
+    )
     return dataclasses.replace(word, **changes)
 
 
 def plain_pipeline():
     """The generator as anyone would load it, without our code."""
     folder = resolve(PROFILE.generator.source)
-    pipeline = StableDiffusionPipeline.from_pretrained(folder, dtype=torch.float32, local_files_only=True, safety_checker=None, requires_safety_checker=False)
+    pipeline = StableDiffusionPipeline.from_pretrained(
+        folder, dtype=torch.float32, local_files_only=True, safety_checker=None, requires_safety_checker=False
+    )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
@@ -82,7 +100,9 @@ def test_a_plain_pipeline_draws_the_same_picture(tmp_path):
     pipeline.load_textual_inversion(write("diffusers", word, tmp_path)[0])
     settings, noise = PROFILE.generator, torch.Generator().manual_seed(3)
     steps = {"num_inference_steps": settings.inference_steps, "guidance_scale": settings.guidance}
-    drawn = pipeline(f"a photo of {TOKEN}", height=settings.image_size, width=settings.image_size, generator=noise, **steps).images[0]
+    drawn = pipeline(
+        f"a photo of {TOKEN}", height=settings.image_size, width=settings.image_size, generator=noise, **steps
+    ).images[0]
     with torch.no_grad():
         ours = generator.generate(generator.encode_words(word.vectors[None]), 1, seed=3)[0][0]
     assert np.abs(np.asarray(drawn, int) - np.asarray(ours, int)).max() <= 1
@@ -99,7 +119,9 @@ def test_a_folder_to_publish_has_its_card_and_pictures(tmp_path):
     Image.new("RGBA", (9, 9), "teal").save(tmp_path / "a.png")
     word = word_of()
     export_concept(word, TOKEN, tmp_path / "guitar", [tmp_path / "a.png"], "mit")
-    files = {path.relative_to(tmp_path / "guitar").as_posix() for path in (tmp_path / "guitar").rglob("*") if path.is_file()}
+    files = {
+        path.relative_to(tmp_path / "guitar").as_posix() for path in (tmp_path / "guitar").rglob("*") if path.is_file()
+    }
     assert files == {"README.md", EMBEDS, "token_identifier.txt", "type_of_concept.txt", "concept_images/0.jpeg"}
     assert (tmp_path / "guitar" / "token_identifier.txt").read_text() == TOKEN
     _, front, card = (tmp_path / "guitar" / "README.md").read_text().split("---\n", 2)
@@ -119,14 +141,18 @@ def test_a_folder_that_is_there_or_a_broken_picture_leaves_nothing(tmp_path):
         export_concept(word_of(), TOKEN, tmp_path / "there")
     with pytest.raises(ValueError, match=r"broken\.png is truncated or no picture"):
         export_concept(word_of(), TOKEN, tmp_path / "new", [tmp_path / "broken.png"])
-    assert {path.name for path in tmp_path.iterdir()} == {"there", "broken.png"} and not list((tmp_path / "there").iterdir())
+    assert {path.name for path in tmp_path.iterdir()} == {"there", "broken.png"} and not list(
+        (tmp_path / "there").iterdir()
+    )
 
 
 def test_words_of_other_tasks_are_carried_only_when_asked():
     word = word_of("detection")
     with pytest.raises(ValueError, match=r"learned for detection; `--transfer` \(transfer=True\) carries it"):
         generation_vectors(word)
-    assert torch.equal(generation_vectors(word, transfer=True), word.vectors @ transfer_map(PROFILE, "detection", "generation").matrix)
+    assert torch.equal(
+        generation_vectors(word, transfer=True), word.vectors @ transfer_map(PROFILE, "detection", "generation").matrix
+    )
     assert "carried into the generator" in concept_card(word, TOKEN)
     with pytest.raises(ValueError, match="in a detection model with other weights"):
         generation_vectors(dataclasses.replace(word, model="beef"), transfer=True)
@@ -143,7 +169,8 @@ def test_tokens_and_names_that_a_program_would_not_find_are_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-# --- nothing is lost -------------------------------------------------------------------------------------------------------
+# --- nothing is lost
+# -------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -161,7 +188,11 @@ def export(word, to, *options):
 
 
 def refused(result, *parts):
-    return result.exit_code == 1 and len(result.stderr.strip().splitlines()) == 1 and all(part in result.stderr for part in parts)
+    return (
+        result.exit_code == 1
+        and len(result.stderr.strip().splitlines()) == 1
+        and all(part in result.stderr for part in parts)
+    )
 
 
 @pytest.mark.parametrize("form", ["diffusers", "embedding", "concept"])
@@ -176,7 +207,9 @@ def test_an_export_replaces_an_earlier_one_only_when_asked(form, kept, tmp_path)
     assert len(list(load_file(file))) == 1 and (not changed or list(load_file(file)) == ["<two>"])
 
 
-@pytest.mark.parametrize("spelling", ["words.safetensors", "./folder/../words.safetensors", "link.safetensors", "second.safetensors"])
+@pytest.mark.parametrize(
+    "spelling", ["words.safetensors", "./folder/../words.safetensors", "link.safetensors", "second.safetensors"]
+)
 @pytest.mark.parametrize("form", ["diffusers", "embedding"])
 def test_learned_words_are_never_replaced(form, spelling, kept, tmp_path):
     (tmp_path / "folder").mkdir()
@@ -208,7 +241,9 @@ def test_a_folder_with_anything_else_is_not_replaced(strange, kept, tmp_path):
 
 
 @pytest.mark.parametrize("form", ["diffusers", "embedding"])
-@pytest.mark.parametrize("to", ["folder", ".", "folder/", "/dev/null", "dead.safetensors", "words.safetensors/x.safetensors"])
+@pytest.mark.parametrize(
+    "to", ["folder", ".", "folder/", "/dev/null", "dead.safetensors", "words.safetensors/x.safetensors"]
+)
 def test_what_is_no_new_file_is_refused(to, form, kept, tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "dead.safetensors").symlink_to("nowhere")
@@ -238,7 +273,8 @@ def test_options_that_do_nothing_or_cannot_be_are_refused(form, options, named, 
     assert [path.name for path in tmp_path.iterdir()] == ["words.safetensors"]
 
 
-# --- tokens ----------------------------------------------------------------------------------------------------------------
+# --- tokens
+# ----------------------------------------------------------------------------------------------------------------
 
 
 @given(st.text(min_size=1, max_size=30))
@@ -248,11 +284,19 @@ def test_every_word_has_a_token_that_programs_read(concept):
     assert check_token(token) == token
 
 
-@given(st.sets(st.text(st.characters(min_codepoint=0x300, categories=["Ll", "Lo"]), min_size=1, max_size=12), min_size=2, max_size=6))
+@given(
+    st.sets(
+        st.text(st.characters(min_codepoint=0x300, categories=["Ll", "Lo"]), min_size=1, max_size=12),
+        min_size=2,
+        max_size=6,
+    )
+)
 @settings(max_examples=50, deadline=None)
 def test_words_of_other_letters_are_told_apart(concepts):
     words = [word_of(concept=concept) for concept in concepts]
-    kept = [word for word in words if word.word_id[:8] in token_for(word)]  # the others are Latin letters of another width, or in circles
+    kept = [
+        word for word in words if word.word_id[:8] in token_for(word)
+    ]  # the others are Latin letters of another width, or in circles
     assert len({token_for(word) for word in kept}) == len(kept)
 
 
@@ -270,7 +314,10 @@ def test_a_licence_is_written_as_the_hub_writes_it():
             check_licence(wrong)
 
 
-@given(st.sampled_from(["diffusers", "embedding", "concept"]), st.text(st.characters(exclude_characters="/\0"), min_size=1, max_size=40))
+@given(
+    st.sampled_from(["diffusers", "embedding", "concept"]),
+    st.text(st.characters(exclude_characters="/\0"), min_size=1, max_size=40),
+)
 @settings(max_examples=40, deadline=None)
 def test_any_name_of_a_target_is_written_or_refused(form, name):
     with tempfile.TemporaryDirectory() as folder:
@@ -280,4 +327,6 @@ def test_any_name_of_a_target_is_written_or_refused(form, name):
         except (ValueError, OSError) as error:
             assert str(error) and not list(Path(folder).rglob("*.partial"))
         else:
-            assert kind_of(to) == ("folder" if form == "concept" else "file") and {path.name for path in to.parent.iterdir()} == {name}
+            assert kind_of(to) == ("folder" if form == "concept" else "file") and {
+                path.name for path in to.parent.iterdir()
+            } == {name}

@@ -26,7 +26,10 @@ def names_in(folder: Path) -> set[str]:
 @pytest.fixture
 def things(tmp_path: Path) -> dict[str, Path]:
     """One of each thing that a path can name."""
-    there = {name: tmp_path / name for name in ("file", "folder", "link", "link to folder", "dead link", "loop", "pipe", "socket")}
+    there = {
+        name: tmp_path / name
+        for name in ("file", "folder", "link", "link to folder", "dead link", "loop", "pipe", "socket")
+    }
     there["file"].write_text("old")
     there["folder"].mkdir()
     there["link"].symlink_to(there["file"])
@@ -54,7 +57,9 @@ def test_a_path_is_what_its_link_leads_to(things):
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-@pytest.mark.parametrize("name", ["folder", "link to folder", "dead link", "loop", "pipe", "socket", "device", "below a file"])
+@pytest.mark.parametrize(
+    "name", ["folder", "link to folder", "dead link", "loop", "pipe", "socket", "device", "below a file"]
+)
 def test_only_a_file_can_be_written(name, overwrite, things, tmp_path):
     before = names_in(tmp_path)
     with pytest.raises((OSError, ValueError)) as caught:
@@ -139,4 +144,6 @@ def test_a_folder_is_replaced_whole_when_asked_only(things, tmp_path):
     assert names_in(things["folder"]) == {"new"} and things["link to folder"].is_symlink()
     with writing_folder(tmp_path / "fresh", overwrite=True) as new:
         (new / "new").write_text("")
-    assert names_in(tmp_path / "fresh") == {"new"} and not [name for name in names_in(tmp_path) if name.endswith((".partial", ".old"))]
+    assert names_in(tmp_path / "fresh") == {"new"} and not [
+        name for name in names_in(tmp_path) if name.endswith((".partial", ".old"))
+    ]

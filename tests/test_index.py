@@ -16,7 +16,9 @@ def glued(chapter: str, after: str) -> list[str]:
     """Patterns of the keys that a chapter glues behind a text that stands in it."""
     cells = [cell.source for cell in nbformat.read(BOOK / f"{chapter}.ipynb", as_version=4).cells]
     start = next(place for place, source in enumerate(cells) if after in source)
-    return [re.sub(r"\{\w+\}", r"\\w+", key) for source in cells[start:] for key in re.findall(r'glue\(f?"([^"]+)"', source)]
+    return [
+        re.sub(r"\{\w+\}", r"\\w+", key) for source in cells[start:] for key in re.findall(r'glue\(f?"([^"]+)"', source)
+    ]
 
 
 def keys(chapter: str) -> set[str]:
@@ -26,7 +28,9 @@ def keys(chapter: str) -> set[str]:
 
 def test_words_are_counted_over_the_whole_study_and_not_over_the_live_grid() -> None:
     whole = glued("04_are_words_transferable", after="## The whole study")
-    assert [key for key in keys("04_are_words_transferable") if not any(re.fullmatch(known, key) for known in whole)] == []
+    assert [
+        key for key in keys("04_are_words_transferable") if not any(re.fullmatch(known, key) for known in whole)
+    ] == []
 
 
 def test_the_answer_stands_above_the_figure() -> None:
@@ -36,7 +40,10 @@ def test_the_answer_stands_above_the_figure() -> None:
 def test_it_says_how_a_reader_a_re_executor_and_a_practitioner_read_on() -> None:
     part = INDEX.split("## How to read on")[1].split("##")[0]
     named = [set(re.findall(r"\{doc\}`(\w+)`", bullet)) for bullet in part.split("\n- ")[1:]]
-    assert [len(pages & {"explorer", "07_the_claims", "running_at_scale", "09_your_own_word", "add_a_model", "api"}) for pages in named] == [2, 1, 3]
+    assert [
+        len(pages & {"explorer", "07_the_claims", "running_at_scale", "09_your_own_word", "add_a_model", "api"})
+        for pages in named
+    ] == [2, 1, 3]
 
 
 def test_the_entries_to_copy_are_those_of_the_bibliography_and_of_the_citation_file() -> None:
@@ -45,4 +52,6 @@ def test_the_entries_to_copy_are_those_of_the_bibliography_and_of_the_citation_f
     assert entries["trabucco2024understanding"] == known["trabucco2024understanding"]
     cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     fields = entries["visualwords2026"].fields
-    assert (fields["title"], fields["note"]) == (cited["title"], f"Version {cited['version']}") and cited["repository-code"] in fields["howpublished"]
+    assert (fields["title"], fields["note"]) == (cited["title"], f"Version {cited['version']}") and cited[
+        "repository-code"
+    ] in fields["howpublished"]

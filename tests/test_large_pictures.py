@@ -1,4 +1,6 @@
-"""Photographs in the detector: scaled down before they are padded and blurred, looked at once, and with their boxes where they were."""
+"""Photographs in the detector: scaled down before they are padded and blurred, looked at once, and with their boxes
+where they were.
+"""
 
 import numpy as np
 import pytest
@@ -6,14 +8,13 @@ import torch
 from inputs import picture
 from PIL import Image
 
-from vwlib import photos
-from vwlib.datasets import Example, read_photos
+from vwlib.datasets import Example, photos, read_photos
+from vwlib.datasets.photos import propose_boxes, with_boxes
 from vwlib.miniature.scenes import LAYOUTS, random_scene
 from vwlib.miniature.sprites import load_sprites
 from vwlib.models import detection, load_detector
 from vwlib.models.device import Room
-from vwlib.photos import propose_boxes, with_boxes
-from vwlib.profiles import load_profile
+from vwlib.settings import load_profile
 
 DETECTOR = load_detector(load_profile("miniature"))
 SCENE = random_scene(np.random.default_rng(5), load_sprites(), LAYOUTS["ImageNet"], 96)
@@ -43,7 +44,10 @@ def test_pictures_up_to_four_times_the_models_side_are_given_as_they_are(given, 
     assert torch.equal(DETECTOR.pixels(image), whole[1]) and set(given) == {size}
 
 
-@pytest.mark.parametrize(("size", "scaled"), [((4032, 3024), (384, 288)), ((385, 385), (384, 384)), ((50, 5000), (4, 384)), ((9000, 90), (384, 4))])
+@pytest.mark.parametrize(
+    ("size", "scaled"),
+    [((4032, 3024), (384, 288)), ((385, 385), (384, 384)), ((50, 5000), (4, 384)), ((9000, 90), (384, 4))],
+)
 def test_larger_ones_are_scaled_to_that(given, size, scaled):
     assert DETECTOR.pixels(Image.new("RGB", size)).shape == (3, 96, 96) and given == [scaled]
 
@@ -53,8 +57,14 @@ def test_boxes_of_a_large_picture_are_those_of_a_small_one(tmp_path, shape):
     image = SCENE.image.crop((0, 0, *shape))
     image.save(tmp_path / "small.png")
     image.resize((shape[0] * 20, shape[1] * 20), Image.Resampling.BICUBIC).save(tmp_path / "large.png")
-    noun, box = SCENE.objects[0].drawing.noun, np.clip(np.array([SCENE.objects[0].box], np.float32), 0, [*shape, *shape])
-    small, large = (Example("photos", tmp_path / f"{name}.png", noun, box * scale, [noun]) for name, scale in (("small", 1), ("large", 20)))
+    noun, box = (
+        SCENE.objects[0].drawing.noun,
+        np.clip(np.array([SCENE.objects[0].box], np.float32), 0, [*shape, *shape]),
+    )
+    small, large = (
+        Example("photos", tmp_path / f"{name}.png", noun, box * scale, [noun])
+        for name, scale in (("small", 1), ("large", 20))
+    )
     found = [np.array(DETECTOR.best_box(example, noun)) for example in (small, large)]
     assert np.abs(found[1] / 20 - found[0]).max() < 4
     frozen = DETECTOR.prepare([small, large])
@@ -83,7 +93,9 @@ def test_only_some_pixels_are_kept_and_only_some_go_through_at_once(tmp_path, gi
         DETECTOR.best_box(example, "mug")
     assert len(DETECTOR._kept) == 2
     parts = []
-    monkeypatch.setattr(Room, "parts", lambda room, kind, count, work, most=None: parts.append(most) or [work(slice(0, count))])
+    monkeypatch.setattr(
+        Room, "parts", lambda room, kind, count, work, most=None: parts.append(most) or [work(slice(0, count))]
+    )
     for pixels, most in ((2**22, 32), (96 * 96 * 3, 3), (1, 1)):
         monkeypatch.setattr(detection, "AT_ONCE", pixels)
         DETECTOR.encode_images([Image.new("RGB", (9, 9))])

@@ -1,4 +1,6 @@
-"""The page on layers: words of a study and real words in the encoders, and sentences that say of made-up tables what is in them."""
+"""The page on layers: words of a study and real words in the encoders, and sentences that say of made-up tables what is
+in them.
+"""
 
 import itertools
 import json
@@ -8,11 +10,32 @@ import pandas as pd
 import pytest
 import torch
 
-from vwlib import pages
+from vwlib.book.pages.layers import (
+    REAL,
+    LayerMap,
+    draw_strip,
+    layer_points,
+    of_dataset,
+    of_kinds,
+    strip_words,
+    ways,
+    ways_by_part,
+    words_in,
+)
+from vwlib.book.pages.turning import (
+    agreement_sentence,
+    compare_layers,
+    disagreement_sentence,
+    never_sentence,
+    part_table,
+    truncation_table,
+    turn_sentence,
+    turn_table,
+)
 from vwlib.layers import half_way
 from vwlib.models import TASKS, load_model
-from vwlib.profiles import load_profile
-from vwlib.stored import StoredStudy
+from vwlib.settings import load_profile
+from vwlib.study.read import StoredStudy
 from vwlib.words import Word
 
 PROFILE = load_profile("smoke")
@@ -21,168 +44,234 @@ NAMES = ("laptop", "scissors", "donut", "bear")
 
 @pytest.fixture(scope="module")
 def study() -> StoredStudy:
-    """A study of 2 x 2 words near their anchors in each model, that were never learned: the anchor's embedding and some noise."""
+    """A study of 2 x 2 words near their anchors in each model, that were never learned: the anchor's embedding and some
+    noise.
+    """
     rows, bank, stream = [], {}, torch.Generator().manual_seed(0)
     for task, concept, anchor in itertools.product(TASKS, NAMES[:2], NAMES[:2]):
         model = load_model(task, PROFILE)
         start = model.word_table()[model.vocabulary.token_of(anchor)].repeat(PROFILE.vectors, 1)
         vectors = start + 0.1 * start.std() * torch.randn(start.shape, generator=stream)
-        word = Word(vectors, task, "COCO", concept, anchor, 0.5, 0, "smoke", 5, 0.02, 8, PROFILE.prompt, "float32", "model", "images")
+        word = Word(
+            vectors,
+            task,
+            "COCO",
+            concept,
+            anchor,
+            0.5,
+            0,
+            "smoke",
+            5,
+            0.02,
+            8,
+            PROFILE.prompt,
+            "float32",
+            "model",
+            "images",
+        )
         bank[word.word_id] = word
         rows.append(("COCO", concept, anchor, task, 0.5, word.word_id))
-    return StoredStudy(PROFILE, pd.DataFrame(rows, columns=["dataset", "concept", "anchor", "trained_on", "delta", "word_id"]), bank)
+    return StoredStudy(
+        PROFILE, pd.DataFrame(rows, columns=["dataset", "concept", "anchor", "trained_on", "delta", "word_id"]), bank
+    )
 
 
 def turns(learned, real, transferred=None, depth=8, **further):
     """Words of 4 x 4 concepts and anchors that turn at these layers."""
     grid = [(c, a) for c, a in itertools.product(NAMES, NAMES) if c != a]
-    kinds = {"learned": learned, pages.REAL: real, "transferred": learned if transferred is None else transferred}
+    kinds = {"learned": learned, REAL: real, "transferred": learned if transferred is None else transferred}
     rows = [("generation", kind, "COCO", c, a, layer, depth) for kind, layer in kinds.items() for c, a in grid]
-    return pd.DataFrame(rows, columns=["task", "kind", "dataset", "concept", "anchor", "crossing", "depth"]).assign(**further)
+    return pd.DataFrame(rows, columns=["task", "kind", "dataset", "concept", "anchor", "crossing", "depth"]).assign(
+        **further
+    )
 
 
 def test_learned_words_stand_near_their_anchor_and_real_words_do_not_know_it(study):
-    vectors, words = pages.words_in(study, "COCO", "detection", "detection", 0.5)
+    vectors, words = words_in(study, "COCO", "detection", "detection", 0.5)
     assert vectors.shape[:2] == (4, PROFILE.vectors)
     assert words["concept"].tolist() == ["laptop", "laptop", "scissors", "scissors"]
-    real, same = pages.words_in(study, "COCO", pages.REAL, "detection", 0.5)
+    real, same = words_in(study, "COCO", REAL, "detection", 0.5)
     assert torch.equal(real[0], real[1]) and not torch.equal(real[0], real[2])
     assert same["anchor"].tolist() == words["anchor"].tolist()
 
 
 def test_transferred_words_have_the_targets_width(study):
-    vectors, _ = pages.words_in(study, "COCO", "generation", "detection", 0.5)
+    vectors, _ = words_in(study, "COCO", "generation", "detection", 0.5)
     assert vectors.shape[-1] == load_model("detection", PROFILE).table.embedding_dim
 
 
 def test_a_radius_that_the_study_does_not_have_is_named(study):
     with pytest.raises(ValueError, match=r"has no detection words of COCO within delta 0.3; it has the radii \[0.5\]"):
-        pages.words_in(study, "COCO", "detection", "detection", 0.3)
+        words_in(study, "COCO", "detection", "detection", 0.3)
 
 
 def test_points_have_a_row_of_panels_for_each_label(study):
-    points = pages.layer_points(study, "COCO", {"learned": ("detection", "detection"), "real": (pages.REAL, "detection")}, 0.5, layers=2)
-    assert points.groupby(["words", "layer"], sort=False).size().to_dict() == {("learned", 1): 4, ("learned", 6): 4, ("real", 1): 4, ("real", 6): 4}
+    points = layer_points(
+        study, "COCO", {"learned": ("detection", "detection"), "real": (REAL, "detection")}, 0.5, layers=2
+    )
+    assert points.groupby(["words", "layer"], sort=False).size().to_dict() == {
+        ("learned", 1): 4,
+        ("learned", 6): 4,
+        ("real", 1): 4,
+        ("real", 6): 4,
+    }
 
 
 def test_ways_are_of_all_words_in_all_encoders_and_real_words_arrive(study):
-    ways = pages.ways(study, "COCO", 0.5)
-    assert set(zip(ways["task"], ways["source"], strict=True)) == set(itertools.product(TASKS, (*TASKS, pages.REAL)))
-    assert list(ways["kind"].unique()) == ["learned", pages.REAL, "transferred"]
-    ends = ways[(ways["kind"] == pages.REAL) & (ways["layer"] == ways.groupby("task")["layer"].transform("max"))]
+    shares = ways(study, "COCO", 0.5)
+    assert set(zip(shares["task"], shares["source"], strict=True)) == set(itertools.product(TASKS, (*TASKS, REAL)))
+    assert list(shares["kind"].unique()) == ["learned", REAL, "transferred"]
+    ends = shares[(shares["kind"] == REAL) & (shares["layer"] == shares.groupby("task")["layer"].transform("max"))]
     assert ends["value"].tolist() == pytest.approx([1.0] * 6, abs=1e-4)
-    assert set(pages.turn_table(half_way(ways), "half")["encoder of"]) == set(TASKS)
+    assert set(turn_table(half_way(ways), "half")["encoder of"]) == set(TASKS)
 
 
 def test_the_parts_of_the_way_stand_in_a_table_and_real_words_go_all_of_it(study):
-    table = pages.part_table(pages.ways_by_part(study, "COCO", 0.5))
+    table = part_table(ways_by_part(study, "COCO", 0.5))
     assert len(table) == 3 * len(TASKS)
-    assert table[table["words"] == pages.REAL]["the whole way"].str.startswith("1.00").all()
+    assert table[table["words"] == REAL]["the whole way"].str.startswith("1.00").all()
 
 
 def test_the_strip_has_a_row_for_each_text_and_begins_at_the_next_anchor(study):
-    shown = pages.strip_words(study, "COCO", 0.5)
+    shown = strip_words(study, "COCO", 0.5)
     assert (shown.trial.concept, shown.trial.anchor) == ("laptop", "scissors")
-    pictures, texts, blocks = pages.draw_strip(study, shown, pictures=2)
+    pictures, texts, blocks = draw_strip(study, shown, pictures=2)
     assert [len(row) for row in pictures] == [2] * 5 == [len(blocks)] * len(texts)
     assert blocks == ["1 block", "8 blocks"]
-    assert pages.strip_words(study, "COCO", 0.5, "scissors").trial.anchor == "laptop"
+    assert strip_words(study, "COCO", 0.5, "scissors").trial.anchor == "laptop"
 
 
 def test_tables_are_read_for_words_near_their_anchor_and_real_ones():
-    table = turns(6, 3).replace({"kind": {pages.REAL: "swap"}}).assign(delta=0.5)
+    table = turns(6, 3).replace({"kind": {REAL: "swap"}}).assign(delta=0.5)
     table.loc[table["kind"] == "swap", "delta"] = np.nan
-    chosen = pages.of_kinds(pd.concat([table, table.assign(delta=1.0).query("kind != 'swap'")]), 0.5)
-    assert chosen.groupby("kind", sort=False).size().to_dict() == {"learned": 12, pages.REAL: 12, "transferred": 12}
-    assert len(pages.of_dataset(table, "PASCAL")) == len(table)
+    chosen = of_kinds(pd.concat([table, table.assign(delta=1.0).query("kind != 'swap'")]), 0.5)
+    assert chosen.groupby("kind", sort=False).size().to_dict() == {"learned": 12, REAL: 12, "transferred": 12}
+    assert len(of_dataset(table, "PASCAL")) == len(table)
 
 
 @pytest.mark.parametrize(
     ("learned", "real", "said"),
     [
         (7, 2, "Learned words act later than real ones here. A plain swap of two real words acts in the first half"),
-        (7, 6, "Learned words act later than real ones here. A plain swap of two real words acts in the second half of the blocks too"),
+        (
+            7,
+            6,
+            "Learned words act later than real ones here. A plain swap of two real words acts in the second half of the blocks too",
+        ),
         (2, 6, "Learned words act earlier than real ones here."),
-        (6, 6, "That is no clear difference. A plain swap of two real words acts in the second half of the blocks too: to act late is what this encoder does"),
+        (
+            6,
+            6,
+            "That is no clear difference. A plain swap of two real words acts in the second half of the blocks too: to act late is what this encoder does",
+        ),
         (7, np.nan, "and most real words never do; "),
     ],
 )
 def test_the_sentence_says_whether_real_words_act_as_late(learned, real, said):
     table = turns(learned, real)
-    assert said in pages.turn_sentence(pd.concat([table, table.assign(dataset="PASCAL")]), "generation")
+    assert said in turn_sentence(pd.concat([table, table.assign(dataset="PASCAL")]), "generation")
 
 
 def test_words_of_four_concepts_are_too_few_though_all_turn_later():
-    assert "That is no clear difference." in pages.turn_sentence(turns(7, 2), "generation")
+    assert "That is no clear difference." in turn_sentence(turns(7, 2), "generation")
 
 
 def test_a_word_that_never_turns_acts_at_no_layer():
-    sentence = pages.turn_sentence(turns(np.nan, 8), "generation")
+    sentence = turn_sentence(turns(np.nan, 8), "generation")
     assert "most learned words never score higher for their concept than for their anchor" in sentence
     assert sentence.endswith("No learned word does, so that there is no layer at which one acts.")
     few = turns(np.nan, 4)
     few.loc[few.query("kind == 'learned'").index[::2], "crossing"] = 6.0
-    told = pages.turn_sentence(few, "generation")
-    assert "of the 6 learned words that do, 100% are later than the real word in the same place and 0% turn at the same layer" in told
+    told = turn_sentence(few, "generation")
+    assert (
+        "of the 6 learned words that do, 100% are later than the real word in the same place and 0% turn at the same layer"
+        in told
+    )
 
 
 def test_turns_stand_in_a_table_with_those_that_never_do():
-    table = pages.turn_table(turns(5, 2, np.nan)).set_index("words")
-    assert table["half have turned at"].to_dict() == {"learned": "5", pages.REAL: "2", "transferred": "never"}
-    assert table["never turn"].to_dict() == {"learned": "0%", pages.REAL: "0%", "transferred": "100%"}
-    assert table.loc["learned", "later than real words"].startswith("100%") and table.loc[pages.REAL, "later than real words"] == "–"
+    table = turn_table(turns(5, 2, np.nan)).set_index("words")
+    assert table["half have turned at"].to_dict() == {"learned": "5", REAL: "2", "transferred": "never"}
+    assert table["never turn"].to_dict() == {"learned": "0%", REAL: "0%", "transferred": "100%"}
+    assert (
+        table.loc["learned", "later than real words"].startswith("100%")
+        and table.loc[REAL, "later than real words"] == "–"
+    )
 
 
 def test_mapped_words_that_never_turn_are_counted():
-    assert "100% of the mapped words never turn to their concept at any number of blocks, 0% of the words" in pages.never_sentence(
-        turns(5, 2, np.nan), "generation"
+    assert (
+        "100% of the mapped words never turn to their concept at any number of blocks, 0% of the words"
+        in never_sentence(turns(5, 2, np.nan), "generation")
     )
 
 
 def agreement(first, last):
-    """A table of indices by layer: the first and the last layer's difference of the learned words; real words group by concept from layer 2 on."""
+    """A table of indices by layer: the first and the last layer's difference of the learned words; real words group by
+    concept from layer 2 on.
+    """
     learned = [("learned", 0, 0.0), ("learned", 1, first), ("learned", 4, 0.0), ("learned", 8, last)]
-    rows = [(*row, row[2] - 0.1, row[2] + 0.1) for row in [*learned, *((pages.REAL, layer, 0.9 if layer > 1 else 0.0) for layer in range(9))]]
-    return pd.DataFrame(rows, columns=["kind", "layer", "ari", "low", "high"]).assign(task="generation", by="concept - anchor")
+    rows = [
+        (*row, row[2] - 0.1, row[2] + 0.1)
+        for row in [*learned, *((REAL, layer, 0.9 if layer > 1 else 0.0) for layer in range(9))]
+    ]
+    return pd.DataFrame(rows, columns=["kind", "layer", "ari", "low", "high"]).assign(
+        task="generation", by="concept - anchor"
+    )
 
 
 def test_the_sentence_says_how_words_are_grouped():
-    sentence = pages.agreement_sentence(agreement(-0.8, 0.05), "generation")
+    sentence = agreement_sentence(agreement(-0.8, 0.05), "generation")
     assert "at layer 1 by anchor (index by concept less index by anchor -0.80, -0.90" in sentence
     assert "at layer 8 by neither for sure" in sentence
     assert "Real words group by concept from layer 2 on." in sentence
 
 
 def test_layers_stand_beside_the_papers():
-    table = pages.compare_layers(agreement(-0.8, 0.8), layers=2)
-    assert table.iloc[0].tolist() == ["generation", "1, 8, 16: by anchor; 24: by concept", "1: by anchor; 8: by concept"]
+    table = compare_layers(agreement(-0.8, 0.8), layers=2)
+    assert table.iloc[0].tolist() == [
+        "generation",
+        "1, 8, 16: by anchor; 24: by concept",
+        "1: by anchor; 8: by concept",
+    ]
 
 
 def test_scores_are_averaged_with_half_of_the_blocks_and_with_all():
-    rows = [turns(0, 0).assign(anchor_concept=lambda t: t["anchor"], blocks=b, of=of, value=v) for b, of, v in ((0, "anchor", 0.9), (2, "anchor", 0.75))]
+    rows = [
+        turns(0, 0).assign(anchor_concept=lambda t: t["anchor"], blocks=b, of=of, value=v)
+        for b, of, v in ((0, "anchor", 0.9), (2, "anchor", 0.75))
+    ]
     rows += [turns(0, 0).assign(anchor_concept=lambda t: t["anchor"], blocks=4, of="concept", value=0.5)]
-    table = pages.truncation_table(pd.concat(rows)).set_index("words")
-    assert table.loc["learned", "half: anchor"].startswith("0.75") and table.loc["learned", "all: concept"].startswith("0.50")
+    table = truncation_table(pd.concat(rows)).set_index("words")
+    assert table.loc["learned", "half: anchor"].startswith("0.75") and table.loc["learned", "all: concept"].startswith(
+        "0.50"
+    )
     assert table.loc["learned", ["half: concept", "all: anchor"]].tolist() == ["–", "–"]
 
 
-@pytest.mark.parametrize(("slope", "said"), [(-0.3, "falls with"), (0.3, "rises with"), (0.0, "neither falls nor rises")])
+@pytest.mark.parametrize(
+    ("slope", "said"), [(-0.3, "falls with"), (0.3, "rises with"), (0.0, "neither falls nor rises")]
+)
 def test_the_sentence_says_whether_disagreement_tells_anything(slope, said):
     words = pd.concat([turns(0, 0)] * 3, ignore_index=True).assign(delta=np.nan)
     noise = np.random.default_rng(0).normal(size=(2, len(words)))
     words = words.assign(disagreement=noise[0], value=0.5 + slope * noise[0] + 0.01 * noise[1])
-    assert said in pages.disagreement_sentence(words, "generation")
-    assert "A trend needs four concepts" in pages.disagreement_sentence(words[words["concept"] == "bear"], "generation")
+    assert said in disagreement_sentence(words, "generation")
+    assert "A trend needs four concepts" in disagreement_sentence(words[words["concept"] == "bear"], "generation")
 
 
 def test_the_map_of_layers_has_every_word_at_every_layer_by_its_name():
     cells = list(itertools.product(("cat", "dog"), ("bell", "cup"), (2, 5)))
-    rows = [("learned", concept, anchor, layer, number, -number) for number, (concept, anchor, layer) in enumerate(cells)]
-    shown = pages.LayerMap(pd.DataFrame(rows, columns=["words", "concept", "anchor", "layer", "x", "y"]))
+    rows = [
+        ("learned", concept, anchor, layer, number, -number) for number, (concept, anchor, layer) in enumerate(cells)
+    ]
+    shown = LayerMap(pd.DataFrame(rows, columns=["words", "concept", "anchor", "layer", "x", "y"]))
     index = json.loads(shown._repr_html_().split('class="layers-data">')[1].split("</script>")[0])
     assert "<noscript><p>The map to point at needs JavaScript." in shown._repr_html_()
     own = index["rows"]["learned"]
     assert own["layers"] == [2, 5] and own["words"] == [[0, 0], [0, 1], [1, 0], [1, 1]]
     assert (index["concepts"], index["anchors"]) == (["cat", "dog"], ["bell", "cup"])
     for places in own["at"]:
-        assert len(places) == 8 and places[0] < places[2] < places[6] and places[1] > places[7], "x rises with the number, y falls"
+        assert len(places) == 8 and places[0] < places[2] < places[6] and places[1] > places[7], (
+            "x rises with the number, y falls"
+        )

@@ -1,4 +1,6 @@
-"""Layers: parity with the libraries' own hidden states, truncation that leaves no trace, and numbers that know made-up answers."""
+"""Layers: parity with the libraries' own hidden states, truncation that leaves no trace, and numbers that know made-up
+answers.
+"""
 
 import itertools
 
@@ -10,10 +12,10 @@ import torch.nn.functional as F
 from sklearn.metrics import adjusted_rand_score
 
 from vwlib import layers
+from vwlib.lab import prepared
 from vwlib.models import TASKS, load_model
-from vwlib.profiles import load_profile
+from vwlib.settings import load_profile
 from vwlib.splice import spliced
-from vwlib.study import prepared
 from vwlib.trials import Trial, load_material, make_trials
 
 PROFILE = load_profile("smoke")
@@ -70,7 +72,9 @@ def test_activations_are_the_librarys_hidden_states(model, words):
 
 
 def test_activations_do_not_depend_on_the_batch(model, words):
-    torch.testing.assert_close(layers.activations(model, words, at_once=2), layers.activations(model, words), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        layers.activations(model, words, at_once=2), layers.activations(model, words), rtol=1e-4, atol=1e-4
+    )
 
 
 def test_each_run_is_recorded_and_gradients_are_kept(model, words):
@@ -127,7 +131,12 @@ def test_nothing_is_left_behind(model, words):
     model.encode_words(words)
     before = traces(model)
     layers.activations(model, words)
-    with pytest.raises(RuntimeError, match="stop"), layers.recorded(model), layers.truncated(model, 3), layers.truncated(model, 1):
+    with (
+        pytest.raises(RuntimeError, match="stop"),
+        layers.recorded(model),
+        layers.truncated(model, 3),
+        layers.truncated(model, 1),
+    ):
         raise RuntimeError("stop")
     with layers.truncated(model, 3):
         within = traces(model)
@@ -139,7 +148,10 @@ def test_nothing_is_left_behind(model, words):
 
 @pytest.mark.parametrize("blocks", [-1, 99])
 def test_blocks_that_are_not_there_are_refused(model, blocks):
-    with pytest.raises(ValueError, match=f"{model.task} model has . blocks; it cannot be cut to its first {blocks}"), layers.truncated(model, blocks):
+    with (
+        pytest.raises(ValueError, match=f"{model.task} model has . blocks; it cannot be cut to its first {blocks}"),
+        layers.truncated(model, blocks),
+    ):
         pass
 
 
@@ -162,7 +174,9 @@ def test_a_real_word_is_its_rows_of_the_table(model):
 
 
 def test_labels_know_what_the_anchor_names():
-    table = layers.label_words([Trial("ImageNet", "violin", "hat", 0.5), Trial("ImageNet", "fish", "fish")], "miniature")
+    table = layers.label_words(
+        [Trial("ImageNet", "violin", "hat", 0.5), Trial("ImageNet", "fish", "fish")], "miniature"
+    )
     assert list(table["anchor_concept"]) == ["top hat", "fish"]
     assert list(table["delta"].fillna(-1)) == [0.5, -1]
 
@@ -175,13 +189,17 @@ def test_perfect_clusters_are_recognised(by):
     assert tuple(found.loc[by, ["ari", "low", "high"]]) == (1, 1, 1)
     assert found.loc[other, "ari"] == pytest.approx(-0.25)  # no two words of four by four share both
     assert found.loc[other, "low"] < -0.25 < found.loc[other, "high"] < 0.1
-    assert found.loc["concept - anchor", "ari"] == pytest.approx(found.loc["concept", "ari"] - found.loc["anchor", "ari"])
+    assert found.loc["concept - anchor", "ari"] == pytest.approx(
+        found.loc["concept", "ari"] - found.loc["anchor", "ari"]
+    )
 
 
 def test_agreement_turns_from_anchor_to_concept_and_equal_words_agree_with_nothing():
     table = grid()
     equal = torch.ones(len(table), 8)
-    found = layers.cluster_agreement(torch.stack([equal, clustered("anchor", table), clustered("concept", table)]), table, draws=100)
+    found = layers.cluster_agreement(
+        torch.stack([equal, clustered("anchor", table), clustered("concept", table)]), table, draws=100
+    )
     assert list(found.loc[found["by"] == "concept - anchor", "ari"].round()) == [0, -1, 1]
 
 
@@ -238,7 +256,9 @@ def test_tsne_refuses_what_it_cannot_lay_out():
 
 
 def test_real_words_cluster_by_themselves_in_all_models(model):
-    """A plain swap goes through the functions of learned words: four copies of each concept's word, whatever the anchor."""
+    """A plain swap goes through the functions of learned words: four copies of each concept's word, whatever the
+    anchor.
+    """
     table = layers.label_words(make_trials(PROFILE, "COCO"), "miniature")
     found = layers.activations(model, layers.real_words(model, table["concept"].tolist(), copies=4))
     agreement = layers.cluster_agreement(found, table, draws=20)
@@ -268,7 +288,9 @@ def test_the_parts_of_the_way_add_up_to_the_way(model, words):
 
 def test_truncation_is_scored_with_none_to_all_blocks(model):
     """The whole model's rows are those of the plain evaluation, for the concept and for the anchor."""
-    table = layers.label_words([Trial("COCO", "laptop", "scissors"), Trial("COCO", "scissors", "scissors")], "miniature")
+    table = layers.label_words(
+        [Trial("COCO", "laptop", "scissors"), Trial("COCO", "scissors", "scissors")], "miniature"
+    )
     vectors, names = layers.real_words(model, ["laptop", "scissors"]), load_material(PROFILE, "COCO").names
     test = prepared(model.task, PROFILE, "COCO", "test")
     count = len(layers.text_blocks(model))
@@ -288,7 +310,9 @@ def test_the_strip_ends_with_the_whole_models_picture():
     assert [len(row) for row in strip] == [2, 2]
     with torch.no_grad():
         drawn = [row[0] for row in model.generate(model.encode_words(vectors), 1, seed=3)]
-    assert all(np.array_equal(np.asarray(row[-1]), np.asarray(picture)) for row, picture in zip(strip, drawn, strict=True))
+    assert all(
+        np.array_equal(np.asarray(row[-1]), np.asarray(picture)) for row, picture in zip(strip, drawn, strict=True)
+    )
 
 
 def made_scores(curves):
@@ -299,7 +323,9 @@ def made_scores(curves):
         for of, values in zip(("concept", "anchor"), scores, strict=True)
         for blocks, value in enumerate(values)
     ]
-    return pd.DataFrame(rows, columns=["word", "concept", "anchor", "anchor_concept", "delta", "blocks", "of", "value"]).sample(frac=1, random_state=0)
+    return pd.DataFrame(
+        rows, columns=["word", "concept", "anchor", "anchor_concept", "delta", "blocks", "of", "value"]
+    ).sample(frac=1, random_state=0)
 
 
 def test_crossing_layers_of_a_made_up_table():
@@ -333,18 +359,28 @@ def test_the_way_of_a_swap_is_complete_and_of_the_anchor_nothing():
 
 def test_there_is_no_way_from_a_word_to_itself():
     with pytest.raises(ValueError, match="'a' is the own word of 'c'"):
-        layers.way_to_concept(torch.zeros(2, 1, 3), torch.ones(2, 1, 3), torch.ones(2, 1, 3), pd.DataFrame({"concept": ["c"], "anchor": ["a"]}))
+        layers.way_to_concept(
+            torch.zeros(2, 1, 3),
+            torch.ones(2, 1, 3),
+            torch.ones(2, 1, 3),
+            pd.DataFrame({"concept": ["c"], "anchor": ["a"]}),
+        )
 
 
 def test_every_combination_of_tables_can_be_told_apart():
     """Crossings of several word sets in one table are counted by set."""
-    tables = [made_scores([(False, [0, 1], [1, 0])]).assign(task=task, kind=kind) for task, kind in itertools.product(TASKS, ("learned", "real"))]
+    tables = [
+        made_scores([(False, [0, 1], [1, 0])]).assign(task=task, kind=kind)
+        for task, kind in itertools.product(TASKS, ("learned", "real"))
+    ]
     found = layers.crossing_layers(pd.concat(tables))
     assert len(found) == 6 and set(found["crossing"]) == {1}
 
 
 def test_a_probe_takes_real_words_for_what_they_are_and_anchors_for_anchors(model):
-    """Own words and anchor words in the model's prompt, where the words of a trial stand; probes were fitted on other prompts."""
+    """Own words and anchor words in the model's prompt, where the words of a trial stand; probes were fitted on other
+    prompts.
+    """
     own = {"laptop": "laptop", "scissors": "scissors", "dog": "dog"}
     trials = [Trial("COCO", concept, anchor) for concept, anchor in itertools.product(own, repeat=2)]
     table = layers.label_words(trials, "miniature")

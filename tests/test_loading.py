@@ -30,8 +30,6 @@ from transformers import (
 )
 from typer.testing import CliRunner
 
-from vwlib import doctor
-from vwlib.cli import app
 from vwlib.models import Classifier, Detector, Generator, Judge, load_judge, load_model
 from vwlib.models.detection import clip_vocabulary
 from vwlib.models.generation import load_safety_checker
@@ -52,13 +50,21 @@ from vwlib.models.loading import (
     variant_of,
     weights_of,
 )
-from vwlib.profiles import GeneratorSettings, ModelSettings, load_profile
+from vwlib.settings import GeneratorSettings, ModelSettings, load_profile
+from vwlib.tools import doctor
+from vwlib.tools.cli import app
 
 PROFILE = load_profile("smoke")
 #: Any json, small.
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=8) | st.sampled_from(["a.safetensors", "../a.safetensors", "a.bin", "model_cfg"]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5) | st.just("model_cfg"), inner, max_size=3),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.text(max_size=8)
+    | st.sampled_from(["a.safetensors", "../a.safetensors", "a.bin", "model_cfg"]),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5) | st.just("model_cfg"), inner, max_size=3)
+    ),
     max_leaves=5,
 )
 FILES = {
@@ -100,13 +106,20 @@ def test_truncated_weights_are_named(task, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "task,change", [("classification", ("embed_dim", 64)), ("detection", ("projection_dim", 32)), ("generation", ("cross_attention_dim", 50))]
+    "task,change",
+    [
+        ("classification", ("embed_dim", 64)),
+        ("detection", ("projection_dim", 32)),
+        ("generation", ("cross_attention_dim", 50)),
+    ],
 )
 def test_weights_of_another_shape_are_named(task, change, tmp_path):
     profile, file = copied(task, tmp_path)
-    config = {"classification": file.parent / "open_clip_config.json", "detection": file.parent / "config.json", "generation": file.parent / "config.json"}[
-        task
-    ]
+    config = {
+        "classification": file.parent / "open_clip_config.json",
+        "detection": file.parent / "config.json",
+        "generation": file.parent / "config.json",
+    }[task]
     value = json.loads(config.read_text())
     (value["model_cfg"] if task == "classification" else value)[change[0]] = change[1]
     config.write_text(json.dumps(value))
@@ -117,9 +130,24 @@ def test_weights_of_another_shape_are_named(task, change, tmp_path):
 LAYER = "text_model.encoder.layers.0."
 PARTS = [
     ("detection", "model.safetensors", lambda key: LAYER in key, rf"missing tensors: 16, the first is owlv2\.{LAYER}"),
-    ("generation", "unet/diffusion_pytorch_model.safetensors", lambda key: key.startswith("mid_block"), r"the first is mid_block"),
-    ("generation", "vae/diffusion_pytorch_model.safetensors", lambda key: key == "decoder.conv_in.bias", r"tensors: 1, the first is decoder\.conv_in\.bias"),
-    ("generation", "text_encoder/model.safetensors", lambda key: "token_embedding" in key, r"missing tensors: 1, the first is .*token_embedding"),
+    (
+        "generation",
+        "unet/diffusion_pytorch_model.safetensors",
+        lambda key: key.startswith("mid_block"),
+        r"the first is mid_block",
+    ),
+    (
+        "generation",
+        "vae/diffusion_pytorch_model.safetensors",
+        lambda key: key == "decoder.conv_in.bias",
+        r"tensors: 1, the first is decoder\.conv_in\.bias",
+    ),
+    (
+        "generation",
+        "text_encoder/model.safetensors",
+        lambda key: "token_embedding" in key,
+        r"missing tensors: 1, the first is .*token_embedding",
+    ),
 ]
 
 
@@ -134,7 +162,12 @@ def test_a_tensor_that_the_file_lacks_is_not_made_up(task, file, gone, sentence,
 
 
 @pytest.mark.parametrize(
-    "task,file", [("detection", "tokenizer.json"), ("generation", "tokenizer/tokenizer.json"), ("generation", "scheduler/scheduler_config.json")]
+    "task,file",
+    [
+        ("detection", "tokenizer.json"),
+        ("generation", "tokenizer/tokenizer.json"),
+        ("generation", "scheduler/scheduler_config.json"),
+    ],
 )
 def test_a_missing_tokenizer_or_scheduler_is_named(task, file, tmp_path):
     profile, _ = copied(task, tmp_path)
@@ -153,11 +186,17 @@ def test_a_tokenizer_may_be_in_the_older_form(tmp_path):
     assert lacking(tmp_path, ["tokenizer/tokenizer.json"]) == []
 
 
-@pytest.mark.parametrize("words", [{"a": 0, "<|startoftext|>": 1, "<|endoftext|>": 2}, {"<|startoftext|>": 0, "<|endoftext|>": 1, "a</w>": 2}])
+@pytest.mark.parametrize(
+    "words",
+    [{"a": 0, "<|startoftext|>": 1, "<|endoftext|>": 2}, {"<|startoftext|>": 0, "<|endoftext|>": 1, "a</w>": 2}],
+)
 def test_a_tokenizer_that_is_not_clips_is_refused(words, tmp_path):
     CLIPTokenizer(vocab=words).save_pretrained(tmp_path)
     tokenizer = CLIPTokenizer.from_pretrained(tmp_path)
-    with pytest.raises(ValueError, match=rf"The tokenizer in {tmp_path} is none of CLIP's.*vocab\.json and merges\.txt there, or its tokenizer\.json"):
+    with pytest.raises(
+        ValueError,
+        match=rf"The tokenizer in {tmp_path} is none of CLIP's.*vocab\.json and merges\.txt there, or its tokenizer\.json",
+    ):
         clip_vocabulary(tokenizer, 16, None)
 
 
@@ -177,20 +216,32 @@ def test_a_damaged_tokenizer_or_preprocessing_is_named(tmp_path):
 
 
 def test_an_unknown_task_is_refused():
-    with pytest.raises(ValueError, match="'segmentation' is no task; choose from generation, detection, classification"):
+    with pytest.raises(
+        ValueError, match="'segmentation' is no task; choose from generation, detection, classification"
+    ):
         load_model("segmentation", PROFILE)
 
 
-# --- what to fetch ---------------------------------------------------------------------------------------------------------
+# --- what to fetch
+# ---------------------------------------------------------------------------------------------------------
 
 
 def test_a_missing_model_of_the_hub_says_what_to_fetch(tmp_path):
-    settings = ModelSettings(source=str(tmp_path / "owl"), hub="google/owl", revision="v1", fetch=("*.json", "model.safetensors"), gigabytes=0.6)
+    settings = ModelSettings(
+        source=str(tmp_path / "owl"),
+        hub="google/owl",
+        revision="v1",
+        fetch=("*.json", "model.safetensors"),
+        gigabytes=0.6,
+    )
     with pytest.raises(FileNotFoundError) as caught:
         check_folder(settings, "config.json")
     sentence = str(caught.value)
     assert "\n" not in sentence and "fetch google/owl (about 0.6 GB)" in sentence
-    assert f"`hf download google/owl --revision v1 --local-dir {tmp_path}/owl --include '*.json' --include model.safetensors`" in sentence
+    assert (
+        f"`hf download google/owl --revision v1 --local-dir {tmp_path}/owl --include '*.json' --include model.safetensors`"
+        in sentence
+    )
 
 
 LOADERS = {
@@ -209,7 +260,8 @@ def test_every_model_of_the_paper_is_named_with_its_repository(role, tmp_path):
         LOADERS[role](settings)
 
 
-# --- weights in other forms ------------------------------------------------------------------------------------------------
+# --- weights in other forms
+# ------------------------------------------------------------------------------------------------
 
 
 def test_pickled_weights_are_not_loaded_but_can_be_converted(tmp_path):
@@ -217,10 +269,14 @@ def test_pickled_weights_are_not_loaded_but_can_be_converted(tmp_path):
     weights = load_file(file)
     file.unlink()
     torch.save({"state_dict": weights}, file.parent / "open_clip_pytorch_model.bin")
-    with pytest.raises(FileNotFoundError, match=r"`vwlib convert .*classifier` writes it from open_clip_pytorch_model\.bin"):
+    with pytest.raises(
+        FileNotFoundError, match=r"`vwlib convert .*classifier` writes it from open_clip_pytorch_model\.bin"
+    ):
         Classifier.load(profile.classifier, profile.prompt)
     assert convert_weights(file.parent) == file
-    assert {key: value.tolist() for key, value in load_file(file).items()} == {key: value.tolist() for key, value in weights.items()}
+    assert {key: value.tolist() for key, value in load_file(file).items()} == {
+        key: value.tolist() for key, value in weights.items()
+    }
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "scheduler/scheduler_config.json"])
@@ -246,19 +302,29 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path, capsys):
     with pytest.raises(ValueError, match=r"pytorch_model\.bin holds something else than weights"):
         convert_weights(tmp_path)
     assert capsys.readouterr().out == "" and not list(tmp_path.glob("*.safetensors"))
-    with pytest.raises(FileNotFoundError, match=r"pytorch_model\.bin.*diffusion_pytorch_model\.bin nor open_clip_pytorch_model\.bin"):
+    with pytest.raises(
+        FileNotFoundError, match=r"pytorch_model\.bin.*diffusion_pytorch_model\.bin nor open_clip_pytorch_model\.bin"
+    ):
         convert_weights(tmp_path / "nowhere")
 
 
 def small_unet() -> UNet2DConditionModel:
     torch.manual_seed(0)
-    kinds = {"down_block_types": ("DownBlock2D", "DownBlock2D"), "up_block_types": ("UpBlock2D", "UpBlock2D"), "mid_block_type": None}
-    return UNet2DConditionModel(8, block_out_channels=(32, 32), cross_attention_dim=8, layers_per_block=1, norm_num_groups=8, **kinds)
+    kinds = {
+        "down_block_types": ("DownBlock2D", "DownBlock2D"),
+        "up_block_types": ("UpBlock2D", "UpBlock2D"),
+        "mid_block_type": None,
+    }
+    return UNet2DConditionModel(
+        8, block_out_channels=(32, 32), cross_attention_dim=8, layers_per_block=1, norm_num_groups=8, **kinds
+    )
 
 
 def small_text_encoder() -> CLIPTextModel:
     torch.manual_seed(0)
-    return CLIPTextModel(CLIPTextConfig(vocab_size=99, hidden_size=32, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2))
+    return CLIPTextModel(
+        CLIPTextConfig(vocab_size=99, hidden_size=32, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2)
+    )
 
 
 FORMS = {
@@ -267,7 +333,10 @@ FORMS = {
     "shards of half": {"variant": "fp16", "max_shard_size": "15KB"},
     "other half": {"variant": "bf16"},
 }
-SMALL = {"diffusers": (small_unet, "diffusion_pytorch_model.safetensors"), "transformers": (small_text_encoder, "model.safetensors")}
+SMALL = {
+    "diffusers": (small_unet, "diffusion_pytorch_model.safetensors"),
+    "transformers": (small_text_encoder, "model.safetensors"),
+}
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -276,11 +345,17 @@ def test_weights_are_read_in_every_form_in_which_the_libraries_save_them(library
     make, name = SMALL[library]
     stored = {"fp16": torch.float16, "bf16": torch.bfloat16, None: torch.float32}[FORMS[form].get("variant")]
     make().to(stored).save_pretrained(tmp_path, **FORMS[form])
-    assert not (tmp_path / name).exists() and lacking(tmp_path, [name]) == [] and variant_of(tmp_path / name) == FORMS[form].get("variant")
+    assert (
+        not (tmp_path / name).exists()
+        and lacking(tmp_path, [name]) == []
+        and variant_of(tmp_path / name) == FORMS[form].get("variant")
+    )
     assert (len(weights_of(tmp_path / name)) > 1) == ("max_shard_size" in FORMS[form])
     loaded, before = load_whole(type(make()), tmp_path), make()
     for key, value in loaded.state_dict().items():
-        assert torch.equal(value, before.state_dict()[key].to(stored).to(value.dtype)) and (value.dtype == torch.float32 or not value.is_floating_point())
+        assert torch.equal(value, before.state_dict()[key].to(stored).to(value.dtype)) and (
+            value.dtype == torch.float32 or not value.is_floating_point()
+        )
 
 
 @pytest.mark.parametrize("library", SMALL)
@@ -311,7 +386,9 @@ def test_pickles_of_each_library_are_converted(library, form, tmp_path):
     with pytest.raises(FileNotFoundError, match=f"`vwlib convert {tmp_path}` writes it from {pickle}"):
         check_folder(ModelSettings(source=str(tmp_path)), f"part/{name}")
     (written,) = convert_folder(tmp_path)
-    assert load_whole(type(make()), tmp_path / "part") is not None and variant_of(tmp_path / "part" / name) == form.get("variant")
+    assert load_whole(type(make()), tmp_path / "part") is not None and variant_of(tmp_path / "part" / name) == form.get(
+        "variant"
+    )
     assert convert_folder(tmp_path) == []
     assert {path.name for path in (tmp_path / "part").iterdir()} == {"config.json", pickle, written.name}
 
@@ -320,7 +397,9 @@ def test_shards_of_pickles_are_converted_to_one_file(tmp_path):
     weights = small_unet().state_dict()
     index = {"weight_map": {key: f"diffusion_pytorch_model-0000{number % 2}.bin" for number, key in enumerate(weights)}}
     for shard in set(index["weight_map"].values()):
-        torch.save({key: value for key, value in weights.items() if index["weight_map"][key] == shard}, tmp_path / shard)
+        torch.save(
+            {key: value for key, value in weights.items() if index["weight_map"][key] == shard}, tmp_path / shard
+        )
     (tmp_path / "diffusion_pytorch_model.bin.index.json").write_text(json.dumps(index))
     assert load_file(convert_weights(tmp_path)).keys() == weights.keys()
     (tmp_path / "diffusion_pytorch_model.safetensors").unlink()
@@ -365,8 +444,12 @@ def test_a_pipeline_of_half_precision_is_loaded_whole(tmp_path):
         save_file(half, file.with_name(file.name.replace(".safetensors", ".fp16.safetensors")), {"format": "pt"})
         file.unlink()
     generator = Generator.load(profile.generator, load_judge(profile), profile.prompt)
-    assert {part.dtype for part in (generator.pipeline.unet, generator.pipeline.vae, generator.pipeline.text_encoder)} == {torch.float32}
-    told = [finding.text for finding in doctor.model("generator", profile.generator, PIPELINE) if finding.state == "note"]
+    assert {
+        part.dtype for part in (generator.pipeline.unet, generator.pipeline.vae, generator.pipeline.text_encoder)
+    } == {torch.float32}
+    told = [
+        finding.text for finding in doctor.model("generator", profile.generator, PIPELINE) if finding.state == "note"
+    ]
     assert any("half precision" in text for text in told)
 
 
@@ -409,7 +492,11 @@ def test_only_the_projects_own_models_are_trained_again():
     assert "make pretrain" in remedy(PROFILE.detector) and "make pretrain" in remedy(PROFILE.detector, "config.json")
 
 
-@given(content=st.binary(max_size=30) | JSON.map(lambda value: json.dumps(value).encode()) | JSON.map(lambda held: json.dumps({"weight_map": held}).encode()))
+@given(
+    content=st.binary(max_size=30)
+    | JSON.map(lambda value: json.dumps(value).encode())
+    | JSON.map(lambda held: json.dumps({"weight_map": held}).encode())
+)
 @settings(max_examples=80, deadline=None)
 def test_any_index_lists_files_beside_it_or_is_named(content, tmp_path_factory):
     index = tmp_path_factory.mktemp("index") / "model.safetensors.index.json"
@@ -426,7 +513,10 @@ def test_any_index_lists_files_beside_it_or_is_named(content, tmp_path_factory):
 @settings(max_examples=60, deadline=None)
 def test_any_configuration_is_read_or_named(content, tmp_path_factory):
     folder = tmp_path_factory.mktemp("config")
-    for name, read in (("words.json", seen_words), ("open_clip_config.json", lambda there: check_open_clip(ModelSettings(source=str(there)), there))):
+    for name, read in (
+        ("words.json", seen_words),
+        ("open_clip_config.json", lambda there: check_open_clip(ModelSettings(source=str(there)), there)),
+    ):
         (folder / name).write_bytes(content)
         try:
             read(folder)
@@ -434,7 +524,9 @@ def test_any_configuration_is_read_or_named(content, tmp_path_factory):
             assert name in str(error) and "\n" not in str(error)
 
 
-@pytest.mark.parametrize("content", ["[]", "{}", '{"text_config": 3}', '{"text_config": {"hidden_size": "wide"}}', "3", "null"])
+@pytest.mark.parametrize(
+    "content", ["[]", "{}", '{"text_config": 3}', '{"text_config": {"hidden_size": "wide"}}', "3", "null"]
+)
 def test_a_configuration_that_means_nothing_is_one_sentence(content, tmp_path):
     profile, file = copied("detection", tmp_path)
     (file.parent / "config.json").write_text(content)
@@ -443,7 +535,8 @@ def test_a_configuration_that_means_nothing_is_one_sentence(content, tmp_path):
     assert "\n" not in str(caught.value)
 
 
-# --- traps of the paper's models -------------------------------------------------------------------------------------------
+# --- traps of the paper's models
+# -------------------------------------------------------------------------------------------
 
 
 def open_clip_folder(folder: Path, **changes) -> ModelSettings:
@@ -457,7 +550,10 @@ def open_clip_folder(folder: Path, **changes) -> ModelSettings:
     text = open_clip.CLIPTextCfg(**config["text_cfg"])
     text.hf_tokenizer_name = None
     model = kind(vision_cfg=open_clip.CLIPVisionCfg(**config["vision_cfg"]), text_cfg=text, **arguments)
-    save_file({key: value.contiguous().clone() for key, value in model.state_dict().items()}, folder / "open_clip_model.safetensors")
+    save_file(
+        {key: value.contiguous().clone() for key, value in model.state_dict().items()},
+        folder / "open_clip_model.safetensors",
+    )
     preprocess = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "resize_mode": "shortest"}
     (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": preprocess}))
     return ModelSettings(source=str(folder))
@@ -468,7 +564,10 @@ def test_the_activation_is_the_one_that_the_weights_were_trained_with(tmp_path):
     classifier = Classifier.load(quick, "a photo of {}")
     assert sum(isinstance(module, QuickGELU) for module in classifier.model.modules()) == 4
     plain = open_clip_folder(tmp_path / "plain").model_copy(update={"activation": "quick_gelu"})
-    with pytest.raises(ValueError, match=r'open_clip_config\.json builds the model with another activation than quick_gelu: set "quick_gelu" to true'):
+    with pytest.raises(
+        ValueError,
+        match=r'open_clip_config\.json builds the model with another activation than quick_gelu: set "quick_gelu" to true',
+    ):
         Classifier.load(plain, "a photo of {}")
     assert Classifier.load(plain.model_copy(update={"activation": None}), "a photo of {}").vocabulary.context == 16
 
@@ -504,7 +603,9 @@ def test_a_judge_may_have_a_tokenizer_of_its_own(tmp_path):
     judge = Judge.open(settings)
     pictures = [Image.new("RGB", (40, 30), colour) for colour in ("red", "teal")]
     assert judge.tokenize(["a photo of a cat"]).tolist() == [[2, 3, 4, 2, 5, 0, 0, 0]]
-    assert judge.encode_names(["cat", "dog"]).shape == (2, 16) and set(judge.classify(pictures, ["cat", "dog"]).tolist()) <= {0, 1}
+    assert judge.encode_names(["cat", "dog"]).shape == (2, 16) and set(
+        judge.classify(pictures, ["cat", "dog"]).tolist()
+    ) <= {0, 1}
     with pytest.raises(ValueError, match="does not read CLIP's vocabulary"):
         Classifier.load(settings, "a photo of {}")
 
@@ -531,12 +632,21 @@ def test_products_beyond_half_precision_stay_finite():
     exact = unet(*inputs).sample
     with torch.autocast("cpu", torch.float16):
         assert (unet(*inputs).sample.float() - exact).abs().mean() < 0.1 * exact.abs().mean()
-        unet.set_attn_processor(AttnProcessor())  # diffusers' other attention, under autocast: what the first assertion guards against
+        unet.set_attn_processor(
+            AttnProcessor()
+        )  # diffusers' other attention, under autocast: what the first assertion guards against
         assert not torch.isfinite(unet(*inputs).sample).all()
 
 
 def small_checker() -> StableDiffusionSafetyChecker:
-    vision = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 32, "patch_size": 16}
+    vision = {
+        "hidden_size": 32,
+        "intermediate_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "image_size": 32,
+        "patch_size": 16,
+    }
     checker = StableDiffusionSafetyChecker(CLIPConfig(projection_dim=8, vision_config=vision))
     with torch.no_grad():
         checker.concept_embeds_weights.fill_(-2)  # cosines are all above: every picture is flagged
@@ -546,7 +656,9 @@ def small_checker() -> StableDiffusionSafetyChecker:
 def test_the_safety_checker_is_read_as_it_is_published_and_looks_in_full_precision(tmp_path):
     small_checker().save_pretrained(tmp_path)
     weights = load_file(tmp_path / "model.safetensors")
-    published = {f"vision_model.{key}" if key.startswith("vision_model.") else key: value for key, value in weights.items()}
+    published = {
+        f"vision_model.{key}" if key.startswith("vision_model.") else key: value for key, value in weights.items()
+    }
     save_file(published, tmp_path / "model.safetensors", {"format": "pt"})
     CLIPImageProcessor().save_pretrained(tmp_path)
     checker, seen = load_safety_checker(ModelSettings(source=str(tmp_path)))["safety_checker"], []
@@ -560,7 +672,9 @@ def test_the_safety_checker_is_read_as_it_is_published_and_looks_in_full_precisi
 def test_the_safety_checker_blackens_and_is_counted(tmp_path):
     small_checker().save_pretrained(tmp_path)
     CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}).save_pretrained(tmp_path)
-    settings = GeneratorSettings(**PROFILE.generator.model_dump() | {"safety_checker": {"source": str(tmp_path)}, "inference_steps": 1})
+    settings = GeneratorSettings(
+        **PROFILE.generator.model_dump() | {"safety_checker": {"source": str(tmp_path)}, "inference_steps": 1}
+    )
     generator = Generator.load(settings, load_judge(PROFILE), PROFILE.prompt, load_judge(PROFILE))
     (score,) = generator.evaluate(generator.word_table()[[5]][:, None], ["cat"], {"cat": "cat", "dog": "dog"})
     assert score.more == {"second_judge": score.value, "flagged": 1.0}

@@ -7,15 +7,17 @@ from importlib.metadata import version
 import pytest
 from packaging.requirements import Requirement
 
-from vwlib.lock import LEFT_OUT, LOCK, indirect_versions, write_lock
 from vwlib.paths import ROOT
+from vwlib.tools.lock import LEFT_OUT, LOCK, indirect_versions, write_lock
 
 LINES = [line for line in (ROOT / LOCK).read_text().splitlines() if not line.startswith("#")]
 
 
 def pyproject(folder, *needed):
     """A project that needs some packages."""
-    (folder / "pyproject.toml").write_text(f"[project]\ndependencies = {list(needed)}\noptional-dependencies = {{test = []}}\n")
+    (folder / "pyproject.toml").write_text(
+        f"[project]\ndependencies = {list(needed)}\noptional-dependencies = {{test = []}}\n"
+    )
     return folder
 
 
@@ -26,7 +28,9 @@ def test_the_committed_lock_is_plain_names_and_versions_in_order():
 
 
 def test_the_lock_says_nothing_of_what_pyproject_pins():
-    pinned = {name.lower().replace("_", "-") for name in re.findall(r'"([\w-]+)==', (ROOT / "pyproject.toml").read_text())}
+    pinned = {
+        name.lower().replace("_", "-") for name in re.findall(r'"([\w-]+)==', (ROOT / "pyproject.toml").read_text())
+    }
     assert pinned and not pinned & {line.split("==")[0] for line in LINES}
 
 
@@ -46,7 +50,10 @@ def test_torch_brings_no_package_for_a_gpu(tmp_path):
 
 def test_the_lock_is_written_so_that_pip_reads_it(tmp_path):
     lines = write_lock(pyproject(tmp_path, "pandas")).read_text().splitlines()
-    assert lines[0].startswith("#") and {Requirement(line).name for line in lines[1:]} == indirect_versions(tmp_path).keys()
+    assert (
+        lines[0].startswith("#")
+        and {Requirement(line).name for line in lines[1:]} == indirect_versions(tmp_path).keys()
+    )
 
 
 @pytest.mark.parametrize("setting", [[], ["LOCK=versions.lock"]])

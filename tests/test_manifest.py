@@ -6,11 +6,11 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from vwlib import study
-from vwlib.cli import app
+from vwlib import lab as study
 from vwlib.concepts import concepts_of
-from vwlib.manifest import Manifest, differences, digest, make_manifest
-from vwlib.profiles import load_profile
+from vwlib.settings import load_profile
+from vwlib.study.manifest import Manifest, differences, digest, make_manifest
+from vwlib.tools.cli import app
 
 
 @pytest.fixture
@@ -39,7 +39,9 @@ def test_the_same_images_give_the_same_manifest(profile, tmp_path):
     assert Manifest.load(tmp_path / "manifest.json") == first == make_manifest(again(profile), ("DreamBooth",))
     assert differences(first, profile) == []
     vase = first.datasets["DreamBooth"]["vase"]
-    assert sorted(vase["train"]) == [f"dataset/vase/{index:02d}.png" for index in range(4)] and list(vase["test"]) == ["dataset/vase/04.png"]
+    assert sorted(vase["train"]) == [f"dataset/vase/{index:02d}.png" for index in range(4)] and list(vase["test"]) == [
+        "dataset/vase/04.png"
+    ]
     assert vase["test"]["dataset/vase/04.png"].file == digest(tmp_path / "data" / "dataset" / "vase" / "04.png")
 
 
@@ -54,7 +56,10 @@ def test_another_file_other_boxes_and_a_missing_image_are_told(profile, tmp_path
     (folder / "vase" / "04.png").unlink()
     found = differences(manifest, again(profile))
     assert len(found) == 5
-    assert any(line.startswith("DreamBooth, clock, train: dataset/clock/01.png is another file here (SHA-256 ") for line in found)
+    assert any(
+        line.startswith("DreamBooth, clock, train: dataset/clock/01.png is another file here (SHA-256 ")
+        for line in found
+    )
     assert "DreamBooth, candle, train: dataset/candle/00.png has other boxes here." in found
     assert "DreamBooth, vase, test: dataset/vase/04.png is missing here, though the manifest lists it." in found
     assert "DreamBooth, vase, train: dataset/vase/03.png is not chosen here, though the manifest lists it." in found
@@ -62,7 +67,13 @@ def test_another_file_other_boxes_and_a_missing_image_are_told(profile, tmp_path
 
 
 @pytest.mark.parametrize(
-    "content", ["", "[]", '{"profile": "paper"}', '{"profile": "paper", "datasets": {"COCO": {"cat": {"train": {"a.jpg": {"file": "x"}}}}}}']
+    "content",
+    [
+        "",
+        "[]",
+        '{"profile": "paper"}',
+        '{"profile": "paper", "datasets": {"COCO": {"cat": {"train": {"a.jpg": {"file": "x"}}}}}}',
+    ],
 )
 def test_a_malformed_manifest_is_named(tmp_path, content):
     (tmp_path / "manifest.json").write_text(content)
@@ -72,15 +83,17 @@ def test_a_malformed_manifest_is_named(tmp_path, content):
 
 
 def test_a_missing_manifest_and_one_of_another_profile_are_named(profile, tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"nowhere\.json is missing; `vwlib manifest .*nowhere\.json` writes one"):
+    with pytest.raises(
+        FileNotFoundError, match=r"nowhere\.json is missing; `vwlib manifest .*nowhere\.json` writes one"
+    ):
         Manifest.load(tmp_path / "nowhere.json")
     with pytest.raises(ValueError, match="is of the profile 'paper', not of 'smoke'"):
         differences(make_manifest(profile, ("DreamBooth",)), load_profile("smoke"))
 
 
 def test_the_command_writes_and_checks(profile, tmp_path, monkeypatch):
-    monkeypatch.setattr("vwlib.profiles.load_profile", lambda name: again(profile))
-    monkeypatch.setattr("vwlib.manifest.make_manifest", lambda settings: make_manifest(settings, ("DreamBooth",)))
+    monkeypatch.setattr("vwlib.settings.load_profile", lambda name: again(profile))
+    monkeypatch.setattr("vwlib.study.manifest.make_manifest", lambda settings: make_manifest(settings, ("DreamBooth",)))
     file = str(tmp_path / "out" / "manifest.json")
     assert CliRunner().invoke(app, ["manifest", file]).exit_code == 0
     assert CliRunner().invoke(app, ["manifest", file, "--check"]).exit_code == 0
@@ -90,11 +103,21 @@ def test_the_command_writes_and_checks(profile, tmp_path, monkeypatch):
 
 
 def test_only_an_earlier_manifest_is_replaced_and_that_when_asked(tmp_path, monkeypatch):
-    monkeypatch.setattr("vwlib.manifest.make_manifest", lambda settings: Manifest(profile=settings.name, datasets={}))
+    monkeypatch.setattr(
+        "vwlib.study.manifest.make_manifest", lambda settings: Manifest(profile=settings.name, datasets={})
+    )
     file, annotations = tmp_path / "manifest.json", tmp_path / "instances.json"
     annotations.write_text('{"images": []}')
-    for arguments, code in (([file], 0), ([file], 1), ([file, "--overwrite"], 0), ([annotations, "--overwrite"], 1), ([tmp_path], 1)):
+    for arguments, code in (
+        ([file], 0),
+        ([file], 1),
+        ([file, "--overwrite"], 0),
+        ([annotations, "--overwrite"], 1),
+        ([tmp_path], 1),
+    ):
         result = CliRunner().invoke(app, ["manifest", *map(str, arguments)])
-        assert result.exit_code == code and (code == 0 or (str(arguments[0]) in result.stderr and len(result.stderr.splitlines()) == 1))
+        assert result.exit_code == code and (
+            code == 0 or (str(arguments[0]) in result.stderr and len(result.stderr.splitlines()) == 1)
+        )
     assert annotations.read_text() == '{"images": []}'
     assert "--overwrite" in CliRunner().invoke(app, ["manifest", str(file), "--check", "--overwrite"]).stderr

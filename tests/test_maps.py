@@ -22,14 +22,19 @@ def unexplained(mapped: torch.Tensor, truth: torch.Tensor) -> float:
 def test_an_offset_is_found_by_kinds_that_have_one(kind):
     mapping = fit_map(kind, SOURCE, SOURCE @ MATRIX + OFFSET)
     torch.testing.assert_close(mapping(HELD_OUT), HELD_OUT @ MATRIX + OFFSET, rtol=1e-3, atol=1e-3)
-    assert unexplained(fit_map("linear", SOURCE, SOURCE @ MATRIX + 3 * OFFSET)(HELD_OUT), HELD_OUT @ MATRIX + 3 * OFFSET) > 0.01
+    assert (
+        unexplained(fit_map("linear", SOURCE, SOURCE @ MATRIX + 3 * OFFSET)(HELD_OUT), HELD_OUT @ MATRIX + 3 * OFFSET)
+        > 0.01
+    )
 
 
 def test_ridge_is_near_least_squares_without_noise_and_better_with_much():
     noise = 20 * torch.randn(240, 8, generator=torch.Generator().manual_seed(1))
     few, truth = SOURCE[:16], HELD_OUT @ MATRIX
     torch.testing.assert_close(fit_map("ridge", SOURCE, SOURCE @ MATRIX).matrix, MATRIX, rtol=1e-3, atol=1e-3)
-    ridge, bias = (unexplained(fit_map(kind, few, few @ MATRIX + noise[:16])(HELD_OUT), truth) for kind in ("ridge", "bias"))
+    ridge, bias = (
+        unexplained(fit_map(kind, few, few @ MATRIX + noise[:16])(HELD_OUT), truth) for kind in ("ridge", "bias")
+    )
     assert ridge < 0.5 * bias
 
 
@@ -46,7 +51,11 @@ def test_procrustes_keeps_angles_where_least_squares_does_not():
     pulled = SOURCE * torch.linspace(1, 5, 12)
     matrix = fit_map("procrustes", SOURCE, pulled).matrix
     torch.testing.assert_close(matrix @ matrix.T / matrix[0].pow(2).sum(), torch.eye(12), rtol=1e-4, atol=1e-4)
-    assert unexplained(fit_map("linear", SOURCE, pulled)(SOURCE), pulled) < 1e-6 < unexplained(fit_map("procrustes", SOURCE, pulled)(SOURCE), pulled)
+    assert (
+        unexplained(fit_map("linear", SOURCE, pulled)(SOURCE), pulled)
+        < 1e-6
+        < unexplained(fit_map("procrustes", SOURCE, pulled)(SOURCE), pulled)
+    )
 
 
 def test_relative_representations_do_not_know_a_rotation_a_unit_or_a_shift_of_the_source():
@@ -77,7 +86,9 @@ def test_a_network_follows_from_its_seed_and_leaves_torchs_own_stream_alone():
 
 def test_a_network_stops_when_words_left_out_stop_gaining():
     noise = torch.randn(240, 8, generator=torch.Generator().manual_seed(2))
-    assert unexplained(fit_mlp(SOURCE, noise)(SOURCE), noise) > 0.5  # trained to the end it would know most of the noise by heart
+    assert (
+        unexplained(fit_mlp(SOURCE, noise)(SOURCE), noise) > 0.5
+    )  # trained to the end it would know most of the noise by heart
 
 
 @pytest.mark.parametrize("kind", MAPS)
@@ -90,7 +101,9 @@ def test_every_kind_keeps_the_axes_before_the_last(kind):
 
 @pytest.mark.parametrize("kind", MAPS)
 def test_too_few_words_and_unequal_tables_are_refused(kind):
-    with pytest.raises(ValueError, match=r"1 shared words cannot determine a map from 12 dimensions to 8; at least \d+ are needed"):
+    with pytest.raises(
+        ValueError, match=r"1 shared words cannot determine a map from 12 dimensions to 8; at least \d+ are needed"
+    ):
         fit_map(kind, SOURCE[:1], SOURCE[:1] @ MATRIX)
     with pytest.raises(ValueError, match="the same words; they have 240 and 239 rows"):
         fit_map(kind, SOURCE, (SOURCE @ MATRIX)[1:])

@@ -11,12 +11,12 @@ from open_clip.tokenizer import SimpleTokenizer
 from PIL import Image
 from torchmetrics.detection import MeanAveragePrecision
 
+from vwlib.lab import prepared
 from vwlib.miniature.scenes import LAYOUTS, random_scene
 from vwlib.miniature.sprites import load_sprites
 from vwlib.models import TASKS, Frozen, load_model
 from vwlib.models.device import Room
 from vwlib.splice import PLACEHOLDER, Vocabulary, spliced
-from vwlib.study import prepared
 from vwlib.trials import Trial, load_material
 
 PROFILE = in_full_precision()
@@ -41,7 +41,9 @@ def test_spliced_word_equals_typed_word(model):
 @torch.no_grad()
 def test_spliced_vectors_keep_their_order(model):
     tokens = [model.vocabulary.token_of(word) for word in ("large", "red", "cat", "dog")]
-    assert torch.equal(model.encode_words(model.word_table()[tokens][None]), model.encode_prompts(["a photo of large red cat dog"]))
+    assert torch.equal(
+        model.encode_words(model.word_table()[tokens][None]), model.encode_prompts(["a photo of large red cat dog"])
+    )
 
 
 def test_splice_leaves_the_table_alone(model):
@@ -81,7 +83,9 @@ def test_classifier_features_are_open_clips(images):
     assert torch.equal(model.encode_images(images), model.model.encode_image(pixels, normalize=True))
     ids = model.vocabulary.prompts(["a photo of a cat", "dog"])
     assert torch.equal(model.encode_ids(ids), model.model.encode_text(ids, normalize=True))
-    torch.testing.assert_close(model.encode_prompts(["a photo of a cat", "dog"]), model.encode_ids(ids), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        model.encode_prompts(["a photo of a cat", "dog"]), model.encode_ids(ids), rtol=1e-5, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("task", ["classification", "detection"])
@@ -115,7 +119,9 @@ def test_detector_logits_are_transformers(images):
     pixels = model.processor(images=images, return_tensors="pt").pixel_values
     ids = model.vocabulary.prompts(texts)
     output = model.model(input_ids=ids.repeat(len(images), 1), pixel_values=pixels, attention_mask=None)
-    ours = (torch.einsum("ird,td->irt", frozen["region"], model.encode_prompts(texts)) + frozen["shift"][..., None]) * frozen["scale"][..., None]
+    ours = (
+        torch.einsum("ird,td->irt", frozen["region"], model.encode_prompts(texts)) + frozen["shift"][..., None]
+    ) * frozen["scale"][..., None]
     torch.testing.assert_close(ours, output.logits, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(frozen["objectness"], output.objectness_logits, rtol=1e-5, atol=1e-5)
 
@@ -140,14 +146,24 @@ def test_generator_with_embeddings_equals_generator_with_prompt():
 def test_plain_attention_denoises_as_diffusers_own():
     model = load_model("generation", PROFILE)
     own = UNet2DConditionModel.from_pretrained(PROFILE.generator.source, subfolder="unet", dtype=torch.float32).eval()
-    assert {type(processor) for processor in own.attn_processors.values()} != {type(processor) for processor in model.pipeline.unet.attn_processors.values()}
-    noisy, times, states = torch.randn(2, own.config.in_channels, 8, 8), torch.tensor([20, 800]), model.encode_prompts(["a cat", "two red cars"])
-    torch.testing.assert_close(model.pipeline.unet(noisy, times, states).sample, own(noisy, times, states).sample, rtol=1e-4, atol=1e-4)
+    assert {type(processor) for processor in own.attn_processors.values()} != {
+        type(processor) for processor in model.pipeline.unet.attn_processors.values()
+    }
+    noisy, times, states = (
+        torch.randn(2, own.config.in_channels, 8, 8),
+        torch.tensor([20, 800]),
+        model.encode_prompts(["a cat", "two red cars"]),
+    )
+    torch.testing.assert_close(
+        model.pipeline.unet(noisy, times, states).sample, own(noisy, times, states).sample, rtol=1e-4, atol=1e-4
+    )
 
 
 def test_streams_are_the_trials_own():
     first, second = Trial("COCO", "cat", "dog"), Trial("COCO", "cat", "dog", seed=1)
-    assert torch.equal(torch.rand(3, generator=first.stream()), torch.rand(3, generator=Trial("COCO", "cat", "dog").stream()))
+    assert torch.equal(
+        torch.rand(3, generator=first.stream()), torch.rand(3, generator=Trial("COCO", "cat", "dog").stream())
+    )
     assert not torch.equal(torch.rand(3, generator=first.stream()), torch.rand(3, generator=second.stream()))
 
 
@@ -184,14 +200,21 @@ def test_detector_prepares_every_annotated_object():
 
 
 def test_average_precision_is_torchmetrics():
-    """Twenty pictures with up to three true boxes each, some of which do not count, and boxes found near them or anywhere."""
+    """Twenty pictures with up to three true boxes each, some of which do not count, and boxes found near them or
+    anywhere.
+    """
     rng = np.random.default_rng(0)
     images, boxes, regions = 20, 3, 120
     corner = torch.from_numpy(rng.uniform(0, 0.6, (images, boxes, 2)).astype(np.float32))
-    truth = torch.cat([corner, corner + torch.from_numpy(rng.uniform(0.1, 0.4, (images, boxes, 2)).astype(np.float32))], dim=-1)
+    truth = torch.cat(
+        [corner, corner + torch.from_numpy(rng.uniform(0.1, 0.4, (images, boxes, 2)).astype(np.float32))], dim=-1
+    )
     near = truth[torch.arange(images)[:, None], torch.from_numpy(rng.integers(boxes, size=(images, regions)))]
     found = near + torch.from_numpy(rng.normal(0, 0.03, near.shape).astype(np.float32))
-    kind, ignored = torch.from_numpy(rng.integers(-1, 2, (images, boxes))), torch.from_numpy(rng.random((images, boxes)) < 0.2)
+    kind, ignored = (
+        torch.from_numpy(rng.integers(-1, 2, (images, boxes))),
+        torch.from_numpy(rng.random((images, boxes)) < 0.2),
+    )
     frozen = Frozen(["cat", "dog"] * (images // 2), {"box": found, "truth": truth, "kind": kind, "ignored": ignored})
     score = torch.from_numpy(rng.random((images, regions)).astype(np.float32))
     for concept, number in (("cat", 0), ("dog", 1)):
@@ -199,8 +222,14 @@ def test_average_precision_is_torchmetrics():
         for row in range(images):
             best, asked = score[row].topk(100), kind[row] == number
             none = torch.zeros(int(asked.sum()), dtype=torch.int)
-            answers = {"boxes": found[row, best.indices], "scores": best.values, "labels": torch.zeros(100, dtype=torch.int)}
-            metric.update([answers], [{"boxes": truth[row, asked], "labels": none, "iscrowd": ignored[row, asked].int()}])
+            answers = {
+                "boxes": found[row, best.indices],
+                "scores": best.values,
+                "labels": torch.zeros(100, dtype=torch.int),
+            }
+            metric.update(
+                [answers], [{"boxes": truth[row, asked], "labels": none, "iscrowd": ignored[row, asked].int()}]
+            )
         expected, ours = metric.compute(), load_model("detection", PROFILE).average_precision(score, concept, frozen)
         assert 0 < ours.value < ours.more["ap50"] < 1
         assert ours.value == float(expected["map"]) and ours.more["ap50"] == float(expected["map_50"])

@@ -4,10 +4,10 @@ import pytest
 import torch
 from exactly import in_full_precision
 
+from vwlib.lab import learn, prepared
+from vwlib.learn import Learned, ball_radius, learn_words, project_to_ball
 from vwlib.models import TASKS, load_model
 from vwlib.models.device import Room
-from vwlib.optimise import Learned, ball_radius, learn_words, project_to_ball
-from vwlib.study import learn, prepared
 from vwlib.trials import Trial, make_trials
 
 PROFILE = in_full_precision()
@@ -43,7 +43,11 @@ def test_words_kept_on_the_way_are_what_fewer_steps_learn():
     model, frozen = load_model("classification", PROFILE), prepared("classification", PROFILE, "COCO", "train")
     whole = learn_words(model, frozen, trials, steps=4, rate=0.01, keep=(2, 4), progress=False)
     half = learn_words(model, frozen, trials, steps=2, rate=0.01, progress=False)
-    assert list(whole.after) == [2, 4] and torch.equal(whole.after[2], half.vectors) and torch.equal(whole.after[4], whole.vectors)
+    assert (
+        list(whole.after) == [2, 4]
+        and torch.equal(whole.after[2], half.vectors)
+        and torch.equal(whole.after[4], whole.vectors)
+    )
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -70,7 +74,13 @@ def test_only_the_words_learn(task):
 def test_an_anchor_of_several_tokens_is_refused():
     model = load_model("classification", PROFILE)
     with pytest.raises(ValueError, match=r"'xylophone' is \d+ tokens"):
-        learn_words(model, prepared("classification", PROFILE, "COCO", "train"), [Trial("COCO", "cat", "xylophone")], steps=1, rate=0.1)
+        learn_words(
+            model,
+            prepared("classification", PROFILE, "COCO", "train"),
+            [Trial("COCO", "cat", "xylophone")],
+            steps=1,
+            rate=0.1,
+        )
 
 
 class Cramped:
@@ -95,7 +105,9 @@ def test_words_do_not_depend_on_how_many_fit_into_memory(task):
     trials = [*make_trials(PROFILE, "COCO"), Trial("COCO", "dog", "cat", delta=0.5)]
     model, frozen = load_model(task, PROFILE), prepared(task, PROFILE, "COCO", "train")
     cramped = Cramped(model)
-    whole, split = (learn_words(m, frozen, trials, steps=2, rate=0.01, batch=2, progress=False) for m in (model, cramped))
+    whole, split = (
+        learn_words(m, frozen, trials, steps=2, rate=0.01, batch=2, progress=False) for m in (model, cramped)
+    )
     assert cramped.sizes == [5, 2, 2, 1, 2, 2, 1]
     torch.testing.assert_close(split.vectors, whole.vectors, rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(split.losses, whole.losses, rtol=1e-3, atol=1e-4)
@@ -107,7 +119,9 @@ class Breaking(Cramped):
     def losses(self, vectors, concepts, *others):
         self.sizes.append(len(vectors))
         losses = self.model.losses(vectors, concepts, *others)
-        return torch.where(torch.tensor([concept == "cat" and len(self.sizes) >= 3 for concept in concepts]), torch.nan, losses)
+        return torch.where(
+            torch.tensor([concept == "cat" and len(self.sizes) >= 3 for concept in concepts]), torch.nan, losses
+        )
 
 
 def test_a_word_that_fails_is_told_with_its_step_and_left_out_and_its_companion_is_not_touched():
@@ -116,7 +130,9 @@ def test_a_word_that_fails_is_told_with_its_step_and_left_out_and_its_companion_
     breaking = Breaking(model)
     learned = learn_words(breaking, frozen, trials, steps=12, rate=0.01, progress=False)
     alone = learn_words(model, frozen, trials[1:], steps=12, rate=0.01, progress=False)
-    assert learned.failed == {0: 3} and learned.finite.tolist() == [False, True] and breaking.sizes == [2] * 10 + [1] * 2
+    assert (
+        learned.failed == {0: 3} and learned.finite.tolist() == [False, True] and breaking.sizes == [2] * 10 + [1] * 2
+    )
     torch.testing.assert_close(learned.vectors[1], alone.vectors[0], rtol=1e-3, atol=1e-4)
     assert learned.losses.isfinite().all(0).tolist() == [False, True] and learned.losses[:2].isfinite().all()
 
@@ -124,13 +140,17 @@ def test_a_word_that_fails_is_told_with_its_step_and_left_out_and_its_companion_
 def test_learning_ends_when_all_words_have_failed():
     breaking = Breaking(load_model("classification", PROFILE))
     frozen = prepared("classification", PROFILE, "COCO", "train")
-    learned = learn_words(breaking, frozen, [Trial("COCO", "cat", "dog")], steps=40, rate=0.01, keep=(2, 40), progress=False)
+    learned = learn_words(
+        breaking, frozen, [Trial("COCO", "cat", "dog")], steps=40, rate=0.01, keep=(2, 40), progress=False
+    )
     assert len(breaking.sizes) == 10 and learned.failed == {0: 3} and list(learned.after) == [2]
 
 
 def test_words_that_fail_are_named_with_their_step(monkeypatch):
     trials = make_trials(PROFILE, "COCO")
     nothing = Learned(torch.zeros(4, 4, 8), torch.zeros(5, 4), failed={1: 3})
-    monkeypatch.setattr("vwlib.study.learn_words", lambda *others, **settings: nothing)
-    with pytest.raises(FloatingPointError, match=rf"the words {trials[1].concept} from {trials[1].anchor} \(at step 3\) diverged"):
+    monkeypatch.setattr("vwlib.lab.learn_words", lambda *others, **settings: nothing)
+    with pytest.raises(
+        FloatingPointError, match=rf"the words {trials[1].concept} from {trials[1].anchor} \(at step 3\) diverged"
+    ):
         learn("classification", PROFILE, trials, progress=False)

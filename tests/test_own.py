@@ -1,4 +1,6 @@
-"""Own photos: from a folder to words in a file, by the study's functions; whatever is wrong is one sentence and writes nothing."""
+"""Own photos: from a folder to words in a file, by the study's functions; whatever is wrong is one sentence and writes
+nothing.
+"""
 
 import json
 import shlex
@@ -12,15 +14,17 @@ from hypothesis import strategies as st
 from PIL import Image
 from typer.testing import CliRunner
 
-from vwlib import own, pages
-from vwlib.cli import app
+from vwlib.book.pages.own import likeness, own_commands
+from vwlib.book.pages.pictures import encode_trial
 from vwlib.datasets import PHOTOS, load_image, read_photos, read_things
+from vwlib.datasets.photos import describe_photos, with_photos
+from vwlib.lab import run_grid
 from vwlib.miniature.example import EXAMPLE, write_example
 from vwlib.models import TASKS, load_detector, load_generator
-from vwlib.photos import describe_photos, with_photos
-from vwlib.profiles import LARGEST_SEED, load_profile
-from vwlib.stored import words_of_grid
-from vwlib.study import run_grid
+from vwlib.settings import LARGEST_SEED, load_profile
+from vwlib.study.read import words_of_grid
+from vwlib.tools import own
+from vwlib.tools.cli import app
 from vwlib.trials import load_material
 from vwlib.words import load_words, words_table
 
@@ -66,7 +70,10 @@ def test_the_committed_example_is_drawn_again(tmp_path):
 
 
 def test_a_radius_of_zero_is_none(mine):
-    assert own.own_trial(mine, "bell", delta=0.0) == own.own_trial(mine, "bell") and own.own_trial(mine, "bell").delta is None
+    assert (
+        own.own_trial(mine, "bell", delta=0.0) == own.own_trial(mine, "bell")
+        and own.own_trial(mine, "bell").delta is None
+    )
     for wrong in (-1, float("nan"), float("inf")):
         with pytest.raises(ValueError, match="a radius is a number from 0 on"):
             own.own_trial(mine, "bell", delta=wrong)
@@ -88,8 +95,12 @@ def test_photos_are_split_named_and_boxed(mine, folder):
 
 
 def test_photos_say_where_their_boxes_are_from(mine):
-    assert describe_photos(mine).startswith("There are 3 pictures of the thing: 2 to learn from, and 1 held out for testing. 3 of them have no box")
-    assert describe_photos(with_photos(PROFILE, str(EXAMPLE))).endswith("6 to learn from, and 2 held out for testing. All have boxes in boxes.json.")
+    assert describe_photos(mine).startswith(
+        "There are 3 pictures of the thing: 2 to learn from, and 1 held out for testing. 3 of them have no box"
+    )
+    assert describe_photos(with_photos(PROFILE, str(EXAMPLE))).endswith(
+        "6 to learn from, and 2 held out for testing. All have boxes in boxes.json."
+    )
 
 
 def test_a_datasets_own_thing_of_that_name_is_left_out():
@@ -117,18 +128,21 @@ def test_five_texts_are_scored_on_three_tasks_and_looked_up_in_three_tables(mine
 
 def test_each_text_has_its_name(mine, grid):
     words = words_of_grid(grid, [0])[0]
-    assert all(len(pages.encode_trial(task, mine, words)) == len(own.TEXTS) for task in TASKS)
+    assert all(len(encode_trial(task, mine, words)) == len(own.TEXTS) for task in TASKS)
 
 
 def test_pictures_are_most_like_themselves(mine):
     shown = [example.image() for example in load_material(mine, PHOTOS).train]
-    table = pages.likeness(mine, {"same": shown[:1], "red": shown[-1:]}, shown[:1])
-    assert table["cosine with the photos"].iloc[0] == pytest.approx(1, abs=1e-5) and table["cosine with the photos"].iloc[1] < 0.99
+    table = likeness(mine, {"same": shown[:1], "red": shown[-1:]}, shown[:1])
+    assert (
+        table["cosine with the photos"].iloc[0] == pytest.approx(1, abs=1e-5)
+        and table["cosine with the photos"].iloc[1] < 0.99
+    )
 
 
 def test_the_commands_of_the_page_are_understood(mine, grid):
     group = typer.main.get_command(app)
-    lines = pages.own_commands(mine, own.words_of(mine, grid), "data/example/guitar", "DreamBooth").splitlines()
+    lines = own_commands(mine, own.words_of(mine, grid), "data/example/guitar", "DreamBooth").splitlines()
     commands = [shlex.split(line)[1:] for line in lines if line.startswith("vwlib ")]
     with group.make_context("vwlib", commands[0], resilient_parsing=True) as context:
         for words in commands:
@@ -141,7 +155,9 @@ def test_a_file_keeps_what_it_has_and_each_word_once(mine, grid, tmp_path):
     words = own.words_of(mine, grid)
     own.keep_words(words[:2], tmp_path / "words.safetensors")
     own.keep_words(words[1:], tmp_path / "words.safetensors")
-    assert sorted(word.word_id for word in load_words(tmp_path / "words.safetensors")) == sorted(word.word_id for word in words)
+    assert sorted(word.word_id for word in load_words(tmp_path / "words.safetensors")) == sorted(
+        word.word_id for word in words
+    )
 
 
 def run(*arguments):
@@ -150,13 +166,31 @@ def run(*arguments):
 
 def test_from_pictures_to_a_file_for_diffusers_in_three_commands(folder, tmp_path):
     file = tmp_path / "words.safetensors"
-    learned = run("learn", "--images", folder / "my_guitar", "--beside", folder / "others", "--anchor", "bell", "--task", "generation", "--out", file)
-    assert learned.exit_code == 0 and "learned for generation" in learned.output and f"Written to {file}" in learned.output
+    learned = run(
+        "learn",
+        "--images",
+        folder / "my_guitar",
+        "--beside",
+        folder / "others",
+        "--anchor",
+        "bell",
+        "--task",
+        "generation",
+        "--out",
+        file,
+    )
+    assert (
+        learned.exit_code == 0 and "learned for generation" in learned.output and f"Written to {file}" in learned.output
+    )
     listed = run("words", "--words", file, "--csv", "--delta", "free")
     word_id = listed.output.splitlines()[1].split(",")[0]
     assert word_id == load_words(file)[0].word_id
     exported = run("export", word_id[:6], "--words", file, "--to", tmp_path / "learned_embeds.safetensors")
-    assert exported.exit_code == 0 and "<my-guitar> in a prompt" in exported.output and (tmp_path / "learned_embeds.safetensors").exists()
+    assert (
+        exported.exit_code == 0
+        and "<my-guitar> in a prompt" in exported.output
+        and (tmp_path / "learned_embeds.safetensors").exists()
+    )
 
 
 WRONG = {
@@ -183,11 +217,16 @@ WRONG = {
 @pytest.mark.parametrize("wrong", WRONG)
 def test_what_is_wrong_is_one_sentence_before_anything_is_learned(wrong, folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("vwlib.study.learn_words", lambda *_, **__: pytest.fail("learned"))
+    monkeypatch.setattr("vwlib.lab.learn_words", lambda *_, **__: pytest.fail("learned"))
     (tmp_path / "empty").mkdir()
     picture(tmp_path / "one" / "a.png")
     (tmp_path / "damaged.safetensors").write_text("no words")
-    good = {"--images": str(folder / "my_guitar"), "--anchor": "bell", "--beside": str(folder / "others"), "--out": "words.safetensors"}
+    good = {
+        "--images": str(folder / "my_guitar"),
+        "--anchor": "bell",
+        "--beside": str(folder / "others"),
+        "--out": "words.safetensors",
+    }
     (option, value), sentence = WRONG[wrong]
     result = run("learn", *(part for pair in (good | {option: value}).items() for part in pair))
     assert result.exit_code == 1 and sentence in result.stderr and len(result.stderr.strip().splitlines()) == 1
@@ -195,11 +234,21 @@ def test_what_is_wrong_is_one_sentence_before_anything_is_learned(wrong, folder,
 
 
 @pytest.mark.parametrize(
-    "options", [["--seed", str(2**64 - 1)], ["--seed", str(2**63)], ["--seed", str(2**70)], ["--seed", "-1"], ["--delta", "-1"], ["--delta", "nan"]]
+    "options",
+    [
+        ["--seed", str(2**64 - 1)],
+        ["--seed", str(2**63)],
+        ["--seed", str(2**70)],
+        ["--seed", "-1"],
+        ["--delta", "-1"],
+        ["--delta", "nan"],
+    ],
 )
 def test_numbers_beyond_their_range_are_refused_with_their_option(options, folder, tmp_path, monkeypatch):
-    monkeypatch.setattr("vwlib.own.learn_photos", lambda *_, **__: pytest.fail("learned"))
-    result = run("learn", "--images", folder / "my_guitar", "--anchor", "bell", "--out", tmp_path / "words.safetensors", *options)
+    monkeypatch.setattr("vwlib.tools.own.learn_photos", lambda *_, **__: pytest.fail("learned"))
+    result = run(
+        "learn", "--images", folder / "my_guitar", "--anchor", "bell", "--out", tmp_path / "words.safetensors", *options
+    )
     assert result.exit_code == 2 and options[0] in result.stderr and not list(tmp_path.iterdir())
 
 
@@ -213,9 +262,11 @@ def test_the_largest_seed_draws_pictures(mine):
 
 
 def test_each_task_is_named_once(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr("vwlib.study.learn_words", lambda *_, **__: pytest.fail("learned"))
+    monkeypatch.setattr("vwlib.lab.learn_words", lambda *_, **__: pytest.fail("learned"))
     twice = ["--task", "detection", "--task", "generation", "--task", "detection"]
-    result = run("learn", "--images", folder / "my_guitar", "--anchor", "bell", "--out", tmp_path / "words.safetensors", *twice)
+    result = run(
+        "learn", "--images", folder / "my_guitar", "--anchor", "bell", "--out", tmp_path / "words.safetensors", *twice
+    )
     assert result.exit_code == 1 and "'detection' is named twice" in result.stderr and not list(tmp_path.iterdir())
 
 
@@ -235,9 +286,24 @@ def test_unknown_words_and_files_are_one_sentence(mine, grid, tmp_path):
     file = tmp_path / "words.safetensors"
     own.keep_words(own.words_of(mine, grid), file)
     for arguments, sentence in (
-        (["export", "zzz", "--words", file, "--to", tmp_path / "x.safetensors"], "There is no word with the id 'zzz' among 3; `vwlib words` lists them."),
+        (
+            ["export", "zzz", "--words", file, "--to", tmp_path / "x.safetensors"],
+            "There is no word with the id 'zzz' among 3; `vwlib words` lists them.",
+        ),
         (["export", "", "--words", file, "--to", tmp_path / "x.safetensors"], "There is no word with the id ''"),
-        (["export", words_table(load_words(file))["word_id"][0], "--words", file, "--to", tmp_path / "x", "--form", "pickle"], "'pickle' is no form of a word"),
+        (
+            [
+                "export",
+                words_table(load_words(file))["word_id"][0],
+                "--words",
+                file,
+                "--to",
+                tmp_path / "x",
+                "--form",
+                "pickle",
+            ],
+            "'pickle' is no form of a word",
+        ),
         (["words", "--words", file, "--anchor", "bel"], "No word has the anchor 'bel'; there are bell."),
         (["words", "--words", file, "--delta", "wide"], "'wide' is no delta"),
         (["words", "--words", tmp_path / "none.safetensors"], "none.safetensors is missing"),
@@ -251,7 +317,10 @@ def test_unknown_words_and_files_are_one_sentence(mine, grid, tmp_path):
 
 
 def test_things_are_read_folder_by_folder(folder, tmp_path):
-    assert [(e.label, e.path.name) for e in read_things(folder / "others", "test")] == [("blue thing", "1.png"), ("red thing", "1.png")]
+    assert [(e.label, e.path.name) for e in read_things(folder / "others", "test")] == [
+        ("blue thing", "1.png"),
+        ("red thing", "1.png"),
+    ]
     shutil.copytree(folder / "others" / "red thing", tmp_path / "red thing")
     (tmp_path / "red thing" / "boxes.json").write_text(json.dumps({"0.png": [[1, 2, 30, 40]]}))
     assert read_things(tmp_path, "train")[0].boxes.tolist() == [[1, 2, 30, 40]]

@@ -9,14 +9,50 @@ import pandas as pd
 import pytest
 import torch
 
-from vwlib import pages
+from vwlib.book.pages.experiments import tables_of
+from vwlib.book.pages.models import describe_models, describe_run, model_table, provenance, quality_table
+from vwlib.book.pages.pictures import (
+    detect_grid,
+    detect_trials,
+    draw_grid,
+    draw_trials,
+    first_of,
+    found_boxes,
+    hits,
+    named_rightly,
+    one_per_concept,
+)
+from vwlib.book.pages.stored_pictures import Sheets, sheets_of, stored_grid, stored_trials
+from vwlib.book.pages.study import (
+    delta_findings,
+    delta_table,
+    describe_study,
+    moves_of,
+    paper_summary,
+    study_or_stand_in,
+    whereabouts,
+    whereabouts_findings,
+)
+from vwlib.book.pages.tables import as_table
+from vwlib.book.pages.transfer import (
+    answer_sentence,
+    compare_datasets,
+    comparison_table,
+    grid_table,
+    off_diagonal_table,
+    over_datasets,
+    paper_kept,
+    paper_over_datasets,
+    transfer_findings,
+)
+from vwlib.book.pages.words import encode_stages, landing_table, stage_scores
 from vwlib.concepts import concepts_of
+from vwlib.lab import Grid, displacements, run_grid, summarise_grid
+from vwlib.learn import Learned, ball_radius
+from vwlib.ledger.paper import paper_results
 from vwlib.models import TASKS, load_model, load_models
-from vwlib.optimise import Learned, ball_radius
-from vwlib.paper import paper_results
-from vwlib.profiles import load_profile
-from vwlib.stored import TrialWords, study_of, summarise_study
-from vwlib.study import Grid, displacements, run_grid, summarise_grid
+from vwlib.settings import load_profile
+from vwlib.study.read import TrialWords, study_of, summarise_study
 from vwlib.trials import Trial, is_diagonal, load_material, make_trials
 
 PROFILE = load_profile("smoke")
@@ -25,7 +61,14 @@ PROFILE = load_profile("smoke")
 def scores(values):
     """A grid of 2 x 2 trials with a value for each source, the same in every target."""
     rows = [
-        {"dataset": "COCO", "concept": concept, "anchor": anchor, "trained_on": source, "evaluated_on": target, "value": value + (concept == anchor) / 4}
+        {
+            "dataset": "COCO",
+            "concept": concept,
+            "anchor": anchor,
+            "trained_on": source,
+            "evaluated_on": target,
+            "value": value + (concept == anchor) / 4,
+        }
         for target in TASKS
         for source, value in values.items()
         for concept in ("laptop", "dog")
@@ -35,26 +78,39 @@ def scores(values):
 
 
 def test_the_diagonal_is_where_a_word_starts_at_its_own_name():
-    table = pd.DataFrame({"dataset": ["ImageNet", "ImageNet", "COCO"], "concept": ["top hat", "fish", "dog"], "anchor": ["hat", "hat", "dog"]})
+    table = pd.DataFrame(
+        {
+            "dataset": ["ImageNet", "ImageNet", "COCO"],
+            "concept": ["top hat", "fish", "dog"],
+            "anchor": ["hat", "hat", "dog"],
+        }
+    )
     assert is_diagonal(table, "miniature").tolist() == [True, False, True]
 
 
 def test_a_grid_is_summarised_with_and_without_the_diagonal():
     summary = summarise_grid(scores({"generation": 0.5}), "miniature").set_index(["trials", "evaluated_on"])
     assert summary.loc[("all", "detection"), "mean"].item() == pytest.approx(0.625)
-    assert summary.loc[("off-diagonal", "detection"), ["mean", "crossed_low", "crossed_high", "n"]].tolist() == [0.5, 0.5, 0.5, 2]
+    assert summary.loc[("off-diagonal", "detection"), ["mean", "crossed_low", "crossed_high", "n"]].tolist() == [
+        0.5,
+        0.5,
+        0.5,
+        2,
+    ]
 
 
 def test_findings_count_transfers_below_own_words_and_above_the_floor():
-    summary = summarise_grid(scores({"anchor": 0.1, "name": 0.7, "generation": 0.5, "detection": 0.1, "classification": 0.4}), "miniature")
-    findings = pages.transfer_findings(summary[summary["trials"] == "off-diagonal"])
+    summary = summarise_grid(
+        scores({"anchor": 0.1, "name": 0.7, "generation": 0.5, "detection": 0.1, "classification": 0.4}), "miniature"
+    )
+    findings = transfer_findings(summary[summary["trials"] == "off-diagonal"])
     assert (findings["transfers"], findings["above_floor"], findings["below_own"]) == (6, 4, 3)
     assert findings["order"] == "generation (+0.40), classification (+0.30), detection (+0.00)"
     assert (findings["own_low"], findings["own_high"]) == (0.1, 0.5)
 
 
 def test_the_grid_is_shown_with_a_row_for_each_target_and_source():
-    shown = pages.grid_table(summarise_grid(scores({"anchor": 0.1, "generation": 0.5}), "miniature"))
+    shown = grid_table(summarise_grid(scores({"anchor": 0.1, "generation": 0.5}), "miniature"))
     assert shown.loc[("classification", "generation"), "off-diagonal"] == 0.5
     assert len(shown) == 6
 
@@ -75,16 +131,16 @@ def test_displacements_are_in_units_of_the_balls_radius():
 def test_stages_run_from_the_anchor_to_the_name():
     trials = [Trial("COCO", "cup", "dog"), Trial("COCO", "cup", "dog", seed=1), Trial("COCO", "cup", "dog", 0.5)]
     d = load_model("detection", PROFILE).word_table().shape[1]
-    stages = pages.encode_stages("detection", PROFILE, trials, Learned(torch.randn(3, 4, d), torch.zeros(1, 3)))
+    stages = encode_stages("detection", PROFILE, trials, Learned(torch.randn(3, 4, d), torch.zeros(1, 3)))
     assert list(stages) == ["anchor word", "learned, unconstrained", "learned, within delta = 0.5", "concept's name"]
     assert len({feature.shape for feature in stages.values()}) == 1
 
 
 def test_found_boxes_are_as_many_as_true_ones():
     material = load_material(PROFILE, "PASCAL")
-    examples = pages.first_of(material.test, ["car", "cat"])
+    examples = first_of(material.test, ["car", "cat"])
     model = load_model("detection", PROFILE)
-    boxes = pages.found_boxes(model, examples, model.encode_prompts(["a photo of a car", "a photo of a cat"])[None])
+    boxes = found_boxes(model, examples, model.encode_prompts(["a photo of a car", "a photo of a cat"])[None])
     for image, example in enumerate(examples):
         drawn = boxes[boxes["image"] == image]
         assert drawn["score"].isna().sum() == drawn["score"].notna().sum() == len(example.boxes_of(example.label))
@@ -92,48 +148,48 @@ def test_found_boxes_are_as_many_as_true_ones():
 
 def test_one_trial_per_concept_starts_elsewhere():
     trials = [Trial("COCO", concept, anchor) for concept in ("laptop", "dog") for anchor in ("laptop", "dog")]
-    assert pages.one_per_concept(Grid(trials, {}, pd.DataFrame()), "miniature") == [1, 2]
+    assert one_per_concept(Grid(trials, {}, pd.DataFrame()), "miniature") == [1, 2]
 
 
 def test_models_stand_beside_the_papers():
-    description = pages.describe_models(PROFILE)
+    description = describe_models(PROFILE)
     assert description.index.tolist() == [*TASKS, "judge"]
     assert description.loc["generation", "d in the paper"] == 1024
     assert description["d here"].is_unique
-    assert pages.model_table(description).loc["image here (px)", "generation"] == "64"
+    assert model_table(description).loc["image here (px)", "generation"] == "64"
 
 
 def test_quality_that_was_not_measured_is_called_so(tmp_path):
-    assert set(pages.quality_table(tmp_path / "none.json")["value"]) == {"not measured"}
+    assert set(quality_table(tmp_path / "none.json")["value"]) == {"not measured"}
     file = tmp_path / "quality.json"
     file.write_text(json.dumps({"detector": {"ap50": 0.7, "counts": {"images": 500}}}))
-    assert pages.quality_table(file).loc["detector", ["value", "measured on"]].iloc[0].tolist() == ["0.700", "500 scenes"]
+    assert quality_table(file).loc["detector", ["value", "measured on"]].iloc[0].tolist() == ["0.700", "500 scenes"]
 
 
 def test_a_run_says_what_it_reduced():
-    assert "instead of 1,000" in pages.describe_run(PROFILE)
-    assert "instead of 1,000" not in pages.describe_run(PROFILE, learning=False)
-    assert pages.describe_run(load_profile("paper")) == "This page was run with the paper's models, datasets and settings."
+    assert "instead of 1,000" in describe_run(PROFILE)
+    assert "instead of 1,000" not in describe_run(PROFILE, learning=False)
+    assert describe_run(load_profile("paper")) == "This page was run with the paper's models, datasets and settings."
 
 
 def test_provenance_is_one_row():
-    row = pages.provenance(PROFILE, dataset="COCO", concepts=[], seed=0)
+    row = provenance(PROFILE, dataset="COCO", concepts=[], seed=0)
     assert len(row) == 1
     assert row.loc[0, ["profile", "concepts", "seed"]].tolist() == ["smoke", "the profile's", 0]
 
 
 def test_words_land_somewhere_for_each_pair():
-    table = pages.landing_table(load_models(PROFILE), ["dog", "cup"])
+    table = landing_table(load_models(PROFILE), ["dog", "cup"])
     assert table.shape == (6, 2)
     assert table.index[0] == "generation to detection"
 
 
 def test_tables_are_shown_without_row_numbers():
-    shown = pages.as_table(pd.DataFrame({"a": [0.123], "b": [None]}))
+    shown = as_table(pd.DataFrame({"a": [0.123], "b": [None]}))
     assert "0.12" in shown._repr_html_()
     assert "<th>0</th>" not in shown._repr_html_()
-    assert pages.as_table(pd.DataFrame({"a": ["x"]}), upright=True)._repr_html_().count("<td>") == 2
-    read = pages.as_table(pd.DataFrame({"a": ["x"], "b": ["a sentence that is read, word after word"]}))._repr_html_()
+    assert as_table(pd.DataFrame({"a": ["x"]}), upright=True)._repr_html_().count("<td>") == 2
+    read = as_table(pd.DataFrame({"a": ["x"], "b": ["a sentence that is read, word after word"]}))._repr_html_()
     assert "<th>a</th>" in read and '<th style="min-width: 9rem;">b</th>' in read
 
 
@@ -146,7 +202,10 @@ def study():
 @pytest.fixture(scope="module")
 def whole():
     """A summary of two datasets, unconstrained and at one radius, where words keep to their own task."""
-    values = {None: {"anchor": 0.1, "name": 0.7, "generation": 0.5, "detection": 0.3, "classification": 0.4}, 0.5: dict.fromkeys(TASKS, 0.2)}
+    values = {
+        None: {"anchor": 0.1, "name": 0.7, "generation": 0.5, "detection": 0.3, "classification": 0.4},
+        0.5: dict.fromkeys(TASKS, 0.2),
+    }
     coco = pd.concat([scores(value).assign(delta=delta or float("nan")) for delta, value in values.items()])
     pascal = coco.assign(dataset="PASCAL").replace({"laptop": "car", "dog": "cat"})
     return summarise_study(pd.concat([coco, pascal], ignore_index=True), "miniature")
@@ -154,69 +213,87 @@ def whole():
 
 def test_findings_of_several_datasets_count_all_their_transfers(whole):
     free = whole[whole["delta"].isna() & (whole["trials"] == "off-diagonal")]
-    findings = pages.transfer_findings(free[free["dataset"] == "COCO"])
+    findings = transfer_findings(free[free["dataset"] == "COCO"])
     assert (findings["transfers"], findings["kept"]) == (6, pytest.approx(1.025))
-    assert pages.transfer_findings(free)["transfers"] == 12
+    assert transfer_findings(free)["transfers"] == 12
 
 
 def test_the_papers_transfers_keep_less_than_a_quarter_in_the_median():
     datasets = ["ImageNet", "DreamBooth", "COCO", "PASCAL"]
-    assert pages.paper_kept(datasets) == pytest.approx(0.23, abs=0.005)
-    assert pages.paper_kept(datasets, chance=0.1) == pytest.approx(0.198, abs=0.001)  # of accuracies only
+    assert paper_kept(datasets) == pytest.approx(0.23, abs=0.005)
+    assert paper_kept(datasets, chance=0.1) == pytest.approx(0.198, abs=0.001)  # of accuracies only
 
 
 def test_datasets_stand_beside_the_paper_at_one_radius(whole):
     for delta, ours in ((None, 0.5), (0.5, 0.2)):
-        comparison = pages.compare_datasets(whole, delta)
+        comparison = compare_datasets(whole, delta)
         assert len(comparison) == 18 and set(comparison["dataset"]) == {"COCO", "PASCAL"}
         assert comparison.loc[0, "mean_ours"] == pytest.approx(ours + 0.125)
-    assert pages.comparison_table(comparison).columns[0] == "dataset"
+    assert comparison_table(comparison).columns[0] == "dataset"
 
 
 def test_off_diagonal_means_stand_between_floor_and_ceiling(whole):
-    shown = pages.off_diagonal_table(whole[whole["delta"].isna()])
+    shown = off_diagonal_table(whole[whole["delta"].isna()])
     assert list(shown.index[::9]) == [("COCO", "generation", "generation"), ("PASCAL", "generation", "generation")]
-    assert shown.loc[("PASCAL", "detection", "classification"), ["anchor word", "learned word", "concept's name"]].tolist() == pytest.approx([0.1, 0.4, 0.7])
+    assert shown.loc[
+        ("PASCAL", "detection", "classification"), ["anchor word", "learned word", "concept's name"]
+    ].tolist() == pytest.approx([0.1, 0.4, 0.7])
 
 
 def test_the_radii_come_in_order_and_the_unconstrained_last(whole):
-    table = pages.delta_table(whole)
+    table = delta_table(whole)
     assert list(table.index) == ["0.5", "unconstrained"]
     assert table["own task, off-diagonal"].tolist() == pytest.approx([0.2, 0.4])
-    assert table.loc["unconstrained", "transferred, paper"] == pytest.approx(pages.paper_summary(["COCO", "PASCAL"], 0.5)["moved_free"])
+    assert table.loc["unconstrained", "transferred, paper"] == pytest.approx(
+        paper_summary(["COCO", "PASCAL"], 0.5)["moved_free"]
+    )
 
 
 def test_findings_at_a_radius_leave_the_diagonal_out(whole):
-    findings = pages.delta_findings(whole, 0.5)
-    assert [findings[name] for name in ("own", "own_free", "moved", "moved_free", "floor")] == pytest.approx([0.2, 0.4, 0.2, 0.4, 0.1])
-    assert [findings[name] for name in ("own_cells", "saturated", "moved_cells", "above", "above_free")] == [6, 0, 12, 12, 12]
+    findings = delta_findings(whole, 0.5)
+    assert [findings[name] for name in ("own", "own_free", "moved", "moved_free", "floor")] == pytest.approx(
+        [0.2, 0.4, 0.2, 0.4, 0.1]
+    )
+    assert [findings[name] for name in ("own_cells", "saturated", "moved_cells", "above", "above_free")] == [
+        6,
+        0,
+        12,
+        12,
+        12,
+    ]
 
 
 def test_where_words_lie_is_told_for_each_task_and_radius():
-    tables = pages.tables_of(PROFILE, ["displacements", "mapped_displacements"])
-    moves, mapped = (pages.moves_of(table, PROFILE.world) for table in tables.values())
-    table = pages.whereabouts(moves, PROFILE.world)
-    assert list(zip(table["words of"], table["delta"], strict=True)) == [(task, delta) for task in TASKS for delta in ("0.5", "unconstrained")]
-    assert pages.whereabouts_findings(moves, PROFILE.world, 0.5)["ball_distance"] <= 0.5 + 1e-4
-    assert pages.whereabouts(mapped, PROFILE.world)["words of"].iloc[0] == "generation, mapped into detection"
+    tables = tables_of(PROFILE, ["displacements", "mapped_displacements"])
+    moves, mapped = (moves_of(table, PROFILE.world) for table in tables.values())
+    table = whereabouts(moves, PROFILE.world)
+    assert list(zip(table["words of"], table["delta"], strict=True)) == [
+        (task, delta) for task in TASKS for delta in ("0.5", "unconstrained")
+    ]
+    assert whereabouts_findings(moves, PROFILE.world, 0.5)["ball_distance"] <= 0.5 + 1e-4
+    assert whereabouts(mapped, PROFILE.world)["words of"].iloc[0] == "generation, mapped into detection"
 
 
 def test_a_missing_study_is_stood_in_for_and_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr("vwlib.bank.DATA", tmp_path)
-    study, told = pages.study_or_stand_in(load_profile("miniature"))
+    monkeypatch.setattr("vwlib.study.bank.DATA", tmp_path)
+    study, told = study_or_stand_in(load_profile("miniature"))
     assert study.profile.name == "smoke"
-    assert told.startswith("The study of profile 'miniature' is not stored here; `vwlib study --profile miniature` makes it. Until then")
+    assert told.startswith(
+        "The study of profile 'miniature' is not stored here; `vwlib study --profile miniature` makes it. Until then"
+    )
     with pytest.raises(FileNotFoundError, match="profile 'paper'"):
-        pages.study_or_stand_in(load_profile("paper"))
+        study_or_stand_in(load_profile("paper"))
 
 
 def test_a_study_says_what_it_has(study):
-    assert pages.describe_study(study).startswith("The study has 24 words: 2 concepts and 2 anchors of each dataset (COCO), for three tasks,")
-    assert pages.describe_study(replace(study, failed=3)).endswith("left out: 3.")
+    assert describe_study(study).startswith(
+        "The study has 24 words: 2 concepts and 2 anchors of each dataset (COCO), for three tasks,"
+    )
+    assert describe_study(replace(study, failed=3)).endswith("left out: 3.")
 
 
 def test_pictures_of_trials_stand_beside_a_training_image(study):
-    pictures, verdicts = pages.draw_trials(PROFILE, study.from_the_next(["COCO"], 1), targets=True)
+    pictures, verdicts = draw_trials(PROFILE, study.from_the_next(["COCO"], 1), targets=True)
     assert [len(row) for row in pictures] == [len(row) for row in verdicts] == [6]
     assert pictures[0][0].size == load_material(PROFILE, "COCO").train[0].image().size
     assert verdicts[0][0] == "" and set(verdicts[0][1:]) <= set(load_material(PROFILE, "COCO").names.values())
@@ -225,19 +302,25 @@ def test_pictures_of_trials_stand_beside_a_training_image(study):
 def test_stored_pictures_are_those_that_the_words_draw(study):
     """Cut out of sheets that are compressed: a picture is nearest to the one that the same word draws."""
     chosen = study.from_the_next(["COCO"], 2)
-    stored, named = pages.stored_trials(pages.sheets_of(study), chosen)
-    drawn, verdicts = pages.draw_trials(PROFILE, chosen, targets=True)
+    stored, named = stored_trials(sheets_of(study), chosen)
+    drawn, verdicts = draw_trials(PROFILE, chosen, targets=True)
     assert named == verdicts
-    there, here = (np.stack([np.asarray(picture, float).ravel() for row in rows for picture in row[1:]]) for rows in (stored, drawn))
+    there, here = (
+        np.stack([np.asarray(picture, float).ravel() for row in rows for picture in row[1:]])
+        for rows in (stored, drawn)
+    )
     distances = np.abs(there[:, None] - here).mean(-1)
     assert (np.diag(distances) <= distances.min(1) + 0.01).all() and np.diag(distances).max() < 12  # of 255
     grid = study.grid("COCO", delta=0.5)
-    assert pages.stored_grid(pages.sheets_of(study), grid)[1] == pages.draw_grid(PROFILE, grid)[1]
+    assert stored_grid(sheets_of(study), grid)[1] == draw_grid(PROFILE, grid)[1]
 
 
 def test_without_sheets_pictures_are_drawn(study):
-    none = pages.Sheets(study, pd.DataFrame())
-    assert pages.stored_grid(none, study.grid("COCO", delta=0.5))[1] == pages.stored_grid(pages.sheets_of(study), study.grid("COCO", delta=0.5))[1]
+    none = Sheets(study, pd.DataFrame())
+    assert (
+        stored_grid(none, study.grid("COCO", delta=0.5))[1]
+        == stored_grid(sheets_of(study), study.grid("COCO", delta=0.5))[1]
+    )
 
 
 def test_a_grid_takes_the_words_that_the_study_has(study):
@@ -257,25 +340,27 @@ def test_scores_that_the_study_has_are_read_from_it(study):
     trials = [Trial("COCO", "laptop", "scissors"), Trial("COCO", "laptop", "scissors", 0.5)]
     words = [study.words_of("COCO", "laptop", "scissors", delta).vectors for delta in (None, 0.5)]
     learned = {task: Learned(torch.stack([one[task] for one in words]), torch.zeros(0, 2)) for task in TASKS}
-    read, computed = pages.stage_scores(PROFILE, trials, learned, study), pages.stage_scores(PROFILE, trials, learned)
+    read, computed = stage_scores(PROFILE, trials, learned, study), stage_scores(PROFILE, trials, learned)
     pd.testing.assert_frame_equal(read, computed, check_exact=False)
     assert list(read.index) == list(TASKS)
 
 
 def test_the_detector_is_asked_for_five_texts_on_an_image_of_each_trial(study):
-    images, boxes = pages.detect_trials(PROFILE, study.from_the_next(["COCO"], 2))
+    images, boxes = detect_trials(PROFILE, study.from_the_next(["COCO"], 2))
     assert len(images) == 2
-    assert set(zip(boxes["row"], boxes["image"], strict=True)) == {(row, image) for row in range(5) for image in range(2)}
+    assert set(zip(boxes["row"], boxes["image"], strict=True)) == {
+        (row, image) for row in range(5) for image in range(2)
+    }
 
 
 def test_a_word_that_diverged_leaves_its_place_in_a_grid_empty(study):
     grid = study.grid("COCO", delta=0.5)
     grid[1][0] = TrialWords(grid[1][0].trial, {})
-    pictures, verdicts = pages.draw_grid(PROFILE, grid)
-    images, boxes = pages.detect_grid(PROFILE, grid)
+    pictures, verdicts = draw_grid(PROFILE, grid)
+    images, boxes = detect_grid(PROFILE, grid)
     for shown in (pictures, images):
         assert [[picture is None for picture in row] for row in shown] == [[False, False], [True, False]]
-    assert verdicts[1][0] == "" and pages.named_rightly(PROFILE, grid, verdicts)[1] == pages.hits(boxes)[1] == 3
+    assert verdicts[1][0] == "" and named_rightly(PROFILE, grid, verdicts)[1] == hits(boxes)[1] == 3
     assert set(boxes.loc[boxes["row"] == 1, "image"]) == {1}
 
 
@@ -283,7 +368,7 @@ def test_a_hit_overlaps_a_true_box_by_half():
     columns = ["row", "image", "left", "top", "right", "bottom", "score"]
     truth, near, far = (0, 0, 10, 10, float("nan")), (0, 0, 10, 6, 0.5), (5, 5, 9, 9, 0.9)
     boxes = pd.DataFrame([(0, 0, *truth), (0, 0, *near), (0, 1, *truth), (0, 1, *near), (0, 1, *far)], columns=columns)
-    assert pages.hits(boxes) == (1, 2)  # what counts is the best box of each image
+    assert hits(boxes) == (1, 2)  # what counts is the best box of each image
 
 
 def test_figure_three_in_one_row_is_a_mean_over_datasets_with_and_without_the_diagonal():
@@ -293,14 +378,18 @@ def test_figure_three_in_one_row_is_a_mean_over_datasets_with_and_without_the_di
         for concept, anchor, number in itertools.product(known, known, (0, 1)):
             value = 1.0 if concept is anchor else level + 0.1 * number
             rows.append((dataset, concept.name, anchor.anchor, None, "generation", "detection", value))
-    table = pd.DataFrame(rows, columns=["dataset", "concept", "anchor", "delta", "trained_on", "evaluated_on", "value"]).astype({"delta": float})
-    found = pages.over_datasets(table, "miniature").set_index("trials")
-    assert found.loc["off-diagonal", "mean"] == pytest.approx(0.45) and found.loc["all", "mean"] == pytest.approx(0.45 * 0.75 + 0.25)
+    table = pd.DataFrame(
+        rows, columns=["dataset", "concept", "anchor", "delta", "trained_on", "evaluated_on", "value"]
+    ).astype({"delta": float})
+    found = over_datasets(table, "miniature").set_index("trials")
+    assert found.loc["off-diagonal", "mean"] == pytest.approx(0.45) and found.loc["all", "mean"] == pytest.approx(
+        0.45 * 0.75 + 0.25
+    )
     assert (found["low"] <= found["mean"]).all() and (found["mean"] <= found["high"]).all()
 
 
 def test_the_papers_figure_three_in_one_row_has_narrower_intervals_than_a_single_dataset():
-    one, every = pages.paper_over_datasets(["COCO"]), pages.paper_over_datasets(["ImageNet", "DreamBooth", "COCO", "PASCAL"])
+    one, every = paper_over_datasets(["COCO"]), paper_over_datasets(["ImageNet", "DreamBooth", "COCO", "PASCAL"])
     paper = paper_results("figure_3", "COCO").set_index(["evaluated_on", "trained_on"])
     cell = one.set_index(["evaluated_on", "trained_on"]).loc[("detection", "generation")]
     assert cell["mean"] == pytest.approx(paper.loc[("detection", "generation"), "mean"]) and len(one) == len(every) == 9
@@ -319,13 +408,16 @@ def test_the_papers_figure_three_in_one_row_has_narrower_intervals_than_a_single
 def test_the_answer_follows_from_what_is_clear(anchor, carried, low, high, answer):
     rows = [(target, source, "all", 9, 9, 9) for target in TASKS for source in TASKS]
     for target in TASKS:
-        rows += [(target, "anchor", "off-diagonal", anchor, anchor, anchor), (target, target, "off-diagonal", 0.9, 0.9, 0.9)]
+        rows += [
+            (target, "anchor", "off-diagonal", anchor, anchor, anchor),
+            (target, target, "off-diagonal", 0.9, 0.9, 0.9),
+        ]
         rows += [(target, source, "off-diagonal", carried, low, high) for source in TASKS if source != target]
     ours = pd.DataFrame(rows, columns=["evaluated_on", "trained_on", "trials", "mean", "low", "high"])
-    told = pages.answer_sentence(ours, pages.paper_over_datasets(["COCO"]))
+    told = answer_sentence(ours, paper_over_datasets(["COCO"]))
     assert (
         told.startswith(f"Do they learn the same word? In the miniature, {answer}")
         and f"score 0.90 of 1 in the mean on the task that they were learned for, and {carried:.2f} carried" in told
     )
     assert f"have {anchor:.2f}. In {6 * (low > anchor)} of 6 directions" in told
-    assert "With the paper's models, " in pages.answer_sentence(ours, pages.paper_over_datasets(["COCO"]), "paper")
+    assert "With the paper's models, " in answer_sentence(ours, paper_over_datasets(["COCO"]), "paper")

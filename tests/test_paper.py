@@ -3,9 +3,9 @@
 import pandas as pd
 import pytest
 
+from vwlib.ledger.paper import beside_paper, hyperparameters, paper_results
 from vwlib.models import TASKS
-from vwlib.paper import beside_paper, hyperparameters, paper_results
-from vwlib.profiles import load_profile
+from vwlib.settings import load_profile
 
 
 def test_both_figures_are_complete():
@@ -18,8 +18,12 @@ def test_both_figures_are_complete():
 
 def test_the_ratios_that_the_text_quotes_are_in_the_numbers():
     means = paper_results("figure_3").set_index(["dataset", "trained_on", "evaluated_on"])["mean"]
-    assert means["PASCAL", "classification", "generation"] / means["PASCAL", "generation", "generation"] == pytest.approx(0.84, abs=0.005)
-    assert means["COCO", "generation", "classification"] / means["COCO", "classification", "classification"] == pytest.approx(0.59, abs=0.005)
+    assert means["PASCAL", "classification", "generation"] / means[
+        "PASCAL", "generation", "generation"
+    ] == pytest.approx(0.84, abs=0.005)
+    assert means["COCO", "generation", "classification"] / means[
+        "COCO", "classification", "classification"
+    ] == pytest.approx(0.59, abs=0.005)
 
 
 def test_datasets_may_be_written_in_any_case_and_unknown_figures_are_refused():
@@ -29,7 +33,15 @@ def test_datasets_may_be_written_in_any_case_and_unknown_figures_are_refused():
 
 
 def test_ours_stand_beside_the_papers():
-    ours = pd.DataFrame({"evaluated_on": ["generation", "generation"], "trained_on": ["generation", "anchor"], "mean": 0.9, "low": 0.8, "high": 0.95})
+    ours = pd.DataFrame(
+        {
+            "evaluated_on": ["generation", "generation"],
+            "trained_on": ["generation", "anchor"],
+            "mean": 0.9,
+            "low": 0.8,
+            "high": 0.95,
+        }
+    )
     (row,) = beside_paper(ours, "COCO").to_dict("records")
     assert row["mean_paper"] == 0.99
     assert row["difference"] == pytest.approx(-0.09)

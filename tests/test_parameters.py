@@ -7,12 +7,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from papermill.exceptions import PapermillExecutionError
 
-from vwlib.parameters import CHAPTERS, read_parameters
+from vwlib.book.parameters import CHAPTERS, read_parameters
 from vwlib.paths import ROOT
-from vwlib.profiles import LARGEST_SEED
+from vwlib.settings import LARGEST_SEED
 
 FOURTH = "04_are_words_transferable"
-GOOD = {"profile": "smoke", "dataset": "coco", "concepts": ["dog", "cup"], "anchors": [], "pictured": ["COCO"], "images": 2, "seed": 0}
+GOOD = {
+    "profile": "smoke",
+    "dataset": "coco",
+    "concepts": ["dog", "cup"],
+    "anchors": [],
+    "pictured": ["COCO"],
+    "images": 2,
+    "seed": 0,
+}
 
 
 def test_good_parameters_are_read():
@@ -34,13 +42,24 @@ def test_datasets_are_listed_by_name():
 def test_kinds_of_map_are_known_and_the_papers_is_among_them():
     second = {"profile": "smoke", "folds": 5, "examples": [], "kinds": ["linear", "ridge"], "seed": 0}
     assert read_parameters("02_transfer_maps", dict(second)).kinds == ["linear", "ridge"]
-    for wrong, trouble in ((["linear", "rigde"], "'rigde' is no kind of map; choose from linear, bias"), (["ridge"], "must have 'linear'")):
+    for wrong, trouble in (
+        (["linear", "rigde"], "'rigde' is no kind of map; choose from linear, bias"),
+        (["ridge"], "must have 'linear'"),
+    ):
         with pytest.raises(ValueError, match=trouble):
             read_parameters("02_transfer_maps", second | {"kinds": wrong})
 
 
 def test_words_shown_must_be_the_datasets():
-    fifth = {"profile": "miniature", "dataset": "PASCAL", "delta": 0.5, "concepts": ["train"], "anchors": ["cow"], "others": 1, "seed": 0}
+    fifth = {
+        "profile": "miniature",
+        "dataset": "PASCAL",
+        "delta": 0.5,
+        "concepts": ["train"],
+        "anchors": ["cow"],
+        "others": 1,
+        "seed": 0,
+    }
     assert read_parameters("05_solutions_are_everywhere", dict(fifth)).delta == 0.5
     with pytest.raises(ValueError, match="'laptop' is no PASCAL anchor word"):
         read_parameters("05_solutions_are_everywhere", fifth | {"anchors": ["laptop"]})
@@ -54,7 +73,16 @@ def test_without_a_profile_the_environment_decides(monkeypatch):
 
 
 def test_a_whole_number_is_a_radius_too():
-    third = {"profile": "smoke", "dataset": "COCO", "concept": "dog", "anchor": "cup", "delta": 1, "repeats": 1, "images": 1, "seed": 0}
+    third = {
+        "profile": "smoke",
+        "dataset": "COCO",
+        "concept": "dog",
+        "anchor": "cup",
+        "delta": 1,
+        "repeats": 1,
+        "images": 1,
+        "seed": 0,
+    }
     assert read_parameters("03_learning_a_word", third).delta == 1.0
 
 
@@ -66,7 +94,9 @@ def test_the_profile_decides_which_concepts_there_are():
 
 def test_an_unknown_name_is_refused_and_taken_away():
     namespace = GOOD | {"datset": "COCO"}
-    with pytest.raises(ValueError, match="'datset' is no parameter of chapter 04_are_words_transferable: did you mean 'dataset'"):
+    with pytest.raises(
+        ValueError, match="'datset' is no parameter of chapter 04_are_words_transferable: did you mean 'dataset'"
+    ):
         read_parameters(FOURTH, namespace)
     read_parameters(FOURTH, namespace)
 
@@ -81,20 +111,59 @@ def test_what_a_chapter_sets_later_is_no_parameter():
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
-        ({"profile": "huge"}, "Chapter 04_are_words_transferable, parameter 'profile': 'huge' is no profile; choose from smoke, miniature, paper."),
+        (
+            {"profile": "huge"},
+            "Chapter 04_are_words_transferable, parameter 'profile': 'huge' is no profile; choose from smoke, miniature, paper.",
+        ),
         ({"profile": 3}, "Chapter 04_are_words_transferable, parameter 'profile', got 3: it must be text."),
-        ({"dataset": "cocoa"}, "Chapter 04_are_words_transferable, parameter 'dataset': 'cocoa' is no dataset: did you mean 'COCO'? There are "),
-        ({"concepts": ["dgo"]}, "Chapter 04_are_words_transferable: 'dgo' is no COCO concept of the miniature world: did you mean 'dog'? There are "),
-        ({"anchors": ["red"]}, "Chapter 04_are_words_transferable: 'red' is no COCO anchor word of the miniature world: "),
-        ({"concepts": "dog"}, "Chapter 04_are_words_transferable, parameter 'concepts', got 'dog': it must be a list, on the command line in quotes: "),
-        ({"concepts": {"dog": 1}}, "Chapter 04_are_words_transferable, parameter 'concepts', got {'dog': 1}: it must be a list."),
-        ({"concepts": ["dog", "dog"]}, "Chapter 04_are_words_transferable, parameter 'concepts', got ['dog', 'dog']: it names something twice."),
-        ({"concepts": [1]}, "Chapter 04_are_words_transferable, parameter 'concepts', got 1: input should be a valid string."),
-        ({"seed": 0.5}, "Chapter 04_are_words_transferable, parameter 'seed', got 0.5: input should be a valid integer."),
-        ({"seed": True}, "Chapter 04_are_words_transferable, parameter 'seed', got True: input should be a valid integer."),
-        ({"seed": 2**64 - 1}, "Chapter 04_are_words_transferable, parameter 'seed', got 18446744073709551615: input should be less than or equal to"),
-        ({"pictured": ["PASCAL"]}, "Chapter 04_are_words_transferable: the study of profile 'smoke' has no words of PASCAL; it has COCO."),
-        ({"seed": -1}, "Chapter 04_are_words_transferable, parameter 'seed', got -1: input should be greater than or equal to 0."),
+        (
+            {"dataset": "cocoa"},
+            "Chapter 04_are_words_transferable, parameter 'dataset': 'cocoa' is no dataset: did you mean 'COCO'? There are ",
+        ),
+        (
+            {"concepts": ["dgo"]},
+            "Chapter 04_are_words_transferable: 'dgo' is no COCO concept of the miniature world: did you mean 'dog'? There are ",
+        ),
+        (
+            {"anchors": ["red"]},
+            "Chapter 04_are_words_transferable: 'red' is no COCO anchor word of the miniature world: ",
+        ),
+        (
+            {"concepts": "dog"},
+            "Chapter 04_are_words_transferable, parameter 'concepts', got 'dog': it must be a list, on the command line in quotes: ",
+        ),
+        (
+            {"concepts": {"dog": 1}},
+            "Chapter 04_are_words_transferable, parameter 'concepts', got {'dog': 1}: it must be a list.",
+        ),
+        (
+            {"concepts": ["dog", "dog"]},
+            "Chapter 04_are_words_transferable, parameter 'concepts', got ['dog', 'dog']: it names something twice.",
+        ),
+        (
+            {"concepts": [1]},
+            "Chapter 04_are_words_transferable, parameter 'concepts', got 1: input should be a valid string.",
+        ),
+        (
+            {"seed": 0.5},
+            "Chapter 04_are_words_transferable, parameter 'seed', got 0.5: input should be a valid integer.",
+        ),
+        (
+            {"seed": True},
+            "Chapter 04_are_words_transferable, parameter 'seed', got True: input should be a valid integer.",
+        ),
+        (
+            {"seed": 2**64 - 1},
+            "Chapter 04_are_words_transferable, parameter 'seed', got 18446744073709551615: input should be less than or equal to",
+        ),
+        (
+            {"pictured": ["PASCAL"]},
+            "Chapter 04_are_words_transferable: the study of profile 'smoke' has no words of PASCAL; it has COCO.",
+        ),
+        (
+            {"seed": -1},
+            "Chapter 04_are_words_transferable, parameter 'seed', got -1: input should be greater than or equal to 0.",
+        ),
     ],
 )
 def test_wrong_values_get_one_sentence(wrong, sentence):
@@ -105,7 +174,16 @@ def test_wrong_values_get_one_sentence(wrong, sentence):
 
 
 FIFTH = {"profile": "miniature", "dataset": "COCO", "delta": 0.5, "concepts": [], "anchors": [], "others": 1, "seed": 0}
-SIXTH = {"profile": "miniature", "dataset": "COCO", "delta": 0.5, "task": "generation", "layers": 4, "concept": "", "anchor": "", "seed": 0}
+SIXTH = {
+    "profile": "miniature",
+    "dataset": "COCO",
+    "delta": 0.5,
+    "task": "generation",
+    "layers": 4,
+    "concept": "",
+    "anchor": "",
+    "seed": 0,
+}
 LACKING = [
     ("05_solutions_are_everywhere", FIFTH | {"delta": 0.3}, "0.3"),
     ("05_solutions_are_everywhere", FIFTH | {"profile": "smoke", "delta": 0.1}, "0.1"),
@@ -130,7 +208,14 @@ NINTH |= {"delta": 0.0, "images": 1, "save": "", "seed": 0}
 
 def test_a_file_to_save_to_is_looked_at_in_the_second_cell(tmp_path):
     (tmp_path / "pickle.safetensors").write_bytes(b"no words")
-    for wrong in ("/proc/x.safetensors", "README.md", "data", str(tmp_path / "pickle.safetensors"), "/dev/null", "a\0b"):
+    for wrong in (
+        "/proc/x.safetensors",
+        "README.md",
+        "data",
+        str(tmp_path / "pickle.safetensors"),
+        "/dev/null",
+        "a\0b",
+    ):
         with pytest.raises(ValueError, match="'save'"):
             read_parameters("09_your_own_word", NINTH | {"save": wrong})
     new = str(tmp_path / "new" / "words.safetensors")
@@ -138,20 +223,38 @@ def test_a_file_to_save_to_is_looked_at_in_the_second_cell(tmp_path):
 
 
 def test_every_seed_that_is_read_starts_a_generator():
-    third = {"profile": "smoke", "dataset": "COCO", "concept": "dog", "anchor": "cup", "delta": 1, "repeats": 3, "images": 12}
-    torch.Generator().manual_seed(read_parameters("03_learning_a_word", third | {"seed": LARGEST_SEED - 2}).seed + 3 + 12)
+    third = {
+        "profile": "smoke",
+        "dataset": "COCO",
+        "concept": "dog",
+        "anchor": "cup",
+        "delta": 1,
+        "repeats": 3,
+        "images": 12,
+    }
+    torch.Generator().manual_seed(
+        read_parameters("03_learning_a_word", third | {"seed": LARGEST_SEED - 2}).seed + 3 + 12
+    )
     with pytest.raises(ValueError, match="seed"):
         read_parameters("03_learning_a_word", third | {"seed": LARGEST_SEED - 1})
 
 
 #: What may be written behind a parameter's name: any json, and numbers that json has no place for.
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.sampled_from(["COCO", "dog", "smoke", "paper"]),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=8)
+    | st.sampled_from(["COCO", "dog", "smoke", "paper"]),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=2),
     max_leaves=5,
 )
 DECLARED = {
-    chapter: {name: eval(parameter["default"]) for name, parameter in papermill.inspect_notebook(str(ROOT / "book" / f"{chapter}.ipynb")).items()}
+    chapter: {
+        name: eval(parameter["default"])
+        for name, parameter in papermill.inspect_notebook(str(ROOT / "book" / f"{chapter}.ipynb")).items()
+    }
     for chapter in CHAPTERS
 }
 
@@ -186,7 +289,10 @@ def test_a_missing_parameter_is_named():
 def test_each_chapter_sets_the_parameters_that_are_read_and_its_defaults_are_good(chapter):
     declared = papermill.inspect_notebook(str(ROOT / "book" / f"{chapter}.ipynb"))
     assert set(declared) == set(CHAPTERS[chapter].model_fields)
-    assert all(parameter["help"] and parameter["inferred_type_name"] in {"str", "int", "float", "list"} for parameter in declared.values())
+    assert all(
+        parameter["help"] and parameter["inferred_type_name"] in {"str", "int", "float", "list"}
+        for parameter in declared.values()
+    )
     read_parameters(chapter, {name: eval(parameter["default"]) for name, parameter in declared.items()})
 
 
@@ -194,13 +300,21 @@ def test_each_chapter_sets_the_parameters_that_are_read_and_its_defaults_are_goo
 @pytest.mark.parametrize(
     ("parameters", "sentence"),
     [
-        ({"profile": "smoke", "datset": "COCO"}, "'datset' is no parameter of chapter 04_are_words_transferable: did you mean 'dataset'?"),
-        ({"profile": "smoke", "concepts": '["dgo"]'}, "'dgo' is no COCO concept of the miniature world: did you mean 'dog'?"),
+        (
+            {"profile": "smoke", "datset": "COCO"},
+            "'datset' is no parameter of chapter 04_are_words_transferable: did you mean 'dataset'?",
+        ),
+        (
+            {"profile": "smoke", "concepts": '["dgo"]'},
+            "'dgo' is no COCO concept of the miniature world: did you mean 'dog'?",
+        ),
     ],
 )
 def test_papermill_stops_at_wrong_parameters(parameters, sentence, tmp_path):
     source = ROOT / "book" / f"{FOURTH}.ipynb"
     with pytest.raises(PapermillExecutionError) as failure:
-        papermill.execute_notebook(source, tmp_path / "out.ipynb", parameters, kernel_name="python3", cwd=source.parent, progress_bar=False)
+        papermill.execute_notebook(
+            source, tmp_path / "out.ipynb", parameters, kernel_name="python3", cwd=source.parent, progress_bar=False
+        )
     assert failure.value.ename == "ValueError"
     assert sentence in failure.value.evalue

@@ -6,9 +6,9 @@ import shutil
 import pytest
 
 from vwlib.models.loading import resolve
-from vwlib.plan import chunk_digests, make_plan, settings_of
-from vwlib.profiles import Profile, load_profile
-from vwlib.store import Store
+from vwlib.settings import Profile, load_profile
+from vwlib.study.plan import chunk_digests, make_plan, settings_of
+from vwlib.study.store import Store
 from vwlib.trials import digest_examples, load_material
 
 PROFILE = load_profile("smoke")
@@ -18,7 +18,10 @@ def changed(**changes) -> Profile:
     """The profile with some settings changed, deeply."""
 
     def merge(old, new):
-        return old | {key: merge(old[key], value) if isinstance(value, dict) and isinstance(old.get(key), dict) else value for key, value in new.items()}
+        return old | {
+            key: merge(old[key], value) if isinstance(value, dict) and isinstance(old.get(key), dict) else value
+            for key, value in new.items()
+        }
 
     return Profile.model_validate(merge(PROFILE.model_dump(), changes))
 
@@ -26,7 +29,11 @@ def changed(**changes) -> Profile:
 def differing(other, which: int) -> set[str]:
     """The tasks whose words (0), or words and scores (1), are others than the profile's."""
     pairs = zip(make_plan(PROFILE), make_plan(other), strict=True)
-    return {ours.task for ours, theirs in pairs if ours.kind == "words" and chunk_digests(PROFILE, ours)[which] != chunk_digests(other, theirs)[which]}
+    return {
+        ours.task
+        for ours, theirs in pairs
+        if ours.kind == "words" and chunk_digests(PROFILE, ours)[which] != chunk_digests(other, theirs)[which]
+    }
 
 
 ALL = {"generation", "detection", "classification"}
@@ -34,12 +41,14 @@ ALL = {"generation", "detection", "classification"}
 
 def test_where_models_lie_and_come_from_does_not_count(tmp_path):
     shutil.copytree(resolve(PROFILE.detector.source), tmp_path / "moved")
-    moved = {"source": str(tmp_path / "moved"), "hub": "somebody/detector", "revision": "v2", "fetch": ("*.json",), "gigabytes": 3.0}
-    other = changed(
-        concepts=3,
-        anchors=3,
-        detector=moved | {"sha256": {"a": "0" * 64}},
-    )
+    moved = {
+        "source": str(tmp_path / "moved"),
+        "hub": "somebody/detector",
+        "revision": "v2",
+        "fetch": ("*.json",),
+        "gigabytes": 3.0,
+    }
+    other = changed(concepts=3, anchors=3, detector=moved | {"sha256": {"a": "0" * 64}})
     assert differing(other, 0) == differing(other, 1) == set() and settings_of(other) == settings_of(PROFILE)
 
 
@@ -54,7 +63,11 @@ def test_where_models_lie_and_come_from_does_not_count(tmp_path):
         ({"test_images": 3}, set(), ALL),
         ({"generator": {"guidance": 5.0}}, set(), ALL),
         ({"generator": {"precision": "float32"}}, {"generation"}, ALL),
-        ({"detector": PROFILE.detector.model_copy(update={"source": PROFILE.classifier.source}).model_dump()}, {"detection"}, ALL),
+        (
+            {"detector": PROFILE.detector.model_copy(update={"source": PROFILE.classifier.source}).model_dump()},
+            {"detection"},
+            ALL,
+        ),
         ({"judge": PROFILE.judge.model_copy(update={"source": PROFILE.classifier.source}).model_dump()}, set(), ALL),
         ({"second_judge": PROFILE.judge.model_dump()}, set(), ALL),
         ({"adapters": {"detection": "adapters/detector.py:load"}}, {"detection"}, ALL),
@@ -68,14 +81,19 @@ def test_what_changes_words_or_scores_counts(change, words, scores):
 
 def test_how_many_words_are_learned_together_counts():
     other = changed(study={"words_at_once": {"detection": 2}})
-    ours, theirs = (next(chunk for chunk in make_plan(profile) if chunk.kind == "words" and chunk.task == "detection") for profile in (PROFILE, other))
+    ours, theirs = (
+        next(chunk for chunk in make_plan(profile) if chunk.kind == "words" and chunk.task == "detection")
+        for profile in (PROFILE, other)
+    )
     assert ours.name == theirs.name and chunk_digests(PROFILE, ours)[0] != chunk_digests(other, theirs)[0]
 
 
 def test_another_delta_changes_no_other_chunk():
     grown = changed(study={"deltas": (0.5, 1.0)})
     kept = {chunk.name: chunk_digests(grown, chunk) for chunk in make_plan(grown)}
-    assert len(kept) > len(make_plan(PROFILE)) and all(kept[chunk.name] == chunk_digests(PROFILE, chunk) for chunk in make_plan(PROFILE))
+    assert len(kept) > len(make_plan(PROFILE)) and all(
+        kept[chunk.name] == chunk_digests(PROFILE, chunk) for chunk in make_plan(PROFILE)
+    )
 
 
 @pytest.fixture

@@ -1,4 +1,6 @@
-"""In which precision the generator computes: the faster one on the machine at hand, and scores that do not depend on it."""
+"""In which precision the generator computes: the faster one on the machine at hand, and scores that do not depend on
+it.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +9,13 @@ import pandas as pd
 import pytest
 import torch
 
-from vwlib.bank import bank_of
+from vwlib.lab import score
 from vwlib.models import load_model, precision
 from vwlib.models.precision import Speeds, measure, precision_of, training_autocast
-from vwlib.plan import chunk_digests, make_plan
-from vwlib.profiles import load_profile
-from vwlib.store import Store, word_ids
-from vwlib.study import score
+from vwlib.settings import load_profile
+from vwlib.study.bank import bank_of
+from vwlib.study.plan import chunk_digests, make_plan
+from vwlib.study.store import Store, word_ids
 from vwlib.trials import as_words, trials_of
 
 SMOKE, MINIATURE = load_profile("smoke"), load_profile("miniature")
@@ -66,24 +68,38 @@ def test_the_generator_and_training_compute_in_what_is_faster_here(faster, monke
 def test_a_study_may_be_read_and_continued_in_the_other_precision(monkeypatch):
     """Its chunks count as the same, and each word is found under the id of the precision in which it was learned."""
     chunk = next(chunk for chunk in make_plan(MINIATURE) if (chunk.kind, chunk.task) == ("words", "generation"))
-    assert chunk_digests(forced("bfloat16"), chunk) == chunk_digests(MINIATURE, chunk) != chunk_digests(forced("float32"), chunk)
+    assert (
+        chunk_digests(forced("bfloat16"), chunk)
+        == chunk_digests(MINIATURE, chunk)
+        != chunk_digests(forced("float32"), chunk)
+    )
     ids = word_ids(MINIATURE, chunk)
     assert all(len(set(pair)) == 2 for pair in ids)
     nothing = torch.empty(len(ids), MINIATURE.vectors, 0)
     for faster in ("float32", "bfloat16"):
         monkeypatch.setattr("vwlib.trials.precision_of", lambda *_, faster=faster: faster)
         words = as_words("generation", MINIATURE, chunk.trials, nothing)
-        assert {word.precision for word in words} == {faster} and all(word.word_id in pair for word, pair in zip(words, ids, strict=True))
+        assert {word.precision for word in words} == {faster} and all(
+            word.word_id in pair for word, pair in zip(words, ids, strict=True)
+        )
     part = Store(MINIATURE).load(chunk)
     assert part is not None and [word.concept for word in part.words] == [trial.concept for trial in chunk.trials]
 
 
 def test_stored_words_score_alike_in_both_precisions():
-    """The bank was scored in bfloat16. In float32 each of ten words scores as is stored within one of its four pictures, all together within 0.05."""
-    bank = [word for word in bank_of(MINIATURE) if word.task == "generation" and word.dataset == "COCO" and word.delta is None]
+    """The bank was scored in bfloat16. In float32 each of ten words scores as is stored within one of its four
+    pictures, all together within 0.05.
+    """
+    bank = [
+        word
+        for word in bank_of(MINIATURE)
+        if word.task == "generation" and word.dataset == "COCO" and word.delta is None
+    ]
     words = sorted(bank, key=lambda word: word.word_id)[:10]
     assert {word.precision for word in words} == {"bfloat16"}
-    stored = pd.read_parquet(Store(MINIATURE).table_file).query("evaluated_on == 'generation'").set_index("word_id")["value"]
+    stored = (
+        pd.read_parquet(Store(MINIATURE).table_file).query("evaluated_on == 'generation'").set_index("word_id")["value"]
+    )
     found = score("generation", forced("float32"), torch.stack([word.vectors for word in words]), trials_of(words))
     differences = pd.Series([one.value for one in found]) - stored[[word.word_id for word in words]].to_numpy()
     assert differences.abs().max() <= 0.25

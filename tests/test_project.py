@@ -25,9 +25,15 @@ NOTEBOOKS = [pytest.param(path, id=path.stem) for path in sorted((ROOT / "book")
 def tracked_files() -> list[Path]:
     """The repository's files; all of them where git is not there to ask."""
     try:
-        names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
+        names = subprocess.run(
+            ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout.split("\0")
     except (FileNotFoundError, subprocess.CalledProcessError):
-        names = [str(path.relative_to(ROOT)) for path in ROOT.rglob("*") if not any(part.startswith(".") or part == "_build" for part in path.parts)]
+        names = [
+            str(path.relative_to(ROOT))
+            for path in ROOT.rglob("*")
+            if not any(part.startswith(".") or part == "_build" for part in path.parts)
+        ]
     return [ROOT / name for name in names if name and (ROOT / name).is_file()]
 
 
@@ -43,7 +49,10 @@ def test_environment_yml_leaves_versions_to_pyproject() -> None:
 
 def test_the_readme_activates_the_environment_of_that_name() -> None:
     name = yaml.safe_load((ROOT / "environment.yml").read_text())["name"]
-    assert f"`conda env create -f environment.yml`, `conda activate {name}`, then `vwlib book`" in (ROOT / "README.md").read_text()
+    assert (
+        f"`conda env create -f environment.yml`, `conda activate {name}`, then `vwlib book`"
+        in (ROOT / "README.md").read_text()
+    )
 
 
 def test_pages_are_launched_only_where_the_library_is_installed() -> None:
@@ -83,7 +92,9 @@ def test_every_import_of_the_library_is_a_direct_dependency() -> None:
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 imported.add(node.module.split(".")[0])
     imported -= {"vwlib", *sys.stdlib_module_names}
-    declared = {package_of(requirement) for requirement in [*PROJECT["dependencies"], *OPTIONAL["maintain"], *OPTIONAL["grid"]]}
+    declared = {
+        package_of(requirement) for requirement in [*PROJECT["dependencies"], *OPTIONAL["maintain"], *OPTIONAL["grid"]]
+    }
     assert {packages.get(name, name) for name in imported} <= declared
 
 
@@ -169,8 +180,14 @@ def test_cells_are_short_and_define_nothing(path: Path) -> None:
     for number, cell in enumerate(code_cells(path), 1):
         assert len(cell.source.splitlines()) <= 25, f"code cell {number} is longer than 25 lines"
         source = "\n".join(line for line in cell.source.splitlines() if not line.lstrip().startswith(("%", "!")))
-        defined = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)]
-        assert defined == [], f"code cell {number} defines {defined[0].name}; definitions belong in vwlib" if defined else ""
+        defined = [
+            node
+            for node in ast.walk(ast.parse(source))
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+        ]
+        assert defined == [], (
+            f"code cell {number} defines {defined[0].name}; definitions belong in vwlib" if defined else ""
+        )
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS)
@@ -180,7 +197,9 @@ def test_every_figure_has_a_name_a_caption_and_an_alternative_text(path: Path) -
         if "figure" in settings:
             assert settings["figure"].get("name"), f"code cell {number}"
             assert settings["figure"].get("caption"), f"code cell {number}"
-            assert settings.get("image", {}).get("alt"), f"code cell {number} shows a figure without an alternative text"
+            assert settings.get("image", {}).get("alt"), (
+                f"code cell {number} shows a figure without an alternative text"
+            )
     text = "\n".join(cell.source for cell in nbformat.read(path, as_version=4).cells)
     for match in re.finditer(r"(```|:::)\{glue:figure\}.*?\1", text, flags=re.DOTALL):
         assert ":alt:" in match.group()

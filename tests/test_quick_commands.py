@@ -1,4 +1,6 @@
-"""Commands that only read a table or list what there is answer at once: they import none of the libraries that take seconds."""
+"""Commands that only read a table or list what there is answer at once: they import none of the libraries that take
+seconds.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +9,24 @@ import sys
 
 import pytest
 
-from vwlib.bank import words_at
-from vwlib.cli import app
+from vwlib.study.bank import words_at
+from vwlib.tools.cli import app
 
-HEAVY = ("torch", "torchvision", "transformers", "diffusers", "open_clip", "timm", "sklearn", "scipy", "statsmodels", "matplotlib")
+HEAVY = (
+    "torch",
+    "torchvision",
+    "transformers",
+    "diffusers",
+    "open_clip",
+    "timm",
+    "sklearn",
+    "scipy",
+    "statsmodels",
+    "matplotlib",
+)
 RUN = """
 import sys
-from vwlib.cli import app
+from vwlib.tools.cli import app
 try:
     app(sys.argv[1:])
 except SystemExit as end:
@@ -24,7 +37,9 @@ print("imported:", *(name for name in {heavy} if name in sys.modules))
 
 def imported(*arguments: str) -> str:
     """What of `HEAVY` a command has imported when it ends."""
-    ran = subprocess.run([sys.executable, "-c", RUN.format(heavy=HEAVY), *arguments], capture_output=True, text=True, check=False)
+    ran = subprocess.run(
+        [sys.executable, "-c", RUN.format(heavy=HEAVY), *arguments], capture_output=True, text=True, check=False
+    )
     assert ran.returncode == 0, ran.stderr
     return ran.stdout.splitlines()[-1].removeprefix("imported:").strip()
 
@@ -56,7 +71,7 @@ def test_export_imports_no_models(tmp_path):
 def test_help_of_every_command_imports_no_models():
     """All in one process: what one of them imports stays imported."""
     names = [command.name or command.callback.__name__ for command in app.registered_commands]
-    loop = f"import sys\nfrom typer.testing import CliRunner\nfrom vwlib.cli import app\nfor name in {names}:\n"
+    loop = f"import sys\nfrom typer.testing import CliRunner\nfrom vwlib.tools.cli import app\nfor name in {names}:\n"
     loop += "    shown = CliRunner().invoke(app, [name, '--help'])\n    assert shown.exit_code == 0 and 'Usage' in shown.output, name\n"
     loop += f"print(*(name for name in {HEAVY} if name in sys.modules))"
     ran = subprocess.run([sys.executable, "-c", loop], capture_output=True, text=True, check=False)

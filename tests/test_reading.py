@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from inputs import QUICK, Accepted, folder
 
-from vwlib.reading import name_some, picture_name, read_json, read_lines, read_text, read_xml, tell
+from vwlib.datasets.reading import name_some, picture_name, read_json, read_lines, read_text, read_xml, tell
 
 ENCODINGS = ("utf-8", "utf-8-sig", "utf-16")
 LINE_ENDS = ("\n", "\r\n", "\r")
@@ -34,7 +34,11 @@ def test_lines_come_back_whatever_their_encoding_and_ends(names, encoding, end):
 
 
 @QUICK
-@given(st.binary(max_size=60) | st.binary(max_size=20).map(lambda more: b"\xff\xfe" + more) | st.binary(max_size=20).map(lambda more: b"<a>" + more))
+@given(
+    st.binary(max_size=60)
+    | st.binary(max_size=20).map(lambda more: b"\xff\xfe" + more)
+    | st.binary(max_size=20).map(lambda more: b"<a>" + more)
+)
 def test_any_bytes_are_text_json_or_xml_or_one_sentence(content):
     with folder() as root:
         (root / "a.file").write_bytes(content)
@@ -51,11 +55,21 @@ def test_json_without_end_or_with_a_name_twice_is_one_sentence(tmp_path, content
 
 @pytest.mark.parametrize(
     ("encoding", "declared"),
-    [("utf-8-sig", "utf-8"), ("utf-16", "utf-16"), ("utf-16", "utf-8"), ("gbk", "gbk"), ("latin-1", "ISO-8859-1"), ("utf-8", "utf-16"), ("utf-8", "")],
+    [
+        ("utf-8-sig", "utf-8"),
+        ("utf-16", "utf-16"),
+        ("utf-16", "utf-8"),
+        ("gbk", "gbk"),
+        ("latin-1", "ISO-8859-1"),
+        ("utf-8", "utf-16"),
+        ("utf-8", ""),
+    ],
 )
 def test_xml_is_read_as_its_first_line_or_its_first_bytes_say(tmp_path, encoding, declared):
     told, name = f'encoding="{declared}"' if declared else "", "猫" if encoding == "gbk" else "é"
-    (tmp_path / "a.xml").write_bytes(f'<?xml version="1.0" {told}?>\r\n<annotation xmlns="urn:x"><name>{name}</name></annotation>'.encode(encoding))
+    (tmp_path / "a.xml").write_bytes(
+        f'<?xml version="1.0" {told}?>\r\n<annotation xmlns="urn:x"><name>{name}</name></annotation>'.encode(encoding)
+    )
     root = read_xml(tmp_path / "a.xml")
     assert root.tag == "annotation" and root.findtext("name") == name
 
@@ -81,7 +95,9 @@ def test_what_is_missing_no_file_or_may_not_have_such_a_name_is_told(tmp_path):
 
 def test_names_of_pictures_are_written_in_one_way(tmp_path):
     file = tmp_path / "boxes.json"
-    assert {picture_name(file, name, tmp_path) for name in ("a/b.png", "./a/b.png", "a//b.png", "a\\b.png", ".\\a\\b.png")} == {"a/b.png"}
+    assert {
+        picture_name(file, name, tmp_path) for name in ("a/b.png", "./a/b.png", "a//b.png", "a\\b.png", ".\\a\\b.png")
+    } == {"a/b.png"}
     (tmp_path / "a\\b.png").touch()
     assert picture_name(file, "a\\b.png", tmp_path) == "a\\b.png"
     for name in ("../a.png", "/a.png", "a\\..\\..\\b.png", "C:a.png", "C:\\a.png", "\\\\host\\a.png"):
@@ -93,4 +109,8 @@ def test_a_notice_is_given_once_and_names_a_few(caplog):
     tell("Three are left out.")
     tell("Three are left out.")
     assert [record.getMessage() for record in caplog.records] == ["Three are left out."]
-    assert name_some(["a", "b", "c", "d", "e"]) == "a, b, c and 2 more" and name_some(["a"]) == "a" and json.dumps(name_some([])) == '""'
+    assert (
+        name_some(["a", "b", "c", "d", "e"]) == "a, b, c and 2 more"
+        and name_some(["a"]) == "a"
+        and json.dumps(name_some([])) == '""'
+    )

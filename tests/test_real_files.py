@@ -1,4 +1,6 @@
-"""Datasets and photos as people have them: every input is accepted whole, or refused in one sentence that names the file; nothing is lost in silence."""
+"""Datasets and photos as people have them: every input is accepted whole, or refused in one sentence that names the
+file; nothing is lost in silence.
+"""
 
 import copy
 import json
@@ -13,7 +15,6 @@ from inputs import QUICK, Accepted, folder, picture
 from PIL import Image
 from test_reading import ENCODINGS, LINE_ENDS, NAMES
 
-from vwlib.boxes import write_proposals
 from vwlib.concepts import concepts_of, find_concept
 from vwlib.datasets import (
     IMAGE_SUFFIXES,
@@ -28,6 +29,7 @@ from vwlib.datasets import (
     read_voc,
     training_examples,
 )
+from vwlib.datasets.boxes import write_proposals
 
 COCO, PASCAL = concepts_of("COCO"), concepts_of("PASCAL")
 JSON = "instances_train2017.json"
@@ -41,17 +43,43 @@ ODD = st.one_of(
     st.lists(st.integers(0, 50) | st.none() | st.just("9"), max_size=5),
     st.just({"a": 1}),
 )
-XML_ODD = st.sampled_from(["", " ", "0", "1", "-1", "7.5", "1e999", "nan", "True", "false", "maybe", "cat", "Aeroplane", "&amp;", "<b/>", "b.png", "\n"])
+XML_ODD = st.sampled_from(
+    [
+        "",
+        " ",
+        "0",
+        "1",
+        "-1",
+        "7.5",
+        "1e999",
+        "nan",
+        "True",
+        "false",
+        "maybe",
+        "cat",
+        "Aeroplane",
+        "&amp;",
+        "<b/>",
+        "b.png",
+        "\n",
+    ]
+)
 
 
-# --- COCO ------------------------------------------------------------------------------------------------------------------
+# --- COCO
+# ------------------------------------------------------------------------------------------------------------------
 
 
 def document(count=3):
     """A COCO document of `count` pictures with a laptop each."""
     return {
-        "images": [{"id": number, "file_name": f"{number}.png", "width": 40, "height": 30} for number in range(1, count + 1)],
-        "annotations": [{"id": 10 * number, "image_id": number, "category_id": 1, "bbox": [2, 3, 20, 10], "iscrowd": 0} for number in range(1, count + 1)],
+        "images": [
+            {"id": number, "file_name": f"{number}.png", "width": 40, "height": 30} for number in range(1, count + 1)
+        ],
+        "annotations": [
+            {"id": 10 * number, "image_id": number, "category_id": 1, "bbox": [2, 3, 20, 10], "iscrowd": 0}
+            for number in range(1, count + 1)
+        ],
         "categories": [{"id": number, "name": concept.label} for number, concept in enumerate(COCO, 1)],
     }
 
@@ -137,12 +165,18 @@ REFUSED = {
     "category's id": (lambda d: d["categories"][1].update(id=1), "two categories have the id 1"),
     "file_name": (lambda d: d["images"][1].update(file_name=None), "the image with the id 2 has no file_name"),
     "no id": (lambda d: d["images"][1].pop("id"), "image number 2, which has no id,"),
-    "category": (lambda d: d["annotations"][1].update(category_id=77), "the annotation with the id 20 has the category_id 77"),
+    "category": (
+        lambda d: d["annotations"][1].update(category_id=77),
+        "the annotation with the id 20 has the category_id 77",
+    ),
     "no box": (lambda d: d["annotations"][1].pop("bbox"), "the annotation with the id 20 has no bbox"),
     "null box": (lambda d: d["annotations"][1].update(bbox=None), "the annotation with the id 20 has no bbox"),
     "empty box": (lambda d: d["annotations"][1].update(bbox=[]), "the annotation with the id 20 has no bbox"),
     "text for a box": (lambda d: d["annotations"][1].update(bbox="1234"), "the annotation with the id 20"),
-    "box without end": (lambda d: d["annotations"][1].update(bbox=[1e308, 0, 1e308, 1]), "the annotation with the id 20"),
+    "box without end": (
+        lambda d: d["annotations"][1].update(bbox=[1e308, 0, 1e308, 1]),
+        "the annotation with the id 20",
+    ),
     "crowd": (lambda d: d["annotations"][1].update(iscrowd="many"), "the annotation with the id 20 .*'many'"),
     "width without end": (lambda d: d["images"][1].update(width=float("inf")), "the image with the id 2 has a width"),
     "width in words": (lambda d: d["images"][1].update(width="wide"), "the image with the id 2 has a width"),
@@ -173,11 +207,14 @@ def test_what_is_left_out_of_coco_is_counted_and_named_once(tmp_path, caplog):
     assert "1 box without an area" in said[1] and "1.png" in said[1] and "boxes.json is not read" in said[2]
 
 
-# --- VOC -------------------------------------------------------------------------------------------------------------------
+# --- VOC
+# -------------------------------------------------------------------------------------------------------------------
 
 
 def thing(name="aeroplane", edges=(1, 2, 30, 20), more=""):
-    corners = "".join(f"<{edge}>{value}</{edge}>" for edge, value in zip(("xmin", "ymin", "xmax", "ymax"), edges, strict=True))
+    corners = "".join(
+        f"<{edge}>{value}</{edge}>" for edge, value in zip(("xmin", "ymin", "xmax", "ymax"), edges, strict=True)
+    )
     return f"<object><name>{name}</name>{more}<bndbox>{corners}</bndbox></object>"
 
 
@@ -198,23 +235,38 @@ def voc(root, xmls, suffix=".jpg", size=(40, 30), lines=None):
 
 
 @QUICK
-@given(st.lists(NAMES, min_size=1, max_size=4, unique=True), st.sampled_from(ENCODINGS), st.sampled_from(LINE_ENDS), st.sampled_from(["", " 1", "  -1", "\t0"]))
+@given(
+    st.lists(NAMES, min_size=1, max_size=4, unique=True),
+    st.sampled_from(ENCODINGS),
+    st.sampled_from(LINE_ENDS),
+    st.sampled_from(["", " 1", "  -1", "\t0"]),
+)
 def test_every_listed_name_of_voc_is_read_whatever_it_is(names, encoding, end, score):
     with folder() as root:
         voc(root, dict.fromkeys(names, annotation(thing())))
-        (root / "VOCdevkit" / "VOC2012" / "ImageSets" / "Main" / "train.txt").write_bytes(end.join(name + score for name in names).encode(encoding))
+        (root / "VOCdevkit" / "VOC2012" / "ImageSets" / "Main" / "train.txt").write_bytes(
+            end.join(name + score for name in names).encode(encoding)
+        )
         found = Accepted(lambda: read_voc(root, PASCAL, "train"), "train.txt")
         taken = {f"{name}{score}" for name in names} & set(names)  # then a line may be the name of another picture
         assert taken or [example.path.stem for example in found.value] == names
 
 
 @QUICK
-@given(st.sampled_from(["name", "difficult", "width", "height", "xmin", "ymax", "bndbox", "size", "object", "filename"]), st.data())
+@given(
+    st.sampled_from(["name", "difficult", "width", "height", "xmin", "ymax", "bndbox", "size", "object", "filename"]),
+    st.data(),
+)
 def test_one_odd_tag_of_voc_is_refused_or_no_picture_is_lost(tag, data):
-    whole = annotation(thing(more="<difficult>0</difficult>"), more="").replace("<size>", "<filename>b.jpg</filename><size>")
+    whole = annotation(thing(more="<difficult>0</difficult>"), more="").replace(
+        "<size>", "<filename>b.jpg</filename><size>"
+    )
     before, _, rest = whole.partition(f"<{tag}>")
     inside, _, after = rest.partition(f"</{tag}>")
-    odd = data.draw(st.sampled_from(["", f"<{tag}/>", f"<{tag}>{inside}</{tag}>" * 2]) | XML_ODD.map(lambda text: f"<{tag}>{text}</{tag}>"))
+    odd = data.draw(
+        st.sampled_from(["", f"<{tag}/>", f"<{tag}>{inside}</{tag}>" * 2])
+        | XML_ODD.map(lambda text: f"<{tag}>{text}</{tag}>")
+    )
     with folder() as root:
         found = voc(root, {"a": annotation(thing("cat")), "b": before + odd + after})
         if found.sentence:
@@ -229,7 +281,9 @@ def test_one_odd_tag_of_voc_is_refused_or_no_picture_is_lost(tag, data):
 @pytest.mark.parametrize("suffix", [".png", ".JPG", ".jpeg", ".PNG", ".webp", ".bmp", ".gif", ".tif"])
 def test_pictures_of_voc_may_have_any_suffix(tmp_path, suffix):
     found = voc(tmp_path, {"a.b": annotation(thing())}, suffix)
-    assert found.value[0].path.name == f"a.b{suffix}" and training_examples(found.value, "airplane", 1)[0].image().size == (40, 30)
+    assert found.value[0].path.name == f"a.b{suffix}" and training_examples(found.value, "airplane", 1)[
+        0
+    ].image().size == (40, 30)
 
 
 def test_of_several_pictures_of_a_name_vocs_own_counts_or_the_one_it_names(tmp_path):
@@ -249,7 +303,9 @@ def test_classes_are_called_as_voc_or_as_the_book_calls_them(tmp_path, name):
     assert [example.names for example in voc(tmp_path, {"a": annotation(thing(name))}).value] == [["airplane"]]
 
 
-@pytest.mark.parametrize(("flag", "difficult"), [("1", True), ("True", True), (" true ", True), ("0", False), ("False", False), ("", False)])
+@pytest.mark.parametrize(
+    ("flag", "difficult"), [("1", True), ("True", True), (" true ", True), ("0", False), ("False", False), ("", False)]
+)
 def test_difficult_is_read_however_it_is_written(tmp_path, flag, difficult):
     other = thing("cat", (1, 1, 40, 30), f"<difficult>{flag}</difficult>")
     (example,) = voc(tmp_path, {"a": annotation(thing() + other)}).value
@@ -260,7 +316,13 @@ def test_a_set_of_difficult_objects_alone_says_so(tmp_path):
     assert "are difficult" in voc(tmp_path, {"a": annotation(thing(more="<difficult>True</difficult>"))}).sentence
 
 
-SIZES = ["", "<size/>", "<size><width/><height/></size>", "<size><width>0</width><height>0</height></size>", "<size><width>-1</width><height> </height></size>"]
+SIZES = [
+    "",
+    "<size/>",
+    "<size><width/><height/></size>",
+    "<size><width>0</width><height>0</height></size>",
+    "<size><width>-1</width><height> </height></size>",
+]
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -270,7 +332,9 @@ def test_a_size_that_is_empty_is_the_pictures_own(tmp_path, size):
 
 
 def test_a_namespace_and_a_byte_order_mark_change_nothing(tmp_path):
-    assert len(voc(tmp_path, {"a": "\ufeff" + annotation(thing(), more=' xmlns="http://x/y" xmlns:z="urn:z"')}).value) == 1
+    assert (
+        len(voc(tmp_path, {"a": "\ufeff" + annotation(thing(), more=' xmlns="http://x/y" xmlns:z="urn:z"')}).value) == 1
+    )
 
 
 WRONG = {
@@ -298,7 +362,8 @@ def test_lines_of_a_list_are_names_before_they_are_scores(tmp_path):
     assert "my photo 2.xml is missing" in voc(tmp_path, xmls, lines=["my photo 2"]).sentence
 
 
-# --- ImageNet --------------------------------------------------------------------------------------------------------------
+# --- ImageNet
+# --------------------------------------------------------------------------------------------------------------
 
 
 def imagenet(root, xml, size=(40, 30), suffix=".xml"):
@@ -323,7 +388,8 @@ def test_imagenets_pictures_without_xml_take_boxes_from_the_file(tmp_path):
     assert imagenet(tmp_path, "").value[0].boxes.tolist() == [[1, 2, 30, 20]]
 
 
-# --- boxes.json, styles.json -----------------------------------------------------------------------------------------------
+# --- boxes.json, styles.json
+# -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["./00.png", "00.png", ".\\00.png", ".//00.png"])
@@ -338,7 +404,15 @@ def test_boxes_by_hand_count_however_their_file_names_the_picture(tmp_path, name
 
 
 @QUICK
-@given(st.recursive(ODD, lambda more: st.lists(more, max_size=4) | st.dictionaries(st.sampled_from(["a.png", "./a.png", "b.png", ""]), more, max_size=2)))
+@given(
+    st.recursive(
+        ODD,
+        lambda more: (
+            st.lists(more, max_size=4)
+            | st.dictionaries(st.sampled_from(["a.png", "./a.png", "b.png", ""]), more, max_size=2)
+        ),
+    )
+)
 def test_whatever_boxes_and_styles_hold_is_read_or_one_sentence(content):
     with folder() as root:
         for name in ("0.png", "1.png"):
@@ -350,13 +424,29 @@ def test_whatever_boxes_and_styles_hold_is_read_or_one_sentence(content):
             Accepted(lambda concepts=concepts: read_dreambooth(root, concepts, "train"), file)
             if file == "boxes.json":
                 found = Accepted(lambda: read_photos(root, "thing"), file)
-                rows = [row for rows in content.values() for row in rows] if isinstance(content, dict) and not found.sentence else []
+                rows = (
+                    [row for rows in content.values() for row in rows]
+                    if isinstance(content, dict) and not found.sentence
+                    else []
+                )
                 assert found.sentence or len(found.value[0].boxes) == len(rows)
-                Accepted(lambda found=found: write_proposals(root, found.value or [], [[0, 0, 9, 9]] * len(found.value or [])), file)
+                Accepted(
+                    lambda found=found: write_proposals(
+                        root, found.value or [], [[0, 0, 9, 9]] * len(found.value or [])
+                    ),
+                    file,
+                )
             (root / file).unlink()
 
 
-@pytest.mark.parametrize("content", ['{"a.png": [[1,2,3,4]], "./a.png": [[1,2,9,9]]}', '{"a.png": [[1,2,3,4]], "a.png": []}', '{"notes.txt": [[1,2,3,4]]}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"a.png": [[1,2,3,4]], "./a.png": [[1,2,9,9]]}',
+        '{"a.png": [[1,2,3,4]], "a.png": []}',
+        '{"notes.txt": [[1,2,3,4]]}',
+    ],
+)
 def test_boxes_that_would_be_lost_are_refused(tmp_path, content):
     picture(tmp_path / "a.png")
     (tmp_path / "notes.txt").touch()
@@ -369,7 +459,9 @@ def test_boxes_lie_in_the_datasets_folder_or_on_the_way_to_the_picture(tmp_path,
     for name in ("0.png", "1.png"):
         path = picture(tmp_path / "dataset" / "clock" / name)
         other = picture(tmp_path / "mugs" / "mug" / name)
-    (tmp_path / place / "boxes.json").write_text(json.dumps({(path.parent / "0.png").relative_to(tmp_path / place).as_posix(): [[1, 2, 30, 20]]}))
+    (tmp_path / place / "boxes.json").write_text(
+        json.dumps({(path.parent / "0.png").relative_to(tmp_path / place).as_posix(): [[1, 2, 30, 20]]})
+    )
     (example,) = read_dreambooth(tmp_path, [find_concept("clock", "DreamBooth")], "train")
     assert example.boxes.tolist() == [[1, 2, 30, 20]]
     (other.parents[1] / "boxes.json").write_text('{"mug/0.png": [[1, 2, 3, 4]]}')
@@ -383,7 +475,9 @@ def test_two_files_that_disagree_about_a_picture_are_refused(tmp_path):
         picture(tmp_path / "dataset" / "clock" / name)
     (tmp_path / "boxes.json").write_text('{"dataset/clock/0.png": [[1, 2, 3, 4]]}')
     (tmp_path / "dataset" / "clock" / "boxes.json").write_text('{"0.png": [[1, 2, 9, 9]]}')
-    sentence = Accepted(lambda: read_dreambooth(tmp_path, [find_concept("clock", "DreamBooth")], "train"), "boxes.json").sentence
+    sentence = Accepted(
+        lambda: read_dreambooth(tmp_path, [find_concept("clock", "DreamBooth")], "train"), "boxes.json"
+    ).sentence
     assert "different boxes to 0.png" in sentence
 
 
@@ -399,10 +493,14 @@ def test_styles_that_are_no_list_by_picture_are_refused(tmp_path, content):
     for name in ("0.png", "1.png"):
         picture(tmp_path / "clock" / name)
     (tmp_path / "styles.json").write_text(content)
-    assert Accepted(lambda: read_dreambooth(tmp_path, [find_concept("clock", "DreamBooth")], "train"), "styles.json is no list of styles").sentence
+    assert Accepted(
+        lambda: read_dreambooth(tmp_path, [find_concept("clock", "DreamBooth")], "train"),
+        "styles.json is no list of styles",
+    ).sentence
 
 
-# --- folders of photos -----------------------------------------------------------------------------------------------------
+# --- folders of photos
+# -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("suffix", [*IMAGE_SUFFIXES, ".HEIC", ".JFIF", ".Tif"])
@@ -411,7 +509,10 @@ def test_pictures_of_every_suffix_are_read(tmp_path, suffix):
     kind = formats.get(suffix.lower())
     picture(tmp_path / f"a{suffix}", **({"format": kind} if kind else {}))
     (example,) = read_photos(tmp_path)
-    assert example.image().size == (40, 30) and np.abs(np.asarray(example.image())[5, 5].astype(int) - (0, 128, 128)).max() < 16
+    assert (
+        example.image().size == (40, 30)
+        and np.abs(np.asarray(example.image())[5, 5].astype(int) - (0, 128, 128)).max() < 16
+    )
 
 
 def test_a_picture_is_read_by_its_content_and_not_by_its_suffix(tmp_path):
@@ -428,11 +529,20 @@ def test_what_is_no_picture_is_counted_and_named_once(tmp_path, caplog):
     picture(tmp_path / "dir.png" / "b.png")
     assert [example.path.name for example in (*read_photos(tmp_path), *read_photos(tmp_path))] == ["a.png"] * 2
     (record,) = caplog.records
-    assert record.getMessage().endswith("6 files are no picture that is read: IMG_0.MOV, IMG_1.MOV, dir.png/ and 3 more.")
+    assert record.getMessage().endswith(
+        "6 files are no picture that is read: IMG_0.MOV, IMG_1.MOV, dir.png/ and 3 more."
+    )
 
 
 @QUICK
-@given(st.lists(st.tuples(NAMES, st.sampled_from([".png", ".PNG", ".txt", ".mov", ""])).map("".join), min_size=1, max_size=5, unique=True))
+@given(
+    st.lists(
+        st.tuples(NAMES, st.sampled_from([".png", ".PNG", ".txt", ".mov", ""])).map("".join),
+        min_size=1,
+        max_size=5,
+        unique=True,
+    )
+)
 def test_every_file_of_a_folder_is_a_picture_or_told(names):
     with folder() as root:
         for name in names:
@@ -454,11 +564,17 @@ def test_a_link_without_a_picture_and_a_pipe_do_not_hang(tmp_path):
             load_image(tmp_path / name)
 
 
-# --- pictures --------------------------------------------------------------------------------------------------------------
+# --- pictures
+# --------------------------------------------------------------------------------------------------------------
 
 
 @QUICK
-@given(st.sampled_from(["PNG", "JPEG", "GIF", "TIFF", "WEBP", "BMP", "AVIF", "HEIF"]), st.integers(0, 10_000), st.binary(max_size=6), st.booleans())
+@given(
+    st.sampled_from(["PNG", "JPEG", "GIF", "TIFF", "WEBP", "BMP", "AVIF", "HEIF"]),
+    st.integers(0, 10_000),
+    st.binary(max_size=6),
+    st.booleans(),
+)
 def test_broken_pictures_are_read_or_one_sentence(kind, place, content, cut):
     with folder() as root:
         whole = picture(root / "a.png", format=kind).read_bytes()
@@ -486,12 +602,16 @@ def test_pictures_turned_by_exif_have_the_size_that_is_seen(tmp_path, orientatio
     picture(tmp_path / f"a{suffix}", exif=exif)
     seen = load_image(tmp_path / f"a{suffix}").size
     (tmp_path / "boxes.json").write_text(json.dumps({f"a{suffix}": [[0, 0, 99, 99]]}))
-    assert read_photos(tmp_path)[0].boxes.tolist() == [[0, 0, *seen]] and seen == ((30, 40) if orientation > 4 else (40, 30))
+    assert read_photos(tmp_path)[0].boxes.tolist() == [[0, 0, *seen]] and seen == (
+        (30, 40) if orientation > 4 else (40, 30)
+    )
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
 def test_transparent_pictures_are_put_on_white_as_a_whole(tmp_path, mode):
-    pixels = np.random.default_rng(0).integers(0, 256, (600, 30, 4), dtype=np.uint8)  # more rows than are put on white at once
+    pixels = np.random.default_rng(0).integers(
+        0, 256, (600, 30, 4), dtype=np.uint8
+    )  # more rows than are put on white at once
     stored = Image.fromarray(pixels).convert(mode)
     stored.save(tmp_path / "a.png", **({"transparency": 3} if mode == "P" else {}))
     with Image.open(tmp_path / "a.png") as file:
@@ -505,7 +625,11 @@ def test_numbers_of_16_bits_are_read_in_either_order_and_of_32_refused(tmp_path)
     Image.fromarray(grey).save(tmp_path / "a.tif")
     Image.frombytes("I;16B", (4, 3), grey.astype(">u2").tobytes()).save(tmp_path / "b.tif")
     Image.fromarray(grey.astype(np.int32)).save(tmp_path / "c.tif")
-    assert load_image(tmp_path / "a.tif").getpixel((0, 0)) == load_image(tmp_path / "b.tif").getpixel((0, 0)) == (128, 128, 128)
+    assert (
+        load_image(tmp_path / "a.tif").getpixel((0, 0))
+        == load_image(tmp_path / "b.tif").getpixel((0, 0))
+        == (128, 128, 128)
+    )
     with pytest.raises(ValueError, match=r"c\.tif .*32 bits"):
         load_image(tmp_path / "c.tif")
 

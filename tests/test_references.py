@@ -7,12 +7,14 @@ from typing import Any, cast
 from pybtex.database import parse_file
 from sphinx.application import Sphinx
 
+from vwlib.book.references import AuthorYear, name_items, setup
 from vwlib.paths import ROOT
-from vwlib.references import AuthorYear, name_items, setup
 
 
 def test_each_reference_is_an_item_of_its_list() -> None:
-    context: dict[str, Any] = {"body": '<div role="list"><div class="citation" id="id1" role="doc-biblioentry">One.</div></div>'}
+    context: dict[str, Any] = {
+        "body": '<div role="list"><div class="citation" id="id1" role="doc-biblioentry">One.</div></div>'
+    }
     name_items(cast(Sphinx, None), "index", "page.html", context, None)
     assert context["body"] == '<div role="list"><div class="citation" id="id1" role="listitem">One.</div></div>'
 

@@ -6,9 +6,9 @@ import shlex
 import pytest
 import typer
 
-from vwlib.cli import app
 from vwlib.paths import ROOT
-from vwlib.profiles import load_profile
+from vwlib.settings import load_profile
+from vwlib.tools.cli import app
 
 PAGE = (ROOT / "book" / "running_at_scale.md").read_text()
 SHELL = "\n".join(re.findall(r"^```bash\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)).replace("\\\n", " ")
@@ -27,7 +27,9 @@ def test_every_command_is_understood(command):
 
 def test_every_way_of_running_is_there():
     told = " ".join(COMMANDS)
-    assert all(option in told for option in ("--status", "--workers", "--scheduler", "--store", "--retry-failed", "--estimate"))
+    assert all(
+        option in told for option in ("--status", "--workers", "--scheduler", "--store", "--retry-failed", "--estimate")
+    )
 
 
 def test_the_dask_commands_are_understood():
@@ -37,7 +39,9 @@ def test_the_dask_commands_are_understood():
         found = re.search(r"dask (scheduler|worker) (.*?) ?&$", line)
         if found:
             command = {"scheduler": dask_scheduler.main, "worker": dask_worker.main}[found[1]]
-            assert command.make_context(found[1], shlex.split(found[2])).params["host" if found[1] == "scheduler" else "resources"]
+            assert command.make_context(found[1], shlex.split(found[2])).params[
+                "host" if found[1] == "scheduler" else "resources"
+            ]
 
 
 def test_the_python_of_the_page_compiles():

@@ -1,4 +1,6 @@
-"""The same chapter for other datasets: which runs there are, labels that differ, and pages that build strictly side by side."""
+"""The same chapter for other datasets: which runs there are, labels that differ, and pages that build strictly side by
+side.
+"""
 
 import copy
 from pathlib import Path
@@ -8,9 +10,10 @@ import pytest
 import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from vwlib import book, siblings
+from vwlib.book import build as book
+from vwlib.book import siblings
+from vwlib.book.siblings import Run, extend_toc, list_runs, relabel
 from vwlib.paths import ROOT
-from vwlib.siblings import Run, extend_toc, list_runs, relabel
 
 TEXT = """(ch-one)=
 # One
@@ -33,7 +36,9 @@ def chapter() -> nbformat.NotebookNode:
         new_code_cell(draw, metadata=shown),
         new_markdown_cell("See {numref}`fig-one` again."),
     ]
-    return new_notebook(cells=cells, metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}})
+    return new_notebook(
+        cells=cells, metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    )
 
 
 @pytest.fixture
@@ -57,8 +62,17 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_chapter_has_a_sibling_for_each_further_dataset_of_the_study(project: Path) -> None:
     runs = list_runs([Path("book/one.ipynb")], "miniature", project)
-    assert [run.page.name for run in runs] == ["one.ipynb", "one--ImageNet.ipynb", "one--DreamBooth.ipynb", "one--PASCAL.ipynb"]
-    assert runs[0].parameters == {} and runs[1].parameters == {"dataset": "ImageNet"} and {run.source.name for run in runs} == {"one.ipynb"}
+    assert [run.page.name for run in runs] == [
+        "one.ipynb",
+        "one--ImageNet.ipynb",
+        "one--DreamBooth.ipynb",
+        "one--PASCAL.ipynb",
+    ]
+    assert (
+        runs[0].parameters == {}
+        and runs[1].parameters == {"dataset": "ImageNet"}
+        and {run.source.name for run in runs} == {"one.ipynb"}
+    )
     assert len(list_runs([Path("book/one.ipynb")], "smoke", project)) == 1, "its study has one dataset"
 
 
@@ -71,22 +85,37 @@ def test_labels_and_what_refers_to_them_get_the_datasets_name() -> None:
     sibling = relabel(copy.deepcopy(chapter()), "PASCAL")
     first, last = sibling.cells[0].source, sibling.cells[-1].source
     assert first.startswith("(ch-one-pascal)=\n# One: PASCAL\n") and ":label: eq-one-pascal\n" in first
-    assert "{numref}`fig-one-pascal`, {eq}`eq-one-pascal`, {ref}`this <ch-one-pascal>`, {numref}`fig-elsewhere` and {doc}`index`; fig-one is" in first
-    assert sibling.cells[3].metadata.mystnb.figure.name == "fig-one-pascal" and last == "See {numref}`fig-one-pascal` again."
+    assert (
+        "{numref}`fig-one-pascal`, {eq}`eq-one-pascal`, {ref}`this <ch-one-pascal>`, {numref}`fig-elsewhere` and {doc}`index`; fig-one is"
+        in first
+    )
+    assert (
+        sibling.cells[3].metadata.mystnb.figure.name == "fig-one-pascal"
+        and last == "See {numref}`fig-one-pascal` again."
+    )
 
 
 def test_no_label_of_a_sibling_is_one_of_its_chapter() -> None:
     for name in siblings.CHAPTERS:
         source = nbformat.read(ROOT / "book" / f"{name}.ipynb", as_version=4)
         sibling = relabel(copy.deepcopy(source), "PASCAL")
-        before, after = ({c.metadata.mystnb.figure.name for c in n.cells if "figure" in c.metadata.get("mystnb", {})} for n in (source, sibling))
+        before, after = (
+            {c.metadata.mystnb.figure.name for c in n.cells if "figure" in c.metadata.get("mystnb", {})}
+            for n in (source, sibling)
+        )
         assert before and not before & after
-        assert sum("{numref}`" in c.source for c in sibling.cells) == sum("-pascal`" in c.source and "{numref}`" in c.source for c in sibling.cells)
+        assert sum("{numref}`" in c.source for c in sibling.cells) == sum(
+            "-pascal`" in c.source and "{numref}`" in c.source for c in sibling.cells
+        )
 
 
 @pytest.mark.parametrize("name", siblings.CHAPTERS)
 def test_a_sibling_bears_with_a_study_that_has_not_its_dataset(name: str) -> None:
-    source = "\n".join(cell.source for cell in nbformat.read(ROOT / "book" / f"{name}.ipynb", as_version=4).cells if cell.cell_type == "code")
+    source = "\n".join(
+        cell.source
+        for cell in nbformat.read(ROOT / "book" / f"{name}.ipynb", as_version=4).cells
+        if cell.cell_type == "code"
+    )
     assert "(dataset,) = study.present([chapter.dataset])" in source and source.count("chapter.dataset") == 1
 
 
@@ -105,6 +134,8 @@ def test_siblings_build_strictly_and_their_buttons_lead_to_their_chapter(project
     html = book.build_book("miniature", root=project).parent
     page = (html / "book" / "one--PASCAL.html").read_text()
     assert "One: PASCAL" in page and "of PASCAL" in page and "of COCO" not in page
-    assert "lab/tree/book/one.ipynb" in page and "lab/tree/book/one--" not in page and "edit/main/book/one.ipynb" in page
+    assert (
+        "lab/tree/book/one.ipynb" in page and "lab/tree/book/one--" not in page and "edit/main/book/one.ipynb" in page
+    )
     assert 'href="../_sources/book/one--PASCAL.ipynb"' in page, "what is downloaded is the executed page itself"
     assert book.find_stale("miniature", project) == []

@@ -1,4 +1,6 @@
-"""What chapters 3 to 5 say of the experiments on solutions: figures and sentences from made-up tables whose answer is known."""
+"""What chapters 3 to 5 say of the experiments on solutions: figures and sentences from made-up tables whose answer is
+known.
+"""
 
 import itertools
 
@@ -7,9 +9,26 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from vwlib import figures, pages
+from vwlib.book.figures.solutions import offset_ranges, random_curves, segment_curves, spread_points
+from vwlib.book.figures.style import TASK_COLOURS
+from vwlib.book.figures.transfer import frequency_points
+from vwlib.book.figures.words import compound_points, sweep_curves
+from vwlib.book.pages.experiments import tables_of
+from vwlib.book.pages.solutions import (
+    agreement_of_boxes,
+    compound_sentence,
+    frequency_sentence,
+    instance_sentence,
+    likeness_sentence,
+    offset_sentence,
+    random_sentence,
+    reach_table,
+    segment_sentence,
+    spread_sentence,
+    sweep_sentence,
+)
 from vwlib.models import TASKS
-from vwlib.profiles import load_profile
+from vwlib.settings import load_profile
 
 DATASETS, CONCEPTS, ANCHORS = ("ImageNet", "COCO"), "abcd", "wxyz"
 GRID = list(itertools.product(DATASETS, CONCEPTS, ANCHORS))
@@ -27,7 +46,9 @@ def wiggle(number):
 @pytest.fixture
 def swept():
     rows = []
-    for number, (cell, task, factor, steps) in enumerate(itertools.product(GRID, TASKS, (0.25, 1.0, 4.0), (25, 50, 100))):
+    for number, (cell, task, factor, steps) in enumerate(
+        itertools.product(GRID, TASKS, (0.25, 1.0, 4.0), (25, 50, 100))
+    ):
         if task != "generation" or factor == 1 or cell[0] == "ImageNet":
             value = np.nan if factor == 4 and task == "detection" else 0.5 + 0.1 * (steps == 100) + wiggle(number)
             rows.append((*cell, task, factor, steps, value))
@@ -39,7 +60,9 @@ def offsets_of_words():
     kinds = {"optimised": 0.2, "random": 0.8, "random, vocabulary": 0.6, "random, word": 0.4}
     rows = [
         (*cell, task, delta, kind, number % 5 < share * 5)
-        for number, (cell, task, delta, (kind, share)) in enumerate(itertools.product(GRID, TASKS, (0.1, 0.5), kinds.items()))
+        for number, (cell, task, delta, (kind, share)) in enumerate(
+            itertools.product(GRID, TASKS, (0.1, 0.5), kinds.items())
+        )
     ]
     return table(["task", "delta", "kind", "kept"], rows)
 
@@ -48,9 +71,16 @@ def offsets_of_words():
 def ways():
     rows = []
     for number, (cell, task) in enumerate(itertools.product(GRID, TASKS)):
-        rows += [(*cell, task, "ends", np.nan, 0.8 + wiggle(number)), (*cell, task, "middle", 0.5, 0.6 + wiggle(number))]
+        rows += [
+            (*cell, task, "ends", np.nan, 0.8 + wiggle(number)),
+            (*cell, task, "middle", 0.5, 0.6 + wiggle(number)),
+        ]
         kinds = ["segment"] if task == "generation" else ["segment", "curve"]
-        rows += [(*cell, task, kind, t, 0.8 - (0.2 if kind == "segment" else 0.05) * (t == 0.5) + wiggle(number)) for kind in kinds for t in (0.0, 0.5, 1.0)]
+        rows += [
+            (*cell, task, kind, t, 0.8 - (0.2 if kind == "segment" else 0.05) * (t == 0.5) + wiggle(number))
+            for kind in kinds
+            for t in (0.0, 0.5, 1.0)
+        ]
     return table(["task", "kind", "t", "value"], rows)
 
 
@@ -58,7 +88,10 @@ def ways():
 def cosines():
     pairs = [("models", *pair, 0.0) for pair in itertools.permutations(TASKS, 2)]
     pairs += [("seeds", "classification", way, 0.4) for way in ("to the twin", "from the twin")]
-    return table(["kind", "source", "target", "cosine"], [(*c, *pair, v + wiggle(n)) for n, (c, (*pair, v)) in enumerate(itertools.product(GRID, pairs))])
+    return table(
+        ["kind", "source", "target", "cosine"],
+        [(*c, *pair, v + wiggle(n)) for n, (c, (*pair, v)) in enumerate(itertools.product(GRID, pairs))],
+    )
 
 
 def drawn(figure):
@@ -73,95 +106,138 @@ def curves(ax):
 
 
 def test_a_sweep_has_a_curve_for_each_rate_over_the_datasets_that_were_learned_at_all_of_them(swept):
-    figure = drawn(figures.sweep_curves(swept))
+    figure = drawn(sweep_curves(swept))
     assert [ax.get_title() for ax in figure.axes] == list(TASKS)
     assert [len(curves(ax)) for ax in figure.axes] == [3, 2, 3], "detection diverged at one rate"
     own = swept[(swept["task"] == "generation") & (swept["factor"] == 1) & (swept["steps"] == 100)]
-    shown = next(line for line in curves(figure.axes[0]) if line.get_color() == figures.TASK_COLOURS["generation"])
+    shown = next(line for line in curves(figure.axes[0]) if line.get_color() == TASK_COLOURS["generation"])
     assert shown.get_ydata()[-1] == pytest.approx(own.loc[own["dataset"] == "ImageNet", "value"].mean())
     assert shown.get_ydata()[-1] != pytest.approx(own["value"].mean()), "COCO was learned at one rate only"
 
 
 def test_the_rise_in_the_second_half_of_the_steps_is_told_and_what_diverged(swept):
     steady = swept.assign(value=swept["value"].where(swept["value"].isna(), 0.5 + 0.1 * (swept["steps"] == 100)))
-    assert pages.sweep_sentence(steady, "generation").startswith("Generation words score 0.50 after 50 steps and 0.60 after 100, a change of +0.10 (")
-    assert pages.sweep_sentence(steady, "detection").endswith("; 96 scores are missing, where words diverged at 4 times that rate.")
+    assert sweep_sentence(steady, "generation").startswith(
+        "Generation words score 0.50 after 50 steps and 0.60 after 100, a change of +0.10 ("
+    )
+    assert sweep_sentence(steady, "detection").endswith(
+        "; 96 scores are missing, where words diverged at 4 times that rate."
+    )
 
 
 def test_random_offsets_have_a_curve_for_each_kind(offsets_of_words):
-    figure = drawn(figures.random_curves(offsets_of_words))
+    figure = drawn(random_curves(offsets_of_words))
     assert [len(curves(ax)) for ax in figure.axes] == [4] * 3
     assert figure.legends[0].get_texts()[0].get_text() == "learned words"
 
 
 def test_learned_words_are_compared_with_random_offsets_of_their_own_radius(offsets_of_words):
-    told = pages.random_sentence(offsets_of_words, "detection", 0.5)
-    own = offsets_of_words[(offsets_of_words["task"] == "detection") & (offsets_of_words["delta"] == 0.5)].groupby("kind")["kept"].mean()
-    assert f"{own['optimised']:.0%} of the learned words within δ = 0.5; of random offsets as long, for {own['random']:.0%} of those in any direction" in told
+    told = random_sentence(offsets_of_words, "detection", 0.5)
+    own = (
+        offsets_of_words[(offsets_of_words["task"] == "detection") & (offsets_of_words["delta"] == 0.5)]
+        .groupby("kind")["kept"]
+        .mean()
+    )
+    assert (
+        f"{own['optimised']:.0%} of the learned words within δ = 0.5; of random offsets as long, for {own['random']:.0%} of those in any direction"
+        in told
+    )
     assert f"a difference of {own['random'] - own['optimised']:+.2f} (" in told
     assert f"{own['random, word']:.0%} of those towards another word" in told
-    assert pages.random_sentence(offsets_of_words, "detection", 0.2) == "There are no detection words within δ = 0.2 to compare."
+    assert (
+        random_sentence(offsets_of_words, "detection", 0.2) == "There are no detection words within δ = 0.2 to compare."
+    )
 
 
 def test_what_learning_reaches_is_told_for_each_radius_and_the_anchor():
-    rows = [(*cell, "detection", delta, cosine, 0.1) for cell in GRID for delta, cosine in ((0.1, 0.2), (0.5, 0.6), (None, 0.9))]
-    shown = pages.reach_table(table(["task", "delta", "cosine", "start"], rows).astype({"delta": float}))
-    assert shown.to_dict("records") == [pytest.approx({"encoder of": "detection", "anchor": 0.1, "δ = 0.1": 0.2, "δ = 0.5": 0.6, "free": 0.9})]
+    rows = [
+        (*cell, "detection", delta, cosine, 0.1)
+        for cell in GRID
+        for delta, cosine in ((0.1, 0.2), (0.5, 0.6), (None, 0.9))
+    ]
+    shown = reach_table(table(["task", "delta", "cosine", "start"], rows).astype({"delta": float}))
+    assert shown.to_dict("records") == [
+        pytest.approx({"encoder of": "detection", "anchor": 0.1, "δ = 0.1": 0.2, "δ = 0.5": 0.6, "free": 0.9})
+    ]
 
 
 def test_the_way_between_two_words_dips_where_the_table_does(ways):
-    figure = drawn(figures.segment_curves(ways))
+    figure = drawn(segment_curves(ways))
     assert [len(curves(ax)) for ax in figure.axes] == [1, 2, 2], "there is no curve for generation"
     heights = curves(figure.axes[0])[0].get_ydata()
     assert heights[1] < heights[0] == pytest.approx(heights[2])
-    told = pages.segment_sentence(ways, "detection")
+    told = segment_sentence(ways, "detection")
     assert "on the better of both ways" in told and "a dip of +0.20 (" in told and "100% lose more than 0.1." in told
-    assert "on the straight way" in pages.segment_sentence(ways, "generation")
-    assert not any(curves(ax) for ax in drawn(figures.segment_curves(ways.iloc[:0])).axes), "where no word solves anything there is nothing to draw"
-    assert pages.segment_sentence(ways[ways["task"] != "detection"], "detection") == "There are no two detection words that do their concept to go between."
+    assert "on the straight way" in segment_sentence(ways, "generation")
+    assert not any(curves(ax) for ax in drawn(segment_curves(ways.iloc[:0])).axes), (
+        "where no word solves anything there is nothing to draw"
+    )
+    assert (
+        segment_sentence(ways[ways["task"] != "detection"], "detection")
+        == "There are no two detection words that do their concept to go between."
+    )
 
 
 def test_spreads_over_data_and_starts_stand_side_by_side():
     spreads = table(
-        ["kind", "spread"], [(*c, kind, value + wiggle(n)) for n, (c, (kind, value)) in enumerate(itertools.product(GRID, [("data", 0.3), ("start", 0.1)]))]
+        ["kind", "spread"],
+        [
+            (*c, kind, value + wiggle(n))
+            for n, (c, (kind, value)) in enumerate(itertools.product(GRID, [("data", 0.3), ("start", 0.1)]))
+        ],
     )
-    figure = drawn(figures.spread_points(spreads))
-    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == list(DATASETS) and len(curves(figure.axes[0])) == 4
+    figure = drawn(spread_points(spreads))
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == list(DATASETS) and len(
+        curves(figure.axes[0])
+    ) == 4
     means = spreads.groupby("kind")["spread"].mean()
-    assert f"is {means['data']:.3f} over resampled training images and {means['start']:.3f} over anchors" in pages.spread_sentence(spreads)
+    assert (
+        f"is {means['data']:.3f} over resampled training images and {means['start']:.3f} over anchors"
+        in spread_sentence(spreads)
+    )
 
 
 def test_offsets_have_a_line_for_each_pair_and_for_the_second_training(cosines):
-    labels = [label.get_text() for label in drawn(figures.offset_ranges(cosines)).axes[0].get_yticklabels()]
-    assert labels[0] == "generation to detection" and labels[-1] == "two classifiers, from the twin" and len(labels) == 8
-    told = pages.offset_sentence(cosines)
-    assert "Between two models the mean cosine is +0.08 (" in told and "between two trainings of one model it is +0.48 (" in told
-    assert pages.offset_sentence(cosines[cosines["kind"] == "models"]).endswith("`vwlib pretrain classifier_twin` makes it.")
+    labels = [label.get_text() for label in drawn(offset_ranges(cosines)).axes[0].get_yticklabels()]
+    assert (
+        labels[0] == "generation to detection" and labels[-1] == "two classifiers, from the twin" and len(labels) == 8
+    )
+    told = offset_sentence(cosines)
+    assert (
+        "Between two models the mean cosine is +0.08 (" in told
+        and "between two trainings of one model it is +0.48 (" in told
+    )
+    assert offset_sentence(cosines[cosines["kind"] == "models"]).endswith("`vwlib pretrain classifier_twin` makes it.")
 
 
 def of_pairs(column, values):
     """A table of pairs of anchors, with one value for each kind."""
-    rows = [("COCO", c, f"{a} and {b}", kind, v) for c, (a, b), (kind, v) in itertools.product(CONCEPTS, itertools.combinations(ANCHORS, 2), values.items())]
-    return table(["kind", column], rows).assign(**{column: lambda found: found[column] + [wiggle(n) for n in range(len(found))]})
+    rows = [
+        ("COCO", c, f"{a} and {b}", kind, v)
+        for c, (a, b), (kind, v) in itertools.product(CONCEPTS, itertools.combinations(ANCHORS, 2), values.items())
+    ]
+    return table(["kind", column], rows).assign(
+        **{column: lambda found: found[column] + [wiggle(n) for n in range(len(found))]}
+    )
 
 
 def test_pictures_and_boxes_of_two_anchors_are_compared_with_what_any_two_share():
     for kinds, column, sentence in (
-        ({"same noise": 0.8, "other noise": 0.5}, "cosine", pages.likeness_sentence),
-        ({"learned": 0.7, "anchors": 0.4}, "agrees", pages.agreement_of_boxes),
+        ({"same noise": 0.8, "other noise": 0.5}, "cosine", likeness_sentence),
+        ({"learned": 0.7, "anchors": 0.4}, "agrees", agreement_of_boxes),
     ):
         pairs = of_pairs(column, kinds)
         means = pairs.groupby("kind")[column].mean()
         first, second = (means[kind] for kind in kinds)
         assert f"a difference of {first - second:+.2f} (+" in sentence(pairs)
-    for sentence in (pages.likeness_sentence, pages.agreement_of_boxes):
+    for sentence in (likeness_sentence, agreement_of_boxes):
         assert sentence(table(["kind", "cosine"], [])).startswith("There are no two words")
 
 
 def test_instances_are_told_apart_or_there_are_none():
     found = table(["found"], [(*cell, n % 4 > 0) for n, cell in enumerate(GRID)])
-    assert "nearest to it among its category's" in pages.instance_sentence(found)
-    assert pages.instance_sentence(found[:0]).startswith("There are no instances")
+    assert "nearest to it among its category's" in instance_sentence(found)
+    assert instance_sentence(found[:0]).startswith("There are no instances")
 
 
 def test_compounds_stand_beside_real_words():
@@ -171,26 +247,38 @@ def test_compounds_stand_beside_real_words():
         for kind, value in (("learned", 0.9), ("held-out", 0.6))
     ]
     compounds = table(["task", "kind", "residual", "best", "value"], rows)
-    figure = drawn(figures.compound_points(compounds))
-    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == list(TASKS) and len(curves(figure.axes[0])) == 9
-    told = pages.compound_sentence(compounds, "detection")
-    assert "two parts leave 90% of a compound's learned word unexplained, the best two words 50%" in told and "best two others leave 60%" in told
+    figure = drawn(compound_points(compounds))
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == list(TASKS) and len(
+        curves(figure.axes[0])
+    ) == 9
+    told = compound_sentence(compounds, "detection")
+    assert (
+        "two parts leave 90% of a compound's learned word unexplained, the best two words 50%" in told
+        and "best two others leave 60%" in told
+    )
 
 
 def test_where_nothing_can_be_tinted_there_are_no_compounds_and_the_page_says_so():
-    empty = pages.tables_of(load_profile("paper"), ["compounds"])["compounds"]
-    assert empty.empty and pages.compound_sentence(empty, "generation").startswith("In generation there are no compounds")
-    drawn(figures.compound_points(empty))
+    empty = tables_of(load_profile("paper"), ["compounds"])["compounds"]
+    assert empty.empty and compound_sentence(empty, "generation").startswith("In generation there are no compounds")
+    drawn(compound_points(empty))
 
 
 def test_gain_against_frequency_has_a_point_for_each_thing_and_source():
     rows = [
         (d, c, a, source, target, nouns, -2.0 - CONCEPTS.index(c) / 4, 0.5 - CONCEPTS.index(c) / 8 + wiggle(number))
-        for number, ((d, c, a), (source, target), nouns) in enumerate(itertools.product(GRID[:16], itertools.permutations(TASKS, 2), ("concepts", "rarer")))
+        for number, ((d, c, a), (source, target), nouns) in enumerate(
+            itertools.product(GRID[:16], itertools.permutations(TASKS, 2), ("concepts", "rarer"))
+        )
     ]
     frequency = table(["trained_on", "evaluated_on", "nouns", "frequency", "gain"], rows)
-    figure = drawn(figures.frequency_points(frequency))
+    figure = drawn(frequency_points(frequency))
     assert [len(curves(ax)) for ax in figure.axes] == [2 * 2 * len(CONCEPTS)] * 3
-    assert pages.frequency_sentence(frequency, "miniature").startswith("Over 4 things, the gain rises with how often captions name them: by +0.5")
+    assert frequency_sentence(frequency, "miniature").startswith(
+        "Over 4 things, the gain rises with how often captions name them: by +0.5"
+    )
     few = frequency[frequency["concept"].isin(["a", "b"])]
-    assert pages.frequency_sentence(few, "miniature") == "There is no slope to be had: A trend needs four concepts or more; there are 2."
+    assert (
+        frequency_sentence(few, "miniature")
+        == "There is no slope to be had: A trend needs four concepts or more; there are 2."
+    )

@@ -1,4 +1,6 @@
-"""Intervals and tests on numbers whose truth is known: they find it, they refuse too little, and they cover as often as they say."""
+"""Intervals and tests on numbers whose truth is known: they find it, they refuse too little, and they cover as often as
+they say.
+"""
 
 import itertools
 from math import inf, isnan
@@ -8,7 +10,7 @@ import pandas as pd
 import pytest
 from statsmodels.stats.proportion import proportion_confint
 
-from vwlib.statistics import (
+from vwlib.ledger.statistics import (
     Estimate,
     combined_p,
     crossed_estimate,
@@ -25,7 +27,9 @@ from vwlib.statistics import (
 )
 
 
-def grid(value=0.5, concepts=10, anchors=10, noise=0.1, concept_spread=0.0, anchor_spread=0.0, datasets=("COCO",), seed=0):
+def grid(
+    value=0.5, concepts=10, anchors=10, noise=0.1, concept_spread=0.0, anchor_spread=0.0, datasets=("COCO",), seed=0
+):
     """A table of trials: `value` plus a part of each concept, of each anchor, and of each trial."""
     rng = np.random.default_rng(seed)
     rows = []
@@ -104,7 +108,9 @@ def test_without_spread_or_limits_nothing_follows():
 def test_what_is_detectable_is_detected_nine_times_in_ten():
     estimate = Estimate(0.0, 0.1, 1000, 1000)
     truth = np.random.default_rng(0).normal(estimate.detectable(), 0.1, 4000)
-    assert np.mean([Estimate(value, 0.1, 1000, 1000).interval()[0] > 0 for value in truth]) == pytest.approx(0.9, abs=0.02)
+    assert np.mean([Estimate(value, 0.1, 1000, 1000).interval()[0] > 0 for value in truth]) == pytest.approx(
+        0.9, abs=0.02
+    )
 
 
 def test_limits_follow_the_expression():
@@ -128,7 +134,9 @@ def test_shared_concepts_and_anchors_widen_the_error(spread):
 def test_intervals_cover_the_truth():
     hits = []
     for seed in range(100):
-        low, high = crossed_estimate({"a": grid(concept_spread=0.1, anchor_spread=0.1, seed=seed)}, "a", draws=200, seed=seed).interval()
+        low, high = crossed_estimate(
+            {"a": grid(concept_spread=0.1, anchor_spread=0.1, seed=seed)}, "a", draws=200, seed=seed
+        ).interval()
         hits.append(low < 0.5 < high)
     assert 0.9 <= np.mean(hits) <= 0.99
 
@@ -189,7 +197,11 @@ def test_pairs_that_share_an_anchor_are_not_independent():
     """A mean over the pairs of ten anchors is no surer than a mean over ten anchors."""
     effects = np.random.default_rng(3).normal(0, 0.1, 10)
     pairs = list(itertools.combinations(range(10), 2))
-    rows = [("COCO", f"c{concept}", f"a{i} and a{j}", (effects[i] + effects[j]) / 2) for concept in range(5) for i, j in pairs]
+    rows = [
+        ("COCO", f"c{concept}", f"a{i} and a{j}", (effects[i] + effects[j]) / 2)
+        for concept in range(5)
+        for i, j in pairs
+    ]
     table = pd.DataFrame(rows, columns=["dataset", "concept", "anchor", "value"])
     found, naive = (crossed_estimate({"mean": table}, "mean", draws=4000, pairs=pairs) for pairs in (True, False))
     assert found.value == pytest.approx(effects.mean())
@@ -201,7 +213,9 @@ def test_one_unit_is_enough_and_one_trial_is_not():
     words = pd.DataFrame({"word": [f"w{i}" for i in range(50)], "top1": [1.0] * 40 + [0.0] * 10})
     estimate = crossed_estimate({"a": words}, "a", units=("word",), stratum=None, measure="top1", limits=(0, 1))
     assert estimate.se == pytest.approx(np.sqrt(0.8 * 0.2 / 49), rel=0.1)
-    assert crossed_estimate({"a": words[:1]}, "a", units=("word",), stratum=None, measure="top1", limits=(0, 1)).interval() == (0, 1)
+    assert crossed_estimate(
+        {"a": words[:1]}, "a", units=("word",), stratum=None, measure="top1", limits=(0, 1)
+    ).interval() == (0, 1)
 
 
 def test_arms_without_trials_are_named():
@@ -222,7 +236,9 @@ def test_a_trend_is_found_where_there_is_one(slope, found):
 
 
 def test_a_trend_within_groups_is_not_the_trend_between_them():
-    """Simpson's table: in either dataset the value falls with x, and the dataset with the larger x has the larger values."""
+    """Simpson's table: in either dataset the value falls with x, and the dataset with the larger x has the larger
+    values.
+    """
     rng = np.random.default_rng(0)
     x = rng.uniform(0, 1, 200)
     other = np.arange(200) % 2
@@ -272,5 +288,14 @@ def test_several_cases_make_one_p_value():
 
 
 def test_trials_per_arm_are_those_of_the_plan():
-    planned = {(0.97, 0.10): 5, (0.94, 0.25): 9, (0.84, 0.30): 16, (0.67, 0.16): 18, (0.99, 0.67): 27, (0.45, 0.12): 38, (0.84, 0.55): 51, (0.30, 0.10): 82}
+    planned = {
+        (0.97, 0.10): 5,
+        (0.94, 0.25): 9,
+        (0.84, 0.30): 16,
+        (0.67, 0.16): 18,
+        (0.99, 0.67): 27,
+        (0.45, 0.12): 38,
+        (0.84, 0.55): 51,
+        (0.30, 0.10): 82,
+    }
     assert {pair: trials_per_arm(*pair) for pair in planned} == planned

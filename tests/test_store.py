@@ -18,14 +18,15 @@ import psutil
 import pytest
 import torch
 
-from vwlib import runner, store
-from vwlib.cli import app
-from vwlib.optimise import Learned
-from vwlib.plan import WORDS, make_plan, word_count
-from vwlib.profiles import load_profile
-from vwlib.progress import status
-from vwlib.runner import compute, run_study
-from vwlib.store import Part, Store, pack_part, unpack_part
+from vwlib.learn import Learned
+from vwlib.settings import load_profile
+from vwlib.study import run as runner
+from vwlib.study import store
+from vwlib.study.plan import WORDS, make_plan, word_count
+from vwlib.study.progress import status
+from vwlib.study.run import compute, run_study
+from vwlib.study.store import Part, Store, pack_part, unpack_part
+from vwlib.tools.cli import app
 from vwlib.words import load_words
 
 PROFILE = load_profile("smoke")
@@ -33,7 +34,9 @@ PROFILE = load_profile("smoke")
 
 def contents(root: Path) -> dict[str, str]:
     """Checksums of everything that is published, the run log aside."""
-    files = [path for path in root.rglob("*") if path.is_file() and "chunks" not in path.parts and path.name != "runs.jsonl"]
+    files = [
+        path for path in root.rglob("*") if path.is_file() and "chunks" not in path.parts and path.name != "runs.jsonl"
+    ]
     return {path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
@@ -71,7 +74,17 @@ def chunk_files(root: Path) -> list[Path]:
 @contextmanager
 def study_process(root: Path, *options: str) -> Iterator[subprocess.Popen]:
     """`vwlib study` on a store, as a process of its own."""
-    command = [sys.executable, "-c", "from vwlib.cli import app; app()", "study", "--profile", "smoke", "--store", str(root), *options]
+    command = [
+        sys.executable,
+        "-c",
+        "from vwlib.tools.cli import app; app()",
+        "study",
+        "--profile",
+        "smoke",
+        "--store",
+        str(root),
+        *options,
+    ]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         yield process
 
@@ -81,7 +94,9 @@ def worker_processes(study: subprocess.Popen, root: Path) -> list[psutil.Process
     while study.poll() is None:
         workers = []
         for child in psutil.Process(study.pid).children():
-            with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):  # a short-lived helper may end while it is looked at
+            with suppress(
+                psutil.NoSuchProcess, psutil.ZombieProcess
+            ):  # a short-lived helper may end while it is looked at
                 if "--multiprocessing-fork" in child.cmdline():
                     workers.append(child)
         if workers and chunk_files(root):
@@ -102,7 +117,11 @@ def test_every_word_has_three_scores_and_its_anchor_and_name_stand_beside_it(who
     words = table[table["word_id"].notna()]
     assert (words.groupby("word_id")["evaluated_on"].nunique() == 3).all() and words["word_id"].nunique() == 24
     assert set(table[table["word_id"].isna()]["trained_on"]) == {"anchor", "name"}
-    bank = [word for task in ("generation", "detection", "classification") for word in load_words(whole / "words" / "smoke" / f"{task}.safetensors")]
+    bank = [
+        word
+        for task in ("generation", "detection", "classification")
+        for word in load_words(whole / "words" / "smoke" / f"{task}.safetensors")
+    ]
     assert {word.word_id for word in bank} == set(words["word_id"])
 
 
@@ -131,7 +150,7 @@ def test_weights_that_are_not_the_originals_are_named_once_when_a_study_starts(c
     other = load_profile("smoke", classifier={"sha256": {file: "0" * 64}})
     for _ in range(2):  # the second time nothing is left to do
         run_study(other, copy, progress=False)
-    (sentence,) = (record.getMessage() for record in caplog.records if record.name == "vwlib.runner")
+    (sentence,) = (record.getMessage() for record in caplog.records if record.name == "vwlib.study.run")
     assert sentence.startswith(f"classifier: {file} is not the original (SHA-256 ")
 
 
@@ -148,7 +167,11 @@ def test_killed_while_publishing_the_rerun_ends_with_the_same_bytes(copy, whole,
     shutil.rmtree(copy / "results")
     shutil.rmtree(copy / "words")
     files, write = [], store.write_whole
-    monkeypatch.setattr(store, "write_whole", lambda *what: write(*what) if len(files) < written and not files.append(what) else sys.exit("killed"))
+    monkeypatch.setattr(
+        store,
+        "write_whole",
+        lambda *what: write(*what) if len(files) < written and not files.append(what) else sys.exit("killed"),
+    )
     with pytest.raises(SystemExit):
         run_study(PROFILE, copy, progress=False)
     assert len(contents(copy)) == written and "Missing or altered" in str(status(PROFILE, Store(PROFILE, copy)))
@@ -159,8 +182,12 @@ def test_killed_while_publishing_the_rerun_ends_with_the_same_bytes(copy, whole,
 
 
 @pytest.mark.parametrize("harm", ["truncated", "altered"])
-@pytest.mark.parametrize("file", ["results/smoke/study.json", "results/smoke/trials.parquet", "words/smoke/generation.safetensors"])
-def test_a_damaged_published_file_is_named_and_written_again_from_the_chunks(copy, whole, file, harm, caplog, monkeypatch):
+@pytest.mark.parametrize(
+    "file", ["results/smoke/study.json", "results/smoke/trials.parquet", "words/smoke/generation.safetensors"]
+)
+def test_a_damaged_published_file_is_named_and_written_again_from_the_chunks(
+    copy, whole, file, harm, caplog, monkeypatch
+):
     damage(copy / file, harm)
     assert f"Missing or altered: {file}" in str(status(PROFILE, Store(PROFILE, copy)))
     assert f"{Path(file).name} is damaged or was altered" in caplog.text
@@ -179,7 +206,9 @@ def test_a_damaged_table_alone_is_named_and_scored_again_without_learning(copy, 
     assert contents(copy) == contents(whole)
 
 
-@pytest.mark.parametrize("lost", ["words/smoke/classification.safetensors", "results/smoke/trials.parquet", "results/smoke/study.json"])
+@pytest.mark.parametrize(
+    "lost", ["words/smoke/classification.safetensors", "results/smoke/trials.parquet", "results/smoke/study.json"]
+)
 def test_a_lost_file_is_made_again(copy, whole, lost):
     shutil.rmtree(copy / "chunks")
     (copy / lost).unlink()
@@ -248,7 +277,9 @@ def test_a_diverged_word_is_recorded_as_failed_and_retried_on_request(copy, whol
 
     monkeypatch.setattr(runner, "learn_whatever_comes", diverging)
     part = compute(PROFILE, chunk)
-    assert len(part.words) == 3 and len(part.failed) == 1 and not {row["word_id"] for row in part.rows} & set(part.failed)
+    assert (
+        len(part.words) == 3 and len(part.failed) == 1 and not {row["word_id"] for row in part.rows} & set(part.failed)
+    )
     damaged = Store(PROFILE, copy)
     damaged.save(chunk, part)
     damaged.publish()
@@ -329,13 +360,40 @@ def test_a_cluster_with_gpus_ends_with_the_same_bytes(whole, tmp_path):
     address = tmp_path / "scheduler.json"
     dask = [sys.executable, "-m", "dask"]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    started = [subprocess.Popen([*dask, "scheduler", "--host", "localhost", "--port", "0", "--no-dashboard", "--scheduler-file", str(address)], **quiet)]
+    started = [
+        subprocess.Popen(
+            [
+                *dask,
+                "scheduler",
+                "--host",
+                "localhost",
+                "--port",
+                "0",
+                "--no-dashboard",
+                "--scheduler-file",
+                str(address),
+            ],
+            **quiet,
+        )
+    ]
     try:
-        options = ["--nthreads", "1", "--no-dashboard", "--resources", "GPU=1", "--scheduler-file", str(address), "--local-directory", str(tmp_path)]
+        options = [
+            "--nthreads",
+            "1",
+            "--no-dashboard",
+            "--resources",
+            "GPU=1",
+            "--scheduler-file",
+            str(address),
+            "--local-directory",
+            str(tmp_path),
+        ]
         started += [subprocess.Popen([*dask, "worker", *options], **quiet) for _ in range(2)]
         while not address.exists():
             time.sleep(0.1)
-        runner.run_study(PROFILE, tmp_path / "store", scheduler=json.loads(address.read_text())["address"], progress=False)
+        runner.run_study(
+            PROFILE, tmp_path / "store", scheduler=json.loads(address.read_text())["address"], progress=False
+        )
     finally:
         for process in started:
             process.terminate()
@@ -349,4 +407,9 @@ def test_workers_lost_again_and_again_stop_the_study_with_one_sentence(tmp_path,
     with study_process(tmp_path, "--workers", "1") as process:
         worker_processes(process, tmp_path)[-1].kill()
         _, error = process.communicate()
-    assert process.returncode == 1 and "lost again and again" in error and "What is finished is kept." in error and "Traceback" not in error
+    assert (
+        process.returncode == 1
+        and "lost again and again" in error
+        and "What is finished is kept." in error
+        and "Traceback" not in error
+    )

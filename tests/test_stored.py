@@ -9,16 +9,19 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from vwlib import pages, runner, stored
-from vwlib.cli import app
+from vwlib.book.pages.experiments import tables_of
+from vwlib.book.pages.study import moves_of
+from vwlib.book.pages.transfer import over_datasets, premise, premise_sentence
 from vwlib.experiments import read_table
+from vwlib.lab import Grid
+from vwlib.learn import Learned
 from vwlib.models import TASKS
-from vwlib.optimise import Learned
-from vwlib.pages.transfer import premise
 from vwlib.paths import CACHE, DATA
-from vwlib.profiles import load_profile
-from vwlib.stored import StoredStudy, study_of, summarise_study, words_of_grid
-from vwlib.study import Grid
+from vwlib.settings import load_profile
+from vwlib.study import read as stored
+from vwlib.study import run as runner
+from vwlib.study.read import StoredStudy, study_of, summarise_study, words_of_grid
+from vwlib.tools.cli import app
 from vwlib.trials import Trial
 from vwlib.words import Word
 
@@ -32,9 +35,17 @@ def study() -> StoredStudy:
 
 
 def made(*failed: tuple[str, str, str]) -> StoredStudy:
-    """A study of three concepts and anchors whose words are zeros, but for those of a task, concept and anchor that diverged."""
+    """A study of three concepts and anchors whose words are zeros, but for those of a task, concept and anchor that
+    diverged.
+    """
     names = ("laptop", "dog", "cup")
-    trials = [(task, concept, anchor, delta) for task in TASKS for concept in names for anchor in names for delta in (None, 0.5)]
+    trials = [
+        (task, concept, anchor, delta)
+        for task in TASKS
+        for concept in names
+        for anchor in names
+        for delta in (None, 0.5)
+    ]
     words = [
         Word(torch.zeros(4, 8), task, "COCO", concept, anchor, delta, 7, "smoke", 5, 0.1, 8, "", "", "", "")
         for task, concept, anchor, delta in trials
@@ -52,7 +63,10 @@ def test_a_small_study_is_computed_where_it_is_missing(study):
 
 
 def test_a_large_study_that_is_missing_is_named_with_its_command(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"^The study of profile 'miniature' is not stored here; `vwlib study --profile miniature` makes it.$"):
+    with pytest.raises(
+        FileNotFoundError,
+        match=r"^The study of profile 'miniature' is not stored here; `vwlib study --profile miniature` makes it.$",
+    ):
         study_of(load_profile("miniature"), tmp_path)
 
 
@@ -67,13 +81,18 @@ def published(study, tmp_path, monkeypatch):
 def test_a_bank_that_does_not_fit_the_table_is_refused(published):
     file = published / "words" / "smoke" / "detection.safetensors"
     file.write_bytes(file.read_bytes()[:-8])
-    with pytest.raises(ValueError, match=r"^The stored words of profile 'smoke' are damaged or incomplete; `vwlib study --profile smoke` mends them.$"):
+    with pytest.raises(
+        ValueError,
+        match=r"^The stored words of profile 'smoke' are damaged or incomplete; `vwlib study --profile smoke` mends them.$",
+    ):
         study_of(PROFILE, published)
 
 
 def test_words_of_other_weights_are_refused(published, monkeypatch):
-    monkeypatch.setattr("vwlib.stored.digest_folder", lambda _: "other weights")
-    with pytest.raises(ValueError, match=r"^The stored generation words of profile 'smoke' were learned in a model with other weights"):
+    monkeypatch.setattr("vwlib.study.read.digest_folder", lambda _: "other weights")
+    with pytest.raises(
+        ValueError, match=r"^The stored generation words of profile 'smoke' were learned in a model with other weights"
+    ):
         study_of(PROFILE, published)
 
 
@@ -108,7 +127,10 @@ def test_a_grid_has_concepts_in_rows_and_anchors_in_columns():
 def test_a_word_that_diverged_is_a_hole_and_its_trial_passed_over():
     study = made(("detection", "laptop", "dog"))
     assert list(study.words_of("COCO", "laptop", "dog").vectors) == ["generation", "classification"]
-    assert [(words.trial.concept, words.trial.anchor) for words in study.from_the_next(["COCO"], 2)] == [("dog", "cup"), ("cup", "laptop")]
+    assert [(words.trial.concept, words.trial.anchor) for words in study.from_the_next(["COCO"], 2)] == [
+        ("dog", "cup"),
+        ("cup", "laptop"),
+    ]
 
 
 def test_a_radius_that_the_study_lacks_is_named_with_those_that_it_has():
@@ -119,9 +141,12 @@ def test_a_radius_that_the_study_lacks_is_named_with_those_that_it_has():
 
 def test_the_command_that_makes_missing_words_writes_where_they_are_looked_for(tmp_path, monkeypatch):
     ran = []
-    monkeypatch.setattr("vwlib.bank.CACHE", tmp_path)
+    monkeypatch.setattr("vwlib.study.bank.CACHE", tmp_path)
     monkeypatch.setattr(runner, "run_study", lambda profile, root, **_: ran.append(root))
-    for options, root in (([], tmp_path / "on_demand"), (["--store", str(tmp_path / "my store")], tmp_path / "my store")):
+    for options, root in (
+        ([], tmp_path / "on_demand"),
+        (["--store", str(tmp_path / "my store")], tmp_path / "my store"),
+    ):
         told = CliRunner().invoke(app, ["words", "--profile", "smoke", *options]).stderr
         command = shlex.split(re.search("`vwlib (.*)`", told)[1])
         assert CliRunner().invoke(app, command).exit_code == 0 and ran.pop() == root.resolve()
@@ -134,7 +159,11 @@ def test_datasets_that_the_study_lacks_are_left_out():
 
 def test_words_of_a_live_grid_are_those_of_its_trials():
     trials = [Trial("COCO", "dog", "cup"), Trial("COCO", "cup", "dog")]
-    grid = Grid(trials, {"detection": Learned(torch.arange(2.0)[:, None, None].expand(2, 4, 8), torch.zeros(1, 2))}, pd.DataFrame())
+    grid = Grid(
+        trials,
+        {"detection": Learned(torch.arange(2.0)[:, None, None].expand(2, 4, 8), torch.zeros(1, 2))},
+        pd.DataFrame(),
+    )
     (words,) = words_of_grid(grid, [1])
     assert words.trial == trials[1] and torch.equal(words.vectors["detection"], torch.ones(4, 8))
 
@@ -147,31 +176,38 @@ def test_a_summary_has_every_dataset_and_radius(study):
 
 
 def test_words_within_a_ball_lie_within_it():
-    moves = pages.moves_of(pages.tables_of(PROFILE, ["displacements"])["displacements"], PROFILE.world)
+    moves = moves_of(tables_of(PROFILE, ["displacements"])["displacements"], PROFILE.world)
     assert len(moves) == 24 * 4
     assert (moves.loc[moves["delta"] == 0.5, "distance"] <= 0.5 + 1e-4).all()
     assert moves.groupby("diagonal").size().tolist() == [48, 48]
 
 
 def test_mapped_words_are_looked_for_in_both_other_models():
-    moves = pages.moves_of(pages.tables_of(PROFILE, ["mapped_displacements"])["mapped_displacements"], PROFILE.world)
+    moves = moves_of(tables_of(PROFILE, ["mapped_displacements"])["mapped_displacements"], PROFILE.world)
     assert len(moves) == 2 * 24 * 4
     assert not (moves["task"] == moves["source"]).any()
 
 
-@pytest.mark.skipif(not (DATA / "results" / "miniature" / "trials.parquet").exists(), reason="the miniature's study is not stored")
+@pytest.mark.skipif(
+    not (DATA / "results" / "miniature" / "trials.parquet").exists(), reason="the miniature's study is not stored"
+)
 def test_the_premise_of_the_stored_study_holds():
-    found = premise(pages.over_datasets(read_table("trials", "miniature"), "miniature"))
+    found = premise(over_datasets(read_table("trials", "miniature"), "miniature"))
     assert set(found.index) == set(TASKS) and found["holds"].all(), found
 
 
 def test_the_premise_is_told_whether_it_holds_or_not():
-    rows = [(task, task, "off-diagonal", 0.6) for task in TASKS] + [("detection", "detection", "all", 0.0), ("anchor", "detection", "off-diagonal", 0.1)]
+    rows = [(task, task, "off-diagonal", 0.6) for task in TASKS] + [
+        ("detection", "detection", "all", 0.0),
+        ("anchor", "detection", "off-diagonal", 0.1),
+    ]
     table = pd.DataFrame(rows, columns=["evaluated_on", "trained_on", "trials", "mean"])
     assert premise(table)["holds"].to_dict() == {"generation": False, "detection": True, "classification": False}
-    told = pages.premise_sentence(table)
+    told = premise_sentence(table)
     assert "0.60 in generation (wanted: 0.85)" in told and "may fail for want of a word that works" in told
-    assert "in the mean, a transfer that fails does not fail for want of a word" in pages.premise_sentence(table.assign(mean=0.9))
+    assert "in the mean, a transfer that fails does not fail for want of a word" in premise_sentence(
+        table.assign(mean=0.9)
+    )
 
 
 def test_names_are_read_from_the_table_once(monkeypatch):

@@ -56,7 +56,13 @@ def test_a_stopped_training_resumes_on_the_same_path(tmp_path, average):
 def test_a_loss_that_is_no_number_stops_the_training(tmp_path):
     module = small()
     with pytest.raises(FloatingPointError, match="the loss of step 0 is not a number"):
-        train(module, lambda *_: (module(torch.full((2, 4), torch.nan)).sum(), {}), Schedule(3, 0.1), seed=0, checkpoint=tmp_path / "c.safetensors")
+        train(
+            module,
+            lambda *_: (module(torch.full((2, 4), torch.nan)).sum(), {}),
+            Schedule(3, 0.1),
+            seed=0,
+            checkpoint=tmp_path / "c.safetensors",
+        )
     assert not list(tmp_path.iterdir())
 
 
@@ -73,7 +79,9 @@ def test_every_object_has_a_region():
 
 
 def one_object() -> tuple[Batch, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """A batch of one object with two candidate regions, of which the one that scores better has the looser box: batch, candidates, logits, boxes."""
+    """A batch of one object with two candidate regions, of which the one that scores better has the looser box: batch,
+    candidates, logits, boxes.
+    """
     truth = torch.tensor([[[0.2, 0.2, 0.8, 0.8]]])
     batch = Batch(torch.zeros(1, 3, 8, 8), truth, torch.tensor([[True]]), torch.tensor([[0]]), ["cat"], 1, [])
     logits, predicted = torch.tensor([[[3.0], [0.0]]]), torch.tensor([[[0.2, 0.2, 0.8, 0.5], [0.2, 0.2, 0.8, 0.8]]])
@@ -106,7 +114,10 @@ def test_a_horizon_is_where_the_rate_would_have_ended():
 @pytest.mark.parametrize("refined", [False, True])
 def test_the_detection_loss_falls_on_a_tiny_pool(refined, tmp_path, monkeypatch):
     monkeypatch.setattr("vwlib.miniature.pool.CACHE", tmp_path)
-    pool, model = render_pool(load_sprites(), {"Few": 1.0}, 4, architectures.DETECTION_SIZE, seed=1), architectures.build_detector(0).train()
+    pool, model = (
+        render_pool(load_sprites(), {"Few": 1.0}, 4, architectures.DETECTION_SIZE, seed=1),
+        architectures.build_detector(0).train(),
+    )
     loss = detection_loss(pool, load_sprites(), model, refined=refined, images=4, negatives=4, phrases=2)
     before = loss(np.random.default_rng(0), torch.Generator())[0].item()
     train(model, loss, Schedule(30, 1e-3, warmup=3), seed=0, checkpoint=tmp_path / "d.safetensors")
@@ -131,7 +142,9 @@ def test_the_contrastive_loss_falls_on_a_tiny_pool(tmp_path, monkeypatch):
     text = nn.Sequential(nn.EmbeddingBag(2000, 32))
     model, scale = nn.ModuleList([image, text]), torch.tensor(2.66)
     pool = render_pool(load_sprites(), {"One": 1.0}, 64, 32, seed=1)
-    loss = contrastive_loss(pool, load_sprites(), image, text, scale, architectures.tokenize, batch=32, choices=40, captions=8)
+    loss = contrastive_loss(
+        pool, load_sprites(), image, text, scale, architectures.tokenize, batch=32, choices=40, captions=8
+    )
     before = loss(np.random.default_rng(0), torch.Generator())[0].item()
     train(model, loss, Schedule(60, 0.01, warmup=5), seed=0, checkpoint=tmp_path / "d.safetensors")
     assert loss(np.random.default_rng(0), torch.Generator())[0].item() < 0.8 * before

@@ -6,10 +6,10 @@ import torch
 from exactly import in_full_precision
 
 from vwlib.controls import random_rotation, rotated_copy
+from vwlib.lab import prepared
+from vwlib.learn import learn_words
 from vwlib.maps import MAPS, fit_linear_map
 from vwlib.models import TASKS, load_model
-from vwlib.optimise import learn_words
-from vwlib.study import prepared
 from vwlib.transfer import (
     fit_transfer,
     held_out_quality,
@@ -69,7 +69,10 @@ def test_a_rotated_copy_transfers_perfectly(task):
 
 def test_retrieval_knows_the_truth():
     table = torch.eye(4)
-    assert retrieval(table + 0.1, table, torch.arange(4)).all() and not retrieval(table, table, torch.tensor([1, 2, 3, 0])).any()
+    assert (
+        retrieval(table + 0.1, table, torch.arange(4)).all()
+        and not retrieval(table, table, torch.tensor([1, 2, 3, 0])).any()
+    )
 
 
 def test_held_out_words_are_not_fitted_on():
@@ -89,13 +92,19 @@ def test_kinds_stand_one_below_the_other_and_the_papers_is_the_default():
     models = {task: load_model(task, PROFILE) for task in ("detection", "classification")}
     quality = quality_of_kinds(models, ["linear", "ridge"], folds=2)
     assert quality.groupby(["map", "source"]).ngroups == 4
-    pd.testing.assert_frame_equal(quality[(quality["map"] == "linear")].drop(columns="map"), quality_of_all(models, folds=2))
+    pd.testing.assert_frame_equal(
+        quality[(quality["map"] == "linear")].drop(columns="map"), quality_of_all(models, folds=2)
+    )
 
 
 def test_a_transfer_map_knows_its_kind_and_only_linear_ones_have_a_matrix():
     models = [load_model(task, PROFILE) for task in ("detection", "classification")]
     mapping = fit_transfer(*models, kind="relative")
-    assert mapping.kind == "relative" and mapping(torch.zeros(2, 4, models[0].word_table().shape[1])).shape == (2, 4, models[1].word_table().shape[1])
+    assert mapping.kind == "relative" and mapping(torch.zeros(2, 4, models[0].word_table().shape[1])).shape == (
+        2,
+        4,
+        models[1].word_table().shape[1],
+    )
     with pytest.raises(ValueError, match="A map of kind 'relative' is not linear and has no matrix"):
         _ = mapping.matrix
 

@@ -12,7 +12,23 @@ from safetensors.torch import save_file
 
 from vwlib.words import Word, check_words_file, choose_words, find_word, load_words, read_delta, save_words, words_table
 
-WORD = Word(torch.randn(4, 8), "generation", "COCO", "cat", "dog", 0.5, 0, "smoke", 5, 0.01, 8, "a photo of {}", "float32", "f00d", "cafe")
+WORD = Word(
+    torch.randn(4, 8),
+    "generation",
+    "COCO",
+    "cat",
+    "dog",
+    0.5,
+    0,
+    "smoke",
+    5,
+    0.01,
+    8,
+    "a photo of {}",
+    "float32",
+    "f00d",
+    "cafe",
+)
 
 
 def test_round_trip(tmp_path):
@@ -31,7 +47,16 @@ def test_the_same_words_give_the_same_bytes(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "field,value", [("anchor", "cup"), ("delta", None), ("seed", 1), ("steps", 6), ("model", "beef"), ("images", "beef"), ("vectors", torch.zeros(3, 8))]
+    "field,value",
+    [
+        ("anchor", "cup"),
+        ("delta", None),
+        ("seed", 1),
+        ("steps", 6),
+        ("model", "beef"),
+        ("images", "beef"),
+        ("vectors", torch.zeros(3, 8)),
+    ],
 )
 def test_the_id_depends_on_all_that_determines_the_word(field, value):
     assert dataclasses.replace(WORD, **{field: value}).word_id != WORD.word_id
@@ -60,7 +85,9 @@ def test_a_word_is_found_by_the_beginning_of_its_id():
 
 
 def test_words_are_chosen_by_what_determines_them():
-    words = [dataclasses.replace(WORD, anchor=anchor, delta=delta) for anchor in ("dog", "cup") for delta in (0.5, None)]
+    words = [
+        dataclasses.replace(WORD, anchor=anchor, delta=delta) for anchor in ("dog", "cup") for delta in (0.5, None)
+    ]
     assert choose_words(words) == words
     assert choose_words(words, anchor="cup", delta="free") == words[3:]
     assert choose_words(words, task="generation", dataset="COCO", concept="cat", delta=read_delta("0.5")) == words[::2]
@@ -70,12 +97,19 @@ def test_words_are_chosen_by_what_determines_them():
 
 def test_a_table_has_a_row_for_each_word_and_a_head_without_any():
     table = words_table([WORD, dataclasses.replace(WORD, delta=None)])
-    assert table.loc[0, ["word_id", "task", "delta", "vectors", "d"]].tolist() == [WORD.word_id, "generation", 0.5, 4, 8]
+    assert table.loc[0, ["word_id", "task", "delta", "vectors", "d"]].tolist() == [
+        WORD.word_id,
+        "generation",
+        0.5,
+        4,
+        8,
+    ]
     assert table["delta"].isna().tolist() == [False, True]
     assert words_table([]).columns.tolist() == table.columns.tolist()
 
 
-# --- whatever may be named as a words file -----------------------------------------------------------------------------------
+# --- whatever may be named as a words file
+# -----------------------------------------------------------------------------------
 
 #: Any json, small.
 JSON = st.recursive(
@@ -96,7 +130,9 @@ def refused(path, *parts):
         assert look is check_words_file or all(part in sentence for part in parts)
 
 
-@pytest.mark.parametrize(("key", "named"), [("<cat-toy>", "<cat-toy>"), ("emb_params", "exported embedding"), ("unet.bias", "unet.bias")])
+@pytest.mark.parametrize(
+    ("key", "named"), [("<cat-toy>", "<cat-toy>"), ("emb_params", "exported embedding"), ("unet.bias", "unet.bias")]
+)
 def test_other_tensors_are_called_what_they_are(key, named, tmp_path):
     save_file({key: torch.zeros(2, 8)}, tmp_path / "a.safetensors")
     refused(tmp_path / "a.safetensors", named)

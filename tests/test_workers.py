@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from vwlib.paths import ROOT
-from vwlib.profiles import load_profile
-from vwlib.runner import connected, visible_gpus
+from vwlib.settings import load_profile
+from vwlib.study.run import connected, visible_gpus
 
 PROFILE = load_profile("smoke")
 pytest.importorskip("distributed")
@@ -35,7 +35,10 @@ def test_each_local_worker_has_a_gpu_of_its_own(two_gpus, monkeypatch):
 
 
 def test_more_workers_than_gpus_are_refused(two_gpus):
-    with pytest.raises(ValueError, match=r"^3 workers were asked for, but each takes a GPU of its own and there are 2; ask for at most so many\.$"):
+    with pytest.raises(
+        ValueError,
+        match=r"^3 workers were asked for, but each takes a GPU of its own and there are 2; ask for at most so many\.$",
+    ):
         connected(PROFILE, 3, None).__enter__()
 
 
@@ -47,5 +50,7 @@ def test_the_gpus_are_those_that_are_seen_or_the_one_that_is_named(two_gpus, mon
 
 @pytest.mark.parametrize("settings,workers", [(["PROFILE=paper"], "0"), (["PROFILE=paper", "WORKERS=2"], "2")])
 def test_make_starts_no_worker_a_core_for_the_papers_models(settings, workers):
-    said = subprocess.run(["make", "--dry-run", "study", *settings], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    said = subprocess.run(
+        ["make", "--dry-run", "study", *settings], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
     assert f"vwlib study --profile paper --workers {workers}\n" in said

@@ -39,20 +39,38 @@ def test_a_workflow_says_when_it_runs_and_what_it_may_do(path: Path) -> None:
     workflow = yaml.safe_load(path.read_text())
     assert workflow[True]  # "on", which YAML 1.1 takes for a truth value
     assert set(workflow["permissions"].values()) <= {"read", "write"}
-    assert all(job["timeout-minutes"] for job in workflow["jobs"].values() if any("run" in step for step in job["steps"]))
+    assert all(
+        job["timeout-minutes"] for job in workflow["jobs"].values() if any("run" in step for step in job["steps"])
+    )
     assert all(re.search(r"@v\d+$", step["uses"]) for step in steps_of(path) if "uses" in step)
 
 
 def test_what_is_published_was_looked_at_first() -> None:
-    steps = [step.get("run", step.get("uses", "")).split("@")[0] for step in steps_of(ROOT / ".github" / "workflows" / "publish.yml")]
-    assert steps.index("make book") < steps.index("make check-book") < steps.index("actions/upload-pages-artifact") < steps.index("actions/deploy-pages")
+    steps = [
+        step.get("run", step.get("uses", "")).split("@")[0]
+        for step in steps_of(ROOT / ".github" / "workflows" / "publish.yml")
+    ]
+    assert (
+        steps.index("make book")
+        < steps.index("make check-book")
+        < steps.index("actions/upload-pages-artifact")
+        < steps.index("actions/deploy-pages")
+    )
 
 
 def test_the_book_is_published_only_after_the_tests_of_that_very_state_passed() -> None:
     publish = read("publish")
-    assert publish[True] == {"workflow_run": {"workflows": [read("test")["name"]], "types": ["completed"], "branches": ["main"]}, "workflow_dispatch": None}
-    assert "github.event.workflow_run.conclusion == 'success' && github.event.workflow_run.event == 'push'" in publish["jobs"]["build"]["if"]
-    assert publish["jobs"]["build"]["steps"][0]["with"]["ref"] == "${{ github.event.workflow_run.head_sha || github.sha }}"
+    assert publish[True] == {
+        "workflow_run": {"workflows": [read("test")["name"]], "types": ["completed"], "branches": ["main"]},
+        "workflow_dispatch": None,
+    }
+    assert (
+        "github.event.workflow_run.conclusion == 'success' && github.event.workflow_run.event == 'push'"
+        in publish["jobs"]["build"]["if"]
+    )
+    assert (
+        publish["jobs"]["build"]["steps"][0]["with"]["ref"] == "${{ github.event.workflow_run.head_sha || github.sha }}"
+    )
     assert publish["jobs"]["deploy"]["needs"] == "build"
 
 
@@ -74,4 +92,7 @@ def test_continuous_integration_and_the_workflow_run_the_same() -> None:
 
 def test_the_bot_leaves_capped_packages_alone() -> None:
     pip, _ = yaml.safe_load((ROOT / ".github" / "dependabot.yml").read_text())["updates"]
-    assert {rule["dependency-name"]: rule["versions"] for rule in pip["ignore"]} == {"jupyter-book": [">=2"], "pytest": [">=10"]}
+    assert {rule["dependency-name"]: rule["versions"] for rule in pip["ignore"]} == {
+        "jupyter-book": [">=2"],
+        "pytest": [">=10"],
+    }

@@ -21,7 +21,11 @@ def small_world(tmp_path_factory):
 
 
 def hashes(folder):
-    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.rglob("*") if path.is_file()}
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 def read(folder, dataset, split):
@@ -32,7 +36,9 @@ def read(folder, dataset, split):
 @pytest.mark.parametrize("dataset", DATASETS)
 def test_every_concept_has_its_number_of_images(small_world, dataset, split):
     labels = [example.label for example in read(small_world, dataset, split)]
-    assert {label: labels.count(label) for label in labels} == {concept.name: COUNTS[split] for concept in concepts_of(dataset, "miniature")}
+    assert {label: labels.count(label) for label in labels} == {
+        concept.name: COUNTS[split] for concept in concepts_of(dataset, "miniature")
+    }
 
 
 @pytest.mark.parametrize("split", SPLITS)
@@ -42,8 +48,13 @@ def test_boxes_read_back_are_exactly_the_scenes(small_world, dataset, split):
     drawn = []
     for image in world.world_images(dataset, **COUNTS):
         if image.split == split:
-            drawn.append(sorted((names[o.drawing.noun], *o.box) for o in image.scene.objects if o.drawing.noun in names))
-    found = [sorted((name, *box) for name, box in zip(e.names, e.boxes.tolist(), strict=True)) for e in read(small_world, dataset, split)]
+            drawn.append(
+                sorted((names[o.drawing.noun], *o.box) for o in image.scene.objects if o.drawing.noun in names)
+            )
+    found = [
+        sorted((name, *box) for name, box in zip(e.names, e.boxes.tolist(), strict=True))
+        for e in read(small_world, dataset, split)
+    ]
     assert sorted(found) == sorted(drawn)
 
 
@@ -57,14 +68,19 @@ def test_another_seed_gives_other_images_and_more_images_change_none(tmp_path):
     world.write_dataset("ImageNet", first, train=1, test=1)
     world.write_dataset("ImageNet", other, train=1, test=1, seed=1)
     world.write_dataset("ImageNet", more, train=2, test=2)
-    pictures = [{key: value for key, value in hashes(folder).items() if key.endswith(".JPEG")} for folder in (first, other, more)]
+    pictures = [
+        {key: value for key, value in hashes(folder).items() if key.endswith(".JPEG")}
+        for folder in (first, other, more)
+    ]
     assert not set(pictures[0].values()) & set(pictures[1].values())
     assert pictures[0].items() <= pictures[2].items()
 
 
 @pytest.mark.parametrize("dataset", DATASETS)
 def test_no_test_image_is_a_training_image(small_world, dataset):
-    train, test = ({hashlib.sha256(e.path.read_bytes()).hexdigest() for e in read(small_world, dataset, split)} for split in SPLITS)
+    train, test = (
+        {hashlib.sha256(e.path.read_bytes()).hexdigest() for e in read(small_world, dataset, split)} for split in SPLITS
+    )
     assert len(train) == 20 and len(test) == 40 and not train & test
 
 
@@ -104,7 +120,9 @@ def test_an_instance_is_one_drawing_that_differs_clearly_from_the_plain_one():
         assert drawing.hue or (drawing.colour and drawing.style == HELD_OUT_STYLE)
         plain = sprites.images[drawing.noun][drawing.style]
         turned = tint(plain, drawing.colour) if drawing.colour else recolour(plain, drawing.hue)
-        colours = [np.asarray(picture, float)[np.asarray(plain.getchannel("A")) > 96][:, :3] for picture in (plain, turned)]
+        colours = [
+            np.asarray(picture, float)[np.asarray(plain.getchannel("A")) > 96][:, :3] for picture in (plain, turned)
+        ]
         assert np.abs(colours[0] - colours[1]).mean() > 15, drawing
 
 
@@ -120,14 +138,18 @@ def test_the_files_stand_where_the_real_formats_have_them(small_world):
     assert "<name>aeroplane</name>" in (voc / "Annotations" / "2012_000001.xml").read_text()
     coco = json.loads((small_world / "COCO" / "annotations" / "instances_val2017.json").read_text())
     assert (len(coco["images"]), "cell phone" in {c["name"] for c in coco["categories"]}) == (40, True)
-    assert (small_world / "ImageNet" / "ILSVRC" / "Annotations" / "CLS-LOC" / "val" / "ILSVRC2012_val_00000040.xml").exists()
+    assert (
+        small_world / "ImageNet" / "ILSVRC" / "Annotations" / "CLS-LOC" / "val" / "ILSVRC2012_val_00000040.xml"
+    ).exists()
     assert "n07745940 strawberry\n" in (small_world / "ImageNet" / "LOC_synset_mapping.txt").read_text()
 
 
 def test_pycocotools_and_torchvision_read_what_is_written(small_world, capsys):
     from torchvision.datasets import CocoDetection, VOCDetection
 
-    coco = CocoDetection(small_world / "COCO" / "train2017", small_world / "COCO" / "annotations" / "instances_train2017.json")
+    coco = CocoDetection(
+        small_world / "COCO" / "train2017", small_world / "COCO" / "annotations" / "instances_train2017.json"
+    )
     voc = VOCDetection(str(small_world / "PASCAL"), year="2012", image_set="train")
     assert (len(coco), len(voc)) == (20, 20) and voc[0][1]["annotation"]["filename"] == "2012_000001.jpg"
     assert coco[0][0].size == (96, 96) and {"bbox", "category_id", "area"} <= coco[0][1][0].keys()

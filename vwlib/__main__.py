@@ -1,5 +1,5 @@
 """`python -m vwlib` is `vwlib`."""
 
-from vwlib.cli import app
+from vwlib.tools.cli import app
 
 app(prog_name="vwlib")

@@ -1,6 +1,8 @@
-"""The paper's forty concepts and their anchor words (appendix D), and what the miniature draws in their place. Data only.
+"""The paper's forty concepts and their anchor words (appendix D), and what the miniature draws in their place. Data
+only.
 
-A *world* is one of two sets of concepts: "paper", for the real datasets, and "miniature", for the generated ones. Both have
+A *world* is one of two sets of concepts: "paper", for the real datasets, and "miniature", for the generated ones. Both
+have
 ten concepts in each of four datasets, in the same order, so the tenth concept of one stands for the tenth of the other.
 """
 
@@ -42,26 +44,51 @@ class Concept:
 _NOT_DRAWN = "the paper's concept is not drawn in all six styles"
 _INSTANCE = "one recoloured drawing takes the place of the photographed thing and bears its noun"
 
-# A concept a line: paper's name, anchor, name in prompts, label | miniature's noun, anchor, label, why it is a substitute.
+# A concept a line: paper's name, anchor, name in prompts, label | miniature's noun, anchor, label, why it is a
+# substitute.
 _IMAGENET = (
     (("strawberry", "strawberry", "strawberry", "n07745940"), ("strawberry", "strawberry", "n07745940", "")),
-    (("harp", "harp", "harp", "n03495258"), ("violin", "violin", "n04536866", f"{_NOT_DRAWN}; another string instrument")),
-    (("sturgeon", "sturgeon", "sturgeon", "n02640242"), ("fish", "fish", "n02512053", f"{_NOT_DRAWN}; the kind it belongs to")),
+    (
+        ("harp", "harp", "harp", "n03495258"),
+        ("violin", "violin", "n04536866", f"{_NOT_DRAWN}; another string instrument"),
+    ),
+    (
+        ("sturgeon", "sturgeon", "sturgeon", "n02640242"),
+        ("fish", "fish", "n02512053", f"{_NOT_DRAWN}; the kind it belongs to"),
+    ),
     (("gorilla", "gorilla", "gorilla", "n02480855"), ("gorilla", "gorilla", "n02480855", "")),
-    (("throne", "throne", "throne", "n04429376"), ("seat", "seat", "n04161981", f"{_NOT_DRAWN}; another thing to sit on")),
-    (("pelican", "pelican", "pelican", "n02051845"), ("penguin", "penguin", "n02055803", f"{_NOT_DRAWN}; another water bird")),
-    (("honeycomb", "honeycomb", "honeycomb", "n03530642"), ("honey", "honey", "n07858978", f"{_NOT_DRAWN}; a pot of its honey")),
+    (
+        ("throne", "throne", "throne", "n04429376"),
+        ("seat", "seat", "n04161981", f"{_NOT_DRAWN}; another thing to sit on"),
+    ),
+    (
+        ("pelican", "pelican", "pelican", "n02051845"),
+        ("penguin", "penguin", "n02055803", f"{_NOT_DRAWN}; another water bird"),
+    ),
+    (
+        ("honeycomb", "honeycomb", "honeycomb", "n03530642"),
+        ("honey", "honey", "n07858978", f"{_NOT_DRAWN}; a pot of its honey"),
+    ),
     (("barrel", "barrel", "barrel", "n02795169"), ("barrel", "barrel", "n02795169", "")),
     # WordNet's ids of the last two substitutes were not at hand: ids of our own, which WordNet does not use.
-    (("sombrero", "hat", "sombrero", "n04259630"), ("top hat", "hat", "n99990009", f"{_NOT_DRAWN}; another hat with the same anchor")),
-    (("scuba diver", "scuba", "scuba diver", "n10565667"), ("swimmer", "swimmer", "n99990010", f"{_NOT_DRAWN}; another person in the water")),
+    (
+        ("sombrero", "hat", "sombrero", "n04259630"),
+        ("top hat", "hat", "n99990009", f"{_NOT_DRAWN}; another hat with the same anchor"),
+    ),
+    (
+        ("scuba diver", "scuba", "scuba diver", "n10565667"),
+        ("swimmer", "swimmer", "n99990010", f"{_NOT_DRAWN}; another person in the water"),
+    ),
 )
 _DREAMBOOTH = (
     (("cat2", "cat", "cat", "cat2"), ("cat", "cat", "cat", _INSTANCE)),
     (("vase", "vase", "vase", "vase"), ("vase", "vase", "vase", "")),
     (("duck_toy", "duck", "duck toy", "duck_toy"), ("duck", "duck", "duck", _INSTANCE)),
     (("candle", "candle", "candle", "candle"), ("candle", "candle", "candle", "")),
-    (("colorful_sneaker", "sneaker", "colorful sneaker", "colorful_sneaker"), ("sneaker", "sneaker", "sneaker", _INSTANCE)),
+    (
+        ("colorful_sneaker", "sneaker", "colorful sneaker", "colorful_sneaker"),
+        ("sneaker", "sneaker", "sneaker", _INSTANCE),
+    ),
     (("backpack_dog", "backpack", "dog backpack", "backpack_dog"), ("backpack", "backpack", "backpack", _INSTANCE)),
     (
         ("grey_sloth_plushie", "plush", "grey sloth plushie", "grey_sloth_plushie"),
@@ -69,11 +96,20 @@ _DREAMBOOTH = (
     ),
     (("fancy_boot", "boot", "fancy boot", "fancy_boot"), ("boot", "boot", "boot", _INSTANCE)),
     (("clock", "clock", "clock", "clock"), ("clock", "clock", "clock", "")),
-    (("pink_sunglasses", "sunglasses", "pink sunglasses", "pink_sunglasses"), ("sunglasses", "sunglasses", "sunglasses", _INSTANCE)),
+    (
+        ("pink_sunglasses", "sunglasses", "pink sunglasses", "pink_sunglasses"),
+        ("sunglasses", "sunglasses", "sunglasses", _INSTANCE),
+    ),
 )
 _COCO = (
-    *(((name, name, name, name), (name, name, name, "")) for name in ("laptop", "scissors", "donut", "bear", "cup", "dog", "bottle", "umbrella", "cat")),
-    (("remote", "remote", "remote", "remote"), ("phone", "phone", "cell phone", f"{_NOT_DRAWN}; another thing with keys for the hand")),
+    *(
+        ((name, name, name, name), (name, name, name, ""))
+        for name in ("laptop", "scissors", "donut", "bear", "cup", "dog", "bottle", "umbrella", "cat")
+    ),
+    (
+        ("remote", "remote", "remote", "remote"),
+        ("phone", "phone", "cell phone", f"{_NOT_DRAWN}; another thing with keys for the hand"),
+    ),
 )
 _VOC_CLASS = {"airplane": "aeroplane"}  # VOC's own name where it is not ours
 _PASCAL = tuple(
@@ -87,7 +123,9 @@ def _worlds() -> dict[str, dict[str, list[Concept]]]:
     for dataset, rows in zip(DATASETS, (_IMAGENET, _DREAMBOOTH, _COCO, _PASCAL), strict=True):
         for (name, anchor, prompt_name, label), (noun, noun_anchor, noun_label, why) in rows:
             worlds["paper"][dataset].append(Concept(dataset, name, anchor, prompt_name, label, name, anchor))
-            worlds["miniature"][dataset].append(Concept(dataset, noun, noun_anchor, noun, noun_label, name, anchor, why))
+            worlds["miniature"][dataset].append(
+                Concept(dataset, noun, noun_anchor, noun, noun_label, name, anchor, why)
+            )
     return worlds
 
 
@@ -145,14 +183,20 @@ def find_anchor(word: str, dataset: str, world: str = "paper") -> str:
 def substitutions() -> pd.DataFrame:
     """What the miniature learns where it cannot learn the paper's concept.
 
-    One row per substitute, in the paper's order; columns `dataset`, `paper concept`, `paper anchor`, `miniature concept`, `anchor`, `why`.
+    One row per substitute, in the paper's order; columns `dataset`, `paper concept`, `paper anchor`, `miniature
+    concept`, `anchor`, `why`.
     """
     rows = [
-        (c.dataset, c.paper_name, c.paper_anchor, c.name, c.anchor, c.why) for dataset in DATASETS for c in concepts_of(dataset, "miniature") if c.is_substitute
+        (c.dataset, c.paper_name, c.paper_anchor, c.name, c.anchor, c.why)
+        for dataset in DATASETS
+        for c in concepts_of(dataset, "miniature")
+        if c.is_substitute
     ]
     import pandas as pd
 
-    return pd.DataFrame(rows, columns=["dataset", "paper concept", "paper anchor", "miniature concept", "anchor", "why"])
+    return pd.DataFrame(
+        rows, columns=["dataset", "paper concept", "paper anchor", "miniature concept", "anchor", "why"]
+    )
 
 
 def _unknown(kind: str, name: str, known: Iterable[str]) -> str:
@@ -160,4 +204,8 @@ def _unknown(kind: str, name: str, known: Iterable[str]) -> str:
     lower = {word.lower(): word for word in known}
     close = get_close_matches(name.lower(), lower, n=1)
     hint = f"did you mean '{lower[close[0]]}'? " if close else ""
-    return f"'{name}' is no {kind}: {hint}There are {', '.join(known)}." if hint else f"'{name}' is no {kind}: there are {', '.join(known)}."
+    return (
+        f"'{name}' is no {kind}: {hint}There are {', '.join(known)}."
+        if hint
+        else f"'{name}' is no {kind}: there are {', '.join(known)}."
+    )

@@ -10,7 +10,7 @@ from torch import nn
 
 from vwlib.models.base import TaskModel
 from vwlib.models.loading import OPEN_CLIP, resolve
-from vwlib.profiles import Profile
+from vwlib.settings import Profile
 
 
 def random_rotation(d: int, seed: int) -> torch.Tensor:
@@ -20,9 +20,11 @@ def random_rotation(d: int, seed: int) -> torch.Tensor:
 
 
 def rotated_copy(model: TaskModel, seed: int = 0) -> TaskModel:
-    """Control K1: the same model with its word table times a random orthogonal matrix, and the inverse folded in behind it.
+    """Control K1: the same model with its word table times a random orthogonal matrix, and the inverse folded in behind
+    it.
 
-    The copy computes what the model computes, but its words lie elsewhere: a transfer map between the two must be perfect.
+    The copy computes what the model computes, but its words lie elsewhere: a transfer map between the two must be
+    perfect.
     """
     twin = copy.deepcopy(model)
     table = model.table
@@ -37,9 +39,11 @@ def rotated_copy(model: TaskModel, seed: int = 0) -> TaskModel:
 
 
 def twin_of(profile: Profile) -> Profile | None:
-    """Control K2: the profile with the classifier's other training, of the same architecture, data and schedule but another seed.
+    """Control K2: the profile with the classifier's other training, of the same architecture, data and schedule but
+    another seed.
 
-    It lies beside the classifier, in a folder of its name and `_twin` (`vwlib pretrain classifier_twin`); None where it does not.
+    It lies beside the classifier, in a folder of its name and `_twin` (`vwlib pretrain classifier_twin`); None where it
+    does not.
     """
     source = f"{profile.classifier.source.rstrip('/')}_twin"
     if not all((resolve(source) / file).exists() for file in OPEN_CLIP):
@@ -47,12 +51,16 @@ def twin_of(profile: Profile) -> Profile | None:
     return profile.model_copy(update={"classifier": profile.classifier.model_copy(update={"source": source})})
 
 
-#: Kinds of random directions (experiment B4): alike in all dimensions, spread as the vocabulary is, or straight towards another word.
+#: Kinds of random directions (experiment B4): alike in all dimensions, spread as the vocabulary is, or straight towards
+#: another word.
 DIRECTIONS = ("isotropic", "vocabulary", "word")
 
 
-def random_like(model: TaskModel, vectors: torch.Tensor, anchors: Sequence[str], seed: int, direction: str = "isotropic") -> torch.Tensor:
-    """Control K5: for each word (word, vector, d) another one whose vectors lie as far from its anchor, but in random directions.
+def random_like(
+    model: TaskModel, vectors: torch.Tensor, anchors: Sequence[str], seed: int, direction: str = "isotropic"
+) -> torch.Tensor:
+    """Control K5: for each word (word, vector, d) another one whose vectors lie as far from its anchor, but in random
+    directions.
 
     Raises ValueError for an unknown direction.
     """
@@ -67,14 +75,18 @@ def random_like(model: TaskModel, vectors: torch.Tensor, anchors: Sequence[str],
         way = mixture @ (known - known.mean(0))
     elif direction == "word":
         way = known[torch.randint(len(known), vectors.shape[:2], generator=generator)] - centre
-        way = torch.where(way.norm(dim=-1, keepdim=True) > 0, way, torch.randn(vectors.shape, generator=generator))  # the anchor itself was drawn
+        way = torch.where(
+            way.norm(dim=-1, keepdim=True) > 0, way, torch.randn(vectors.shape, generator=generator)
+        )  # the anchor itself was drawn
     else:
         raise ValueError(f"'{direction}' is no kind of random direction; choose from {', '.join(DIRECTIONS)}.")
     return centre + torch.nn.functional.normalize(way, dim=-1) * (vectors - centre).norm(dim=-1, keepdim=True)
 
 
 def with_losses(model: TaskModel, losses: Callable[..., torch.Tensor]) -> TaskModel:
-    """The same model with another loss, `losses` in place of `TaskModel.losses`: words can then be learned for something else than its task."""
+    """The same model with another loss, `losses` in place of `TaskModel.losses`: words can then be learned for
+    something else than its task.
+    """
     other = copy.copy(model)
     vars(other)["losses"] = losses
     return other

@@ -32,7 +32,9 @@ def writing_to(folder: Path) -> Iterator[None]:
 def _not_writable(folder: Path, reason: str) -> str:
     advice = "What is finished is kept: make room or permit writing, and run again."
     if folder.is_relative_to(CACHE):
-        advice += " It holds what can be made again: the environment variable VWLIB_CACHE names another folder for that."
+        advice += (
+            " It holds what can be made again: the environment variable VWLIB_CACHE names another folder for that."
+        )
     return f"{folder} cannot be written to ({reason}). {advice}"
 
 
@@ -69,10 +71,16 @@ def check_target(path: Path, overwrite: bool = False, sources: Iterable[Path] = 
     if kind == "file":
         real = path.resolve()
         for source in sources:
-            if source.exists() and (path.samefile(source) or (source.is_dir() and real.is_relative_to(source.resolve()))):
-                raise FileExistsError(f"{path} is what is read, or one of its files ({source}); it is not overwritten. Name another file.")
+            if source.exists() and (
+                path.samefile(source) or (source.is_dir() and real.is_relative_to(source.resolve()))
+            ):
+                raise FileExistsError(
+                    f"{path} is what is read, or one of its files ({source}); it is not overwritten. Name another file."
+                )
         if not overwrite:
-            raise FileExistsError(f"{path} is there already; name another file, or replace it with `--overwrite` (overwrite=True).")
+            raise FileExistsError(
+                f"{path} is there already; name another file, or replace it with `--overwrite` (overwrite=True)."
+            )
         if not os.access(path, os.W_OK):
             raise PermissionError(f"{path} is protected against writing; name another file.")
     check_writable(path.resolve().parent)

@@ -1,7 +1,9 @@
 """Kinds of maps between word tables: the paper's least squares (equations 1 and 2), and what could take its place (E1).
 
-Each is a function of the embeddings y (word, d_source) and x (word, d_target) of the words that two models share, row by row the same
-words, and of a seed for what it draws by chance. It returns the map: a function of vectors (..., d_source) that gives vectors (..., d_target).
+Each is a function of the embeddings y (word, d_source) and x (word, d_target) of the words that two models share, row
+by row the same
+words, and of a seed for what it draws by chance. It returns the map: a function of vectors (..., d_source) that gives
+vectors (..., d_target).
 
 `MAPS` lists them by name. A new one is a function and a line there; `book/add_a_map.md` adds one.
 """
@@ -21,9 +23,13 @@ Carry = Callable[[Tensor], Tensor]
 Fit = Callable[[Tensor, Tensor, int], Carry]
 
 PAPERS = "linear"  # the paper's kind of map
-STRENGTHS = np.logspace(-6, 3, 28)  # of ridge's penalty, to choose from, in units of the mean of the eigenvalues of YᵀY about the mean
+STRENGTHS = np.logspace(
+    -6, 3, 28
+)  # of ridge's penalty, to choose from, in units of the mean of the eigenvalues of YᵀY about the mean
 POWER = 4  # of cosines, so that the nearest words count most
-AT_ONCE = 1024  # vectors compared with all words at a time: all of CLIP's 33,000 whole words with one another would take 4 GB
+AT_ONCE = (
+    1024  # vectors compared with all words at a time: all of CLIP's 33,000 whole words with one another would take 4 GB
+)
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,8 @@ def find_kind(name: str) -> str:
 def fit_map(kind: str, source: Tensor, target: Tensor, seed: int = 0) -> Carry:
     """The map of a kind from rows of `source` (word, d_source) to those of `target` (word, d_target).
 
-    Raises ValueError for a kind that there is not, for tables of different lengths, and where there are too few words for the kind.
+    Raises ValueError for a kind that there is not, for tables of different lengths, and where there are too few words
+    for the kind.
     """
     return MAPS[find_kind(kind)](source, target, seed)
 
@@ -59,16 +66,22 @@ def fit_map(kind: str, source: Tensor, target: Tensor, seed: int = 0) -> Carry:
 def check_words(source: Tensor, target: Tensor, needed: int) -> None:
     """Raise ValueError where two tables cannot list the same words, or list fewer than `needed`."""
     if source.shape[0] != target.shape[0]:
-        raise ValueError(f"The two tables must list the same words; they have {source.shape[0]} and {target.shape[0]} rows.")
+        raise ValueError(
+            f"The two tables must list the same words; they have {source.shape[0]} and {target.shape[0]} rows."
+        )
     if source.shape[0] < needed:
         dimensions = f"{source.shape[1]} dimensions to {target.shape[1]}"
-        raise ValueError(f"{source.shape[0]} shared words cannot determine a map from {dimensions}; at least {needed} are needed.")
+        raise ValueError(
+            f"{source.shape[0]} shared words cannot determine a map from {dimensions}; at least {needed} are needed."
+        )
 
 
 def fit_linear_map(source: Tensor, target: Tensor) -> Tensor:
-    """Equations 1 and 2: the least-squares T = (YᵀY)⁻¹YᵀX with rows y of `source` (word, d_source) and x of `target` (word, d_target).
+    """Equations 1 and 2: the least-squares T = (YᵀY)⁻¹YᵀX with rows y of `source` (word, d_source) and x of `target`
+    (word, d_target).
 
-    Solved in float64 by a least-squares routine rather than by forming YᵀY, whose condition number is the square of Y's.
+    Solved in float64 by a least-squares routine rather than by forming YᵀY, whose condition number is the square of
+    Y's.
     Raises ValueError when there are fewer words than dimensions, where T is not determined.
     """
     check_words(source, target, source.shape[1])
@@ -88,7 +101,9 @@ def fit_bias(source: Tensor, target: Tensor, seed: int = 0) -> Affine:
 
 
 def fit_ridge(source: Tensor, target: Tensor, seed: int = 0) -> Affine:
-    """Least squares with an offset and a penalty on TᵀT, as strong as predicts each of the words best from all others (leave-one-out)."""
+    """Least squares with an offset and a penalty on TᵀT, as strong as predicts each of the words best from all others
+    (leave-one-out).
+    """
     check_words(source, target, 3)
     y, x = source.double().numpy(), target.double().numpy()
     from sklearn.linear_model import RidgeCV  # takes a second to import, and few need it
@@ -98,10 +113,13 @@ def fit_ridge(source: Tensor, target: Tensor, seed: int = 0) -> Affine:
 
 
 def fit_procrustes(source: Tensor, target: Tensor, seed: int = 0) -> Affine:
-    """Orthogonal Procrustes: a rotation (or reflection) R, one scale s and an offset, so that all angles and ratios of lengths are kept.
+    """Orthogonal Procrustes: a rotation (or reflection) R, one scale s and an offset, so that all angles and ratios of
+    lengths are kept.
 
-    Both tables are taken about their means, and the one of fewer dimensions is padded with zeros, so that R turns the larger space. Into more
-    dimensions nothing is lost; into fewer, what R turns into the padding is dropped. s is the least-squares one for this R: without it
+    Both tables are taken about their means, and the one of fewer dimensions is padded with zeros, so that R turns the
+    larger space. Into more
+    dimensions nothing is lost; into fewer, what R turns into the padding is dropped. s is the least-squares one for
+    this R: without it
     the map would be judged by the units of two trainings.
     """
     check_words(source, target, min(source.shape[1], target.shape[1]) + 1)
@@ -122,7 +140,9 @@ def _best_scale(mapped: Tensor, target: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Relative:
-    """Vectors told by their cosines with the source's words, and told again by the target's; all about the tables' means."""
+    """Vectors told by their cosines with the source's words, and told again by the target's; all about the tables'
+    means.
+    """
 
     source: Tensor  # (word, d_source), about its mean
     target: Tensor  # (word, d_target), about its mean
@@ -139,18 +159,24 @@ class Relative:
         return F.normalize(rows, dim=-1) @ F.normalize(self.source, dim=-1).T
 
     def decode(self, rows: Tensor, cosines: Tensor) -> Tensor:
-        """The target's words in a mean weighted by powers of the positive cosines, as long as the row in the unit `scale`."""
+        """The target's words in a mean weighted by powers of the positive cosines, as long as the row in the unit
+        `scale`.
+        """
         weights = cosines.clamp(min=0) ** POWER
         direction = weights @ self.target / weights.sum(-1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
         return self.scale * rows.norm(dim=-1, keepdim=True) * direction
 
 
 def fit_relative(source: Tensor, target: Tensor, seed: int = 0) -> Relative:
-    """Relative representations (Moschella et al. 2023): a vector is told by its cosines with the shared words, which both models have.
+    """Relative representations (Moschella et al. 2023): a vector is told by its cosines with the shared words, which
+    both models have.
 
-    The way back into embeddings is a weighted mean of what the target has for the same words. Weights are the positive cosines, raised to a
-    power as Norelli et al. (2023) do. The length is the vector's own times one scale, the least-squares one where each word is told by all
-    others; nothing else is fitted. To solve for the vector that has these cosines in the target (Maiorca et al. 2024) would be exact for a
+    The way back into embeddings is a weighted mean of what the target has for the same words. Weights are the positive
+    cosines, raised to a
+    power as Norelli et al. (2023) do. The length is the vector's own times one scale, the least-squares one where each
+    word is told by all
+    others; nothing else is fitted. To solve for the vector that has these cosines in the target (Maiorca et al. 2024)
+    would be exact for a
     rotated copy, but inflates whatever differs between two models.
     """
     check_words(source, target, 2)
@@ -198,14 +224,18 @@ def _spread(table: Tensor) -> float:
 
 
 def fit_mlp(source: Tensor, target: Tensor, seed: int = 0, training: Training | None = None) -> Network:
-    """A two-layer network, the smallest map that is not linear, trained with Adam on squared errors until words left out stop gaining.
+    """A two-layer network, the smallest map that is not linear, trained with Adam on squared errors until words left
+    out stop gaining.
 
-    `seed` draws its first weights, the words left out and the batches. It is the network as it was when those words were predicted best.
+    `seed` draws its first weights, the words left out and the batches. It is the network as it was when those words
+    were predicted best.
     """
     training = training or Training()
     check_words(source, target, 10)
     generator = torch.Generator().manual_seed(seed)
-    left_out, fitted = torch.randperm(len(source), generator=generator).tensor_split([round(training.left_out * len(source))])
+    left_out, fitted = torch.randperm(len(source), generator=generator).tensor_split(
+        [round(training.left_out * len(source))]
+    )
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         torch.manual_seed(seed)  # torch draws first weights from its global stream
         network = Network(source[fitted].float(), target[fitted].float(), training.hidden)
@@ -213,7 +243,14 @@ def fit_mlp(source: Tensor, target: Tensor, seed: int = 0, training: Training | 
     return network.requires_grad_(False)
 
 
-def _train(network: Network, tables: tuple[Tensor, Tensor], fitted: Tensor, left_out: Tensor, generator: torch.Generator, training: Training) -> None:
+def _train(
+    network: Network,
+    tables: tuple[Tensor, Tensor],
+    fitted: Tensor,
+    left_out: Tensor,
+    generator: torch.Generator,
+    training: Training,
+) -> None:
     source, target = tables
     optimiser = torch.optim.AdamW(network.parameters(), lr=training.rate, weight_decay=training.decay)
     best, since, kept = np.inf, 0, network.state_dict()

@@ -1,6 +1,7 @@
 """Putting word vectors into a text encoder: prompts with placeholders, and one forward hook for all three models.
 
-The vocabulary is never extended: OWL-v2 and open_clip pool the features of the largest id, so an appended id would move the pool.
+The vocabulary is never extended: OWL-v2 and open_clip pool the features of the largest id, so an appended id would move
+the pool.
 """
 
 from __future__ import annotations
@@ -35,10 +36,13 @@ class Vocabulary:
     def words(self) -> dict[str, int]:
         """Whole words that are single tokens, and that the model met in training where that is known, with their ids.
 
-        CLIP reads text in lower case, and spells other bytes than ASCII's with letters: an entry with either is a piece of something, no word.
+        CLIP reads text in lower case, and spells other bytes than ASCII's with letters: an entry with either is a piece
+        of something, no word.
         """
         whole = {entry.removesuffix("</w>"): index for entry, index in self.entries.items() if entry.endswith("</w>")}
-        return {word: index for word, index in whole.items() if _is_word(word) and (self.seen is None or word in self.seen)}
+        return {
+            word: index for word, index in whole.items() if _is_word(word) and (self.seen is None or word in self.seen)
+        }
 
     def token_of(self, word: str) -> int:
         """The id of a single-token word.
@@ -47,9 +51,13 @@ class Vocabulary:
         """
         tokens = self.encode(word)
         if len(tokens) != 1:
-            raise ValueError(f"'{word}' is {len(tokens)} tokens in this vocabulary; an anchor word must be a single token.")
+            raise ValueError(
+                f"'{word}' is {len(tokens)} tokens in this vocabulary; an anchor word must be a single token."
+            )
         if self.seen is not None and word not in self.seen:
-            raise ValueError(f"The model never met the word '{word}' in training; choose an anchor word from its vocabulary.")
+            raise ValueError(
+                f"The model never met the word '{word}' in training; choose an anchor word from its vocabulary."
+            )
         return tokens[0]
 
     def prompt(self, text: str, vectors: int = 0) -> Tensor:
@@ -61,7 +69,9 @@ class Vocabulary:
         tokens = [*self.encode(before), *([PLACEHOLDER] * vectors if brace else []), *self.encode(after)]
         if len(tokens) + 2 > self.context:
             word = f" with a word of {vectors} vectors" if brace else ""
-            raise ValueError(f"The prompt '{text}'{word} is {len(tokens) + 2} tokens long; the model reads {self.context}.")
+            raise ValueError(
+                f"The prompt '{text}'{word} is {len(tokens) + 2} tokens long; the model reads {self.context}."
+            )
         ids = [self.start, *tokens, self.end]
         return torch.tensor(ids + [self.pad] * (self.context - len(ids)))
 

@@ -1,4 +1,6 @@
-"""Moving words between models: a map between their word tables, the paper's linear one (section 3, equations 1 to 3) or another kind."""
+"""Moving words between models: a map between their word tables, the paper's linear one (section 3, equations 1 to 3) or
+another kind.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ from vwlib.models.base import TaskModel
 
 @dataclass(frozen=True)
 class TransferMap:
-    """A map from a source model's word embeddings to a target model's. `carry` moves vectors, `kind` is its name in `vwlib.maps.MAPS`."""
+    """A map from a source model's word embeddings to a target model's. `carry` moves vectors, `kind` is its name in
+    `vwlib.maps.MAPS`.
+    """
 
     source: str
     target: str
@@ -50,13 +54,18 @@ def embeddings_of(model: TaskModel, words: list[str]) -> Tensor:
     return model.word_table()[[ids[word] for word in words]]
 
 
-def fit_transfer(source: TaskModel, target: TaskModel, words: list[str] | None = None, kind: str = PAPERS, seed: int = 0) -> TransferMap:
-    """The transfer map from one model to another, fitted on all words that both know, or on `words`; `kind` is one of `vwlib.maps.MAPS`.
+def fit_transfer(
+    source: TaskModel, target: TaskModel, words: list[str] | None = None, kind: str = PAPERS, seed: int = 0
+) -> TransferMap:
+    """The transfer map from one model to another, fitted on all words that both know, or on `words`; `kind` is one of
+    `vwlib.maps.MAPS`.
 
     Raises ValueError for a kind that there is not, and where there are too few words for it.
     """
     words = words or shared_words(source, target)
-    return TransferMap(source.task, target.task, fit_map(kind, embeddings_of(source, words), embeddings_of(target, words), seed), kind)
+    return TransferMap(
+        source.task, target.task, fit_map(kind, embeddings_of(source, words), embeddings_of(target, words), seed), kind
+    )
 
 
 def ordered_pairs(models: dict[str, TaskModel]) -> list[tuple[str, str]]:
@@ -78,12 +87,16 @@ def retrieval(mapped: Tensor, table: Tensor, truth: Tensor, at: int = 1) -> Tens
     return (nearest == truth[:, None]).any(1)
 
 
-def held_out_quality(source: TaskModel, target: TaskModel, folds: int = 5, seed: int = 0, kind: str = PAPERS) -> pd.DataFrame:
+def held_out_quality(
+    source: TaskModel, target: TaskModel, folds: int = 5, seed: int = 0, kind: str = PAPERS
+) -> pd.DataFrame:
     """How well a kind of map carries words that it was not fitted on, by cross-validation over the shared words.
 
-    One row a word: `word`, `fold`, `r2` (of the fold, against the mean of the words fitted on; `r2_fitted`: of those words), `cosine`, `error` (distance to
+    One row a word: `word`, `fold`, `r2` (of the fold, against the mean of the words fitted on; `r2_fitted`: of those
+    words), `cosine`, `error` (distance to
     the true embedding, in units of that word's distance to its nearest shared word), and whether the word itself is the
-    nearest (`top1`) or among the five nearest (`top5`) of all shared words; `chance1` and `chance5` are what guessing would give.
+    nearest (`top1`) or among the five nearest (`top5`) of all shared words; `chance1` and `chance5` are what guessing
+    would give.
     """
     words = shared_words(source, target)
     y, x = embeddings_of(source, words), embeddings_of(target, words)
@@ -112,17 +125,29 @@ def held_out_quality(source: TaskModel, target: TaskModel, folds: int = 5, seed:
             )
         )
     table = pd.concat(frames, ignore_index=True)
-    return table.assign(source=source.task, target=target.task, words=len(words), chance1=1 / len(words), chance5=5 / len(words))
+    return table.assign(
+        source=source.task, target=target.task, words=len(words), chance1=1 / len(words), chance5=5 / len(words)
+    )
 
 
 def quality_of_all(models: dict[str, TaskModel], folds: int = 5, seed: int = 0, kind: str = PAPERS) -> pd.DataFrame:
     """`held_out_quality` of all ordered pairs, one below the other."""
-    return pd.concat([held_out_quality(models[source], models[target], folds, seed, kind) for source, target in ordered_pairs(models)], ignore_index=True)
+    return pd.concat(
+        [
+            held_out_quality(models[source], models[target], folds, seed, kind)
+            for source, target in ordered_pairs(models)
+        ],
+        ignore_index=True,
+    )
 
 
-def quality_of_kinds(models: dict[str, TaskModel], kinds: Sequence[str] = (), folds: int = 5, seed: int = 0) -> pd.DataFrame:
+def quality_of_kinds(
+    models: dict[str, TaskModel], kinds: Sequence[str] = (), folds: int = 5, seed: int = 0
+) -> pd.DataFrame:
     """`quality_of_all` for several kinds of map, or all; the column `map` names the kind."""
-    return pd.concat([quality_of_all(models, folds, seed, kind).assign(map=kind) for kind in kinds or MAPS], ignore_index=True)
+    return pd.concat(
+        [quality_of_all(models, folds, seed, kind).assign(map=kind) for kind in kinds or MAPS], ignore_index=True
+    )
 
 
 def nearest_distances(table: Tensor, at_once: int = 4096) -> Tensor:
@@ -139,7 +164,8 @@ def nearest_distances(table: Tensor, at_once: int = 4096) -> Tensor:
 
 
 def held_out_neighbours(source: TaskModel, target: TaskModel, words: Sequence[str], count: int = 3) -> pd.DataFrame:
-    """Where words land that the map was not fitted on: one row a word, with the `count` nearest of the shared words in the target.
+    """Where words land that the map was not fitted on: one row a word, with the `count` nearest of the shared words in
+    the target.
 
     Raises ValueError for a word that the two models do not share.
     """
@@ -148,8 +174,16 @@ def held_out_neighbours(source: TaskModel, target: TaskModel, words: Sequence[st
         if word not in known:
             raise ValueError(f"'{word}' is no word that the {source.task} and the {target.task} model share.")
     mapping = fit_transfer(source, target, [word for word in known if word not in words])
-    order = torch.cdist(mapping(embeddings_of(source, list(words))), embeddings_of(target, known)).topk(count, largest=False).indices
-    return pd.DataFrame([[known[i] for i in row] for row in order], pd.Index(words, name="word"), [f"nearest {k + 1}" for k in range(count)])
+    order = (
+        torch.cdist(mapping(embeddings_of(source, list(words))), embeddings_of(target, known))
+        .topk(count, largest=False)
+        .indices
+    )
+    return pd.DataFrame(
+        [[known[i] for i in row] for row in order],
+        pd.Index(words, name="word"),
+        [f"nearest {k + 1}" for k in range(count)],
+    )
 
 
 def nearest_words(vectors: Tensor, model: TaskModel, count: int = 5) -> list[list[str]]:

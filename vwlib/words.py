@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor
 
-#: What vectors are read as: tensors of torch, or arrays of numpy for who only looks at them, since torch takes seconds to import.
+#: What vectors are read as: tensors of torch, or arrays of numpy for who only looks at them, since torch takes seconds
+#: to import.
 Framework = Literal["pt", "np"]
 
 
@@ -41,7 +42,9 @@ class Word:
     prompt: str
     precision: str  # of the frozen model's matrix products
     model: str  # digest of the model's weights
-    images: str  # digest of the dataset's training images and their boxes: the concept's, and those that it is told from
+    images: (
+        str  # digest of the dataset's training images and their boxes: the concept's, and those that it is told from
+    )
 
     @property
     def provenance(self) -> dict[str, str | int | float | None]:
@@ -56,7 +59,9 @@ class Word:
 
 
 def pack_words(words: Sequence[Word]) -> bytes:
-    """Words as the content of a safetensors file, keyed by `word_id`; the same words give the same bytes, in whatever order."""
+    """Words as the content of a safetensors file, keyed by `word_id`; the same words give the same bytes, in whatever
+    order.
+    """
     from safetensors.torch import save
 
     # One entry of metadata for all words: safetensors writes several in an order that changes from run to run.
@@ -109,7 +114,9 @@ def _instead_of_words(keys: list[str]) -> str:
     """
     if len(keys) == 1 and (keys[0] == "emb_params" or re.fullmatch(r"<[^<>]+>", keys[0])):
         name = "" if keys[0] == "emb_params" else f" ({keys[0]})"
-        return f"an exported embedding{name}, not words with their origin; name the words file that it was written from."
+        return (
+            f"an exported embedding{name}, not words with their origin; name the words file that it was written from."
+        )
     return f"no learned words, but {len(keys):,} tensors{f', the first {keys[0]}' if keys else ''}."
 
 
@@ -125,29 +132,46 @@ def _checked(key: str, vectors: Tensor, described: Any) -> Word:
 
     Raises ValueError where the two do not fit each other, and for a value that its field cannot have.
     """
-    if not isinstance(described, dict) or not isinstance(origin := described.get(key), dict) or origin.keys() != _FIELDS.keys():
+    if (
+        not isinstance(described, dict)
+        or not isinstance(origin := described.get(key), dict)
+        or origin.keys() != _FIELDS.keys()
+    ):
         raise ValueError(f"the word {key} has no provenance, or another one than words have.")
     for name, kinds in _FIELDS.items():
         value = origin[name]
-        if not isinstance(value, kinds) or isinstance(value, bool) or (isinstance(value, float) and not math.isfinite(value)):
+        if (
+            not isinstance(value, kinds)
+            or isinstance(value, bool)
+            or (isinstance(value, float) and not math.isfinite(value))
+        ):
             raise ValueError(f"the word {key} has the {name} {value!r}.")
     if vectors.ndim != 2 or "float" not in str(vectors.dtype):
-        raise ValueError(f"the word {key} is no table of vectors, but of shape {tuple(vectors.shape)} and type {vectors.dtype}.")
+        raise ValueError(
+            f"the word {key} is no table of vectors, but of shape {tuple(vectors.shape)} and type {vectors.dtype}."
+        )
     return Word(vectors, **origin)
 
 
 def words_table(words: Sequence[Word]) -> pd.DataFrame:
-    """Words as a table, one row a word: its id, the columns of its provenance but those of `_HASHES`, and how many `vectors` of `d` numbers it has."""
+    """Words as a table, one row a word: its id, the columns of its provenance but those of `_HASHES`, and how many
+    `vectors` of `d` numbers it has.
+    """
     import pandas as pd
 
-    rows = [{"word_id": word.word_id, **word.provenance, "vectors": word.vectors.shape[0], "d": word.vectors.shape[1]} for word in words]
+    rows = [
+        {"word_id": word.word_id, **word.provenance, "vectors": word.vectors.shape[0], "d": word.vectors.shape[1]}
+        for word in words
+    ]
     columns = ["word_id", *(field.name for field in fields(Word) if field.name != "vectors"), "vectors", "d"]
     return pd.DataFrame(rows, columns=columns).drop(columns=_HASHES).astype({"delta": float})
 
 
 #: What the fields of a word's provenance may be.
 _FIELDS: dict[str, tuple[type, ...]] = {
-    **dict.fromkeys(("task", "dataset", "concept", "anchor", "profile", "prompt", "precision", "model", "images"), (str,)),
+    **dict.fromkeys(
+        ("task", "dataset", "concept", "anchor", "profile", "prompt", "precision", "model", "images"), (str,)
+    ),
     **dict.fromkeys(("seed", "steps", "batch"), (int,)),
     "rate": (int, float),
     "delta": (int, float, type(None)),
@@ -170,13 +194,23 @@ def read_delta(text: str) -> float | Literal["free"] | None:
 
 
 def choose_words(
-    words: Sequence[Word], task: str = "", dataset: str = "", concept: str = "", anchor: str = "", delta: float | Literal["free"] | None = None
+    words: Sequence[Word],
+    task: str = "",
+    dataset: str = "",
+    concept: str = "",
+    anchor: str = "",
+    delta: float | Literal["free"] | None = None,
 ) -> list[Word]:
-    """The words of a task, dataset, concept, anchor and delta, as far as these are given; "free" are the unconstrained ones.
+    """The words of a task, dataset, concept, anchor and delta, as far as these are given; "free" are the unconstrained
+    ones.
 
     Raises ValueError for a name that no word has, so that a slip of the pen is no empty list.
     """
-    wanted: dict[str, object] = {name: value for name, value in (("task", task), ("dataset", dataset), ("concept", concept), ("anchor", anchor)) if value}
+    wanted: dict[str, object] = {
+        name: value
+        for name, value in (("task", task), ("dataset", dataset), ("concept", concept), ("anchor", anchor))
+        if value
+    }
     if delta is not None:
         wanted["delta"] = None if delta == "free" else delta
     for name, value in wanted.items():
@@ -194,6 +228,10 @@ def find_word(words: Sequence[Word], word_id: str) -> Word:
     """
     found = [word for word in words if word_id and word.word_id.startswith(word_id)]
     if len(found) != 1:
-        several = f"{len(found)} words have ids that begin with '{word_id}'" if found else f"There is no word with the id '{word_id}' among {len(words):,}"
+        several = (
+            f"{len(found)} words have ids that begin with '{word_id}'"
+            if found
+            else f"There is no word with the id '{word_id}' among {len(words):,}"
+        )
         raise ValueError(f"{several}; `vwlib words` lists them.")
     return found[0]

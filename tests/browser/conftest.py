@@ -1,4 +1,6 @@
-"""The book that `make book` built, and a browser; where one of the two is missing, its tests are skipped with a sentence."""
+"""The book that `make book` built, and a browser; where one of the two is missing, its tests are skipped with a
+sentence.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Every link of the built book that stays within it leads to a page, and to a place on it, that exists. Needs no browser."""
+"""Every link of the built book that stays within it leads to a page, and to a place on it, that exists. Needs no
+browser.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,9 @@ def test_the_first_page_leads_into_the_book(book: Path) -> None:
 
 
 def test_dead_links_are_found(tmp_path: Path) -> None:
-    (tmp_path / "one.html").write_text('<p id="here"><a href="two.html#there">1</a> <a href="#here">2</a> <a href="#gone">3</a> <img src="no.png">')
+    (tmp_path / "one.html").write_text(
+        '<p id="here"><a href="two.html#there">1</a> <a href="#here">2</a> <a href="#gone">3</a> <img src="no.png">'
+    )
     (tmp_path / "two.html").write_text('<a href="one.html#gone">1</a> <a href="https://example.org/">2</a>')
     assert dead_links(tmp_path / "one.html") == ["#gone", "no.png", "two.html#there"]
     assert dead_links(tmp_path / "two.html") == ["one.html#gone"]

@@ -103,7 +103,11 @@ def test_the_explorer_answers_clicks_and_keys_and_its_address_says_what_it_shows
     assert chosen.count() == 1 and buttons.count() == rows * columns
     last = title.inner_text()
     chosen.press("ArrowRight")  # from the last column to the first
-    assert title.inner_text() != last and page.evaluate("document.activeElement") and chosen.evaluate("element => element === document.activeElement")
+    assert (
+        title.inner_text() != last
+        and page.evaluate("document.activeElement")
+        and chosen.evaluate("element => element === document.activeElement")
+    )
     page.get_by_label("detection", exact=True).check()
     assert "for detection" in title.inner_text() and page.locator(".explorer-map .learned").count() > 0
     slider = page.get_by_label("radius")
@@ -135,7 +139,10 @@ def test_the_explorer_shows_words_of_every_dataset(explorer: Visit) -> None:
         page.get_by_label("dataset").select_option(name)
         page.wait_for_load_state("networkidle")
         assert f"#{name}/" in page.url and "learned from" in page.locator(".explorer-title").inner_text()
-        assert page.locator(".explorer-grid button.right").count() > 0 and page.locator(".explorer-grid button[aria-pressed=true]").count() == 1
+        assert (
+            page.locator(".explorer-grid button.right").count() > 0
+            and page.locator(".explorer-grid button[aria-pressed=true]").count() == 1
+        )
     assert weight(page) < 5e6, "of a page with all that it has loaded, text compressed"
 
 
@@ -150,7 +157,13 @@ def test_the_map_of_layers_slides_and_changes_colours(browser: Any, site: str, b
         assert point.get_attribute("style") != place and " from " in (point.locator("title").text_content() or "")
         visit.page.locator(".layers").get_by_label("anchor").check()
         legend = visit.page.locator(".layers-legend li")
-        assert legend.count() == len({*visit.page.locator(".layers circle").evaluate_all("points => points.map(point => point.getAttribute('fill'))")})
+        assert legend.count() == len(
+            {
+                *visit.page.locator(".layers circle").evaluate_all(
+                    "points => points.map(point => point.getAttribute('fill'))"
+                )
+            }
+        )
         assert colour and visit.complaints == []
 
 

@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 from visits import Visit, serious_violations, serving, visiting, weight
 
+from vwlib.book.pages.explorer import DIVERGED, OTHER, Explorer
+from vwlib.book.pages.layers import LayerMap
 from vwlib.experiments.sheets import sheet_of
 from vwlib.models import TASKS
-from vwlib.pages import Explorer, LayerMap
-from vwlib.pages.explorer import DIVERGED, OTHER
 from vwlib.paths import ROOT
 
 pytestmark = pytest.mark.browser
@@ -25,14 +25,40 @@ CONCEPTS, ANCHORS = ["cup", "dog"], ["bell", "cow"]
 def explorer_index(named: list[int]) -> dict[str, Any]:
     """A study of two concepts and two anchors of one dataset, whose pictures bear the names `named`."""
     scores = {task: [0.5, 0.25, 0.75, 1.0] for task in TASKS}
-    group = {"sheet": "words.webp", "named": named, "boxes": [[100, 100, 500, 500, 70]] * 4, "scores": scores, "moved": [1.5] * 4}
+    group = {
+        "sheet": "words.webp",
+        "named": named,
+        "boxes": [[100, 100, 500, 500, 70]] * 4,
+        "scores": scores,
+        "moved": [1.5] * 4,
+    }
     group |= {"nearest": [[0, 1]] * 4, "at": [[300, 300, 700, 700]] * 4}
     beside = {name: {"sheet": f"{name}.webp", "named": [0, 1], "scores": scores} for name in ("anchor", "name")}
-    dataset = {"concepts": CONCEPTS, "anchors": ANCHORS, "own": CONCEPTS, "tests": "tests.webp", "truth": [[[0, 0, 900, 900]]] * 2, **beside}
+    dataset = {
+        "concepts": CONCEPTS,
+        "anchors": ANCHORS,
+        "own": CONCEPTS,
+        "tests": "tests.webp",
+        "truth": [[[0, 0, 900, 900]]] * 2,
+        **beside,
+    }
     words = {"words": [*CONCEPTS, *ANCHORS], "at": [100, 100, 900, 900, 200, 800, 800, 200], "share": 0.5}
-    shown = {"tasks": list(TASKS), "colours": dict.fromkeys(TASKS, "#117733"), "side": 64, "tested": 96, "scale": 1000, "deltas": [0.5, None]}
-    groups = {f"{name}-{task}-{delta}": group for name in ("COCO", "PASCAL") for task in TASKS for delta in ("0.5", "free")}
-    return shown | {"datasets": {"COCO": dataset, "PASCAL": dataset}, "groups": groups, "maps": dict.fromkeys(TASKS, words)}
+    shown = {
+        "tasks": list(TASKS),
+        "colours": dict.fromkeys(TASKS, "#117733"),
+        "side": 64,
+        "tested": 96,
+        "scale": 1000,
+        "deltas": [0.5, None],
+    }
+    groups = {
+        f"{name}-{task}-{delta}": group for name in ("COCO", "PASCAL") for task in TASKS for delta in ("0.5", "free")
+    }
+    return shown | {
+        "datasets": {"COCO": dataset, "PASCAL": dataset},
+        "groups": groups,
+        "maps": dict.fromkeys(TASKS, words),
+    }
 
 
 def write_page(root: Path, body: str, script: str) -> None:
@@ -46,7 +72,9 @@ def write_page(root: Path, body: str, script: str) -> None:
     head = '<meta charset="utf-8"><title>page</title><link rel="icon" href="data:,"><link rel="stylesheet" href="../_static/explorer.css">'
     head += f'<script src="../_static/name-points.js"></script><script src="../_static/{script}"></script>'
     (root / "book").mkdir()
-    (root / "book" / "page.html").write_text(f'<!doctype html><html lang="en"><head>{head}</head><body><main><h1>page</h1>{body}</main></body></html>')
+    (root / "book" / "page.html").write_text(
+        f'<!doctype html><html lang="en"><head>{head}</head><body><main><h1>page</h1>{body}</main></body></html>'
+    )
 
 
 @pytest.fixture
@@ -60,24 +88,33 @@ def explorer(browser: Any, tmp_path: Path, request: pytest.FixtureRequest) -> It
 
 @pytest.mark.parametrize("explorer", ["#100%", "#a/b", "#COCO/detection/0.5/dog/cow/more"], indirect=True)
 def test_an_address_that_names_no_word_shows_the_first(explorer: Visit) -> None:
-    assert explorer.page.locator(".explorer-title").inner_text() == "cup, learned from cow for generation, without constraint"
+    assert (
+        explorer.page.locator(".explorer-title").inner_text()
+        == "cup, learned from cow for generation, without constraint"
+    )
 
 
 @pytest.mark.parametrize("explorer", ["#PASCAL/detection/0.5/dog/bell"], indirect=True)
 def test_an_address_that_names_a_word_shows_it(explorer: Visit) -> None:
-    assert explorer.page.locator(".explorer-title").inner_text() == "dog, learned from bell for detection, within δ = 0.5"
+    assert (
+        explorer.page.locator(".explorer-title").inner_text() == "dog, learned from bell for detection, within δ = 0.5"
+    )
 
 
 def test_every_dataset_can_be_chosen(explorer: Visit) -> None:
     select = explorer.page.get_by_label("dataset")
     for name in reversed(select.locator("option").all_inner_texts()):
         select.select_option(name)
-        assert f"#{name}/" in explorer.page.url and explorer.page.locator(".explorer-title").inner_text().startswith("cup, learned from cow")
+        assert f"#{name}/" in explorer.page.url and explorer.page.locator(".explorer-title").inner_text().startswith(
+            "cup, learned from cow"
+        )
 
 
 def test_a_page_weighs_what_its_files_weigh(explorer: Visit, tmp_path: Path) -> None:
     files = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
-    assert weight(explorer.page) == sum(len(content if file.suffix == ".webp" else gzip.compress(content)) for file, content in files.items())
+    assert weight(explorer.page) == sum(
+        len(content if file.suffix == ".webp" else gzip.compress(content)) for file, content in files.items()
+    )
 
 
 def test_a_picture_of_another_name_did_not_diverge(explorer: Visit) -> None:
@@ -89,7 +126,9 @@ def test_a_picture_of_another_name_did_not_diverge(explorer: Visit) -> None:
     for button in buttons.all():
         button.click()
         told.append(explorer.page.locator(".explorer-pictures figcaption").nth(1).inner_text())
-    assert told == [f"learned word; {name}" for name in ("judge: cup", "diverged", "judge: another concept", "judge: dog")]
+    assert told == [
+        f"learned word; {name}" for name in ("judge: cup", "diverged", "judge: another concept", "judge: dog")
+    ]
 
 
 def test_the_map_tells_a_word_under_the_mouse_and_near_a_finger(explorer: Visit) -> None:
@@ -106,7 +145,12 @@ def test_the_map_tells_a_word_under_the_mouse_and_near_a_finger(explorer: Visit)
 @pytest.fixture
 def layers(browser: Any, tmp_path: Path) -> Iterator[Visit]:
     """A small map of layers: two concepts from two anchors at two layers."""
-    rows = [("own", c, a, layer, x + layer, y) for layer in (0, 4) for x, c in enumerate(CONCEPTS) for y, a in enumerate(ANCHORS)]
+    rows = [
+        ("own", c, a, layer, x + layer, y)
+        for layer in (0, 4)
+        for x, c in enumerate(CONCEPTS)
+        for y, a in enumerate(ANCHORS)
+    ]
     shown = LayerMap(pd.DataFrame(rows, columns=["words", "concept", "anchor", "layer", "x", "y"]))
     write_page(tmp_path, shown._repr_html_(), "layers.js")
     with serving(tmp_path) as site, visiting(browser, site, "book/page.html") as visit:
@@ -115,7 +159,9 @@ def layers(browser: Any, tmp_path: Path) -> Iterator[Visit]:
 
 
 def faded(visit: Visit) -> list[bool]:
-    return visit.page.locator(".layers circle").evaluate_all("points => points.map(point => point.classList.contains('faded'))")
+    return visit.page.locator(".layers circle").evaluate_all(
+        "points => points.map(point => point.classList.contains('faded'))"
+    )
 
 
 def test_names_in_the_legend_are_buttons_that_lift_their_words(layers: Visit) -> None:
@@ -127,7 +173,12 @@ def test_names_in_the_legend_are_buttons_that_lift_their_words(layers: Visit) ->
     assert dog.get_attribute("aria-pressed") == "true" and faded(layers) == [False, False, True, True]
     page.mouse.move(0, 0)
     page.get_by_role("slider").press("End")
-    assert page.get_by_role("button", name="dog").get_attribute("aria-pressed") == "true" and faded(layers) == [True, True, False, False]
+    assert page.get_by_role("button", name="dog").get_attribute("aria-pressed") == "true" and faded(layers) == [
+        True,
+        True,
+        False,
+        False,
+    ]
     page.get_by_label("anchor").check()
     assert page.locator("button[aria-pressed=true]").count() == 0 and not any(faded(layers))
 

@@ -17,7 +17,11 @@ from vwlib.paths import ROOT
 
 #: The built book and its pages.
 BOOK = ROOT / "_build" / "html"
-PAGES = [path.relative_to(BOOK).as_posix() for path in (*sorted(BOOK.glob("book/**/*.html")), BOOK / "search.html") if path.exists()]
+PAGES = [
+    path.relative_to(BOOK).as_posix()
+    for path in (*sorted(BOOK.glob("book/**/*.html")), BOOK / "search.html")
+    if path.exists()
+]
 #: Programs that Playwright can drive; it need not bring its own.
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 360, "height": 740}  # px
@@ -32,7 +36,11 @@ class _Quiet(SimpleHTTPRequestHandler):
             return super().send_head()
         content = gzip.compress(path.read_bytes())
         self.send_response(200)
-        for name, value in {"Content-Type": self.guess_type(path), "Content-Encoding": "gzip", "Content-Length": str(len(content))}.items():
+        for name, value in {
+            "Content-Type": self.guess_type(path),
+            "Content-Encoding": "gzip",
+            "Content-Length": str(len(content)),
+        }.items():
             self.send_header(name, value)
         self.end_headers()
         return io.BytesIO(content)
@@ -72,7 +80,12 @@ def visiting(browser: Any, site: str, path: str) -> Iterator[Visit]:
     page.on("console", lambda message: message.type == "error" and complain(f"console: {message.text}"))
     page.on("pageerror", lambda error: complain(f"script: {error}"))
     page.on("response", lambda response: response.status >= 400 and complain(f"{response.status}: {response.url}"))
-    page.on("request", lambda request: request.url.startswith((f"{site}/", "data:", "blob:")) or complain(f"other host: {request.url}"))
+    page.on(
+        "request",
+        lambda request: (
+            request.url.startswith((f"{site}/", "data:", "blob:")) or complain(f"other host: {request.url}")
+        ),
+    )
     page.route(lambda url: not url.startswith(f"{site}/"), lambda route: route.abort())
     try:
         page.goto(f"{site}/{path}", wait_until="networkidle")
@@ -83,7 +96,9 @@ def visiting(browser: Any, site: str, path: str) -> Iterator[Visit]:
 
 
 def serious_violations(page: Any, *rules: str) -> list[str]:
-    """What axe-core finds on a page, by all of its rules or by those named: violations that it calls serious or critical, with their place."""
+    """What axe-core finds on a page, by all of its rules or by those named: violations that it calls serious or
+    critical, with their place.
+    """
     from axe_playwright_python.sync_playwright import Axe
 
     # Preloading fetches style sheets again, some from the wrong folder.

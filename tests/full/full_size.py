@@ -1,6 +1,8 @@
-"""The paper's models at full size with random weights: built, saved as hubs publish them, and taken through all that a word goes through.
+"""The paper's models at full size with random weights: built, saved as hubs publish them, and taken through all that a
+word goes through.
 
-`python tests/full/full_size.py NAME SCALE FOLDER` prints one line of JSON: what was run, seconds of each part, peak memory in
+`python tests/full/full_size.py NAME SCALE FOLDER` prints one line of JSON: what was run, seconds of each part, peak
+memory in
 GB. One process per model, so that each has its own peak. SCALE "tiny" runs the same code on small layers.
 """
 
@@ -28,10 +30,10 @@ from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, Owlv2Config, Owlv2ForObjectDetection, Owlv2ImageProcessor
 
 from vwlib.datasets import Example
+from vwlib.learn import learn_words, radii
 from vwlib.maps import fit_linear_map
 from vwlib.models import Classifier, Detector, Generator, TaskModel
-from vwlib.optimise import learn_words, radii
-from vwlib.profiles import GeneratorSettings, ModelSettings, load_profile
+from vwlib.settings import GeneratorSettings, ModelSettings, load_profile
 from vwlib.transfer import fit_transfer
 from vwlib.trials import Trial
 
@@ -39,9 +41,11 @@ PROMPT = load_profile("paper").prompt
 STEPS = 3
 NAMES = {"cat": "cat", "dog": "dog"}
 
-# --- configurations as published --------------------------------------------------------------------------------------------
+# --- configurations as published
+# --------------------------------------------------------------------------------------------
 
-#: Stable Diffusion 2.1 (768, v-prediction), file by file. The end-of-text id 2 is CLIP's old value, which the published file keeps.
+#: Stable Diffusion 2.1 (768, v-prediction), file by file. The end-of-text id 2 is CLIP's old value, which the published
+#: file keeps.
 SD21: dict[str, dict[str, Any]] = {
     "model_index.json": {
         "_class_name": "StableDiffusionPipeline",
@@ -137,13 +141,30 @@ SD21: dict[str, dict[str, Any]] = {
 }
 #: What a tiny run changes, and nothing else.
 TINY_SD = {
-    "text_encoder/config.json": {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 2, "num_hidden_layers": 2},
-    "unet/config.json": {"attention_head_dim": [1, 1, 2, 2], "block_out_channels": [16, 16, 32, 32], "cross_attention_dim": 32, "norm_num_groups": 8},
+    "text_encoder/config.json": {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_attention_heads": 2,
+        "num_hidden_layers": 2,
+    },
+    "unet/config.json": {
+        "attention_head_dim": [1, 1, 2, 2],
+        "block_out_channels": [16, 16, 32, 32],
+        "cross_attention_dim": 32,
+        "norm_num_groups": 8,
+    },
     "vae/config.json": {"block_out_channels": [8, 8, 16, 16], "norm_num_groups": 4},
 }
 TINY_OWL = {
     "text_config": {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2},
-    "vision_config": {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 64, "patch_size": 16},
+    "vision_config": {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "image_size": 64,
+        "patch_size": 16,
+    },
     "projection_dim": 32,
 }
 TINY_CLIP = {"embed_dim": 32, "vision_cfg": {"image_size": 28, "layers": 2, "width": 64, "patch_size": 14}}
@@ -163,10 +184,20 @@ def write_tokenizer(folder: Path, context: int) -> None:
     entries, merges = clip_entries()
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "vocab.json", entries)
-    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *(" ".join(pair) for pair in merges), ""]), encoding="utf-8")
-    special = {"bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>", "pad_token": "!"}
+    (folder / "merges.txt").write_text(
+        "\n".join(["#version: 0.2", *(" ".join(pair) for pair in merges), ""]), encoding="utf-8"
+    )
+    special = {
+        "bos_token": "<|startoftext|>",
+        "eos_token": "<|endoftext|>",
+        "unk_token": "<|endoftext|>",
+        "pad_token": "!",
+    }
     write_json(folder / "special_tokens_map.json", special)
-    write_json(folder / "tokenizer_config.json", special | {"do_lower_case": True, "model_max_length": context, "tokenizer_class": "CLIPTokenizer"})
+    write_json(
+        folder / "tokenizer_config.json",
+        special | {"do_lower_case": True, "model_max_length": context, "tokenizer_class": "CLIPTokenizer"},
+    )
 
 
 def write_json(file: Path, value: object) -> None:
@@ -174,7 +205,8 @@ def write_json(file: Path, value: object) -> None:
     file.write_text(json.dumps(value, indent=1), encoding="utf-8")
 
 
-# --- the models, as their repositories hold them ----------------------------------------------------------------------------
+# --- the models, as their repositories hold them
+# ----------------------------------------------------------------------------
 
 
 def save_generator(folder: Path, scale: str) -> None:
@@ -202,29 +234,46 @@ def save_open_clip(folder: Path, scale: str) -> None:
     config = open_clip.get_model_config("ViT-L-14-quickgelu")
     if scale == "tiny":
         config |= TINY_CLIP | {"text_cfg": config["text_cfg"] | {"width": 32, "heads": 2, "layers": 2}}
-    model = CLIP(config["embed_dim"], CLIPVisionCfg(**config["vision_cfg"]), CLIPTextCfg(**config["text_cfg"]), quick_gelu=config["quick_gelu"])
+    model = CLIP(
+        config["embed_dim"],
+        CLIPVisionCfg(**config["vision_cfg"]),
+        CLIPTextCfg(**config["text_cfg"]),
+        quick_gelu=config["quick_gelu"],
+    )
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({key: value.contiguous() for key, value in model.state_dict().items()}, folder / "open_clip_model.safetensors")
-    preprocess = {"mean": open_clip.OPENAI_DATASET_MEAN, "std": open_clip.OPENAI_DATASET_STD, "interpolation": "bicubic", "resize_mode": "shortest"}
+    save_file(
+        {key: value.contiguous() for key, value in model.state_dict().items()}, folder / "open_clip_model.safetensors"
+    )
+    preprocess = {
+        "mean": open_clip.OPENAI_DATASET_MEAN,
+        "std": open_clip.OPENAI_DATASET_STD,
+        "interpolation": "bicubic",
+        "resize_mode": "shortest",
+    }
     write_json(folder / "open_clip_config.json", {"model_cfg": config, "preprocess_cfg": preprocess})
 
 
 def load_full(name: str, folder: Path, scale: str) -> TaskModel:
-    """The model through the project's own loading code; the generator's judge is a tiny one, so that one large model is in memory."""
+    """The model through the project's own loading code; the generator's judge is a tiny one, so that one large model is
+    in memory.
+    """
     settings = ModelSettings(source=str(folder), activation=None if name == "detector" else "quick_gelu")
     if name == "detector":
         return Detector.load(settings, PROMPT)
     if name != "generator":
         return Classifier.load(settings, PROMPT)
     judge = Classifier.load(ModelSettings(source=str(folder.with_name("tiny-judge"))), PROMPT)
-    drawing = GeneratorSettings(source=str(folder), image_size=PIXELS[name][scale], inference_steps=2, images_per_word=1)
+    drawing = GeneratorSettings(
+        source=str(folder), image_size=PIXELS[name][scale], inference_steps=2, images_per_word=1
+    )
     return Generator.load(drawing, judge, PROMPT)
 
 
 SAVERS = {"generator": save_generator, "detector": save_detector, "classifier": save_open_clip, "judge": save_open_clip}
 
 
-# --- the way of a word ------------------------------------------------------------------------------------------------------
+# --- the way of a word
+# ------------------------------------------------------------------------------------------------------
 
 
 def made_up_examples(folder: Path) -> list[Example]:
@@ -264,7 +313,9 @@ def measure(name: str, scale: str, root: Path) -> dict[str, Any]:
         model = load_full(name, folder, scale)
     with clock("splice"), torch.no_grad():
         cat = model.word_table()[model.vocabulary.token_of("cat")]
-        assert torch.equal(model.encode_words(cat[None, None]), model.encode_prompts([PROMPT.format("cat")])), "a spliced word is not the typed one"
+        assert torch.equal(model.encode_words(cat[None, None]), model.encode_prompts([PROMPT.format("cat")])), (
+            "a spliced word is not the typed one"
+        )
     examples = made_up_examples(root / "pictures")
     with clock("prepare"):
         frozen = model.prepare(examples)
@@ -274,8 +325,12 @@ def measure(name: str, scale: str, root: Path) -> dict[str, Any]:
         learned = learn_words(model, frozen, trials, steps=STEPS, rate=0.02, batch=batch, progress=False)
     anchor = model.word_table()[model.vocabulary.token_of("bear")]
     distances, radius = (learned.vectors[0] - anchor).norm(dim=-1), radii(model, trials)
-    assert torch.isfinite(learned.losses).all() and learned.vectors.shape == (1, 4, len(cat)), "the word is not finite or of another shape"
-    assert torch.all(distances > 0) and torch.all(distances <= radius * 1.0001), "the word did not move or left its ball"
+    assert torch.isfinite(learned.losses).all() and learned.vectors.shape == (1, 4, len(cat)), (
+        "the word is not finite or of another shape"
+    )
+    assert torch.all(distances > 0) and torch.all(distances <= radius * 1.0001), (
+        "the word did not move or left its ball"
+    )
     source = stand_in(model, 512 if scale == "paper" else 16)
     with clock("transfer map"):
         mapping = fit_transfer(source, model)
@@ -292,7 +347,10 @@ def measure(name: str, scale: str, root: Path) -> dict[str, Any]:
 def measure_map(scale: str) -> dict[str, Any]:
     """The largest map, from 1,024 to 768 dimensions over more words than CLIP's vocabulary has as single tokens."""
     clock, rows = Clock(), 40_000 if scale == "paper" else 400
-    source, truth = torch.randn(rows, 1024 if scale == "paper" else 32), torch.randn(1024 if scale == "paper" else 32, 768 if scale == "paper" else 24)
+    source, truth = (
+        torch.randn(rows, 1024 if scale == "paper" else 32),
+        torch.randn(1024 if scale == "paper" else 32, 768 if scale == "paper" else 24),
+    )
     with clock("transfer map"):
         found = fit_linear_map(source, source @ truth)
     assert torch.allclose(found, truth, atol=1e-2), "a known map is not recovered"
@@ -311,7 +369,11 @@ def pixels_of(name: str, scale: str) -> int:
 
 def parameters(model: TaskModel) -> int:
     """How many weights the model has."""
-    parts = [model.pipeline.unet, model.pipeline.vae, model.pipeline.text_encoder] if isinstance(model, Generator) else [model.model]
+    parts = (
+        [model.pipeline.unet, model.pipeline.vae, model.pipeline.text_encoder]
+        if isinstance(model, Generator)
+        else [model.model]
+    )
     return sum(weight.numel() for part in parts for weight in nn.Module.parameters(part))
 
 
@@ -319,7 +381,15 @@ def result(name: str, scale: str, clock: Clock, model: TaskModel | None, **more:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # Linux counts in kB
     weights = {"parameters": parameters(model), "d": model.word_table().shape[1]} if model else {}
     threads = {"threads": torch.get_num_threads(), "torch": torch.__version__}
-    return {"name": name, "scale": scale, "seconds": clock.seconds, "peak_gb": round(peak, 2), **weights, **more, **threads}
+    return {
+        "name": name,
+        "scale": scale,
+        "seconds": clock.seconds,
+        "peak_gb": round(peak, 2),
+        **weights,
+        **more,
+        **threads,
+    }
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""`make test-full`: the paper's models at full size on the CPU, one at a time. `make test` runs the same code on small layers."""
+"""`make test-full`: the paper's models at full size on the CPU, one at a time. `make test` runs the same code on small
+layers.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,8 @@ import pytest
 from full_size import SAVERS, SD21, clip_entries, measure
 from transformers import CLIPTokenizer
 
-from vwlib.cost import FULL_SIZE
 from vwlib.paths import ROOT
+from vwlib.study.cost import FULL_SIZE
 
 MOST_MEMORY = 20  # GB
 NAMES = [*SAVERS, "map"]
@@ -23,7 +25,15 @@ PUBLISHED = ROOT.parent / "shared" / "reference" / "hub" / "stable-diffusion-2-1
 
 def run(name: str, scale: str, folder: Path, timeout: float) -> dict:
     """One model in a process of its own."""
-    command = [sys.executable, "-W", "error::UserWarning", str(Path(__file__).with_name("full_size.py")), name, scale, str(folder)]
+    command = [
+        sys.executable,
+        "-W",
+        "error::UserWarning",
+        str(Path(__file__).with_name("full_size.py")),
+        name,
+        scale,
+        str(folder),
+    ]
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=environment, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -68,8 +78,16 @@ def test_full_size(name, tmp_path):
 def test_the_configurations_are_the_published_ones():
     for file, config in SD21.items():
         published = json.loads((PUBLISHED / file).read_text())
-        told = {key: value for key, value in published.items() if key not in ("_name_or_path", "_diffusers_version", "architectures", "torch_dtype")}
-        assert config == {key: value for key, value in told.items() if key not in ("transformers_version", "_class_name") or key in config}, file
+        told = {
+            key: value
+            for key, value in published.items()
+            if key not in ("_name_or_path", "_diffusers_version", "architectures", "torch_dtype")
+        }
+        assert config == {
+            key: value
+            for key, value in told.items()
+            if key not in ("transformers_version", "_class_name") or key in config
+        }, file
 
 
 @pytest.mark.skipif(not PUBLISHED.is_dir(), reason="Stable Diffusion 2.1's published tokenizer is not at hand")

@@ -1,13 +1,16 @@
 """Experiments beside the study's own scores: the tables on which the ledger judges the paper's other claims.
 
-The expensive stage of a page: `vwlib experiments [NAMES...] --profile P` computes each table once and stores it; a page only reads it.
+The expensive stage of a page: `vwlib experiments [NAMES...] --profile P` computes each table once and stores it; a page
+only reads it.
 
 >>> from vwlib.experiments import read_table, read_tables
 >>> moves = read_table("displacements", "miniature")  # FileNotFoundError says which command makes it
 >>> judged = judge_claims(read_tables("miniature"), "miniature")  # all that are there, "trials" included
 
-`EXPERIMENTS` lists them by the name of their table; `vwlib experiments --status` says what is stored. A table holds the columns that
-`vwlib.claims.KINDS` asks for, and further ones that its function's docstring names. A new one is a function of profile, case and sources
+`EXPERIMENTS` lists them by the name of their table; `vwlib experiments --status` says what is stored. A table holds the
+columns that
+`vwlib.ledger.claims.KINDS` asks for, and further ones that its function's docstring names. A new one is a function of
+profile, case and sources
 that returns rows, under `uses` with the fields of `ExperimentSettings` that it reads, and a line in `EXPERIMENTS`.
 """
 
@@ -18,7 +21,18 @@ from vwlib.experiments.base import TRIALS, Experiment, Sources, each, uses, whol
 from vwlib.experiments.running import choose, run, status
 from vwlib.experiments.tables import Tables, read_table, read_tables
 
-__all__ = ["EXPERIMENTS", "Experiment", "Sources", "Tables", "choose", "read_table", "read_tables", "run", "status", "uses"]
+__all__ = [
+    "EXPERIMENTS",
+    "Experiment",
+    "Sources",
+    "Tables",
+    "choose",
+    "read_table",
+    "read_tables",
+    "run",
+    "status",
+    "uses",
+]
 
 _BANK = (TRIALS,)
 _ALL = (
@@ -123,18 +137,47 @@ _ALL = (
         each("dataset"),
         _BANK,
     ),
-    Experiment("rates", "Scores after fewer steps and at other learning rates (section 4, appendix E).", learning.rates, learning.rate_cases),
-    Experiment("sweep", "Scores after fewer steps, at the tasks' own rates (section 4).", learning.sweep, whole, ("rates",)),
-    Experiment("spreads", "Spread of scores over resampled images and over starts (section 5.1, E3).", learning.spreads, each("dataset")),
-    Experiment("compounds", "What the words of an orange cat's parts leave unexplained of its own (section 1, B3).", drawn.compounds, drawn.in_the_miniature),
+    Experiment(
+        "rates",
+        "Scores after fewer steps and at other learning rates (section 4, appendix E).",
+        learning.rates,
+        learning.rate_cases,
+    ),
+    Experiment(
+        "sweep", "Scores after fewer steps, at the tasks' own rates (section 4).", learning.sweep, whole, ("rates",)
+    ),
+    Experiment(
+        "spreads",
+        "Spread of scores over resampled images and over starts (section 5.1, E3).",
+        learning.spreads,
+        each("dataset"),
+    ),
+    Experiment(
+        "compounds",
+        "What the words of an orange cat's parts leave unexplained of its own (section 1, B3).",
+        drawn.compounds,
+        drawn.in_the_miniature,
+    ),
     Experiment(
         "instances",
         "Instances of a category told apart in pictures of their words (section 4.4, E8).",
         drawn.instances,
         lambda profile: [{}] if profile.world == "miniature" else [],
     ),
-    Experiment("frequency", "Transfer beside how common a concept is in training (B10).", frequency.frequency, frequency.cases, _BANK),
-    Experiment("sheets", "What every word of the study draws and finds, for the explorer (figures 5 and 8 to 11).", sheets.sheets, sheets.cases, _BANK),
+    Experiment(
+        "frequency",
+        "Transfer beside how common a concept is in training (B10).",
+        frequency.frequency,
+        frequency.cases,
+        _BANK,
+    ),
+    Experiment(
+        "sheets",
+        "What every word of the study draws and finds, for the explorer (figures 5 and 8 to 11).",
+        sheets.sheets,
+        sheets.cases,
+        _BANK,
+    ),
     Experiment("timing", "Days that the study took (appendix D).", records.timing, whole, _BANK),
 )
 EXPERIMENTS = {experiment.name: experiment for experiment in _ALL}

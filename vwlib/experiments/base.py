@@ -14,12 +14,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from vwlib.learn import learn_words, refuse_failed
 from vwlib.models import TASKS, Frozen, TaskModel
-from vwlib.optimise import learn_words, refuse_failed
 from vwlib.paths import DATA
-from vwlib.plan import WORDS, make_plan, study_digest
-from vwlib.profiles import ExperimentSettings, Profile
-from vwlib.store import Store
+from vwlib.settings import ExperimentSettings, Profile
+from vwlib.study.plan import WORDS, make_plan, study_digest
+from vwlib.study.store import Store
 from vwlib.trials import Trial, is_diagonal, make_trials
 from vwlib.words import Word
 
@@ -30,7 +30,9 @@ Case = Mapping[str, str]
 
 @dataclass(frozen=True, eq=False)
 class Sources:
-    """What an experiment may read beside models and images: the study's words and scores, and the tables of other experiments."""
+    """What an experiment may read beside models and images: the study's words and scores, and the tables of other
+    experiments.
+    """
 
     profile: Profile
     root: Path = DATA
@@ -46,19 +48,28 @@ class Sources:
 
         Raises FileNotFoundError that names the command where they were not learned yet.
         """
-        chunks = [c for c in make_plan(self.profile) if (c.kind, c.task, c.dataset, c.delta) == (WORDS, task, dataset, delta)]
+        chunks = [
+            c for c in make_plan(self.profile) if (c.kind, c.task, c.dataset, c.delta) == (WORDS, task, dataset, delta)
+        ]
         parts = [self.store.load(chunk) for chunk in chunks]
         if not parts or any(part is None for part in parts):
             radius = "unconstrained words" if delta is None else f"words of delta {delta:g}"
-            raise FileNotFoundError(f"The {task} study of {dataset} has no {radius} yet; run `vwlib study --profile {self.profile.name}`.")
+            raise FileNotFoundError(
+                f"The {task} study of {dataset} has no {radius} yet; run `vwlib study --profile {self.profile.name}`."
+            )
         return [word for part in parts if part for word in part.words]
 
-    def grid(self, task: str, dataset: str, delta: float | None = None, own: bool = False, count: int | None = None) -> list[Word]:
-        """Those of `words` that are of the first concepts and anchors, as many as `ExperimentSettings.grid` says, or `count`.
+    def grid(
+        self, task: str, dataset: str, delta: float | None = None, own: bool = False, count: int | None = None
+    ) -> list[Word]:
+        """Those of `words` that are of the first concepts and anchors, as many as `ExperimentSettings.grid` says, or
+        `count`.
 
         Words that start at their concept's own anchor are left out, unless `own` asks for them.
         """
-        wanted = {(trial.concept, trial.anchor) for trial in small_grid(self.profile, task, dataset, own=own, count=count)}
+        wanted = {
+            (trial.concept, trial.anchor) for trial in small_grid(self.profile, task, dataset, own=own, count=count)
+        }
         return [word for word in self.words(task, dataset, delta) if (word.concept, word.anchor) in wanted]
 
     @cached_property
@@ -71,15 +82,19 @@ Compute = Callable[[Profile, Case, Sources], pd.DataFrame]
 
 
 def uses(*settings: str, version: int = 1) -> Callable[[Compute], Compute]:
-    """Say, beside a computation, on which fields of `ExperimentSettings` its rows depend, and the version of its algorithm.
+    """Say, beside a computation, on which fields of `ExperimentSettings` its rows depend, and the version of its
+    algorithm.
 
     The table is made again where one of these fields changes, or the version, which goes up by one with each change of
-    code that changes a row; the other experiments' tables stay as they are. A computation that says nothing depends on all fields.
+    code that changes a row; the other experiments' tables stay as they are. A computation that says nothing depends on
+    all fields.
     Raises ValueError for a name that is no field.
     """
     for name in settings:
         if name not in ExperimentSettings.model_fields:
-            raise ValueError(f"'{name}' is no field of ExperimentSettings; there are {', '.join(ExperimentSettings.model_fields)}.")
+            raise ValueError(
+                f"'{name}' is no field of ExperimentSettings; there are {', '.join(ExperimentSettings.model_fields)}."
+            )
 
     def declare(compute: Compute) -> Compute:
         vars(compute).update(settings=frozenset(settings), version=version)
@@ -138,7 +153,8 @@ def each(*keys: str) -> Callable[[Profile], list[dict[str, str]]]:
 
 
 def small_grid(profile: Profile, task: str, dataset: str, own: bool = False, count: int | None = None) -> list[Trial]:
-    """The unconstrained trials of the first concepts and anchors of a dataset, as many as `ExperimentSettings.grid` says for the task, or `count`.
+    """The unconstrained trials of the first concepts and anchors of a dataset, as many as `ExperimentSettings.grid`
+    says for the task, or `count`.
 
     Off the diagonal, unless `own` asks for words that start at their concept's own anchor too.
     """
@@ -149,7 +165,9 @@ def small_grid(profile: Profile, task: str, dataset: str, own: bool = False, cou
 
 def off_diagonal(profile: Profile, trials: Sequence[Trial]) -> list[Trial]:
     """The trials whose anchor is not their concept's own."""
-    own = is_diagonal(pd.DataFrame([{"dataset": t.dataset, "concept": t.concept, "anchor": t.anchor} for t in trials]), profile.world)
+    own = is_diagonal(
+        pd.DataFrame([{"dataset": t.dataset, "concept": t.concept, "anchor": t.anchor} for t in trials]), profile.world
+    )
     return [trial for trial, same in zip(trials, own.tolist(), strict=True) if not same]
 
 
@@ -161,13 +179,25 @@ def lighter(profile: Profile) -> Profile:
     return profile.model_copy(update=fewer | {"generator": generator})
 
 
-def learn_anew(model: TaskModel, profile: Profile, frozen: Frozen, trials: Sequence[Trial], vectors: int | None = None) -> Tensor:
-    """Words (word, vector, d) learned with the settings of the model's task, of `vectors` vectors or as many as the profile says.
+def learn_anew(
+    model: TaskModel, profile: Profile, frozen: Frozen, trials: Sequence[Trial], vectors: int | None = None
+) -> Tensor:
+    """Words (word, vector, d) learned with the settings of the model's task, of `vectors` vectors or as many as the
+    profile says.
 
     Raises FloatingPointError where one stops being a number.
     """
     settings, count = profile.learning[model.task], vectors or profile.vectors
-    learned = learn_words(model, frozen, trials, steps=settings.steps, rate=settings.rate, batch=settings.batch, vectors=count, progress=False)
+    learned = learn_words(
+        model,
+        frozen,
+        trials,
+        steps=settings.steps,
+        rate=settings.rate,
+        batch=settings.batch,
+        vectors=count,
+        progress=False,
+    )
     refuse_failed(learned, model.task, trials)
     return learned.vectors
 
@@ -180,7 +210,9 @@ def vectors_of(words: Sequence[Word]) -> Tensor:
 def trial_rows(trials: Sequence[Trial], **columns: Any) -> pd.DataFrame:
     """One row a trial: dataset, concept, anchor, delta (NaN where unconstrained), and further columns."""
     rows = [{"dataset": t.dataset, "concept": t.concept, "anchor": t.anchor, "delta": t.delta} for t in trials]
-    return pd.DataFrame(rows, columns=["dataset", "concept", "anchor", "delta"]).astype({"delta": float}).assign(**columns)
+    return (
+        pd.DataFrame(rows, columns=["dataset", "concept", "anchor", "delta"]).astype({"delta": float}).assign(**columns)
+    )
 
 
 def pairs_of(words: Sequence[Word]) -> Iterator[tuple[int, int]]:

@@ -1,4 +1,6 @@
-"""Experiments on things that are drawn for them in the miniature's styles: compounds of a colour and a noun, and instances of a category."""
+"""Experiments on things that are drawn for them in the miniature's styles: compounds of a colour and a noun, and
+instances of a category.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ from vwlib.layers import activations
 from vwlib.miniature.scenes import HELD_OUT_STYLE, LAYOUTS, PRETRAINING_STYLES, Drawing, compose
 from vwlib.miniature.sprites import load_sprites
 from vwlib.models import TASKS, TaskModel, load_generator, load_model
-from vwlib.profiles import Profile
+from vwlib.settings import Profile
 from vwlib.trials import Trial
 
 SIZE = 96  # px of a drawn scene's side, as in the miniature's datasets
@@ -42,8 +44,12 @@ class Drawn(Example):
         return self.picture
 
 
-def draw_examples(label: str, drawings: Sequence[Drawing], seed: tuple[int, ...], dataset: str = DATASET) -> list[Drawn]:
-    """One scene for each drawing, in a dataset's layout, all of them called `label`; place and background vary with `seed`."""
+def draw_examples(
+    label: str, drawings: Sequence[Drawing], seed: tuple[int, ...], dataset: str = DATASET
+) -> list[Drawn]:
+    """One scene for each drawing, in a dataset's layout, all of them called `label`; place and background vary with
+    `seed`.
+    """
     found = []
     for index, drawing in enumerate(drawings):
         scene = compose(np.random.default_rng((*seed, index)), load_sprites(), [drawing], LAYOUTS[dataset], SIZE)
@@ -57,31 +63,46 @@ def in_the_miniature(profile: Profile) -> list[dict[str, str]]:
     return [{"task": task} for task in TASKS] if profile.world == "miniature" else []
 
 
-# --- compounds ----------------------------------------------------------------------------------------------------------
+# --- compounds
+# ----------------------------------------------------------------------------------------------------------
 
 
 @uses("compounds", "test_images")
 def compounds(profile: Profile, case: Case, _: Sources) -> pd.DataFrame:
     """B3, section 1: is the word learned from pictures of an orange cat orange plus cat?
 
-    Words of one vector, learned of tinted drawings in all combinations of some colours and nouns, so that only both parts together tell a
-    compound from the others. `residual`: of the way from the anchor, where the word started, to the word, and beside the anchor's own
-    direction, the share that the parts leave unexplained. The yardstick, `kind` "held-out", is the mean of the same for the parts' own
-    real words, each rebuilt from the two other words that do it best. `best`: the compound's word, rebuilt likewise; `text_residual`: of
+    Words of one vector, learned of tinted drawings in all combinations of some colours and nouns, so that only both
+    parts together tell a
+    compound from the others. `residual`: of the way from the anchor, where the word started, to the word, and beside
+    the anchor's own
+    direction, the share that the parts leave unexplained. The yardstick, `kind` "held-out", is the mean of the same for
+    the parts' own
+    real words, each rebuilt from the two other words that do it best. `best`: the compound's word, rebuilt likewise;
+    `text_residual`: of
     the text encoder's output in place of the words; `value`: the compound's score on its task, among the others.
     """
     task, model = case["task"], load_model(case["task"], profile)
-    colours, nouns = (names[:count] for names, count in zip((COLOURS, COMPOUND_NOUNS), profile.experiments.compounds, strict=True))
+    colours, nouns = (
+        names[:count] for names, count in zip((COLOURS, COMPOUND_NOUNS), profile.experiments.compounds, strict=True)
+    )
     parts = {f"{colour} {noun}": (colour, noun) for colour, noun in itertools.product(colours, nouns)}
-    train, test = ([e for label in parts for e in compound_examples(parts[label], count, split)] for split, count in enumerate(image_counts(profile)))
+    train, test = (
+        [e for label in parts for e in compound_examples(parts[label], count, split)]
+        for split, count in enumerate(image_counts(profile))
+    )
     trials = [Trial(DATASET, label, anchor) for label in parts for anchor in COMPOUND_STARTS]
     learned = learn_anew(model, profile, model.prepare(train), trials, vectors=1)
-    scores = model.evaluate(learned, [trial.concept for trial in trials], {label: label for label in parts}, model.prepare(test))
+    scores = model.evaluate(
+        learned, [trial.concept for trial in trials], {label: label for label in parts}, model.prepare(test)
+    )
     algebra = Algebra.of(model)
     rows = []
     for trial, vector, score in zip(trials, learned[:, 0], scores, strict=True):
         pair = parts[trial.concept]
-        explained = {"residual": algebra.residual(vector, trial.anchor, pair), "text_residual": algebra.text_residual(vector, trial.anchor, pair)}
+        explained = {
+            "residual": algebra.residual(vector, trial.anchor, pair),
+            "text_residual": algebra.text_residual(vector, trial.anchor, pair),
+        }
         chosen = algebra.best_two(vector, trial.anchor, ())
         rows.append({"concept": trial.concept, "anchor": trial.anchor, "kind": "learned", **explained})
         rows[-1] |= {"best": algebra.residual(vector, trial.anchor, chosen), "value": score.value}
@@ -89,9 +110,19 @@ def compounds(profile: Profile, case: Case, _: Sources) -> pd.DataFrame:
         for word in pair:
             vector = algebra.row(word)
             chosen = algebra.best_two(vector, trial.anchor, (word,))
-            held_out.append((algebra.residual(vector, trial.anchor, chosen), algebra.text_residual(vector, trial.anchor, chosen)))
+            held_out.append(
+                (algebra.residual(vector, trial.anchor, chosen), algebra.text_residual(vector, trial.anchor, chosen))
+            )
         residual, text_residual = np.mean(held_out, axis=0)
-        rows.append({"concept": trial.concept, "anchor": trial.anchor, "kind": "held-out", "residual": residual, "text_residual": text_residual})
+        rows.append(
+            {
+                "concept": trial.concept,
+                "anchor": trial.anchor,
+                "kind": "held-out",
+                "residual": residual,
+                "text_residual": text_residual,
+            }
+        )
         rows[-1] |= {"best": residual, "value": np.nan}
     return pd.DataFrame(rows).assign(task=task)
 
@@ -110,7 +141,9 @@ def compound_examples(parts: tuple[str, str], count: int, split: int) -> list[Dr
 
 @dataclass(frozen=True)
 class Algebra:
-    """The words that a model knows, from their mean: `rows` (word, d), and what the text encoder makes of each, `outputs` (word, d)."""
+    """The words that a model knows, from their mean: `rows` (word, d), and what the text encoder makes of each,
+    `outputs` (word, d).
+    """
 
     model: TaskModel
     words: list[str]
@@ -130,7 +163,9 @@ class Algebra:
         return self.rows[self.words.index(word)]
 
     def residual(self, vector: Tensor, anchor: str, parts: Sequence[str]) -> float:
-        """The share of the way from the anchor to `vector` (d), beside the anchor's own direction, that the words of `parts` leave unexplained."""
+        """The share of the way from the anchor to `vector` (d), beside the anchor's own direction, that the words of
+        `parts` leave unexplained.
+        """
         chosen = [self.words.index(word) for word in (anchor, *parts)]
         return unexplained(vector - self.row(anchor), self.rows[chosen] - self.rows.mean(0))
 
@@ -141,7 +176,9 @@ class Algebra:
         return unexplained(output - self.outputs[chosen[0]], self.outputs[chosen] - self.outputs.mean(0))
 
     def best_two(self, vector: Tensor, anchor: str, without: Sequence[str]) -> list[str]:
-        """Orthogonal matching pursuit: the two words that, after leaving the anchor, explain the way to `vector` (d) best, one after the other."""
+        """Orthogonal matching pursuit: the two words that, after leaving the anchor, explain the way to `vector` (d)
+        best, one after the other.
+        """
         centred = (self.rows - self.rows.mean(0)).double()
         way = (vector - self.row(anchor)).double()
         chosen = [self.words.index(anchor)]
@@ -157,7 +194,9 @@ class Algebra:
 
 
 def unexplained(way: Tensor, words: Tensor) -> float:
-    """Of what lies of `way` (d) beside the first of `words` (word, d), the share outside the span of all of them; in [0, 1]."""
+    """Of what lies of `way` (d) beside the first of `words` (word, d), the share outside the span of all of them; in
+    [0, 1].
+    """
     beside, outside = (_outside(way.double(), words[:count].double()) for count in (1, len(words)))
     return float((outside / beside.clamp(min=1e-30)).clamp(0, 1))
 
@@ -168,15 +207,18 @@ def _outside(way: Tensor, basis: Tensor) -> Tensor:
     return (way - (basis.T @ inside)[:, 0]).square().sum()
 
 
-# --- instances ----------------------------------------------------------------------------------------------------------
+# --- instances
+# ----------------------------------------------------------------------------------------------------------
 
 
 @uses("instances", "test_images")
 def instances(profile: Profile, _: Case, __: Sources) -> pd.DataFrame:
     """E8: do words of the generator tell an instance from others of its category?
 
-    Each instance is one drawing in one colour and in the style that no model saw, the i-th of a category learned from the i-th unrelated
-    anchor. One row a picture: `found`, whether the judge's feature of it is nearest to those of pictures of its own instance, among the
+    Each instance is one drawing in one colour and in the style that no model saw, the i-th of a category learned from
+    the i-th unrelated
+    anchor. One row a picture: `found`, whether the judge's feature of it is nearest to those of pictures of its own
+    instance, among the
     category's; `named`, whether the judge calls it by its category, among the dataset's names.
     """
     model, known = load_generator(profile), concepts_of(DATASET, profile.world)
@@ -199,7 +241,9 @@ def instances(profile: Profile, _: Case, __: Sources) -> pd.DataFrame:
         nearest = (model.judge.encode_images(pictures).cpu() @ centres[start : start + count].T).argmax(1)
         called = model.judge.classify(pictures, names).cpu() == names.index(concept.prompt_name)
         of = Trial(DATASET, concept.name, trial.anchor)
-        tables.append(trial_rows([of] * len(pictures), instance=number, found=(nearest == number).numpy(), named=called.numpy()))
+        tables.append(
+            trial_rows([of] * len(pictures), instance=number, found=(nearest == number).numpy(), named=called.numpy())
+        )
     return pd.concat(tables, ignore_index=True)
 
 
@@ -210,4 +254,6 @@ def instance_name(noun: str, number: int) -> str:
 
 def instance_examples(noun: str, number: int, count: int, split: int) -> list[Drawn]:
     """Scenes of one instance."""
-    return draw_examples(instance_name(noun, number), [Drawing(noun, HELD_OUT_STYLE, COLOURS[number])] * count, (2 + split, number))
+    return draw_examples(
+        instance_name(noun, number), [Drawing(noun, HELD_OUT_STYLE, COLOURS[number])] * count, (2 + split, number)
+    )

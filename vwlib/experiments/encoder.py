@@ -1,4 +1,6 @@
-"""Experiments on the layers of the text encoder (section 5.2): the numbers of `vwlib.layers` for all words, with a plain swap of real words beside them."""
+"""Experiments on the layers of the text encoder (section 5.2): the numbers of `vwlib.layers` for all words, with a
+plain swap of real words beside them.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +13,28 @@ from torch import Tensor
 
 from vwlib.concepts import concepts_of, find_concept
 from vwlib.experiments.base import Case, Sources, lighter, off_diagonal, trial_rows, uses, vectors_of
-from vwlib.layers import activations, cluster_agreement, crossing_layers, label_words, probe_scores, real_words, text_blocks, truncation_scores
+from vwlib.lab import carry, prepared
+from vwlib.layers import (
+    activations,
+    cluster_agreement,
+    crossing_layers,
+    label_words,
+    probe_scores,
+    real_words,
+    text_blocks,
+    truncation_scores,
+)
 from vwlib.models import TASKS, Frozen, TaskModel, load_model
-from vwlib.profiles import Profile
-from vwlib.study import carry, prepared
+from vwlib.settings import Profile
 from vwlib.trials import Trial, load_material, trials_of
 from vwlib.words import Word
 
 
 @dataclass(frozen=True)
 class WordSet:
-    """Words that stand in one encoder: learned for its task, learned for another and mapped ("transferred"), or plain real words ("swap")."""
+    """Words that stand in one encoder: learned for its task, learned for another and mapped ("transferred"), or plain
+    real words ("swap").
+    """
 
     kind: str
     trained_on: str  # the task, or "name" for real words
@@ -29,10 +42,14 @@ class WordSet:
     vectors: Tensor  # (word, vector, d)
 
 
-def word_sets(profile: Profile, case: Case, sources: Sources, deltas: Sequence[float | None], small: bool = False) -> Iterator[WordSet]:
-    """All words of a dataset in a task's encoder, or only those of the small grid: for each delta the learned and the transferred ones, then the swap.
+def word_sets(
+    profile: Profile, case: Case, sources: Sources, deltas: Sequence[float | None], small: bool = False
+) -> Iterator[WordSet]:
+    """All words of a dataset in a task's encoder, or only those of the small grid: for each delta the learned and the
+    transferred ones, then the swap.
 
-    The swap has a row for each concept and anchor, as the others have: the concept's own word in the anchor's place, whatever that is.
+    The swap has a row for each concept and anchor, as the others have: the concept's own word in the anchor's place,
+    whatever that is.
     """
     task, dataset = case["task"], case["dataset"]
 
@@ -62,7 +79,8 @@ def own_words(profile: Profile, task: str, trials: Sequence[Trial]) -> Tensor:
 
 @uses("near", "draws")
 def clusters(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame:
-    """Figures 7 and 12 to 18: `vwlib.layers.cluster_agreement` of all words near their anchors, and of all unconstrained ones, in one task's encoder.
+    """Figures 7 and 12 to 18: `vwlib.layers.cluster_agreement` of all words near their anchors, and of all
+    unconstrained ones, in one task's encoder.
 
     `trained_on` tells transferred words apart.
     """
@@ -72,12 +90,18 @@ def clusters(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame:
         words = label_words(found.trials, profile.world)
         agreement = cluster_agreement(activations(model, found.vectors), words, draws=profile.experiments.draws)
         (delta,) = {trial.delta for trial in found.trials}
-        tables.append(agreement.assign(dataset=case["dataset"], task=case["task"], kind=found.kind, trained_on=found.trained_on, delta=delta))
+        tables.append(
+            agreement.assign(
+                dataset=case["dataset"], task=case["task"], kind=found.kind, trained_on=found.trained_on, delta=delta
+            )
+        )
     return pd.concat([table.astype({"delta": float}) for table in tables], ignore_index=True)
 
 
 def depths(model: TaskModel, profile: Profile) -> list[int]:
-    """To how many blocks an encoder is cut: every number, but for the generator, whose pictures take long, only evenly spaced ones."""
+    """To how many blocks an encoder is cut: every number, but for the generator, whose pictures take long, only evenly
+    spaced ones.
+    """
     blocks = len(text_blocks(model))
     if model.task != "generation":
         return list(range(blocks + 1))
@@ -86,13 +110,19 @@ def depths(model: TaskModel, profile: Profile) -> list[int]:
 
 @uses("near", "grid", "test_images", "pictures", "generation_depths")
 def truncation(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame:
-    """Figure 7 as numbers: `vwlib.layers.truncation_scores` of the small grid's words, near their anchors and unconstrained."""
+    """Figure 7 as numbers: `vwlib.layers.truncation_scores` of the small grid's words, near their anchors and
+    unconstrained.
+    """
     task, dataset, fewer = case["task"], case["dataset"], lighter(profile)
     model, names = load_model(task, fewer), load_material(fewer, dataset).names
     test = prepared(task, fewer, dataset, "test") if task != "generation" else Frozen([], {})
     tables = []
     for found in word_sets(profile, case, sources, [profile.experiments.near, None], small=True):
-        words = label_words(found.trials, profile.world).assign(kind=found.kind, trained_on=found.trained_on).astype({"delta": float})
+        words = (
+            label_words(found.trials, profile.world)
+            .assign(kind=found.kind, trained_on=found.trained_on)
+            .astype({"delta": float})
+        )
         tables.append(truncation_scores(model, found.vectors, words, names, test, depths(model, profile)))
     return pd.concat(tables, ignore_index=True)
 
@@ -104,7 +134,11 @@ def probes(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame:
     own = {concept.name: concept.anchor for concept in concepts_of(case["dataset"], profile.world)}
     tables = []
     for found in word_sets(profile, case, sources, [profile.experiments.near, None], small=True):
-        words = label_words(found.trials, profile.world).assign(kind=found.kind, trained_on=found.trained_on).astype({"delta": float})
+        words = (
+            label_words(found.trials, profile.world)
+            .assign(kind=found.kind, trained_on=found.trained_on)
+            .astype({"delta": float})
+        )
         tables.append(probe_scores(model, found.vectors, words, own))
     return pd.concat(tables, ignore_index=True)
 
@@ -117,7 +151,8 @@ def crossings(_: Profile, case: Case, sources: Sources) -> pd.DataFrame:
 
 
 def leaning(layers: Tensor, anchors: Tensor, concepts: Tensor) -> Tensor:
-    """At each layer, how much nearer words are to their concept's own word than to their anchor: (layer, word), from -1 at the anchor to 1 at the concept.
+    """At each layer, how much nearer words are to their concept's own word than to their anchor: (layer, word), from -1
+    at the anchor to 1 at the concept.
 
     All activations are (layer, word, d), of the words and of the two real words in the same prompt.
     """
@@ -127,10 +162,13 @@ def leaning(layers: Tensor, anchors: Tensor, concepts: Tensor) -> Tensor:
 
 @uses()
 def disagreement(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame:
-    """Section 5.2, appendix A: how differently the first and the last layer see a word (the difference of `leaning`), and its score in other models.
+    """Section 5.2, appendix A: how differently the first and the last layer see a word (the difference of `leaning`),
+    and its score in other models.
 
-    Words of delta 1 and unconstrained, among which there are both those that transfer and those that do not. `disagreement` is 2 for a word
-    that the first layer takes for its anchor and the last one for its concept; `value` is the mean over the two other tasks.
+    Words of delta 1 and unconstrained, among which there are both those that transfer and those that do not.
+    `disagreement` is 2 for a word
+    that the first layer takes for its anchor and the last one for its concept; `value` is the mean over the two other
+    tasks.
     """
     task, dataset, model = case["task"], case["dataset"], load_model(case["task"], profile)
     table = sources.trials
@@ -142,8 +180,16 @@ def disagreement(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame
         words = [word for word, trial in zip(words, trials_of(words), strict=True) if trial in off]
         trials = trials_of(words)
         anchors = real_words(model, [trial.anchor for trial in trials], profile.vectors)
-        states = [activations(model, vectors) for vectors in (vectors_of(words), anchors, own_words(profile, task, trials))]
+        states = [
+            activations(model, vectors) for vectors in (vectors_of(words), anchors, own_words(profile, task, trials))
+        ]
         leans = leaning(*states)
-        found = trial_rows(trials, task=task, disagreement=(leans[-1] - leans[1]).double().numpy(), first=leans[1].numpy(), last=leans[-1].numpy())
+        found = trial_rows(
+            trials,
+            task=task,
+            disagreement=(leans[-1] - leans[1]).double().numpy(),
+            first=leans[1].numpy(),
+            last=leans[-1].numpy(),
+        )
         tables.append(found.assign(value=[mapped[word.word_id] for word in words]))
     return pd.concat(tables, ignore_index=True)

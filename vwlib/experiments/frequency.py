@@ -1,4 +1,6 @@
-"""B10: do only common concepts transfer? The study's concepts beside nouns that pretraining showed a quarter as often or less."""
+"""B10: do only common concepts transfer? The study's concepts beside nouns that pretraining showed a quarter as often
+or less.
+"""
 
 from __future__ import annotations
 
@@ -12,23 +14,37 @@ from torch import Tensor
 from vwlib.concepts import DATASETS, Concept, concepts_of
 from vwlib.experiments.base import Case, Sources, learn_anew, trial_rows, uses
 from vwlib.experiments.drawn import Drawn, draw_examples, image_counts
+from vwlib.lab import carry
 from vwlib.miniature.captions import OWN_NAME, names_of
 from vwlib.miniature.pool import noun_weights
 from vwlib.miniature.scenes import HELD_OUT_STYLE, PRETRAINING_STYLES, Drawing
 from vwlib.miniature.sprites import STYLES, Sprites, load_sprites
 from vwlib.models import TASKS, Frozen, TaskModel, load_model
-from vwlib.profiles import Profile
-from vwlib.study import carry
+from vwlib.settings import Profile
 from vwlib.trials import Trial
 
-COLUMNS = ["dataset", "concept", "anchor", "nouns", "trained_on", "evaluated_on", "frequency", "gain", "floor", "ceiling"]
+COLUMNS = [
+    "dataset",
+    "concept",
+    "anchor",
+    "nouns",
+    "trained_on",
+    "evaluated_on",
+    "frequency",
+    "gain",
+    "floor",
+    "ceiling",
+]
 
 
 def name_frequency(sprites: Sprites) -> dict[str, float]:
-    """The miniature's pretraining: the share of captions in which a word names the main object, for every name of every noun.
+    """The miniature's pretraining: the share of captions in which a word names the main object, for every name of every
+    noun.
 
-    Scenes draw nouns by `vwlib.miniature.pool.noun_weights`, those of the denoiser alone show concepts more often still and are not
-    counted. A caption says the noun itself with probability `OWN_NAME`, else any of its names alike (`vwlib.miniature.captions`).
+    Scenes draw nouns by `vwlib.miniature.pool.noun_weights`, those of the denoiser alone show concepts more often still
+    and are not
+    counted. A caption says the noun itself with probability `OWN_NAME`, else any of its names alike
+    (`vwlib.miniature.captions`).
     """
     found: dict[str, float] = {}
     names = names_of(sprites)
@@ -42,8 +58,10 @@ def name_frequency(sprites: Sprites) -> dict[str, float]:
 def log_frequencies(profile: Profile, concepts: Sequence[Concept]) -> dict[str, float]:
     """How common the concepts' names are in training, to base 10, by concept.
 
-    The miniature's captions are known. Those of the paper's models are not: there the rank of the anchor's token in CLIP's vocabulary,
-    which lists merges from the most to the least frequent, stands in (by Zipf's law frequency falls as one over the rank).
+    The miniature's captions are known. Those of the paper's models are not: there the rank of the anchor's token in
+    CLIP's vocabulary,
+    which lists merges from the most to the least frequent, stands in (by Zipf's law frequency falls as one over the
+    rank).
     """
     if profile.world == "miniature":
         known = name_frequency(load_sprites())
@@ -54,10 +72,13 @@ def log_frequencies(profile: Profile, concepts: Sequence[Concept]) -> dict[str, 
 
 @uses("rarer", "test_images")
 def frequency(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame:
-    """B10: `gain`, the score of unconstrained mapped words over their anchor's in the target, and the log `frequency` of the concept's name.
+    """B10: `gain`, the score of unconstrained mapped words over their anchor's in the target, and the log `frequency`
+    of the concept's name.
 
-    `nouns` "concepts": the study's words. "rarer": words for nouns that are no concept of the miniature, of which pretraining shows each a
-    quarter as often or less, learned here from pictures in the dataset's layout. `floor` and `ceiling` are the scores of anchor and own name.
+    `nouns` "concepts": the study's words. "rarer": words for nouns that are no concept of the miniature, of which
+    pretraining shows each a
+    quarter as often or less, learned here from pictures in the dataset's layout. `floor` and `ceiling` are the scores
+    of anchor and own name.
     """
     if case["nouns"] == "rarer":
         return _rarer(profile, case["dataset"], case["task"])
@@ -73,11 +94,16 @@ def frequency(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame:
 
 
 def cases(profile: Profile) -> list[dict[str, str]]:
-    """In the miniature the first dataset alone, ImageNet, whose layout the rarer nouns' pictures have; else every dataset."""
+    """In the miniature the first dataset alone, ImageNet, whose layout the rarer nouns' pictures have; else every
+    dataset.
+    """
     if profile.world != "miniature":
         return [{"nouns": "concepts", "dataset": dataset} for dataset in profile.study.datasets]
     first = profile.study.datasets[0]
-    return [{"nouns": "concepts", "dataset": first}, *({"nouns": "rarer", "dataset": first, "task": task} for task in TASKS)]
+    return [
+        {"nouns": "concepts", "dataset": first},
+        *({"nouns": "rarer", "dataset": first, "task": task} for task in TASKS),
+    ]
 
 
 def rarer_nouns(count: int) -> list[str]:
@@ -92,7 +118,9 @@ def _rarer(profile: Profile, dataset: str, source: str) -> pd.DataFrame:
     nouns, starts = profile.experiments.rarer
     anchors = [concept.anchor for concept in concepts_of(dataset, profile.world)][:starts]
     trials = [Trial(dataset, noun, anchor) for noun in rarer_nouns(nouns) for anchor in anchors]
-    train, test = (_pictures(rarer_nouns(nouns), dataset, count, split) for split, count in enumerate(image_counts(profile)))
+    train, test = (
+        _pictures(rarer_nouns(nouns), dataset, count, split) for split, count in enumerate(image_counts(profile))
+    )
     model = load_model(source, profile)
     learned = learn_anew(model, profile, model.prepare(train), trials)
     common = name_frequency(load_sprites())
@@ -103,14 +131,21 @@ def _rarer(profile: Profile, dataset: str, source: str) -> pd.DataFrame:
         found = {name: _scores(other, vectors, trials, frozen) for name, vectors in _references(other, trials).items()}
         found["gain"] = _scores(other, carry(profile, learned, source, target), trials, frozen) - found["floor"]
         frequencies = [np.log10(common[trial.concept]) for trial in trials]
-        tables.append(trial_rows(trials, nouns="rarer", trained_on=source, evaluated_on=target, frequency=frequencies, **found))
+        tables.append(
+            trial_rows(trials, nouns="rarer", trained_on=source, evaluated_on=target, frequency=frequencies, **found)
+        )
     return pd.concat(tables, ignore_index=True)[COLUMNS]
 
 
 def _pictures(nouns: Sequence[str], dataset: str, count: int, split: int) -> list[Drawn]:
-    """Scenes of each noun in the styles of pretraining in turn; as in the datasets, every sixth test image in the style that is held out of it."""
+    """Scenes of each noun in the styles of pretraining in turn; as in the datasets, every sixth test image in the style
+    that is held out of it.
+    """
     held_out = [split == 1 and index % len(STYLES) == 0 for index in range(count)]
-    styles = [HELD_OUT_STYLE if held else PRETRAINING_STYLES[index % len(PRETRAINING_STYLES)] for index, held in enumerate(held_out)]
+    styles = [
+        HELD_OUT_STYLE if held else PRETRAINING_STYLES[index % len(PRETRAINING_STYLES)]
+        for index, held in enumerate(held_out)
+    ]
     found = []
     for number, noun in enumerate(nouns):
         found += draw_examples(noun, [Drawing(noun, style) for style in styles], (4 + split, number), dataset)
@@ -124,12 +159,18 @@ def _references(model: TaskModel, trials: Sequence[Trial]) -> dict[str, list[Ten
     return {name: [table[model.vocabulary.encode(text)] for text in found] for name, found in texts.items()}
 
 
-def _scores(model: TaskModel, vectors: Sequence[Tensor] | Tensor, trials: Sequence[Trial], frozen: Frozen) -> np.ndarray:
-    """Table 1's metric (word,), with the trials' own nouns as the names to choose from; names differ in how many tokens they have."""
+def _scores(
+    model: TaskModel, vectors: Sequence[Tensor] | Tensor, trials: Sequence[Trial], frozen: Frozen
+) -> np.ndarray:
+    """Table 1's metric (word,), with the trials' own nouns as the names to choose from; names differ in how many tokens
+    they have.
+    """
     names = {trial.concept: trial.concept for trial in trials}
     values = np.empty(len(trials))
     for length in {len(word) for word in vectors}:
         rows = [row for row, word in enumerate(vectors) if len(word) == length]
-        scores = model.evaluate(torch.stack([vectors[row] for row in rows]), [trials[row].concept for row in rows], names, frozen)
+        scores = model.evaluate(
+            torch.stack([vectors[row] for row in rows]), [trials[row].concept for row in rows], names, frozen
+        )
         values[rows] = [score.value for score in scores]
     return values

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from vwlib.controls import twin_of
 from vwlib.experiments.base import Case, Sources, trial_rows, uses, vectors_of
+from vwlib.lab import carry, learn
+from vwlib.lab import displacements as measure_displacements
 from vwlib.models import TASKS, load_model, load_models
 from vwlib.models.loading import digest_folder
-from vwlib.profiles import Profile
-from vwlib.study import carry, learn
-from vwlib.study import displacements as measure_displacements
+from vwlib.settings import Profile
 from vwlib.transfer import fit_transfer, ordered_pairs, quality_of_all
 from vwlib.trials import Trial, trials_of
 
@@ -27,7 +27,7 @@ def every_delta(profile: Profile) -> list[float | None]:
 
 @uses()
 def displacements(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame:
-    """Section 6, figure 5: `vwlib.study.displacements` of all the study's words."""
+    """Section 6, figure 5: `vwlib.lab.displacements` of all the study's words."""
     tables = []
     for delta in every_delta(profile):
         words = sources.words(case["task"], case["dataset"], delta)
@@ -45,7 +45,9 @@ def mapped_displacements(profile: Profile, case: Case, sources: Sources) -> pd.D
         if words:
             mapped = carry(profile, vectors_of(words), case["source"], case["task"])
             tables.append(measure_displacements(case["task"], profile, trials_of(words), mapped))
-    return pd.concat(tables, ignore_index=True).rename(columns={"task": "evaluated_on"}).assign(trained_on=case["source"])
+    return (
+        pd.concat(tables, ignore_index=True).rename(columns={"task": "evaluated_on"}).assign(trained_on=case["source"])
+    )
 
 
 @uses()
@@ -62,9 +64,11 @@ def twin_weights(profile: Profile) -> str | None:
 
 @uses("grid")
 def offsets(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame:
-    """Section 1: cosine of what two models learned for a concept from one anchor, the offset of one mapped into the other.
+    """Section 1: cosine of what two models learned for a concept from one anchor, the offset of one mapped into the
+    other.
 
-    `kind` "models": two of the three tasks' models, all of the study's unconstrained words. "seeds": the classifier and its other training
+    `kind` "models": two of the three tasks' models, all of the study's unconstrained words. "seeds": the classifier and
+    its other training
     (control K2), whose words are learned here; without it there are no such rows.
     """
     if case["kind"] == "seeds":
@@ -83,7 +87,11 @@ def offsets(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame:
 
 def offset_cases(profile: Profile) -> list[dict[str, str]]:
     """The datasets, between models and, where there is a second training of the classifier, between seeds."""
-    return [{"kind": kind, "dataset": dataset} for kind in ("models", *["seeds"] * (twin_of(profile) is not None)) for dataset in profile.study.datasets]
+    return [
+        {"kind": kind, "dataset": dataset}
+        for kind in ("models", *["seeds"] * (twin_of(profile) is not None))
+        for dataset in profile.study.datasets
+    ]
 
 
 def _seed_cosines(profile: Profile, dataset: str, sources: Sources) -> pd.DataFrame:
@@ -95,7 +103,10 @@ def _seed_cosines(profile: Profile, dataset: str, sources: Sources) -> pd.DataFr
     others = offsets_of(task, twin, trials, learn(task, twin, trials, progress=False).vectors)
     models = load_model(task, profile), load_model(task, twin)
     tables = []
-    for name, there, one, other in (("to the twin", fit_transfer(*models), own, others), ("from the twin", fit_transfer(*models[::-1]), others, own)):
+    for name, there, one, other in (
+        ("to the twin", fit_transfer(*models), own, others),
+        ("from the twin", fit_transfer(*models[::-1]), others, own),
+    ):
         tables.append(trial_rows(trials, kind="seeds", source=task, target=name, cosine=cosines_of(there(one), other)))
     return pd.concat(tables, ignore_index=True)
 
@@ -107,5 +118,7 @@ def offsets_of(task: str, profile: Profile, trials: Sequence[Trial], vectors: Te
 
 
 def cosines_of(one: Tensor, other: Tensor) -> np.ndarray:
-    """Cosines (word,) of two words' vectors (word, vector, d), taken as one long vector each: a vector's place in the prompt counts."""
+    """Cosines (word,) of two words' vectors (word, vector, d), taken as one long vector each: a vector's place in the
+    prompt counts.
+    """
     return F.cosine_similarity(one.flatten(1), other.flatten(1)).double().numpy()

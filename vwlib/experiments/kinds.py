@@ -6,10 +6,10 @@ import pandas as pd
 
 from vwlib.experiments.base import Case, Sources, lighter, trial_rows, uses, vectors_of
 from vwlib.experiments.solutions import own_scores
+from vwlib.lab import carry
 from vwlib.maps import MAPS
 from vwlib.models import load_model
-from vwlib.profiles import Profile
-from vwlib.study import carry
+from vwlib.settings import Profile
 from vwlib.transfer import held_out_quality
 from vwlib.trials import trials_of
 
@@ -21,9 +21,11 @@ def kinds_known(_: Profile) -> list[str]:
 
 @uses("grid", "test_images", "pictures")
 def map_kinds(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame:
-    """E1: a grid of the study's unconstrained words, off the diagonal, carried by each kind of map and scored in the target.
+    """E1: a grid of the study's unconstrained words, off the diagonal, carried by each kind of map and scored in the
+    target.
 
-    `map` names the kind; `value` is the word's score, `gain` that score less its anchor word's, the `floor`. The map's own quality stands
+    `map` names the kind; `value` is the word's score, `gain` that score less its anchor word's, the `floor`. The map's
+    own quality stands
     beside: `r2` and `top1` of ordinary words held out from it, as `vwlib.transfer.held_out_quality` measures them.
     """
     source, target = case["source"], case["task"]

@@ -11,10 +11,10 @@ import torch
 from vwlib.concepts import concepts_of
 from vwlib.experiments.base import Case, Sources, learn_anew, lighter, small_grid, trial_rows, uses
 from vwlib.experiments.solutions import own_scores
+from vwlib.lab import prepared
+from vwlib.learn import learn_words
 from vwlib.models import Frozen, load_model
-from vwlib.optimise import learn_words
-from vwlib.profiles import Profile
-from vwlib.study import prepared
+from vwlib.settings import Profile
 from vwlib.trials import Trial
 
 
@@ -45,12 +45,16 @@ def rates(profile: Profile, case: Case, _: Sources) -> pd.DataFrame:
         if finite.any():
             fine = [trial for trial, known in zip(trials, finite.tolist(), strict=True) if known]
             values[finite.cpu().numpy()] = own_scores(task, lighter(profile), fine, vectors[finite])
-        tables.append(trial_rows(trials, task=task, steps=count, rate=factor * settings.rate, factor=factor, value=values))
+        tables.append(
+            trial_rows(trials, task=task, steps=count, rate=factor * settings.rate, factor=factor, value=values)
+        )
     return pd.concat(tables, ignore_index=True).drop(columns="delta")
 
 
 def rate_cases(profile: Profile) -> list[dict[str, str]]:
-    """Every task and dataset at the task's own rate; at other rates the generator, which takes long, learns from the first dataset only."""
+    """Every task and dataset at the task's own rate; at other rates the generator, which takes long, learns from the
+    first dataset only.
+    """
     return [
         {"task": task, "dataset": dataset, "factor": f"{factor:g}"}
         for task in profile.learning
@@ -69,27 +73,38 @@ def sweep(_: Profile, __: Case, sources: Sources) -> pd.DataFrame:
 
 @uses("grid", "resamples", "starts")
 def spreads(profile: Profile, case: Case, _: Sources) -> pd.DataFrame:
-    """E3: how far the scores of a concept's classification words spread over resampled training images, and over starts.
+    """E3: how far the scores of a concept's classification words spread over resampled training images, and over
+    starts.
 
-    Every concept is learned from several unrelated anchors, each from the same resamples of its training images (drawn with replacement).
-    `kind` "data": the standard deviation over resamples at one anchor. "start": at the same resample, of this anchor's score against
-    those of the others, the root of half the mean squared difference, which estimates the same thing. Each resample has a seed of its own.
+    Every concept is learned from several unrelated anchors, each from the same resamples of its training images (drawn
+    with replacement).
+    `kind` "data": the standard deviation over resamples at one anchor. "start": at the same resample, of this anchor's
+    score against
+    those of the others, the root of half the mean squared difference, which estimates the same thing. Each resample has
+    a seed of its own.
     """
     task = "classification"
     frozen, trials = prepared(task, profile, case["dataset"], "train"), unrelated_starts(profile, case["dataset"])
     model, scores = load_model(task, profile), []
     for number in range(profile.experiments.resamples):
-        learned = learn_anew(model, profile, resampled(frozen, number), [replace(trial, seed=number) for trial in trials])
+        learned = learn_anew(
+            model, profile, resampled(frozen, number), [replace(trial, seed=number) for trial in trials]
+        )
         scores.append(own_scores(task, profile, trials, learned))
     values = np.array(scores).reshape(len(scores), -1, profile.experiments.starts)  # (resample, concept, start)
     between = (values[..., :, None] - values[..., None, :]) ** 2  # (resample, concept, start, start)
     start = np.sqrt(between.sum(-1).mean(0) / (values.shape[-1] - 1) / 2)
-    tables = [trial_rows(trials, kind=kind, spread=spread.ravel()) for kind, spread in (("data", values.std(axis=0, ddof=1)), ("start", start))]
+    tables = [
+        trial_rows(trials, kind=kind, spread=spread.ravel())
+        for kind, spread in (("data", values.std(axis=0, ddof=1)), ("start", start))
+    ]
     return pd.concat(tables, ignore_index=True).drop(columns="delta")
 
 
 def unrelated_starts(profile: Profile, dataset: str) -> list[Trial]:
-    """For each of the first concepts a trial from each of the first anchors that are not its own, as many as `ExperimentSettings.starts`."""
+    """For each of the first concepts a trial from each of the first anchors that are not its own, as many as
+    `ExperimentSettings.starts`.
+    """
     known = concepts_of(dataset, profile.world)
     return [
         Trial(dataset, concept.name, anchor)
@@ -103,4 +118,7 @@ def resampled(frozen: Frozen, seed: int) -> Frozen:
     rng = np.random.default_rng(seed)
     own = [frozen.rows_of(concept) for concept in dict.fromkeys(frozen.concepts)]
     rows = torch.cat([rows[torch.from_numpy(rng.integers(len(rows), size=len(rows))).to(rows.device)] for rows in own])
-    return Frozen([frozen.concepts[row] for row in rows.tolist()], {key: tensor[rows.to(tensor.device)] for key, tensor in frozen.tensors.items()})
+    return Frozen(
+        [frozen.concepts[row] for row in rows.tolist()],
+        {key: tensor[rows.to(tensor.device)] for key, tensor in frozen.tensors.items()},
+    )

@@ -6,8 +6,8 @@ import pandas as pd
 
 from vwlib.experiments.base import Case, Sources, uses
 from vwlib.models import load_models
-from vwlib.plan import make_plan
-from vwlib.profiles import Profile
+from vwlib.settings import Profile
+from vwlib.study.plan import make_plan
 from vwlib.transfer import ordered_pairs, shared_words
 
 SECONDS_A_DAY = 24 * 60 * 60
@@ -15,7 +15,9 @@ SECONDS_A_DAY = 24 * 60 * 60
 
 @uses()
 def vocabulary(profile: Profile, _: Case, __: Sources) -> pd.DataFrame:
-    """Section 3: how many `entries` two models' vocabularies have in common, how many of these are `words`, and the dimensions `d` of the source's."""
+    """Section 3: how many `entries` two models' vocabularies have in common, how many of these are `words`, and the
+    dimensions `d` of the source's.
+    """
     models = load_models(profile)
     rows = []
     for y, x in ordered_pairs(models):
@@ -26,7 +28,9 @@ def vocabulary(profile: Profile, _: Case, __: Sources) -> pd.DataFrame:
 
 @uses()
 def timing(profile: Profile, _: Case, sources: Sources) -> pd.DataFrame:
-    """Appendix D: the `days` that the study took in one process, from the run log; no row while the log lacks a chunk of it."""
+    """Appendix D: the `days` that the study took in one process, from the run log; no row while the log lacks a chunk
+    of it.
+    """
     notes = sources.store.notes().drop_duplicates("chunk", keep="last")
     plan = {chunk.name for chunk in make_plan(profile)}
     notes = notes[notes["chunk"].isin(plan)]

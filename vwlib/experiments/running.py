@@ -11,12 +11,13 @@ from tqdm.auto import tqdm
 from vwlib.experiments.base import TRIALS, Experiment, Sources, case_name
 from vwlib.experiments.tables import Tables, read_records, read_table
 from vwlib.paths import DATA
-from vwlib.profiles import Profile
-from vwlib.runner import threads
+from vwlib.settings import Profile
+from vwlib.study.run import threads
 
 
 def choose(experiments: Mapping[str, Experiment], names: Sequence[str]) -> list[Experiment]:
-    """The experiments of these names and those whose tables they need, each after what it needs; all of them without a name.
+    """The experiments of these names and those whose tables they need, each after what it needs; all of them without a
+    name.
 
     Raises ValueError for a name that is no experiment's.
     """
@@ -37,15 +38,19 @@ def choose(experiments: Mapping[str, Experiment], names: Sequence[str]) -> list[
 
 
 def run(profile: Profile, chosen: Sequence[Experiment], root: Path = DATA, progress: bool = True) -> None:
-    """Compute whatever is missing, damaged or stale of the chosen experiments' tables. Killed at any point, the next run goes on.
+    """Compute whatever is missing, damaged or stale of the chosen experiments' tables. Killed at any point, the next
+    run goes on.
 
-    Raises FileNotFoundError that names the command where the study's words are missing, OSError where a folder cannot be written to.
+    Raises FileNotFoundError that names the command where the study's words are missing, OSError where a folder cannot
+    be written to.
     """
     for experiment in chosen:
         tables = Tables(profile, root)
         if not tables.trouble(experiment):
             continue
-        sources = Sources(profile, root, {name: read_table(name, profile.name, root) for name in experiment.needs if name != TRIALS})
+        sources = Sources(
+            profile, root, {name: read_table(name, profile.name, root) for name in experiment.needs if name != TRIALS}
+        )
         cases = experiment.cases(profile)
         parts = []
         for case in (bar := tqdm(cases, desc=experiment.name, unit="case", disable=not progress)):
@@ -61,7 +66,9 @@ def run(profile: Profile, chosen: Sequence[Experiment], root: Path = DATA, progr
 
 
 def status(profile: Profile, chosen: Sequence[Experiment], root: Path = DATA) -> pd.DataFrame:
-    """One row an experiment: `table`, `state` ("stored", "missing", "damaged" or "stale"), how many `rows` are stored, and what it `is`."""
+    """One row an experiment: `table`, `state` ("stored", "missing", "damaged" or "stale"), how many `rows` are stored,
+    and what it `is`.
+    """
     tables, records = Tables(profile, root), read_records(profile.name, root)
     rows = []
     for experiment in chosen:

@@ -13,10 +13,10 @@ from torch import Tensor
 from vwlib.concepts import concepts_of
 from vwlib.experiments.base import Case, Sources, uses, vectors_of
 from vwlib.experiments.geometry import every_delta
+from vwlib.lab import carry, prepared
 from vwlib.models import TASKS, Frozen, load_detector, load_generator, load_model
 from vwlib.models.base import TaskModel
-from vwlib.profiles import Profile
-from vwlib.study import carry, prepared
+from vwlib.settings import Profile
 from vwlib.trials import load_material
 
 SIDE = 64  # px of a picture on a sheet
@@ -27,17 +27,24 @@ COLUMNS = ["dataset", "trained_on", "delta", "concepts", "anchors", "sheet", "na
 
 def cases(profile: Profile) -> list[dict[str, str]]:
     """For every dataset the words of each task, the anchor words, and the concepts' own names."""
-    return [{"dataset": dataset, "source": source} for dataset in profile.study.datasets for source in (*TASKS, *REFERENCES)]
+    return [
+        {"dataset": dataset, "source": source} for dataset in profile.study.datasets for source in (*TASKS, *REFERENCES)
+    ]
 
 
 @uses()
 def sheets(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame:
-    """Figures 5 and 8 to 11, for all words: what each draws in the generator and finds in the detector, mapped where it was learned elsewhere.
+    """Figures 5 and 8 to 11, for all words: what each draws in the generator and finds in the detector, mapped where it
+    was learned elsewhere.
 
-    One row for each radius. `sheet` is a WebP picture of `SIDE` px squares, concepts downwards and anchors from left to right, all drawn from
-    the same noise; `named` what the judge calls each square, `boxes` the likeliest box on the first test image of the square's concept, as
-    left, top, right, bottom in thousandths of the padded square image, and its score in hundredths. A word that diverged has a white square,
-    no name and no box. The sheet of anchor words has one row of squares, with boxes on the image of every concept; that of names has one column.
+    One row for each radius. `sheet` is a WebP picture of `SIDE` px squares, concepts downwards and anchors from left to
+    right, all drawn from
+    the same noise; `named` what the judge calls each square, `boxes` the likeliest box on the first test image of the
+    square's concept, as
+    left, top, right, bottom in thousandths of the padded square image, and its score in hundredths. A word that
+    diverged has a white square,
+    no name and no box. The sheet of anchor words has one row of squares, with boxes on the image of every concept; that
+    of names has one column.
     """
     dataset, source = case["dataset"], case["source"]
     known = concepts_of(dataset, profile.world)
@@ -45,21 +52,31 @@ def sheets(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame:
     anchors = [concept.anchor for concept in known[: profile.study.anchors]]
     rows: list[tuple[float | None, bytes, list[str], list[list[int]]]] = []
     if source in REFERENCES:
-        texts = anchors if source == "anchor" else [load_material(profile, dataset).names[concept] for concept in concepts]
+        texts = (
+            anchors if source == "anchor" else [load_material(profile, dataset).names[concept] for concept in concepts]
+        )
         pictures, named = draw(profile, dataset, [features_of(load_generator(profile), text) for text in texts])
         asked = [concepts] * len(anchors) if source == "anchor" else [[concept] for concept in concepts]
         boxes = find(profile, dataset, [features_of(load_detector(profile), text) for text in texts], asked)
-        rows.append((None, sheet_of([pictures] if source == "anchor" else [[picture] for picture in pictures]), named, boxes))
+        rows.append(
+            (None, sheet_of([pictures] if source == "anchor" else [[picture] for picture in pictures]), named, boxes)
+        )
     for delta in every_delta(profile) if source in TASKS else ():
         words = {(word.concept, word.anchor): word for word in sources.words(source, dataset, delta)}
         places = [(concept, anchor) for concept in concepts for anchor in anchors]
         there = [place for place in places if place in words]
         vectors = vectors_of([words[place] for place in there])
-        drawn, found = (load_model(task, profile).encode_words(carry(profile, vectors, source, task)) for task in ("generation", "detection"))
+        drawn, found = (
+            load_model(task, profile).encode_words(carry(profile, vectors, source, task))
+            for task in ("generation", "detection")
+        )
         pictures, named = draw(profile, dataset, list(drawn))
         boxes = find(profile, dataset, list(found), [[concept] for concept, _ in there])
         row_of = {place: row for row, place in enumerate(there)}
-        grid = [[pictures[row_of[concept, anchor]] if (concept, anchor) in row_of else None for anchor in anchors] for concept in concepts]
+        grid = [
+            [pictures[row_of[concept, anchor]] if (concept, anchor) in row_of else None for anchor in anchors]
+            for concept in concepts
+        ]
         named = [named[row_of[place]] if place in row_of else "" for place in places]
         boxes = [boxes[row_of[place]] if place in row_of else [] for place in places]
         rows.append((delta, sheet_of(grid), named, boxes))
@@ -76,7 +93,9 @@ def features_of(model: TaskModel, text: str) -> Tensor:
 
 @torch.no_grad()
 def draw(profile: Profile, dataset: str, states: Sequence[Tensor]) -> tuple[list[Image.Image], list[str]]:
-    """One picture for each text's hidden states (token, d), all from the same noise, and the concept that the judge takes it for."""
+    """One picture for each text's hidden states (token, d), all from the same noise, and the concept that the judge
+    takes it for.
+    """
     model, names = load_generator(profile), load_material(profile, dataset).names
     pictures = [drawn[0] for drawn in model.generate(torch.stack(list(states)), 1)]
     chosen = model.judge.classify(pictures, list(names.values()))
@@ -85,11 +104,16 @@ def draw(profile: Profile, dataset: str, states: Sequence[Tensor]) -> tuple[list
 
 @torch.no_grad()
 def find(profile: Profile, dataset: str, features: Sequence[Tensor], asked: Sequence[Sequence[str]]) -> list[list[int]]:
-    """For each text feature (d,) the likeliest box on the first test image of each concept that it is `asked` on, one after the other."""
+    """For each text feature (d,) the likeliest box on the first test image of each concept that it is `asked` on, one
+    after the other.
+    """
     model, test = load_detector(profile), prepared("detection", profile, dataset, "test")
     first = {concept: int(test.rows_of(concept)[0]) for concept in load_material(profile, dataset).names}
     rows = torch.tensor(list(first.values()))
-    few = Frozen(list(first), {key: test.tensors[key][rows.to(test.tensors[key].device)] for key in ("region", "shift", "scale", "box")})
+    few = Frozen(
+        list(first),
+        {key: test.tensors[key][rows.to(test.tensors[key].device)] for key in ("region", "shift", "scale", "box")},
+    )
     scores = model.detect(torch.stack(list(features)), few)  # (text, image, region)
     found = []
     for score, concepts in zip(scores, asked, strict=True):

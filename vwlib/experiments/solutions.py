@@ -1,4 +1,6 @@
-"""Experiments on the solutions near an anchor: against random offsets, on the way from one to another, and side by side."""
+"""Experiments on the solutions near an anchor: against random offsets, on the way from one to another, and side by
+side.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +14,23 @@ from torch import Tensor
 from torchvision.ops import box_iou
 
 from vwlib.controls import DIRECTIONS, random_like, with_losses
-from vwlib.experiments.base import Case, Sources, learn_anew, lighter, pairs_of, small_grid, trial_rows, uses, vectors_of
+from vwlib.experiments.base import (
+    Case,
+    Sources,
+    learn_anew,
+    lighter,
+    pairs_of,
+    small_grid,
+    trial_rows,
+    uses,
+    vectors_of,
+)
+from vwlib.lab import prepared
 from vwlib.layers import label_words
+from vwlib.learn import learn_words
+from vwlib.ledger.statistics import AND
 from vwlib.models import Frozen, load_detector, load_generator, load_model
-from vwlib.optimise import learn_words
-from vwlib.profiles import Profile
-from vwlib.statistics import AND
-from vwlib.study import prepared
+from vwlib.settings import Profile
 from vwlib.trials import Trial, load_material, trials_of
 from vwlib.words import Word
 
@@ -37,10 +49,13 @@ def scores_by_concept(task: str, profile: Profile, dataset: str, vectors: Tensor
 
 @uses("grid", "test_images", "pictures", "random_offsets")
 def perturbations(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame:
-    """B4, control K5: learned words ("optimised") and words whose offsets are as long but random; does the output stay the anchor's (`kept`)?
+    """B4, control K5: learned words ("optimised") and words whose offsets are as long but random; does the output stay
+    the anchor's (`kept`)?
 
-    It does where the word is better at its anchor's concept than at any other of the dataset, by table 1's metric. `kind` is "random" for
-    directions alike in all dimensions, and "random, vocabulary" and "random, word" for the further ones of `vwlib.controls.DIRECTIONS`.
+    It does where the word is better at its anchor's concept than at any other of the dataset, by table 1's metric.
+    `kind` is "random" for
+    directions alike in all dimensions, and "random, vocabulary" and "random, word" for the further ones of
+    `vwlib.controls.DIRECTIONS`.
     `value` is the score for the concept that the optimised word was learned for, `anchor_value` that for the anchor's.
     """
     task, dataset, fewer = case["task"], case["dataset"], lighter(profile)
@@ -57,7 +72,11 @@ def perturbations(profile: Profile, case: Case, sources: Sources) -> pd.DataFram
             rows = np.arange(len(words))
             others = scores.copy()
             others[rows, anchor] = -np.inf
-            measured = {"value": scores[rows, own], "anchor_value": scores[rows, anchor], "kept": scores[rows, anchor] > others.max(1)}
+            measured = {
+                "value": scores[rows, own],
+                "anchor_value": scores[rows, anchor],
+                "kept": scores[rows, anchor] > others.max(1),
+            }
             tables.append(trial_rows(trials, task=task, kind=kind, draw=draw, **measured))
     return pd.concat(tables, ignore_index=True)
 
@@ -66,16 +85,25 @@ def _offset_kinds(task: str, profile: Profile, words: Sequence[Word]) -> list[tu
     vectors, anchors = vectors_of(words), [word.anchor for word in words]
     found = [("optimised", 0, vectors)]
     for direction in DIRECTIONS:
-        kind, draws = ("random", profile.experiments.random_offsets) if direction == DIRECTIONS[0] else (f"random, {direction}", 1)
-        found += [(kind, draw, random_like(load_model(task, profile), vectors, anchors, draw, direction)) for draw in range(draws)]
+        kind, draws = (
+            ("random", profile.experiments.random_offsets)
+            if direction == DIRECTIONS[0]
+            else (f"random, {direction}", 1)
+        )
+        found += [
+            (kind, draw, random_like(load_model(task, profile), vectors, anchors, draw, direction))
+            for draw in range(draws)
+        ]
     return found
 
 
 @uses("grid", "reach")
 def reach(profile: Profile, case: Case, _: Sources) -> pd.DataFrame:
-    """B4: how near a word within its anchor's ball comes to a random direction of the encoder's output, which means nothing.
+    """B4: how near a word within its anchor's ball comes to a random direction of the encoder's output, which means
+    nothing.
 
-    `cosine` of text feature and direction after learning towards it, and that of the anchor's own `start`. For the detector and the
+    `cosine` of text feature and direction after learning towards it, and that of the anchor's own `start`. For the
+    detector and the
     classifier, whose text encoders end in one feature; `concept` numbers the directions.
     """
     task, dataset, model = case["task"], case["dataset"], load_model(case["task"], profile)
@@ -86,8 +114,14 @@ def reach(profile: Profile, case: Case, _: Sources) -> pd.DataFrame:
         for anchor, number, delta in itertools.product(anchors, range(targets), (*profile.study.deltas, None))
     ]
     with torch.no_grad():
-        start = model.encode_words(model.word_table()[[model.vocabulary.token_of(t.anchor) for t in trials]][:, None].repeat(1, profile.vectors, 1))
-    ways = torch.nn.functional.normalize(torch.randn(targets, start.shape[-1], generator=torch.Generator().manual_seed(0)), dim=-1).to(start)
+        start = model.encode_words(
+            model.word_table()[[model.vocabulary.token_of(t.anchor) for t in trials]][:, None].repeat(
+                1, profile.vectors, 1
+            )
+        )
+    ways = torch.nn.functional.normalize(
+        torch.randn(targets, start.shape[-1], generator=torch.Generator().manual_seed(0)), dim=-1
+    ).to(start)
 
     def cosines(features: Tensor, concepts: Sequence[str]) -> Tensor:
         return (features * ways[[int(concept.split()[1]) - 1 for concept in concepts]]).sum(-1)
@@ -96,7 +130,16 @@ def reach(profile: Profile, case: Case, _: Sources) -> pd.DataFrame:
         return 1 - cosines(model.encode_words(vectors), concepts)
 
     settings = profile.learning[task]
-    learned = learn_words(with_losses(model, losses), Frozen([], {}), trials, steps=steps, rate=settings.rate, batch=1, vectors=profile.vectors, progress=False)
+    learned = learn_words(
+        with_losses(model, losses),
+        Frozen([], {}),
+        trials,
+        steps=steps,
+        rate=settings.rate,
+        batch=1,
+        vectors=profile.vectors,
+        progress=False,
+    )
     asked = [trial.concept for trial in trials]
     with torch.no_grad():
         reached = {"cosine": cosines(model.encode_words(learned.vectors), asked), "start": cosines(start, asked)}
@@ -105,11 +148,15 @@ def reach(profile: Profile, case: Case, _: Sources) -> pd.DataFrame:
 
 @uses("grid", "test_images", "pictures", "points")
 def segments(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame:
-    """Section 5.1: scores on the straight segment between two of a concept's solutions from different anchors, and on a curve that may avoid a dip.
+    """Section 5.1: scores on the straight segment between two of a concept's solutions from different anchors, and on a
+    curve that may avoid a dip.
 
-    A solution is an unconstrained word that scores at least `SOLVES` of what the concept's own name does. `anchor` names the pair; `t` goes
-    from 0 at the one to 1 at the other. `kind` is "segment" and "curve" (one row a point), "ends" (their mean) and "middle", half way: of
-    segment or curve what scores higher. The curve is a parabola whose bend is learned, as a word is, on the task's loss at random points
+    A solution is an unconstrained word that scores at least `SOLVES` of what the concept's own name does. `anchor`
+    names the pair; `t` goes
+    from 0 at the one to 1 at the other. `kind` is "segment" and "curve" (one row a point), "ends" (their mean) and
+    "middle", half way: of
+    segment or curve what scores higher. The curve is a parabola whose bend is learned, as a word is, on the task's loss
+    at random points
     of it; pictures take too long for that.
     """
     task, dataset = case["task"], case["dataset"]
@@ -126,8 +173,13 @@ def segments(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame:
     tables, scores = [], {}
     for kind, bend in lines.items():
         points = torch.cat([on_parabola(one, bend, other, torch.full((len(pairs),), t)) for t in shares])
-        values = scores[kind] = own_scores(task, lighter(profile), trials * len(shares), points).reshape(len(shares), len(pairs))
-        tables += [trial_rows(trials, task=task, kind=kind, t=float(t), value=row) for t, row in zip(shares, values, strict=True)]
+        values = scores[kind] = own_scores(task, lighter(profile), trials * len(shares), points).reshape(
+            len(shares), len(pairs)
+        )
+        tables += [
+            trial_rows(trials, task=task, kind=kind, t=float(t), value=row)
+            for t, row in zip(shares, values, strict=True)
+        ]
     straight = scores["segment"]
     middle = np.max([values[len(shares) // 2] for values in scores.values()], axis=0)
     tables.append(trial_rows(trials, task=task, kind="ends", t=np.nan, value=(straight[0] + straight[-1]) / 2))
@@ -136,7 +188,9 @@ def segments(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame:
 
 
 def solutions_of(task: str, dataset: str, sources: Sources) -> list[Word]:
-    """The unconstrained words of the small grid that do their task: they score at least `SOLVES` of what their concept's own name does."""
+    """The unconstrained words of the small grid that do their task: they score at least `SOLVES` of what their
+    concept's own name does.
+    """
     own = sources.trials[(sources.trials["evaluated_on"] == task) & (sources.trials["dataset"] == dataset)]
     names = own[own["trained_on"] == "name"].groupby("concept")["value"].mean()
     scores = own[own["trained_on"] == task].set_index("word_id")["value"]
@@ -148,38 +202,53 @@ def own_scores(task: str, profile: Profile, trials: Sequence[Trial], vectors: Te
     """Table 1's metric of words (word, vector, d) on their own task and concept: (word,)."""
     dataset = trials[0].dataset
     test = prepared(task, profile, dataset, "test") if task != "generation" else Frozen([], {})
-    scores = load_model(task, profile).evaluate(vectors, [trial.concept for trial in trials], load_material(profile, dataset).names, test)
+    scores = load_model(task, profile).evaluate(
+        vectors, [trial.concept for trial in trials], load_material(profile, dataset).names, test
+    )
     return np.array([score.value for score in scores])
 
 
 def on_parabola(one: Tensor, bend: Tensor, other: Tensor, share: Tensor) -> Tensor:
-    """Points (word, vector, d) of parabolas from `one` to `other` with a control point `bend`; straight where it is their mean. `share` is (word,)."""
+    """Points (word, vector, d) of parabolas from `one` to `other` with a control point `bend`; straight where it is
+    their mean. `share` is (word,).
+    """
     t = share.to(one)[:, None, None]
     return (1 - t) ** 2 * one + 2 * t * (1 - t) * bend + t**2 * other
 
 
-def learn_bends(task: str, profile: Profile, trials: Sequence[Trial], anchors: Sequence[str], one: Tensor, other: Tensor) -> Tensor:
-    """Control points (word, vector, d) with which the task's loss is low all along the parabola; they start half way between its ends."""
+def learn_bends(
+    task: str, profile: Profile, trials: Sequence[Trial], anchors: Sequence[str], one: Tensor, other: Tensor
+) -> Tensor:
+    """Control points (word, vector, d) with which the task's loss is low all along the parabola; they start half way
+    between its ends.
+    """
     model = load_model(task, profile)
     # The loss is asked for some of the words at a time, by the concepts of their trials: numbers say which.
     numbered = [Trial(trials[0].dataset, str(number), anchor) for number, anchor in enumerate(anchors)]
     centre = model.word_table()[[model.vocabulary.token_of(anchor) for anchor in anchors]][:, None]
     shift = (one + other) / 2 - centre  # learning starts at the anchor, the bend at the middle
 
-    def losses(vectors: Tensor, numbers: Sequence[str], frozen: Frozen, streams: Sequence[torch.Generator], batch: int) -> Tensor:
+    def losses(
+        vectors: Tensor, numbers: Sequence[str], frozen: Frozen, streams: Sequence[torch.Generator], batch: int
+    ) -> Tensor:
         rows = [int(number) for number in numbers]
         share = torch.cat([torch.rand(1, generator=stream) for stream in streams])
         point = on_parabola(one[rows].to(vectors), vectors + shift[rows].to(vectors), other[rows].to(vectors), share)
         return model.losses(point, [trials[row].concept for row in rows], frozen, streams, batch)
 
-    return learn_anew(with_losses(model, losses), profile, prepared(task, profile, trials[0].dataset, "train"), numbered) + shift
+    return (
+        learn_anew(with_losses(model, losses), profile, prepared(task, profile, trials[0].dataset, "train"), numbered)
+        + shift
+    )
 
 
 @uses("grid", "near", "noises")
 def likeness(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame:
-    """Section 5.1, figures 5, 10 and 11: how alike two unrelated anchors' words draw, from the same noise and from other noise.
+    """Section 5.1, figures 5, 10 and 11: how alike two unrelated anchors' words draw, from the same noise and from
+    other noise.
 
-    `cosine` of the judge's features of their pictures, a mean over `ExperimentSettings.noises` noises; `anchor` names the pair.
+    `cosine` of the judge's features of their pictures, a mean over `ExperimentSettings.noises` noises; `anchor` names
+    the pair.
     """
     dataset, model, count = case["dataset"], load_generator(profile), profile.experiments.noises
     words = sources.grid("generation", dataset, profile.experiments.near, count=max(profile.experiments.grid.values()))
@@ -188,7 +257,11 @@ def likeness(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame:
         return pd.DataFrame(columns=["dataset", "concept", "anchor", "kind", "cosine"])
     with torch.no_grad():
         pictures = model.generate(model.encode_words(vectors_of(words)), count)
-    features = model.judge.encode_images([picture for drawn in pictures for picture in drawn]).cpu().view(len(words), count, -1)
+    features = (
+        model.judge.encode_images([picture for drawn in pictures for picture in drawn])
+        .cpu()
+        .view(len(words), count, -1)
+    )
     rows = []
     for i, j in pairs:
         cosines = features[i] @ features[j].T  # (noise, noise)
@@ -201,20 +274,32 @@ def likeness(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame:
 
 @uses("near")
 def agreement(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame:
-    """Figures 5, 8 and 9: the share of a concept's test images in which the best boxes of two anchors' words overlap by half or more.
+    """Figures 5, 8 and 9: the share of a concept's test images in which the best boxes of two anchors' words overlap by
+    half or more.
 
-    `anchor` names the pair. `kind` is "learned", or "anchors": the same of the two anchor words themselves, since boxes agree also where an
+    `anchor` names the pair. `kind` is "learned", or "anchors": the same of the two anchor words themselves, since boxes
+    agree also where an
     image shows one thing only.
     """
     dataset, model = case["dataset"], load_detector(profile)
-    words, frozen = sources.words("detection", dataset, profile.experiments.near), prepared("detection", profile, dataset, "test")
-    plain = model.word_table()[[model.vocabulary.token_of(word.anchor) for word in words]][:, None].repeat(1, profile.vectors, 1)
-    learned_boxes, plain_boxes = best_boxes(profile, frozen, vectors_of(words), words), best_boxes(profile, frozen, plain, words)
+    words, frozen = (
+        sources.words("detection", dataset, profile.experiments.near),
+        prepared("detection", profile, dataset, "test"),
+    )
+    plain = model.word_table()[[model.vocabulary.token_of(word.anchor) for word in words]][:, None].repeat(
+        1, profile.vectors, 1
+    )
+    learned_boxes, plain_boxes = (
+        best_boxes(profile, frozen, vectors_of(words), words),
+        best_boxes(profile, frozen, plain, words),
+    )
     rows = []
     for i, j in pairs_of(words):
         for kind, boxes in (("learned", learned_boxes), ("anchors", plain_boxes)):
             share = float((box_iou(boxes[i], boxes[j]).diagonal() >= 0.5).float().mean())
-            rows.append((dataset, words[i].concept, f"{words[i].anchor}{AND}{words[j].anchor}", kind, share, len(boxes[i])))
+            rows.append(
+                (dataset, words[i].concept, f"{words[i].anchor}{AND}{words[j].anchor}", kind, share, len(boxes[i]))
+            )
     return pd.DataFrame(rows, columns=["dataset", "concept", "anchor", "kind", "agrees", "images"])
 
 
@@ -225,7 +310,9 @@ def best_boxes(profile: Profile, frozen: Frozen, vectors: Tensor, words: Sequenc
     found = []
     for word, feature in zip(words, model.encode_words(vectors), strict=True):
         rows = frozen.rows_of(word.concept)
-        own = Frozen([word.concept] * len(rows), {key: frozen.tensors[key][rows] for key in ("region", "shift", "scale", "box")})
+        own = Frozen(
+            [word.concept] * len(rows), {key: frozen.tensors[key][rows] for key in ("region", "shift", "scale", "box")}
+        )
         best = model.detect(feature[None], own)[0].argmax(-1)
         found.append(own.tensors["box"][torch.arange(len(rows)), best].cpu())
     return found

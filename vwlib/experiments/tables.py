@@ -1,10 +1,12 @@
-"""The experiments' tables on disk: finished cases while they run, then one file a table. Every file appears whole or not at all.
+"""The experiments' tables on disk: finished cases while they run, then one file a table. Every file appears whole or
+not at all.
 
 | file below the root | holds |
 |---|---|
 | `results/<profile>/<name>.parquet` | the table of an experiment |
 | `results/<profile>/experiments.json` | for each table its checksum, its rows, and a digest of what it was made from |
-| `chunks/<profile>/experiments/<name>/<digest>/` | finished cases, of the project's own store in the cache; not needed once the table is there |
+| `chunks/<profile>/experiments/<name>/<digest>/` | finished cases, of the project's own store in the cache; not needed
+once the table is there |
 """
 
 from __future__ import annotations
@@ -26,12 +28,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vwlib.claims import KINDS
 from vwlib.experiments.base import TRIALS, Case, Experiment, case_name, digest_of
 from vwlib.files import write_whole
+from vwlib.ledger.claims import KINDS
 from vwlib.paths import CACHE, DATA
-from vwlib.profiles import Profile
-from vwlib.store import Store
+from vwlib.settings import Profile
+from vwlib.study.store import Store
 
 log = logging.getLogger(__name__)
 RECORDS = "experiments.json"
@@ -92,13 +94,16 @@ class Tables:
         return results_folder(self.profile.name, self.root) / f"{name}.parquet"
 
     def checksum(self, name: str) -> str:
-        """The checksum of a table that another one needs; the study's is that of its summary, which names table and banks.
+        """The checksum of a table that another one needs; the study's is that of its summary, which names table and
+        banks.
 
         Raises FileNotFoundError that names the command where it is missing.
         """
         path = Store(self.profile, self.root).summary_file if name == TRIALS else self.file(name)
         if not path.exists():
-            raise FileNotFoundError(f"The table '{name}' of the profile '{self.profile.name}' is missing; {command(name, self.profile.name)} makes it.")
+            raise FileNotFoundError(
+                f"The table '{name}' of the profile '{self.profile.name}' is missing; {command(name, self.profile.name)} makes it."
+            )
         return hashlib.sha256(path.read_bytes()).hexdigest()
 
     def digest(self, experiment: Experiment) -> str:
@@ -106,7 +111,9 @@ class Tables:
         return digest_of(self.profile, experiment, {name: self.checksum(name) for name in experiment.needs})
 
     def trouble(self, experiment: Experiment) -> str:
-        """Why a table must be computed, in a word: "missing", "damaged", "stale" (made from something else); nothing where it need not be."""
+        """Why a table must be computed, in a word: "missing", "damaged", "stale" (made from something else); nothing
+        where it need not be.
+        """
         record = read_records(self.profile.name, self.root).get(experiment.name)
         if record is None or not self.file(experiment.name).exists():
             return "missing"
@@ -122,7 +129,15 @@ class Tables:
     def case_file(self, experiment: Experiment, case: Case) -> Path:
         """Where the rows of a finished case lie; those made from something else lie elsewhere."""
         root = CACHE if self.root == DATA else self.root
-        return root / "chunks" / self.profile.name / "experiments" / experiment.name / self.digest(experiment) / f"{case_name(case)}.parquet"
+        return (
+            root
+            / "chunks"
+            / self.profile.name
+            / "experiments"
+            / experiment.name
+            / self.digest(experiment)
+            / f"{case_name(case)}.parquet"
+        )
 
     def load_case(self, experiment: Experiment, case: Case) -> pd.DataFrame | None:
         """The rows of a finished case; None where it is missing or damaged, which is named in the log."""
@@ -174,21 +189,33 @@ def _alone(folder: Path) -> Iterator[None]:
 def read_table(name: str, profile: str, root: Path = DATA) -> pd.DataFrame:
     """A stored table of a profile by name: an experiment's, or the study's "trials".
 
-    Raises FileNotFoundError that names the command where it is missing, and ValueError where it was damaged or altered. A table that was
+    Raises FileNotFoundError that names the command where it is missing, and ValueError where it was damaged or altered.
+    A table that was
     made from other tables than those that lie beside it is named in the log.
     """
     path = results_folder(profile, root) / f"{name}.parquet"
     if not path.exists():
-        raise FileNotFoundError(f"The table '{name}' of the profile '{profile}' is missing; {command(name, profile)} makes it.")
+        raise FileNotFoundError(
+            f"The table '{name}' of the profile '{profile}' is missing; {command(name, profile)} makes it."
+        )
     content = path.read_bytes()
     beside = STUDY if name == TRIALS else RECORDS
-    record = {"sha256": _study_checksum(path), "needs": {}} if name == TRIALS else read_records(profile, root).get(name, {})
+    record = (
+        {"sha256": _study_checksum(path), "needs": {}} if name == TRIALS else read_records(profile, root).get(name, {})
+    )
     if hashlib.sha256(content).hexdigest() != record.get("sha256"):
-        raise ValueError(f"{path} is damaged or was altered: its checksum is not the one in {beside}; {command(name, profile)} makes it again.")
+        raise ValueError(
+            f"{path} is damaged or was altered: its checksum is not the one in {beside}; {command(name, profile)} makes it again."
+        )
     for needed, checksum in record["needs"].items():
         other = path.with_name(STUDY if needed == TRIALS else f"{needed}.parquet")
         if other.exists() and hashlib.sha256(other.read_bytes()).hexdigest() != checksum:
-            log.warning("The table '%s' was made from another '%s' than the one beside it; %s makes it again.", name, needed, command(name, profile))
+            log.warning(
+                "The table '%s' was made from another '%s' than the one beside it; %s makes it again.",
+                name,
+                needed,
+                command(name, profile),
+            )
     return unpack_frame(content)
 
 
@@ -197,7 +224,11 @@ def read_tables(profile: str, root: Path = DATA) -> dict[str, pd.DataFrame]:
 
     Raises ValueError where one was damaged or altered, as `read_table` does.
     """
-    return {path.stem: read_table(path.stem, profile, root) for path in sorted(results_folder(profile, root).glob("*.parquet")) if path.stem in KINDS}
+    return {
+        path.stem: read_table(path.stem, profile, root)
+        for path in sorted(results_folder(profile, root).glob("*.parquet"))
+        if path.stem in KINDS
+    }
 
 
 def _study_checksum(trials: Path) -> str | None:

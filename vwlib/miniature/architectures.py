@@ -30,7 +30,13 @@ def tokenize(texts: list[str]) -> Tensor:
 
 
 def _text(width: int, heads: int, layers: int) -> dict[str, int]:
-    return {"context_length": CONTEXT, "vocab_size": open_clip_tokenizer().vocab_size, "width": width, "heads": heads, "layers": layers}
+    return {
+        "context_length": CONTEXT,
+        "vocab_size": open_clip_tokenizer().vocab_size,
+        "width": width,
+        "heads": heads,
+        "layers": layers,
+    }
 
 
 #: open_clip model configurations: the classifier is a CLIP ResNet with attention pooling, the judge a CSP-Darknet.
@@ -41,7 +47,13 @@ CLASSIFIER = {
 }
 JUDGE = {
     "embed_dim": 144,
-    "vision_cfg": {"timm_model_name": "cs3darknet_s", "timm_model_pretrained": False, "timm_pool": "avg", "timm_proj": "linear", "image_size": IMAGE_SIZE},
+    "vision_cfg": {
+        "timm_model_name": "cs3darknet_s",
+        "timm_model_pretrained": False,
+        "timm_pool": "avg",
+        "timm_proj": "linear",
+        "image_size": IMAGE_SIZE,
+    },
     "text_cfg": _text(72, 4, 4),
 }
 
@@ -54,7 +66,13 @@ def build_open_clip(config: dict, seed: int) -> CLIP:
     return model.to(memory_format=torch.channels_last)
 
 
-DETECTOR_TEXT = {"hidden_size": 64, "intermediate_size": 256, "num_hidden_layers": 6, "num_attention_heads": 4, "max_position_embeddings": CONTEXT}
+DETECTOR_TEXT = {
+    "hidden_size": 64,
+    "intermediate_size": 256,
+    "num_hidden_layers": 6,
+    "num_attention_heads": 4,
+    "max_position_embeddings": CONTEXT,
+}
 DETECTOR_VISION = {
     "hidden_size": 192,
     "intermediate_size": 512,
@@ -74,7 +92,8 @@ def special_tokens() -> dict[str, int]:
 def build_detector(seed: int) -> Owlv2ForObjectDetection:
     """An untrained OWL-v2 of the miniature's size; the same seed gives the same weights.
 
-    transformers initialises the heads' linear layers with unit variance, which from scratch saturates the boxes; they get
+    transformers initialises the heads' linear layers with unit variance, which from scratch saturates the boxes; they
+    get
     torch's default here. The class logits start as 10 · (cosine - 0.3), so that most regions are no object.
     """
     torch.manual_seed(seed)
@@ -101,7 +120,13 @@ def build_detector(seed: int) -> Owlv2ForObjectDetection:
     return model
 
 
-GENERATOR_TEXT = {"hidden_size": 96, "intermediate_size": 384, "num_hidden_layers": 8, "num_attention_heads": 4, "max_position_embeddings": CONTEXT}
+GENERATOR_TEXT = {
+    "hidden_size": 96,
+    "intermediate_size": 384,
+    "num_hidden_layers": 8,
+    "num_attention_heads": 4,
+    "max_position_embeddings": CONTEXT,
+}
 AUTOENCODER = {
     "in_channels": 3,
     "out_channels": 3,
@@ -126,7 +151,8 @@ UNET = {
     "attention_head_dim": [3, 4],  # heads a block, as in SD 2.1's configuration
     "norm_num_groups": 32,
     "use_linear_projection": True,
-    # What the text as a whole says also reaches every block beside the time, as in SDXL and DeepFloyd IF: a small denoiser
+    # What the text as a whole says also reaches every block beside the time, as in SDXL and DeepFloyd IF: a small
+    # denoiser
     # learns from it what to draw long before it learns to look at single words.
     "addition_embed_type": "text",
     "addition_embed_type_num_heads": 4,
@@ -150,7 +176,9 @@ SCHEDULER = {
 def build_text_encoder(seed: int) -> CLIPTextModel:
     """The generator's untrained text encoder; the same seed gives the same weights."""
     torch.manual_seed(seed)
-    config = CLIPTextConfig(**GENERATOR_TEXT, vocab_size=open_clip_tokenizer().vocab_size, **special_tokens(), attn_implementation="eager")
+    config = CLIPTextConfig(
+        **GENERATOR_TEXT, vocab_size=open_clip_tokenizer().vocab_size, **special_tokens(), attn_implementation="eager"
+    )
     return CLIPTextModel(config)
 
 

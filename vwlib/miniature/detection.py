@@ -52,7 +52,8 @@ def candidate_regions(boxes: Tensor, present: Tensor, grid: int) -> Tensor:
 class Batch:
     """Some scenes and the queries put to them.
 
-    `texts` are the queries: first the names of nouns, those that the scenes show before absent ones, `named` in all; then a
+    `texts` are the queries: first the names of nouns, those that the scenes show before absent ones, `named` in all;
+    then a
     phrase for each (image, object) in `described`.
     """
 
@@ -65,8 +66,12 @@ class Batch:
     described: list[tuple[int, int]]
 
 
-def draw_batch(pool: Pool, sprites: Sprites, rng: np.random.Generator, *, images: int, negatives: int, phrases: int) -> Batch:
-    """Random scenes with the names of what they show, of `negatives` other things, and `phrases` that describe an object each."""
+def draw_batch(
+    pool: Pool, sprites: Sprites, rng: np.random.Generator, *, images: int, negatives: int, phrases: int
+) -> Batch:
+    """Random scenes with the names of what they show, of `negatives` other things, and `phrases` that describe an
+    object each.
+    """
     names = names_of(sprites)
     rows = rng.integers(len(pool), size=images)
     noun = torch.from_numpy(pool.arrays["noun"][rows].astype(np.int64))  # (image, object)
@@ -82,10 +87,14 @@ def draw_batch(pool: Pool, sprites: Sprites, rng: np.random.Generator, *, images
     return Batch(normalise(pool.images[rows]), boxes, present, column, texts, len(queried), described)
 
 
-def best_regions(around: Tensor, logits: Tensor, predicted: Tensor, batch: Batch, *, refined: bool = False) -> tuple[Tensor, Tensor]:
-    """The region that already finds each object best, (image, object), and the IoU of its box with the object's, (image, object).
+def best_regions(
+    around: Tensor, logits: Tensor, predicted: Tensor, batch: Batch, *, refined: bool = False
+) -> tuple[Tensor, Tensor]:
+    """The region that already finds each object best, (image, object), and the IoU of its box with the object's,
+    (image, object).
 
-    `around` (image, object, region) are the candidates, `logits` (image, region, query), `predicted` (image, region, 4). In
+    `around` (image, object, region) are the candidates, `logits` (image, region, query), `predicted` (image, region,
+    4). In
     refinement a good box counts for more.
     """
     image, slot, region = around.nonzero(as_tuple=True)
@@ -94,7 +103,11 @@ def best_regions(around: Tensor, logits: Tensor, predicted: Tensor, batch: Batch
     overlap = torch.zeros(around.shape)
     overlap[image, slot, region] = box_iou(guess, truth).diagonal()
     quality = torch.full(around.shape, -torch.inf)
-    quality[image, slot, region] = found + 4 * overlap[image, slot, region].clamp(min=1e-3).log() if refined else found - 3 * (guess - truth).abs().mean(-1)
+    quality[image, slot, region] = (
+        found + 4 * overlap[image, slot, region].clamp(min=1e-3).log()
+        if refined
+        else found - 3 * (guess - truth).abs().mean(-1)
+    )
     best = quality.argmax(-1)
     return best, overlap.gather(-1, best[..., None])[..., 0]
 
@@ -102,7 +115,8 @@ def best_regions(around: Tensor, logits: Tensor, predicted: Tensor, batch: Batch
 def focal_loss(logits: Tensor, best: Tensor, batch: Batch, overlap: Tensor | None = None) -> Tensor:
     """Sigmoid focal loss of every region against every query; `logits` (image, region, query), `best` (image, object).
 
-    With `overlap` (image, object), the best regions' IoU, that is what they are to score (quality focal loss, arXiv 2006.04388):
+    With `overlap` (image, object), the best regions' IoU, that is what they are to score (quality focal loss, arXiv
+    2006.04388):
     where boxes differ in how well they fit, the best then comes first.
     """
     target, weight = torch.zeros_like(logits), torch.ones_like(logits)
@@ -117,7 +131,11 @@ def focal_loss(logits: Tensor, best: Tensor, batch: Batch, overlap: Tensor | Non
     if overlap is None:
         loss = sigmoid_focal_loss(logits, target, alpha=0.5)
     else:
-        loss = 0.5 * (logits.sigmoid() - target).pow(2) * F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+        loss = (
+            0.5
+            * (logits.sigmoid() - target).pow(2)
+            * F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+        )
     return (loss * weight).sum() / positives
 
 
@@ -129,11 +147,19 @@ def objectness_loss(logits: Tensor, best: Tensor, batch: Batch) -> Tensor:
 
 
 def detection_loss(
-    pool: Pool, sprites: Sprites, model: Owlv2ForObjectDetection, *, refined: bool = False, images: int = 32, negatives: int = 64, phrases: int = 32
+    pool: Pool,
+    sprites: Sprites,
+    model: Owlv2ForObjectDetection,
+    *,
+    refined: bool = False,
+    images: int = 32,
+    negatives: int = 64,
+    phrases: int = 32,
 ) -> Loss:
     """OWL-v2's losses: focal over text queries, L1 and generalised IoU for boxes, cross-entropy for objectness.
 
-    One region per object - of those around its centre, the one that already finds it best - is the positive of the focal
+    One region per object - of those around its centre, the one that already finds it best - is the positive of the
+    focal
     loss, so that no object is found twice; all of them learn its box and, through a softmax over names, its features.
     In refinement regions learn to score as well as their boxes fit, and boxes weigh twice as much.
     """
@@ -143,10 +169,14 @@ def detection_loss(
         with training_autocast():
             features, _ = model.image_embedder(pixel_values=batch.pixels)
             regions = features.flatten(1, 2)  # (image, region, d)
-            text = model.owlv2.text_projection(model.owlv2.text_model(input_ids=tokenize(batch.texts), attention_mask=None).pooler_output)
+            text = model.owlv2.text_projection(
+                model.owlv2.text_model(input_ids=tokenize(batch.texts), attention_mask=None).pooler_output
+            )
             predicted = model.box_predictor(regions, features).float()  # (image, region, 4) as centre and size
         regions, text = regions.float(), text.float()
-        logits, embeds = model.class_predictor(regions, text[None].expand(images, -1, -1), torch.ones(images, len(text)))
+        logits, embeds = model.class_predictor(
+            regions, text[None].expand(images, -1, -1), torch.ones(images, len(text))
+        )
         predicted = box_convert(predicted, "cxcywh", "xyxy")
 
         around = candidate_regions(batch.boxes, batch.present, model.num_patches_height)
@@ -161,7 +191,13 @@ def detection_loss(
         focal = focal_loss(logits, best, batch, overlap if refined else None)
         objects = objectness_loss(model.objectness_predictor(regions), best, batch)
         accuracy = (by_name.argmax(1) == batch.column[image, slot]).float().mean().item()
-        figures = {"names": names.item(), "top1": accuracy, "boxes": boxes.item(), "iou": overlap[batch.present].mean().item(), "focal": focal.item()}
+        figures = {
+            "names": names.item(),
+            "top1": accuracy,
+            "boxes": boxes.item(),
+            "iou": overlap[batch.present].mean().item(),
+            "focal": focal.item(),
+        }
         return names + (2 if refined else 1) * boxes + 2 * focal + objects, figures
 
     return loss

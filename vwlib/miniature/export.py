@@ -1,4 +1,6 @@
-"""From a training's checkpoint to the folder that users load: the library's own layout, half precision, and a model card."""
+"""From a training's checkpoint to the folder that users load: the library's own layout, half precision, and a model
+card.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,7 @@ from vwlib.miniature.scenes import LAYOUTS, random_scene
 from vwlib.miniature.sprites import Sprites, load_sprites
 from vwlib.miniature.tokenizer import MERGES
 from vwlib.miniature.training import save_atomically
-from vwlib.profiles import MODELS
+from vwlib.settings import MODELS
 
 
 def half(weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -32,13 +34,17 @@ def half(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.half() if value.is_floating_point() else value for name, value in weights.items()}
 
 
-def words_met(texts: Callable[[np.random.Generator, Sprites, dict[str, tuple[str, ...]]], Iterable[str]], rounds: int = 300) -> list[str]:
+def words_met(
+    texts: Callable[[np.random.Generator, Sprites, dict[str, tuple[str, ...]]], Iterable[str]], rounds: int = 300
+) -> list[str]:
     """The words that a training's texts are made of, found by drawing many of them."""
     sprites = load_sprites()
     names = names_of(sprites)
     found: set[str] = set()
     for round_ in range(rounds):
-        found.update(word for text in texts(np.random.default_rng((2, round_)), sprites, names) for word in text.split())
+        found.update(
+            word for text in texts(np.random.default_rng((2, round_)), sprites, names) for word in text.split()
+        )
     return sorted(found)
 
 
@@ -63,13 +69,27 @@ def hub_tokenizer() -> CLIPTokenizer:
     entries = {key: index for key, index in source.encoder.items() if index < source.sot_token_id}
     entries |= {start: source.sot_token_id, end: source.eot_token_id}
     merges = list(source.bpe_ranks)
-    return CLIPTokenizer(vocab=entries, merges=merges, bos_token=start, eos_token=end, unk_token=end, pad_token="!", model_max_length=architectures.CONTEXT)
+    return CLIPTokenizer(
+        vocab=entries,
+        merges=merges,
+        bos_token=start,
+        eos_token=end,
+        unk_token=end,
+        pad_token="!",
+        model_max_length=architectures.CONTEXT,
+    )
 
 
 def export_open_clip(config: dict, weights: Weights, folder: Path) -> None:
     """The classifier or the judge, in open_clip's layout."""
     save_atomically(half(weights), folder / "open_clip_model.safetensors")
-    preprocess = {"size": [architectures.IMAGE_SIZE] * 2, "mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "resize_mode": "shortest"}
+    preprocess = {
+        "size": [architectures.IMAGE_SIZE] * 2,
+        "mean": [0.5] * 3,
+        "std": [0.5] * 3,
+        "interpolation": "bicubic",
+        "resize_mode": "shortest",
+    }
     _write_json(folder / "open_clip_config.json", {"model_cfg": config, "preprocess_cfg": preprocess})
     shutil.copy(MERGES, folder / "bpe.txt.gz")
     _write_json(folder / "words.json", words_met(caption_texts))
@@ -80,14 +100,22 @@ def export_detector(weights: Weights, folder: Path) -> None:
     model = architectures.build_detector(0)
     model.load_state_dict(half(weights))
     model.half().save_pretrained(folder)
-    Owlv2ImageProcessor(size={"height": architectures.DETECTION_SIZE, "width": architectures.DETECTION_SIZE}).save_pretrained(folder)
+    Owlv2ImageProcessor(
+        size={"height": architectures.DETECTION_SIZE, "width": architectures.DETECTION_SIZE}
+    ).save_pretrained(folder)
     hub_tokenizer().save_pretrained(folder)
     _write_json(folder / "words.json", words_met(phrase_texts))
 
 
-def export_generator(text_weights: Weights, vae_weights: Weights, unet_weights: Weights, scale: float, folder: Path) -> None:
+def export_generator(
+    text_weights: Weights, vae_weights: Weights, unet_weights: Weights, scale: float, folder: Path
+) -> None:
     """The generator, in diffusers' layout; `scale` brings the autoencoder's latents to a deviation of 1."""
-    text, vae, unet = architectures.build_text_encoder(0), architectures.build_autoencoder(0), architectures.build_unet(0)
+    text, vae, unet = (
+        architectures.build_text_encoder(0),
+        architectures.build_autoencoder(0),
+        architectures.build_unet(0),
+    )
     vae.register_to_config(scaling_factor=scale)
     for part, weights in ((text, text_weights), (vae, vae_weights), (unet, unet_weights)):
         part.load_state_dict(half(weights))
@@ -115,7 +143,10 @@ EXPORTS: dict[str, Callable[[Path], None]] = {
     "classifier_twin": lambda folder: export_open_clip(architectures.CLASSIFIER, trained("classifier_twin"), folder),
 }
 #: The trainings that a model is made of, where they are several.
-PARTS = {"detector": ("detector", "detector_refined"), "generator": ("text_encoder", "autoencoder", "unet", "unet_scenes")}
+PARTS = {
+    "detector": ("detector", "detector_refined"),
+    "generator": ("text_encoder", "autoencoder", "unet", "unet_scenes"),
+}
 
 
 def _write_json(path: Path, value: object) -> None:

@@ -43,7 +43,9 @@ class TextAndImage(nn.Module):
 
 
 def features(tower: nn.Module, pixels: Tensor) -> list[Tensor]:
-    """What the image tower makes of images after its stem and its first three stages, each place's feature of unit length."""
+    """What the image tower makes of images after its stem and its first three stages, each place's feature of unit
+    length.
+    """
     parts = dict(tower.named_children())
     found = [parts["stem"](pixels)]
     for stage in list(parts["stages"].children())[:3]:
@@ -51,8 +53,11 @@ def features(tower: nn.Module, pixels: Tensor) -> list[Tensor]:
     return [F.normalize(feature.float(), dim=1) for feature in found]
 
 
-def autoencoder_loss(pool: Pool, model: AutoencoderKL, tower: nn.Module, *, batch: int = 32, kl: float = 1e-4, perceptual: float = 0.3) -> Loss:
-    """Absolute error of pixels and of their differences (which keeps edges sharp), of a trained tower's features (which keeps what
+def autoencoder_loss(
+    pool: Pool, model: AutoencoderKL, tower: nn.Module, *, batch: int = 32, kl: float = 1e-4, perceptual: float = 0.3
+) -> Loss:
+    """Absolute error of pixels and of their differences (which keeps edges sharp), of a trained tower's features (which
+    keeps what
     tells things apart), and a weak pull towards the normal prior."""
 
     def loss(rng: np.random.Generator, noise: torch.Generator) -> tuple[Tensor, dict[str, float]]:
@@ -94,7 +99,15 @@ def latent_scale(file: Path) -> float:
 
 
 def denoising_loss(
-    pool: Pool, sprites: Sprites, latents: np.ndarray, scale: float, text: CLIPTextModel, unet: UNet2DConditionModel, *, batch: int = 64, drop: float = 0.1
+    pool: Pool,
+    sprites: Sprites,
+    latents: np.ndarray,
+    scale: float,
+    text: CLIPTextModel,
+    unet: UNet2DConditionModel,
+    *,
+    batch: int = 64,
+    drop: float = 0.1,
 ) -> Loss:
     """The standard denoising objective on v; a share `drop` of the captions is empty, for classifier-free guidance."""
     names = names_of(sprites)
@@ -103,7 +116,10 @@ def denoising_loss(
 
     def loss(rng: np.random.Generator, noise: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         rows = rng.integers(len(pool), size=batch)
-        texts = ["" if rng.random() < drop else caption(rng, pool.scene(int(row)), names, pool.images.shape[1]) for row in rows]
+        texts = [
+            "" if rng.random() < drop else caption(rng, pool.scene(int(row)), names, pool.images.shape[1])
+            for row in rows
+        ]
         clean = torch.from_numpy(latents[rows].astype(np.float32)) * scale
         epsilon = torch.randn(clean.shape, generator=noise)
         # Evenly spread times make the loss of a small batch less noisy.

@@ -15,7 +15,8 @@ from vwlib.miniature.sprites import STYLES, Sprites
 from vwlib.paths import CACHE
 
 VERSION = 4  # raise it when scenes are drawn in another way: kept pools are then drawn anew
-#: How much more often than another noun a scene shows one of the forty concepts: in photographs, too, dogs and cars are common.
+#: How much more often than another noun a scene shows one of the forty concepts: in photographs, too, dogs and cars are
+#: common.
 CONCEPT_WEIGHT = 4.0
 _COLOURS, _STYLES = list(COLOURS), list(STYLES)
 _MOST_OBJECTS = max(layout.objects[1] for layout in LAYOUTS.values())
@@ -60,19 +61,26 @@ def noun_weights(nouns: list[str], concept_weight: float = CONCEPT_WEIGHT) -> np
     return weights / weights.sum()
 
 
-def render_pool(sprites: Sprites, mix: dict[str, float], count: int, size: int, seed: int, concept_weight: float = CONCEPT_WEIGHT) -> Pool:
-    """Render `count` random scenes of `size` px in the pretraining styles; `mix` gives each layout's share, `concept_weight` the forty concepts'.
+def render_pool(
+    sprites: Sprites, mix: dict[str, float], count: int, size: int, seed: int, concept_weight: float = CONCEPT_WEIGHT
+) -> Pool:
+    """Render `count` random scenes of `size` px in the pretraining styles; `mix` gives each layout's share,
+    `concept_weight` the forty concepts'.
 
     The pool is kept in the cache under a name that says what determines it, so a resumed training finds it.
     """
     name = "-".join(f"{layout}{share:g}" for layout, share in mix.items())
-    path = CACHE / "pools" / f"{name}-{count}x{size}-seed{seed}-{len(sprites.nouns)}nouns-x{concept_weight:g}-v{VERSION}"
+    path = (
+        CACHE / "pools" / f"{name}-{count}x{size}-seed{seed}-{len(sprites.nouns)}nouns-x{concept_weight:g}-v{VERSION}"
+    )
     if not (path / "images.npy").exists():
         _render(path, sprites, mix, count, size, seed, concept_weight)
     return Pool({file.stem: np.load(file, mmap_mode="r") for file in path.glob("*.npy")}, sprites.nouns)
 
 
-def _render(path: Path, sprites: Sprites, mix: dict[str, float], count: int, size: int, seed: int, concept_weight: float) -> None:
+def _render(
+    path: Path, sprites: Sprites, mix: dict[str, float], count: int, size: int, seed: int, concept_weight: float
+) -> None:
     per_object = (count, _MOST_OBJECTS)
     arrays: dict[str, np.ndarray] = {
         "images": np.empty((count, size, size, 3), np.uint8),
@@ -101,7 +109,9 @@ def _render(path: Path, sprites: Sprites, mix: dict[str, float], count: int, siz
             arrays["box"][i, k] = placed.box
             arrays["angle"][i, k], arrays["share"][i, k] = placed.angle, placed.share
     path.mkdir(parents=True, exist_ok=True)
-    for key in sorted(arrays, key=lambda key: key == "images"):  # the images last: their presence marks the pool as whole
+    for key in sorted(
+        arrays, key=lambda key: key == "images"
+    ):  # the images last: their presence marks the pool as whole
         temporary = path / f"{key}.partial"
         with temporary.open("wb") as file:
             np.save(file, arrays[key])

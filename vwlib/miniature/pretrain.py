@@ -1,7 +1,10 @@
-"""Pretrain the miniature's models from the drawings: `vwlib pretrain`. Only maintainers need it; the weights are committed.
+"""Pretrain the miniature's models from the drawings: `vwlib pretrain`. Only maintainers need it; the weights are
+committed.
 
-Each model has its own scenes, seed, width and depth, and none starts from another's weights; only the classifier's twin, a control, shares
-its scenes and shape. The larger ones are compiled, which takes minutes at the start and saves a fifth to two fifths of every step.
+Each model has its own scenes, seed, width and depth, and none starts from another's weights; only the classifier's
+twin, a control, shares
+its scenes and shape. The larger ones are compiled, which takes minutes at the start and saves a fifth to two fifths of
+every step.
 """
 
 from __future__ import annotations
@@ -26,7 +29,8 @@ from vwlib.paths import CACHE
 
 Weights = dict[str, Tensor]
 CHECKPOINTS = CACHE / "checkpoints"
-#: How long each training takes. The denoiser's first is broken off, its rate still high, once it can draw: see its `horizon`.
+#: How long each training takes. The denoiser's first is broken off, its rate still high, once it can draw: see its
+#: `horizon`.
 STEPS = {
     "judge": 8000,
     "classifier": 6000,
@@ -41,7 +45,8 @@ STEPS = {
 CONTRASTIVE_MIX = {"One": 0.6, "Few": 0.25, "Many": 0.15}
 DETECTION_MIX = {"One": 0.15, "Few": 0.35, "Many": 0.5}
 GENERATION_MIX = {"One": 0.8, "Few": 0.15, "Many": 0.05}
-#: The denoiser sees far fewer scenes than a real one. It first learns to draw, mostly from portraits that show one thing clearly, then to
+#: The denoiser sees far fewer scenes than a real one. It first learns to draw, mostly from portraits that show one
+#: thing clearly, then to
 #: compose, from scenes like those in which its words will be learned; both show the forty concepts often.
 DRAWING_MIX = {"Portrait": 0.7, "One": 0.2, "Few": 0.07, "Many": 0.03}
 COMPOSING_MIX = {"Portrait": 0.25, "ImageNet": 0.3, "PASCAL": 0.2, "COCO": 0.25}
@@ -70,7 +75,9 @@ def trained(name: str) -> Weights:
 
 def trained_text_encoder() -> Weights:
     """The text encoder's weights, without the image tower that taught it."""
-    return {key.removeprefix("text."): value for key, value in trained("text_encoder").items() if key.startswith("text.")}
+    return {
+        key.removeprefix("text."): value for key, value in trained("text_encoder").items() if key.startswith("text.")
+    }
 
 
 def _pretrain_open_clip(name: str, config: dict, seed: int, schedule: Schedule, scenes: int | None = None) -> Path:
@@ -78,7 +85,9 @@ def _pretrain_open_clip(name: str, config: dict, seed: int, schedule: Schedule, 
     sprites = load_sprites()
     pool = render_pool(sprites, CONTRASTIVE_MIX, 100_000, architectures.IMAGE_SIZE, seed if scenes is None else scenes)
     model = architectures.build_open_clip(config, seed).train()
-    loss = contrastive_loss(pool, sprites, model.encode_image, model.encode_text, model.logit_scale, architectures.tokenize)
+    loss = contrastive_loss(
+        pool, sprites, model.encode_image, model.encode_text, model.logit_scale, architectures.tokenize
+    )
     # On a CPU the flash kernel's backward pass in bfloat16 is several times slower than plain matrix products.
     with sdpa_kernel(SDPBackend.MATH):
         return train(model, loss, schedule, seed=seed, checkpoint=checkpoint_of(name))
@@ -90,7 +99,9 @@ def pretrain_classifier(steps: int = STEPS["classifier"]) -> Path:
 
 
 def pretrain_classifier_twin(steps: int = STEPS["classifier_twin"]) -> Path:
-    """Control K2: the classifier's second training, from the same scenes and for as long; only the first weights and the order of the batches differ."""
+    """Control K2: the classifier's second training, from the same scenes and for as long; only the first weights and
+    the order of the batches differ.
+    """
     return _pretrain_open_clip("classifier_twin", architectures.CLASSIFIER, 21, Schedule(steps, 1.5e-3), scenes=11)
 
 
@@ -129,12 +140,16 @@ def pretrain_text_encoder(steps: int = STEPS["text_encoder"]) -> Path:
     """The generator's text encoder, from images and captions, beside an image tower that is thrown away."""
     pool = _generation_pool()
     model = TextAndImage(architectures.build_text_encoder(14)).train().to(memory_format=torch.channels_last)
-    loss = contrastive_loss(pool, load_sprites(), model.encode_image, model.encode_text, model.logit_scale, architectures.tokenize)
+    loss = contrastive_loss(
+        pool, load_sprites(), model.encode_image, model.encode_text, model.logit_scale, architectures.tokenize
+    )
     return train(model, loss, Schedule(steps, 1.5e-3), seed=14, checkpoint=checkpoint_of("text_encoder"))
 
 
 def pretrain_autoencoder(steps: int = STEPS["autoencoder"]) -> Path:
-    """The generator's autoencoder, from images, with an eye on what the image tower beside the text encoder sees in them."""
+    """The generator's autoencoder, from images, with an eye on what the image tower beside the text encoder sees in
+    them.
+    """
     both = TextAndImage(architectures.build_text_encoder(14))
     both.load_state_dict(trained("text_encoder"))
     tower = both.image.eval().requires_grad_(False).to(memory_format=torch.channels_last)
@@ -176,7 +191,9 @@ def pretrain_unet(steps: int = STEPS["unet"]) -> Path:
 
 def continue_unet(steps: int = STEPS["unet_scenes"]) -> Path:
     """The denoiser's second training, from where its first ended, mostly on scenes."""
-    return _pretrain_unet("unet_scenes", COMPOSING_MIX, Schedule(steps, 8e-4, decay=0.01, average=0.999), 17, start="unet")
+    return _pretrain_unet(
+        "unet_scenes", COMPOSING_MIX, Schedule(steps, 8e-4, decay=0.01, average=0.999), 17, start="unet"
+    )
 
 
 #: Every training in an order in which each finds what it needs.

@@ -20,7 +20,7 @@ from vwlib.miniature.scenes import HELD_OUT_STYLE, LAYOUTS, PRETRAINING_STYLES, 
 from vwlib.miniature.sprites import load_sprites
 from vwlib.models import Classifier, Detector, Generator, load_classifier, load_detector, load_generator, load_judge
 from vwlib.paths import MINIATURE
-from vwlib.profiles import MODELS, Profile, load_profile
+from vwlib.settings import MODELS, Profile, load_profile
 from vwlib.trials import load_material
 
 PHOTO_DATASETS = ("ImageNet", "COCO", "PASCAL")  # by category; DreamBooth's things are instances
@@ -44,10 +44,22 @@ def noun_images(per_noun: int = 6, size: int = 96, seed: int = 4) -> pd.DataFram
     return pd.DataFrame(rows)
 
 
-def share_right(model: Classifier, images: Sequence[Image.Image], labels: Sequence[str], styles: Sequence[str | None], names: Sequence[str]) -> pd.DataFrame:
+def share_right(
+    model: Classifier,
+    images: Sequence[Image.Image],
+    labels: Sequence[str],
+    styles: Sequence[str | None],
+    names: Sequence[str],
+) -> pd.DataFrame:
     """Whether the model names each image rightly among `names`: columns `label`, `held_out`, `right`."""
     choice = [names[index] for index in model.classify(images, names)]
-    return pd.DataFrame({"label": labels, "held_out": [s == HELD_OUT_STYLE for s in styles], "right": [a == b for a, b in zip(choice, labels, strict=True)]})
+    return pd.DataFrame(
+        {
+            "label": labels,
+            "held_out": [s == HELD_OUT_STYLE for s in styles],
+            "right": [a == b for a, b in zip(choice, labels, strict=True)],
+        }
+    )
 
 
 def ten_way(model: Classifier, profile: Profile, datasets: Sequence[str] = PHOTO_DATASETS) -> pd.DataFrame:
@@ -57,19 +69,28 @@ def ten_way(model: Classifier, profile: Profile, datasets: Sequence[str] = PHOTO
         material = load_material(profile, dataset)
         label = [material.names[example.label] for example in material.test]
         images = [example.image() for example in material.test]
-        frames.append(share_right(model, images, label, [e.style for e in material.test], list(material.names.values())).assign(dataset=dataset))
+        frames.append(
+            share_right(model, images, label, [e.style for e in material.test], list(material.names.values())).assign(
+                dataset=dataset
+            )
+        )
     return pd.concat(frames, ignore_index=True)
 
 
 def _shares(table: pd.DataFrame) -> dict[str, float]:
-    return {"held_out_style": float(table.loc[table["held_out"], "right"].mean()), "pretraining_styles": float(table.loc[~table["held_out"], "right"].mean())}
+    return {
+        "held_out_style": float(table.loc[table["held_out"], "right"].mean()),
+        "pretraining_styles": float(table.loc[~table["held_out"], "right"].mean()),
+    }
 
 
 def measure_classifier(model: Classifier, profile: Profile) -> dict:
     """Ten-way and all-noun accuracy of the classifier; ten-way is the mean over three datasets."""
     by_dataset = ten_way(model, profile)
     nouns = noun_images()
-    everything = share_right(model, list(nouns["image"]), list(nouns["noun"]), list(nouns["style"]), load_sprites().nouns)
+    everything = share_right(
+        model, list(nouns["image"]), list(nouns["noun"]), list(nouns["style"]), load_sprites().nouns
+    )
     means = by_dataset.groupby("dataset")["right"].mean()
     return {
         "ten_way": float(means.mean()),
@@ -77,7 +98,11 @@ def measure_classifier(model: Classifier, profile: Profile) -> dict:
         "ten_way_by_dataset": means.to_dict(),
         "ten_way_by_style": _shares(by_dataset),
         "all_nouns_by_style": _shares(everything),
-        "counts": {"concept_images": len(by_dataset), "nouns": everything["label"].nunique(), "noun_images": len(everything)},
+        "counts": {
+            "concept_images": len(by_dataset),
+            "nouns": everything["label"].nunique(),
+            "noun_images": len(everything),
+        },
     }
 
 
@@ -106,16 +131,24 @@ def measure_detector(model: Detector, profile: Profile, dataset: str = "COCO") -
         metric.update([found], [_truth(example, order)])
     result = metric.compute()
     boxes = sum(len(example.names) for example in material.test)
-    return {"ap50": float(result["map_50"]), "map": float(result["map"]), "counts": {"images": len(material.test), "boxes": boxes, "queries": len(order)}}
+    return {
+        "ap50": float(result["map_50"]),
+        "map": float(result["map"]),
+        "counts": {"images": len(material.test), "boxes": boxes, "queries": len(order)},
+    }
 
 
 def _truth(example: Example, order: list[str]) -> dict[str, torch.Tensor]:
     size = max(example.image().size)
-    return {"boxes": torch.as_tensor(example.boxes) / size, "labels": torch.tensor([order.index(name) for name in example.names], dtype=torch.long)}
+    return {
+        "boxes": torch.as_tensor(example.boxes) / size,
+        "labels": torch.tensor([order.index(name) for name in example.names], dtype=torch.long),
+    }
 
 
 def measure_generator(model: Generator, profile: Profile, per_concept: int = 10, per_noun: int = 4) -> dict:
-    """How often the judge recognises what was drawn for a concept's name: among its dataset's ten names, and among all nouns.
+    """How often the judge recognises what was drawn for a concept's name: among its dataset's ten names, and among all
+    nouns.
 
     `every_noun` is the same for the names of all nouns, among all nouns.
     """
@@ -127,7 +160,9 @@ def measure_generator(model: Generator, profile: Profile, per_concept: int = 10,
         choice = model.judge.classify(drawn, names).view(len(names), per_concept)
         rights[dataset] = float((choice == torch.arange(len(names))[:, None]).float().mean())
         among_all = model.judge.classify(drawn, nouns).view(len(names), per_concept)
-        known[dataset] = float((among_all == torch.tensor([nouns.index(name) for name in names])[:, None]).float().mean())
+        known[dataset] = float(
+            (among_all == torch.tensor([nouns.index(name) for name in names])[:, None]).float().mean()
+        )
         counts += choice.numel()
     choice = model.judge.classify(_draw(model, nouns, per_noun), nouns).view(len(nouns), per_noun)
     return {

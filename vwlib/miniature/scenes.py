@@ -33,7 +33,9 @@ BACKGROUNDS = ("plain", "gradient", "striped", "checkered", "dotted", "cloudy")
 
 @dataclass(frozen=True)
 class Layout:
-    """How many objects a scene holds, how large they are, as shares of the image's side, how they lie, on what, and how they are drawn."""
+    """How many objects a scene holds, how large they are, as shares of the image's side, how they lie, on what, and how
+    they are drawn.
+    """
 
     objects: tuple[int, int]  # fewest and most objects
     main: tuple[float, float]  # longer side of the first object, which is the largest
@@ -49,16 +51,19 @@ class Layout:
     styles: tuple[str, ...] = PRETRAINING_STYLES
 
 
-#: Scenes of one, few or many things, anywhere, at any angle, on backgrounds as strong as the things: from these the models learn to see.
+#: Scenes of one, few or many things, anywhere, at any angle, on backgrounds as strong as the things: from these the
+#: models learn to see.
 _ONE = Layout((1, 1), (0.55, 0.95), (0.0, 0.0))
 _FEW = Layout((1, 3), (0.50, 0.78), (0.20, 0.36))
 _MANY = Layout((4, 6), (0.54, 0.72), (0.19, 0.30))
 
 
 def _pointed(layout: Layout, main: tuple[float, float]) -> Layout:
-    """What a dataset's images have in common: somebody has pointed a camera. The main thing is near the middle, upright, before a pale ground.
+    """What a dataset's images have in common: somebody has pointed a camera. The main thing is near the middle,
+    upright, before a pale ground.
 
-    It matters to the generator: of what its latents are, a noun decides a sixth to a third here, and a fortieth to a fifteenth in the scenes above.
+    It matters to the generator: of what its latents are, a noun decides a sixth to a third here, and a fortieth to a
+    fifteenth in the scenes above.
     """
     return replace(layout, main=main, wander=0.05, tilt=5.0, fallen=0.0, vivid=0.3)
 
@@ -101,7 +106,9 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Placed:
-    """A drawing in a scene. `box` is (left, top, right, bottom) of its visible pixels, in px, right and bottom exclusive."""
+    """A drawing in a scene. `box` is (left, top, right, bottom) of its visible pixels, in px, right and bottom
+    exclusive.
+    """
 
     drawing: Drawing
     box: tuple[int, int, int, int]
@@ -144,7 +151,8 @@ def transform(sprite: Image.Image, side: float, angle: float, mirror: bool) -> I
     if mirror:
         picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     if angle:
-        # Pillow rotates premultiplied pictures only by way of RGBA; the edge is safe because the outside is (0, 0, 0, 0).
+        # Pillow rotates premultiplied pictures only by way of RGBA; the edge is safe because the outside is (0, 0, 0,
+        # 0).
         picture = picture.convert("RGBA").rotate(angle, Image.Resampling.BICUBIC, expand=True)
     picture = picture.convert("RGBA")
     box = picture.getchannel("A").point(lambda alpha: 255 * (alpha > 96)).getbbox()
@@ -208,7 +216,9 @@ def compose(rng: np.random.Generator, sprites: Sprites, drawings: list[Drawing],
             window[mask[max(-top, 0) :, max(-left, 0) :][: window.shape[0], : window.shape[1]]] = len(placed)
             placed.append((drawing, angle, share))
             break
-    objects = [Placed(drawing, _box(owner == index), angle, share) for index, (drawing, angle, share) in enumerate(placed)]
+    objects = [
+        Placed(drawing, _box(owner == index), angle, share) for index, (drawing, angle, share) in enumerate(placed)
+    ]
     return Scene(canvas, kind, colours, objects)
 
 
@@ -217,17 +227,26 @@ def _box(mask: np.ndarray) -> tuple[int, int, int, int]:
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
-def _try_place(rng: np.random.Generator, mask: np.ndarray, owner: np.ndarray, objects: int, wander: float) -> tuple[int, int] | None:
-    """A random place (left, top), up to a tenth outside the image, or None where it would hide too much of another object."""
+def _try_place(
+    rng: np.random.Generator, mask: np.ndarray, owner: np.ndarray, objects: int, wander: float
+) -> tuple[int, int] | None:
+    """A random place (left, top), up to a tenth outside the image, or None where it would hide too much of another
+    object.
+    """
     size = owner.shape[0]
     height, width = mask.shape
     slack = [max(0, length // 10) for length in (width, height)]
-    spans = [(min(-slack[axis], size - length), max(size - length + slack[axis], 0)) for axis, length in enumerate((width, height))]
+    spans = [
+        (min(-slack[axis], size - length), max(size - length + slack[axis], 0))
+        for axis, length in enumerate((width, height))
+    ]
     if objects == 0:  # the main object stays inside the image where it fits
         spans = [(min(0, size - length), max(0, size - length)) for length in (width, height)]
         free = [(size - length) // 2 for length in (width, height)]
         far = round(wander * size)
-        spans = [(max(low, middle - far), min(high, middle + far)) for (low, high), middle in zip(spans, free, strict=True)]
+        spans = [
+            (max(low, middle - far), min(high, middle + far)) for (low, high), middle in zip(spans, free, strict=True)
+        ]
     left, top = (int(rng.integers(low, high + 1)) for low, high in spans)
     window = owner[max(top, 0) : top + height, max(left, 0) : left + width]
     covered = window[mask[max(-top, 0) :, max(-left, 0) :][: window.shape[0], : window.shape[1]]]
@@ -242,8 +261,12 @@ def random_drawing(rng: np.random.Generator, nouns: list[str], styles: tuple[str
     return Drawing(nouns[rng.integers(len(nouns))], styles[rng.integers(len(styles))], colour)
 
 
-def random_scene(rng: np.random.Generator, sprites: Sprites, layout: Layout, size: int, weights: np.ndarray | None = None) -> Scene:
-    """A scene of distinct random nouns, `size` × `size` px; `weights` (noun,) are their probabilities, equal by default."""
+def random_scene(
+    rng: np.random.Generator, sprites: Sprites, layout: Layout, size: int, weights: np.ndarray | None = None
+) -> Scene:
+    """A scene of distinct random nouns, `size` × `size` px; `weights` (noun,) are their probabilities, equal by
+    default.
+    """
     count = int(rng.integers(layout.objects[0], layout.objects[1] + 1))
     nouns = [sprites.nouns[i] for i in rng.choice(len(sprites.nouns), count, replace=False, p=weights)]
     drawings = [random_drawing(rng, [noun], layout.styles, layout.tinted) for noun in nouns]

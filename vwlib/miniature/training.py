@@ -38,7 +38,11 @@ class Schedule:
         """The learning rate of `step`, counted from 0."""
         if step < self.warmup:
             return self.rate * (step + 1) / self.warmup
-        return self.rate * 0.5 * (1 + math.cos(math.pi * (step - self.warmup) / max(1, (self.horizon or self.steps) - self.warmup)))
+        return (
+            self.rate
+            * 0.5
+            * (1 + math.cos(math.pi * (step - self.warmup) / max(1, (self.horizon or self.steps) - self.warmup)))
+        )
 
 
 def save_atomically(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
@@ -49,11 +53,14 @@ def save_atomically(tensors: dict[str, Tensor], path: Path, metadata: dict[str, 
     temporary.rename(path)
 
 
-def train(module: nn.Module, loss: Loss, schedule: Schedule, *, seed: int, checkpoint: Path, save_every: float = 300.0) -> Path:
+def train(
+    module: nn.Module, loss: Loss, schedule: Schedule, *, seed: int, checkpoint: Path, save_every: float = 300.0
+) -> Path:
     """Train `module` in place with AdamW, resuming from `checkpoint` where it exists; returns the checkpoint's path.
 
     Every step draws its batch from (seed, step) alone, so that a training killed and resumed takes the same steps.
-    A checkpoint is written every `save_every` seconds and at the end. Raises FloatingPointError when the loss is no number.
+    A checkpoint is written every `save_every` seconds and at the end. Raises FloatingPointError when the loss is no
+    number.
     """
     parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
     groups = [
@@ -63,15 +70,26 @@ def train(module: nn.Module, loss: Loss, schedule: Schedule, *, seed: int, check
     optimiser = torch.optim.AdamW(groups, lr=schedule.rate, betas=(0.9, 0.98), eps=1e-8, fused=True)
     average = {name: p.detach().clone() for name, p in parameters.items()} if schedule.average else {}
     start = _resume(checkpoint, module, parameters, optimiser, average)
-    bar = tqdm(range(start, schedule.steps), initial=start, total=schedule.steps, desc=checkpoint.stem, unit="step", mininterval=5)
+    bar = tqdm(
+        range(start, schedule.steps),
+        initial=start,
+        total=schedule.steps,
+        desc=checkpoint.stem,
+        unit="step",
+        mininterval=5,
+    )
     saved = time.monotonic()
     smooth: dict[str, float] = {}
     for step in bar:
         for group in optimiser.param_groups:
             group["lr"] = schedule.rate_at(step)
-        value, figures = loss(np.random.default_rng((seed, step)), torch.Generator().manual_seed(seed * 1_000_003 + step))
+        value, figures = loss(
+            np.random.default_rng((seed, step)), torch.Generator().manual_seed(seed * 1_000_003 + step)
+        )
         if not torch.isfinite(value):
-            raise FloatingPointError(f"{checkpoint.stem}: the loss of step {step} is not a number; lower the rate and resume.")
+            raise FloatingPointError(
+                f"{checkpoint.stem}: the loss of step {step} is not a number; lower the rate and resume."
+            )
         optimiser.zero_grad(set_to_none=True)
         value.backward()
         nn.utils.clip_grad_norm_(parameters.values(), 1.0)
@@ -89,22 +107,39 @@ def train(module: nn.Module, loss: Loss, schedule: Schedule, *, seed: int, check
     return checkpoint
 
 
-def _save(path: Path, module: nn.Module, parameters: dict[str, nn.Parameter], optimiser: torch.optim.Optimizer, average: dict[str, Tensor], step: int) -> None:
+def _save(
+    path: Path,
+    module: nn.Module,
+    parameters: dict[str, nn.Parameter],
+    optimiser: torch.optim.Optimizer,
+    average: dict[str, Tensor],
+    step: int,
+) -> None:
     tensors = {f"model.{name}": value for name, value in module.state_dict().items()}
     for name, parameter in parameters.items():
         # A parameter that the loss does not use, such as OWL-v2's unused projection, has no state.
-        tensors |= {f"{key}.{name}": optimiser.state[parameter][key] for key in _MOMENTS if key in optimiser.state[parameter]}
+        tensors |= {
+            f"{key}.{name}": optimiser.state[parameter][key] for key in _MOMENTS if key in optimiser.state[parameter]
+        }
     tensors |= {f"average.{name}": value for name, value in average.items()}
     save_atomically(tensors, path, {"step": json.dumps(step)})
 
 
-def _resume(path: Path, module: nn.Module, parameters: dict[str, nn.Parameter], optimiser: torch.optim.Optimizer, average: dict[str, Tensor]) -> int:
+def _resume(
+    path: Path,
+    module: nn.Module,
+    parameters: dict[str, nn.Parameter],
+    optimiser: torch.optim.Optimizer,
+    average: dict[str, Tensor],
+) -> int:
     if not path.exists():
         return 0
     with safe_open(path, "pt") as file:
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
         step = json.loads(file.metadata()["step"])
-    module.load_state_dict({key.removeprefix("model."): value for key, value in tensors.items() if key.startswith("model.")})
+    module.load_state_dict(
+        {key.removeprefix("model."): value for key, value in tensors.items() if key.startswith("model.")}
+    )
     for name, parameter in parameters.items():
         state = {key: tensors[f"{key}.{name}"] for key in _MOMENTS if f"{key}.{name}" in tensors}
         if state:

@@ -3,14 +3,18 @@
 | dataset | an image shows | style |
 |---|---|---|
 | ImageNet | one large object, by its category | any |
-| DreamBooth | one *instance*: the same recoloured drawing in every image of its subject; only place and background vary | held out, but for two |
+| DreamBooth | one *instance*: the same recoloured drawing in every image of its subject; only place and background vary
+| held out, but for two |
 | COCO | four to six objects in clutter; the main one, the largest, is the concept | any |
 | PASCAL | one to three objects; the main one, the largest, is the concept | any |
 
-Training images use the styles of pretraining. Of the test images one in six - there are six styles - is drawn in the style that
+Training images use the styles of pretraining. Of the test images one in six - there are six styles - is drawn in the
+style that
 is held out of pretraining, all its objects alike; the others in the styles of pretraining. `styles.json` beside each
-dataset says which style an image's main object has. The other objects of COCO and PASCAL scenes are another of the dataset's
-concepts with probability 0.15, else a noun that is no concept of the dataset and that nobody would call by a concept's name.
+dataset says which style an image's main object has. The other objects of COCO and PASCAL scenes are another of the
+dataset's
+concepts with probability 0.15, else a noun that is no concept of the dataset and that nobody would call by a concept's
+name.
 
 Every scene follows from the seed, its dataset, concept, split and index alone: more images change none of the others.
 """
@@ -44,9 +48,12 @@ QUALITY = 95  # of the JPEGs
 _VERSION = 9  # part of the folder's name: raise it when the same settings make other images
 
 #: The drawing of each DreamBooth subject: a turn of its hue, or a tint where turning would not show or would not do.
-#: The judge must still see what it is, and the denoiser, which has learned colours along with shapes, must be able to draw it: a green cat the one
-#: takes for a duck, and of a blue koala the other keeps the blue. The judge does not know the held-out style's cat and duck, whatever their
-#: colour; theirs are drawings of another style, which turned no model has seen either. Of the styles and turns that differ clearly from the plain
+#: The judge must still see what it is, and the denoiser, which has learned colours along with shapes, must be able to
+#: draw it: a green cat the one
+#: takes for a duck, and of a blue koala the other keeps the blue. The judge does not know the held-out style's cat and
+#: duck, whatever their
+#: colour; theirs are drawings of another style, which turned no model has seen either. Of the styles and turns that
+#: differ clearly from the plain
 #: drawing, the cat, duck and candle here are among those that words learned from a few anchors draw best.
 INSTANCES = {
     "cat": Drawing("cat", "fluent", hue=0.07),
@@ -61,7 +68,8 @@ INSTANCES = {
     "sunglasses": Drawing("sunglasses", HELD_OUT_STYLE, colour="brown"),
 }
 
-#: Nouns, or whole categories of nouns, that one would also call by a concept's name: unannotated, they would make the boxes wrong.
+#: Nouns, or whole categories of nouns, that one would also call by a concept's name: unannotated, they would make the
+#: boxes wrong.
 _KIN = {
     "bird": ("bird",),  # the category
     "person": ("person", "cyclist"),  # the category
@@ -88,7 +96,9 @@ class WorldImage:
     scene: Scene
 
 
-def ensure_world(root: Path | None = None, *, size: int = 96, seed: int = 0, train: int = TRAIN, test: int = TEST) -> Path:
+def ensure_world(
+    root: Path | None = None, *, size: int = 96, seed: int = 0, train: int = TRAIN, test: int = TEST
+) -> Path:
     """The folder that holds the four datasets, each under its own name; written at first use.
 
     `size` is the images' side in px, `train` and `test` are images per concept (DreamBooth: at most 6 for training).
@@ -114,24 +124,33 @@ def ensure_world(root: Path | None = None, *, size: int = 96, seed: int = 0, tra
     return world
 
 
-def write_dataset(dataset: str, folder: Path, *, size: int = 96, seed: int = 0, train: int = TRAIN, test: int = TEST) -> None:
+def write_dataset(
+    dataset: str, folder: Path, *, size: int = 96, seed: int = 0, train: int = TRAIN, test: int = TEST
+) -> None:
     """Write one dataset into `folder` in its real format."""
     images = list(world_images(dataset, size=size, seed=seed, train=train, test=test))
     paths = _WRITERS[dataset](folder, images)
-    _write_json(folder / "styles.json", {path: image.scene.objects[0].drawing.style for path, image in zip(paths, images, strict=True)})
+    _write_json(
+        folder / "styles.json",
+        {path: image.scene.objects[0].drawing.style for path, image in zip(paths, images, strict=True)},
+    )
     for path, image in zip(paths, images, strict=True):
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         image.scene.image.save(folder / path, "JPEG", quality=QUALITY)
 
 
-def world_images(dataset: str, *, size: int = 96, seed: int = 0, train: int = TRAIN, test: int = TEST) -> Iterator[WorldImage]:
+def world_images(
+    dataset: str, *, size: int = 96, seed: int = 0, train: int = TRAIN, test: int = TEST
+) -> Iterator[WorldImage]:
     """Every image of a dataset in the order of its files: by split, then by index, then by concept."""
     counts = {"train": min(train, INSTANCE_TRAIN) if dataset == "DreamBooth" else train, "test": test}
     sprites = load_sprites()
     for split in SPLITS:
         for index in range(counts[split]):
             for concept in concepts_of(dataset, "miniature"):
-                yield WorldImage(concept, split, index, make_scene(sprites, concept, split, index, size=size, seed=seed))
+                yield WorldImage(
+                    concept, split, index, make_scene(sprites, concept, split, index, size=size, seed=seed)
+                )
 
 
 def make_scene(sprites: Sprites, concept: Concept, split: str, index: int, *, size: int = 96, seed: int = 0) -> Scene:
@@ -151,11 +170,14 @@ def make_scene(sprites: Sprites, concept: Concept, split: str, index: int, *, si
         else:
             nouns = [concept.prompt_name]
             for _ in range(int(rng.integers(layout.objects[0], layout.objects[1] + 1)) - 1):
-                options = [noun for noun in (concepts if rng.random() < OTHER_CONCEPT else fillers) if noun not in nouns]
+                options = [
+                    noun for noun in (concepts if rng.random() < OTHER_CONCEPT else fillers) if noun not in nouns
+                ]
                 nouns.append(options[rng.integers(len(options))])
             drawings = [random_drawing(rng, [noun], styles, tinted=0) for noun in nouns]
         scene = compose(rng, sprites, drawings, layout, size)
-        # A long thin main object can have a smaller box than a square one beside it, which would then be the image's label.
+        # A long thin main object can have a smaller box than a square one beside it, which would then be the image's
+        # label.
         if all(placed.area < scene.objects[0].area for placed in scene.objects[1:]):
             return scene
 
@@ -165,7 +187,11 @@ def _fillers(dataset: str) -> list[str]:
     """Nouns for the objects that are no concept."""
     concepts = [concept.prompt_name for concept in concepts_of(dataset, "miniature")]
     excluded = {*concepts, *(name for concept in concepts for name in _KIN.get(concept, ()))}
-    return [row.noun for row in read_nouns().itertuples() if row.use == "language" and row.noun not in excluded and row.category not in excluded]
+    return [
+        row.noun
+        for row in read_nouns().itertuples()
+        if row.use == "language" and row.noun not in excluded and row.category not in excluded
+    ]
 
 
 def _digest() -> str:
@@ -182,17 +208,37 @@ def _write_imagenet(folder: Path, images: list[WorldImage]) -> list[str]:
     for image in images:
         wnid = image.concept.label
         val += image.split == "test"
-        part, stem = (f"train/{wnid}", f"{wnid}_{image.index + 1}") if image.split == "train" else ("val", f"ILSVRC2012_val_{val:08d}")
+        part, stem = (
+            (f"train/{wnid}", f"{wnid}_{image.index + 1}")
+            if image.split == "train"
+            else ("val", f"ILSVRC2012_val_{val:08d}")
+        )
         names = [wnid for _ in image.scene.objects]
-        _write_xml(folder / "ILSVRC" / "Annotations" / "CLS-LOC" / part / f"{stem}.xml", image.scene, Path(part).name, stem, names, first=0)
+        _write_xml(
+            folder / "ILSVRC" / "Annotations" / "CLS-LOC" / part / f"{stem}.xml",
+            image.scene,
+            Path(part).name,
+            stem,
+            names,
+            first=0,
+        )
         paths.append(f"ILSVRC/Data/CLS-LOC/{part}/{stem}.JPEG")
-    _write_text(folder / "LOC_synset_mapping.txt", "".join(f"{concept.label} {concept.prompt_name}\n" for concept in sorted(concepts, key=lambda c: c.label)))
+    _write_text(
+        folder / "LOC_synset_mapping.txt",
+        "".join(f"{concept.label} {concept.prompt_name}\n" for concept in sorted(concepts, key=lambda c: c.label)),
+    )
     return paths
 
 
 def _write_dreambooth(folder: Path, images: list[WorldImage]) -> list[str]:
-    paths = [f"{'dataset' if image.split == 'train' else 'test'}/{image.concept.label}/{image.index:02d}.jpg" for image in images]
-    _write_json(folder / "boxes.json", {path: [list(placed.box) for placed in image.scene.objects] for path, image in zip(paths, images, strict=True)})
+    paths = [
+        f"{'dataset' if image.split == 'train' else 'test'}/{image.concept.label}/{image.index:02d}.jpg"
+        for image in images
+    ]
+    _write_json(
+        folder / "boxes.json",
+        {path: [list(placed.box) for placed in image.scene.objects] for path, image in zip(paths, images, strict=True)},
+    )
     lines = [f"{concept.label},{concept.prompt_name}\n" for concept in concepts_of("DreamBooth", "miniature")]
     _write_text(folder / "dataset" / "prompts_and_classes.txt", "Classes\n\nsubject_name,class\n" + "".join(lines))
     return paths
@@ -201,7 +247,9 @@ def _write_dreambooth(folder: Path, images: list[WorldImage]) -> list[str]:
 def _write_coco(folder: Path, images: list[WorldImage]) -> list[str]:
     labels = {concept.prompt_name: concept.label for concept in concepts_of("COCO", "miniature")}
     ids = {noun: number for number, noun in enumerate([*labels, *_fillers("COCO")], start=1)}
-    categories = [{"supercategory": "object", "id": number, "name": labels.get(noun, noun)} for noun, number in ids.items()]
+    categories = [
+        {"supercategory": "object", "id": number, "name": labels.get(noun, noun)} for noun, number in ids.items()
+    ]
     paths = []
     annotation = 0
     for split, part in (("train", "train2017"), ("test", "val2017")):
@@ -216,9 +264,23 @@ def _write_coco(folder: Path, images: list[WorldImage]) -> list[str]:
                 left, top, right, bottom = placed.box
                 box = [left, top, right - left, bottom - top]
                 category = ids[placed.drawing.noun]
-                annotations.append({"id": annotation, "image_id": number, "category_id": category, "bbox": box, "area": placed.area, "iscrowd": 0})
+                annotations.append(
+                    {
+                        "id": annotation,
+                        "image_id": number,
+                        "category_id": category,
+                        "bbox": box,
+                        "area": placed.area,
+                        "iscrowd": 0,
+                    }
+                )
             paths.append(f"{part}/{number:012d}.jpg")
-        content = {"info": {"description": "the miniature's COCO"}, "images": entries, "annotations": annotations, "categories": categories}
+        content = {
+            "info": {"description": "the miniature's COCO"},
+            "images": entries,
+            "annotations": annotations,
+            "categories": categories,
+        }
         _write_json(folder / "annotations" / f"instances_{part}.json", content)
     return paths
 
@@ -260,7 +322,9 @@ def _write_xml(path: Path, scene: Scene, folder: str, filename: str, names: list
             ET.SubElement(thing, tag).text = text
         left, top, right, bottom = placed.box
         box = ET.SubElement(thing, "bndbox")
-        for edge, value in zip(("xmin", "ymin", "xmax", "ymax"), (left + first, top + first, right, bottom), strict=True):
+        for edge, value in zip(
+            ("xmin", "ymin", "xmax", "ymax"), (left + first, top + first, right, bottom), strict=True
+        ):
             ET.SubElement(box, edge).text = str(value)
     ET.indent(annotation, "\t")
     _write_text(path, ET.tostring(annotation, encoding="unicode") + "\n")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from vwlib.models.detection import Detector
     from vwlib.models.generation import Generator
     from vwlib.models.judge import Judge
-    from vwlib.profiles import Profile
+    from vwlib.settings import Profile
 
 M = TypeVar("M")
 
@@ -38,7 +38,8 @@ __all__ = [
     "load_second_judge",
 ]
 
-#: Where the classes come from. They bring along libraries that take seconds to import, which nobody needs who only reads a table or a word.
+#: Where the classes come from. They bring along libraries that take seconds to import, which nobody needs who only
+#: reads a table or a word.
 _CLASSES = {
     "Frozen": "base",
     "Score": "base",
@@ -99,7 +100,8 @@ def _load_classifier(profile: Profile) -> Classifier:
     return Classifier.load(profile.classifier, profile.prompt, find_device(profile.device))
 
 
-#: What loads the model of each task, where the profile's `adapters` name nothing else. An adapter of your own may take a place here
+#: What loads the model of each task, where the profile's `adapters` name nothing else. An adapter of your own may take
+#: a place here
 #: before anything is loaded, for this process alone.
 LOADERS: dict[str, Callable[[Profile], TaskModel]] = {
     "generation": _load_generator,
@@ -109,9 +111,11 @@ LOADERS: dict[str, Callable[[Profile], TaskModel]] = {
 
 
 def load_model(task: str, profile: Profile) -> TaskModel:
-    """The model of a task, loaded once per process: by the adapter that the profile names, else by what stands in `LOADERS`.
+    """The model of a task, loaded once per process: by the adapter that the profile names, else by what stands in
+    `LOADERS`.
 
-    Raises ValueError for an unknown task and an adapter that does not fit, FileNotFoundError for missing weights and a missing adapter.
+    Raises ValueError for an unknown task and an adapter that does not fit, FileNotFoundError for missing weights and a
+    missing adapter.
     """
     if task not in LOADERS:
         raise ValueError(f"'{task}' is no task; choose from {', '.join(TASKS)}.")

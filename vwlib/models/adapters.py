@@ -14,13 +14,14 @@ from vwlib.models.loading import resolve
 
 if TYPE_CHECKING:
     from vwlib.models.base import TaskModel
-    from vwlib.profiles import Profile
+    from vwlib.settings import Profile
 
 Loader = Callable[["Profile"], "TaskModel"]
 
 
 def find_adapter(named: str) -> Loader:
-    """The function that `named` means, as a profile's `adapters` write it: "file.py:function", the file from the project's root.
+    """The function that `named` means, as a profile's `adapters` write it: "file.py:function", the file from the
+    project's root.
 
     Raises FileNotFoundError where there is no such file, and ValueError where it cannot be run or has no such function.
     """
@@ -42,7 +43,9 @@ def load_adapter(named: str, task: str, profile: Profile) -> TaskModel:
     """
     model = find_adapter(named)(profile)
     if model.task != task:
-        raise ValueError(f"The adapter '{named}' loads a model of the task '{model.task}', and the profile wants it for '{task}'.")
+        raise ValueError(
+            f"The adapter '{named}' loads a model of the task '{model.task}', and the profile wants it for '{task}'."
+        )
     return model
 
 

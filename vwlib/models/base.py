@@ -21,7 +21,8 @@ NAME_PROMPT = "a photo of a {}"  # how concepts are named to the judge (table 2)
 class Frozen:
     """All that a set of images contributes and no word changes, computed once.
 
-    `concepts` names the concept of each image; `tensors` holds the task's features, each with the axis `image` first, on the model's
+    `concepts` names the concept of each image; `tensors` holds the task's features, each with the axis `image` first,
+    on the model's
     device where its memory permits, else on the CPU.
     """
 
@@ -44,7 +45,9 @@ class Frozen:
 
     def _rows_of(self, concept: str, own: bool) -> Tensor:
         if (concept, own) not in self._rows:
-            raise ValueError(f"There is no image of '{concept}' among the prepared ones ({', '.join(sorted(set(self.concepts)))}).")
+            raise ValueError(
+                f"There is no image of '{concept}' among the prepared ones ({', '.join(sorted(set(self.concepts)))})."
+            )
         return self._rows[concept, own]
 
     @cached_property
@@ -52,7 +55,9 @@ class Frozen:
         """Found once, not at every step of every word."""
         kinds = [(concept, own) for concept in set(self.concepts) for own in (True, False)]
         return {
-            (concept, own): torch.tensor([row for row, name in enumerate(self.concepts) if (name == concept) == own], dtype=torch.long)
+            (concept, own): torch.tensor(
+                [row for row, name in enumerate(self.concepts) if (name == concept) == own], dtype=torch.long
+            )
             for concept, own in kinds
         }
 
@@ -122,15 +127,22 @@ class TaskModel(Protocol):
     def prepare(self, examples: Sequence[Example]) -> Frozen:
         """Run everything that does not depend on a word, once."""
 
-    def losses(self, vectors: Tensor, concepts: Sequence[str], frozen: Frozen, streams: Sequence[torch.Generator], batch: int) -> Tensor:
-        """Table 1: the loss of each word (word,) on `batch` images drawn from its own stream; `vectors` is (word, vector, d)."""
+    def losses(
+        self, vectors: Tensor, concepts: Sequence[str], frozen: Frozen, streams: Sequence[torch.Generator], batch: int
+    ) -> Tensor:
+        """Table 1: the loss of each word (word,) on `batch` images drawn from its own stream; `vectors` is (word,
+        vector, d).
+        """
 
-    def evaluate(self, vectors: Tensor, concepts: Sequence[str], names: dict[str, str], frozen: Frozen, seed: int = 0) -> list[Score]:
+    def evaluate(
+        self, vectors: Tensor, concepts: Sequence[str], names: dict[str, str], frozen: Frozen, seed: int = 0
+    ) -> list[Score]:
         """Table 1: the metric of each word. `names` gives the prompt name of each of the dataset's concepts."""
 
 
 class TextMixin(OnDevice):
-    """Text side shared by the adapters: word table, prompts with vectors in place of words, and what chapters say about a model.
+    """Text side shared by the adapters: word table, prompts with vectors in place of words, and what chapters say about
+    a model.
 
     The latter is by default as in transformers' CLIP, which stands in the adapter's `model`.
     """
@@ -141,7 +153,10 @@ class TextMixin(OnDevice):
     pools: bool  # whether only the end-of-text token's output is used
     model: Any
     blocks = "model.text_model.encoder.layers"  # where the blocks of the text encoder lie in the adapter
-    block_parts = ("self_attn", "mlp")  # attention and MLP of a block, whose outputs are added to what the block is given
+    block_parts = (
+        "self_attn",
+        "mlp",
+    )  # attention and MLP of a block, whose outputs are added to what the block is given
 
     @property
     def family(self) -> str:
@@ -168,7 +183,9 @@ class TextMixin(OnDevice):
         for name in self.blocks.split("."):
             found = getattr(found, name, None)
         if not isinstance(found, nn.ModuleList):
-            raise ValueError(f"The {self.task} model has no blocks at '{self.blocks}'; {type(self).__name__}.blocks should say where its text encoder's lie.")
+            raise ValueError(
+                f"The {self.task} model has no blocks at '{self.blocks}'; {type(self).__name__}.blocks should say where its text encoder's lie."
+            )
         return found
 
     @property

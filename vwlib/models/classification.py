@@ -1,4 +1,6 @@
-"""The classifier: an open_clip model with CLIP's vocabulary. Also the judge of generations, which is another such model."""
+"""The classifier: an open_clip model with CLIP's vocabulary. Also the judge of generations, which is another such
+model.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ from vwlib.models.loading import resolve, seen_words
 from vwlib.splice import Vocabulary
 
 if TYPE_CHECKING:
-    from vwlib.profiles import ModelSettings
+    from vwlib.settings import ModelSettings
 
 
 class Classifier(TextMixin, Judge):
@@ -30,7 +32,9 @@ class Classifier(TextMixin, Judge):
     pools = True
     blocks, block_parts = "model.transformer.resblocks", ("attn", "mlp")
 
-    def __init__(self, model: CLIP, preprocess: Callable[[Image.Image], Tensor], vocabulary: Vocabulary, prompt: str) -> None:
+    def __init__(
+        self, model: CLIP, preprocess: Callable[[Image.Image], Tensor], vocabulary: Vocabulary, prompt: str
+    ) -> None:
         super().__init__(model, preprocess, vocabulary.prompts)
         self.vocabulary, self.prompt = vocabulary, prompt
 
@@ -42,7 +46,9 @@ class Classifier(TextMixin, Judge):
         """
         model, preprocess, tokenizer = open_model(settings)
         if not isinstance(model, CLIP) or not isinstance(tokenizer, SimpleTokenizer):
-            raise ValueError(f"The model in {resolve(settings.source)} does not read CLIP's vocabulary; it can only be the second judge.")
+            raise ValueError(
+                f"The model in {resolve(settings.source)} does not read CLIP's vocabulary; it can only be the second judge."
+            )
         ends = tokenizer.sot_token_id, tokenizer.eot_token_id, tokenizer.context_length
         vocabulary = Vocabulary(tokenizer.encoder, tokenizer.encode, *ends, seen_words(resolve(settings.source)))
         return cls(model.to(device), preprocess, vocabulary, prompt)
@@ -59,7 +65,9 @@ class Classifier(TextMixin, Judge):
         return self.model
 
     def encode_ids(self, ids: Tensor) -> Tensor:
-        """Normalised text features (prompt, d): open_clip's `encode_text`, which adds positions for the whole context, also for shorter prompts."""
+        """Normalised text features (prompt, d): open_clip's `encode_text`, which adds positions for the whole context,
+        also for shorter prompts.
+        """
         model, length = self.model, ids.shape[1]
         if length == self.vocabulary.context:
             return model.encode_text(ids, normalize=True)
@@ -74,10 +82,14 @@ class Classifier(TextMixin, Judge):
         features = self.encode_images(Pictures(examples))
         return Frozen([example.label for example in examples], self.room.keep({"image": features.clone()}))
 
-    def losses(self, vectors: Tensor, concepts: Sequence[str], frozen: Frozen, streams: Sequence[torch.Generator], batch: int) -> Tensor:
-        """Table 1, classification: E w · cos(image feature, text feature), w = -1 for images of the concept and +1 for others.
+    def losses(
+        self, vectors: Tensor, concepts: Sequence[str], frozen: Frozen, streams: Sequence[torch.Generator], batch: int
+    ) -> Tensor:
+        """Table 1, classification: E w · cos(image feature, text feature), w = -1 for images of the concept and +1 for
+        others.
 
-        Half of the batch shows the concept, half does not; each half is a mean, so that the many others do not outweigh it.
+        Half of the batch shows the concept, half does not; each half is a mean, so that the many others do not outweigh
+        it.
         """
         difference = []
         for concept, stream in zip(concepts, streams, strict=True):
@@ -87,10 +99,13 @@ class Classifier(TextMixin, Judge):
         return (torch.stack(difference).to(self.device) * self.encode_words(vectors)).sum(-1)
 
     @torch.no_grad()
-    def evaluate(self, vectors: Tensor, concepts: Sequence[str], names: dict[str, str], frozen: Frozen, seed: int = 0) -> list[Score]:
+    def evaluate(
+        self, vectors: Tensor, concepts: Sequence[str], names: dict[str, str], frozen: Frozen, seed: int = 0
+    ) -> list[Score]:
         """Share of the concept's images assigned to the learned word when it stands beside the other concepts' names.
 
-        The concept's own name is not offered. `drawn` is the share of the other concepts' images that the word wrongly draws.
+        The concept's own name is not offered. `drawn` is the share of the other concepts' images that the word wrongly
+        draws.
         """
         order = list(names)
         images, name_features = frozen.tensors["image"].to(self.device), self.encode_names(names.values())
@@ -102,5 +117,12 @@ class Classifier(TextMixin, Judge):
             rivals[:, order.index(concept)] = -torch.inf
             won = by_word[:, column] > rivals.max(1).values
             own = torch.tensor([name == concept for name in frozen.concepts])
-            scores.append(Score("accuracy", won[own].float().mean().item(), int(own.sum()), {"drawn": won[~own].float().mean().item()}))
+            scores.append(
+                Score(
+                    "accuracy",
+                    won[own].float().mean().item(),
+                    int(own.sum()),
+                    {"drawn": won[~own].float().mean().item()},
+                )
+            )
         return scores

@@ -1,7 +1,9 @@
 """Where models compute: the device that a profile names, and how much fits into its memory at once.
 
-Frozen models and what they made of images are on the device. Word vectors, word tables, transfer maps and scores are small or wanted in
-float64, and are on the CPU wherever one function hands them to another; random numbers are drawn there too, so that the same seed means
+Frozen models and what they made of images are on the device. Word vectors, word tables, transfer maps and scores are
+small or wanted in
+float64, and are on the CPU wherever one function hands them to another; random numbers are drawn there too, so that the
+same seed means
 the same noise on every device.
 """
 
@@ -25,7 +27,9 @@ def find_device(name: str) -> torch.device:
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     device = torch.device(("cuda" if count else "cpu") if name == "auto" else name)
     if device.type == "cuda" and (device.index or 0) >= count:
-        raise ValueError(f"The profile's device is '{name}', but torch finds {count} CUDA devices here; choose 'auto' or 'cpu'.")
+        raise ValueError(
+            f"The profile's device is '{name}', but torch finds {count} CUDA devices here; choose 'auto' or 'cpu'."
+        )
     return device
 
 
@@ -34,7 +38,9 @@ REMEDY = "another GPU, a smaller batch or image size, half precision or `recompu
 
 
 class Room:
-    """How many things at once fit into a device's memory: each kind of work is measured on one thing, and halved where memory runs out all the same."""
+    """How many things at once fit into a device's memory: each kind of work is measured on one thing, and halved where
+    memory runs out all the same.
+    """
 
     USED = 0.8  # of the free memory; the rest is for what the measured thing did not show
 
@@ -43,10 +49,13 @@ class Room:
         self.fitting: dict[str, int] = {}  # how many things fitted, by the kind of work
 
     def parts(self, kind: str, count: int, work: Callable[[slice], T], most: int | None = None) -> list[T]:
-        """What `work` gives for each part of `count` things, in order; a part has as many things as fit, at most `most`.
+        """What `work` gives for each part of `count` things, in order; a part has as many things as fit, at most
+        `most`.
 
-        A part for which memory runs out is computed again, in halves, so `work` must leave nothing behind when it fails. What fitted
-        is remembered under `kind`. On the CPU a part is as large as permitted: there torch does not say when memory runs out.
+        A part for which memory runs out is computed again, in halves, so `work` must leave nothing behind when it
+        fails. What fitted
+        is remembered under `kind`. On the CPU a part is as large as permitted: there torch does not say when memory
+        runs out.
         Raises MemoryError where not even one thing fits.
         """
         most, results = most or count, list[T]()
@@ -62,10 +71,14 @@ class Room:
     def _try(self, kind: str, part: slice, work: Callable[[slice], T]) -> list[T]:
         """The result of one part, or none where memory ran out."""
         try:
-            return [work(part) if kind in self.fitting or self.device.type != "cuda" else self._measured(kind, part, work)]
+            return [
+                work(part) if kind in self.fitting or self.device.type != "cuda" else self._measured(kind, part, work)
+            ]
         except torch.OutOfMemoryError as error:
             if part.stop - part.start == 1:
-                raise MemoryError(f"The memory of {self.device} is too small for {kind}, even for one at a time; {REMEDY}.") from error
+                raise MemoryError(
+                    f"The memory of {self.device} is too small for {kind}, even for one at a time; {REMEDY}."
+                ) from error
         # Only here, with the exception gone, is the memory of the failed attempt free.
         self.fitting[kind] = (part.stop - part.start) // 2
         if self.device.type == "cuda":

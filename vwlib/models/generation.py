@@ -24,13 +24,15 @@ from vwlib.models.loading import PIPELINE, TRANSFORMERS, check_folder, load_whol
 from vwlib.models.precision import autocast, precision_of
 
 if TYPE_CHECKING:
-    from vwlib.profiles import GeneratorSettings, ModelSettings
+    from vwlib.settings import GeneratorSettings, ModelSettings
 
 #: The parts of a pipeline that have weights, each in a folder of its own.
 PARTS = {"unet": UNet2DConditionModel, "vae": AutoencoderKL, "text_encoder": CLIPTextModel}
-#: By how much gradients are larger inside a denoiser in half precision; a power of two, so that nothing is rounded by it.
+#: By how much gradients are larger inside a denoiser in half precision; a power of two, so that nothing is rounded by
+#: it.
 GRADIENT_SCALE = 2.0**12
-#: Up to so many places of a latent, attention as plain matrix products fits into memory. On a CPU a word is learned through it in half the time that
+#: Up to so many places of a latent, attention as plain matrix products fits into memory. On a CPU a word is learned
+#: through it in half the time that
 #: torch's fused attention takes, whose backward pass is slow in half precision.
 PLAIN_ATTENTION = 32 * 32
 
@@ -51,7 +53,13 @@ class Generator(TextMixin):
         seen: frozenset[str] | None = None,
         second_judge: Judge | None = None,
     ) -> None:
-        self.pipeline, self.judge, self.settings, self.prompt, self.second_judge = pipeline, judge, settings, prompt, second_judge
+        self.pipeline, self.judge, self.settings, self.prompt, self.second_judge = (
+            pipeline,
+            judge,
+            settings,
+            prompt,
+            second_judge,
+        )
         for part in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
             part.eval().requires_grad_(False)
         if self.device.type == "cpu" and (settings.image_size // pipeline.vae_scale_factor) ** 2 <= PLAIN_ATTENTION:
@@ -65,18 +73,32 @@ class Generator(TextMixin):
 
     @classmethod
     def load(
-        cls, settings: GeneratorSettings, judge: Classifier, prompt: str, second_judge: Judge | None = None, device: torch.device | str = "cpu"
+        cls,
+        settings: GeneratorSettings,
+        judge: Classifier,
+        prompt: str,
+        second_judge: Judge | None = None,
+        device: torch.device | str = "cpu",
     ) -> Generator:
         """Load from a local folder in diffusers' layout onto a device.
 
         Raises FileNotFoundError for missing weights and ValueError for weights of another shape.
         """
         folder = check_folder(settings, *PIPELINE)
-        checker = load_safety_checker(settings.safety_checker) if settings.safety_checker else {"safety_checker": None, "feature_extractor": None}
+        checker = (
+            load_safety_checker(settings.safety_checker)
+            if settings.safety_checker
+            else {"safety_checker": None, "feature_extractor": None}
+        )
         parts = {name: load_whole(kind, folder / name) for name, kind in PARTS.items()}
         with strict_loading(folder):
             pipeline = StableDiffusionPipeline.from_pretrained(
-                folder, local_files_only=True, low_cpu_mem_usage=False, requires_safety_checker=False, **parts, **checker
+                folder,
+                local_files_only=True,
+                low_cpu_mem_usage=False,
+                requires_safety_checker=False,
+                **parts,
+                **checker,
             )
         return cls(pipeline.to(device), judge, settings, prompt, seen_words(folder), second_judge)
 
@@ -106,10 +128,13 @@ class Generator(TextMixin):
         return precision_of(self.settings, str(self.device))
 
     def autocast(self) -> torch.autocast:
-        """The context in which the denoiser draws and is learned from; words, texts, latents and losses stay in float32.
+        """The context in which the denoiser draws and is learned from; words, texts, latents and losses stay in
+        float32.
 
-        SD 2.1's products of queries and keys exceed half precision (its configuration says `upcast_attention`). torch's fused
-        attention, which diffusers uses and which does not look at that setting, keeps them in float32 in any case; plain attention obeys it.
+        SD 2.1's products of queries and keys exceed half precision (its configuration says `upcast_attention`). torch's
+        fused
+        attention, which diffusers uses and which does not look at that setting, keeps them in float32 in any case;
+        plain attention obeys it.
         """
         return autocast(str(self.device), self.precision)
 
@@ -122,7 +147,9 @@ class Generator(TextMixin):
         """Latents of every image, `latent` (image, channel, y, x): the mean of the autoencoder's posterior, scaled."""
         side = self.settings.image_size
         images = [example.image().resize((side, side), Image.Resampling.BICUBIC) for example in examples]
-        pixels = torch.from_numpy(np.stack([np.asarray(image) for image in images])).permute(0, 3, 1, 2).float() / 127.5 - 1
+        pixels = (
+            torch.from_numpy(np.stack([np.asarray(image) for image in images])).permute(0, 3, 1, 2).float() / 127.5 - 1
+        )
         vae = self.pipeline.vae
 
         def work(part: slice) -> Tensor:
@@ -131,7 +158,9 @@ class Generator(TextMixin):
         latents = torch.cat(self.room.parts("images", len(pixels), work, most=16))
         return Frozen([example.label for example in examples], self.room.keep({"latent": latents}))
 
-    def losses(self, vectors: Tensor, concepts: Sequence[str], frozen: Frozen, streams: Sequence[torch.Generator], batch: int) -> Tensor:
+    def losses(
+        self, vectors: Tensor, concepts: Sequence[str], frozen: Frozen, streams: Sequence[torch.Generator], batch: int
+    ) -> Tensor:
         """Table 1, generation: the standard denoising objective, on whatever the scheduler says the model predicts."""
         shape = frozen.tensors["latent"].shape[1:]
         clean, noise, times = [], [], []
@@ -145,7 +174,8 @@ class Generator(TextMixin):
         with self.autocast():
             output = self.pipeline.unet(self.noising.add_noise(latents, epsilon, time), time, states).sample.float()
         if self.precision == "float16" and states.requires_grad:
-            # Within the denoiser the gradient of a mean over so many numbers is smaller than half precision can tell from zero.
+            # Within the denoiser the gradient of a mean over so many numbers is smaller than half precision can tell
+            # from zero.
             output.register_hook(lambda gradient: gradient * GRADIENT_SCALE)
             states.register_hook(lambda gradient: gradient / GRADIENT_SCALE)
         return F.mse_loss(output, target, reduction="none").mean((1, 2, 3)).view(len(vectors), batch).mean(1)
@@ -185,25 +215,41 @@ class Generator(TextMixin):
                     width=settings.image_size,
                     generator=[torch.Generator().manual_seed(seed + picture) for _, picture in chosen],
                 )
-            for picture, flagged in zip(output.images, output.nsfw_content_detected or [False] * len(chosen), strict=True):
+            for picture, flagged in zip(
+                output.images, output.nsfw_content_detected or [False] * len(chosen), strict=True
+            ):
                 picture.info["flagged"] = bool(flagged)
             return output.images
 
         drawn = [picture for part in self.room.parts("pictures", len(pairs), work, at_once) for picture in part]
         return [drawn[start : start + images] for start in range(0, len(drawn), images)]
 
-    def evaluate(self, vectors: Tensor, concepts: Sequence[str], names: dict[str, str], frozen: Frozen | None = None, seed: int = 0) -> list[Score]:
-        """Generation accuracy: share of pictures that the judge assigns to the concept, choosing among the dataset's ten names.
+    def evaluate(
+        self,
+        vectors: Tensor,
+        concepts: Sequence[str],
+        names: dict[str, str],
+        frozen: Frozen | None = None,
+        seed: int = 0,
+    ) -> list[Score]:
+        """Generation accuracy: share of pictures that the judge assigns to the concept, choosing among the dataset's
+        ten names.
 
         Words that are equal are drawn once, whatever concepts they are judged for.
         """
         distinct, which = torch.unique(vectors.flatten(1), dim=0, return_inverse=True)
         with torch.no_grad():
-            pictures = self.generate(self.encode_words(distinct.view(-1, *vectors.shape[1:])), self.settings.images_per_word, seed)
-        return [self.judged(pictures[row], concept, names) for row, concept in zip(which.tolist(), concepts, strict=True)]
+            pictures = self.generate(
+                self.encode_words(distinct.view(-1, *vectors.shape[1:])), self.settings.images_per_word, seed
+            )
+        return [
+            self.judged(pictures[row], concept, names) for row, concept in zip(which.tolist(), concepts, strict=True)
+        ]
 
     def judged(self, pictures: Sequence[Image.Image], concept: str, names: dict[str, str]) -> Score:
-        """The judge's accuracy on one word's pictures; where there are such, also the `second_judge`'s and the share `flagged` by the safety checker."""
+        """The judge's accuracy on one word's pictures; where there are such, also the `second_judge`'s and the share
+        `flagged` by the safety checker.
+        """
 
         def accuracy(judge: Judge) -> float:
             choice = judge.classify(pictures, list(names.values()))
@@ -216,10 +262,14 @@ class Generator(TextMixin):
 
 
 class SafetyChecker(StableDiffusionSafetyChecker):
-    """The safety checker, in float32 also where the denoiser draws in half precision: its thresholds lie close to what they tell apart."""
+    """The safety checker, in float32 also where the denoiser draws in half precision: its thresholds lie close to what
+    they tell apart.
+    """
 
     def forward(self, clip_input: Tensor, images: np.ndarray) -> tuple[np.ndarray, list[bool]]:
-        """The pictures (image, y, x, colour), black where something doubtful is found, and whether it is, from what CLIP sees of them."""
+        """The pictures (image, y, x, colour), black where something doubtful is found, and whether it is, from what
+        CLIP sees of them.
+        """
         with torch.autocast(clip_input.device.type, enabled=False):
             return super().forward(clip_input.float(), images)
 
@@ -232,4 +282,7 @@ def load_safety_checker(settings: ModelSettings) -> dict[str, Any]:
     folder = check_folder(settings, *TRANSFORMERS)
     checker = load_whole(SafetyChecker, folder)
     with strict_loading(folder, "image preprocessing"):
-        return {"safety_checker": checker.eval(), "feature_extractor": CLIPImageProcessor.from_pretrained(folder, local_files_only=True)}
+        return {
+            "safety_checker": checker.eval(),
+            "feature_extractor": CLIPImageProcessor.from_pretrained(folder, local_files_only=True),
+        }

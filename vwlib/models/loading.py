@@ -20,13 +20,23 @@ from vwlib.paths import MINIATURE, ROOT
 if TYPE_CHECKING:
     import torch
 
-    from vwlib.profiles import ModelSettings
+    from vwlib.settings import ModelSettings
 
 #: The files without which a model cannot be loaded, by the layout of its folder.
 PIPELINE = (
     "model_index.json",
-    *("unet/diffusion_pytorch_model.safetensors", "vae/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors"),
-    *("unet/config.json", "vae/config.json", "text_encoder/config.json", "scheduler/scheduler_config.json", "tokenizer/tokenizer.json"),
+    *(
+        "unet/diffusion_pytorch_model.safetensors",
+        "vae/diffusion_pytorch_model.safetensors",
+        "text_encoder/model.safetensors",
+    ),
+    *(
+        "unet/config.json",
+        "vae/config.json",
+        "text_encoder/config.json",
+        "scheduler/scheduler_config.json",
+        "tokenizer/tokenizer.json",
+    ),
 )
 TRANSFORMERS = ("config.json", "model.safetensors", "preprocessor_config.json")
 TEXT_AND_IMAGE = (*TRANSFORMERS, "tokenizer.json")
@@ -105,8 +115,13 @@ def variant_of(path: Path) -> str | None:
 def _found(path: Path) -> tuple[str | None, list[Path]]:
     """Variant and files of the weights called `path`, as the libraries look for them."""
     for variant in (None, *VARIANTS) if path.name in IN_PARTS else ():
-        single, index = path.with_name(_varied(path.name, variant)), path.with_name(_varied(f"{path.name}.index.json", variant))
-        if index.exists() and (path.name.startswith("diffusion") or not single.exists()):  # diffusers looks for the index first
+        single, index = (
+            path.with_name(_varied(path.name, variant)),
+            path.with_name(_varied(f"{path.name}.index.json", variant)),
+        )
+        if index.exists() and (
+            path.name.startswith("diffusion") or not single.exists()
+        ):  # diffusers looks for the index first
             return variant, _shards(index)
         if single.exists():
             return variant, [single]
@@ -128,7 +143,11 @@ def _shards(index: Path) -> list[Path]:
     if not isinstance(shards, dict) or not shards or not all(isinstance(name, str) for name in shards.values()):
         raise ValueError(f"{index} is no index of shards: it needs 'weight_map', from tensors to files.")
     for name in sorted(set(shards.values())):
-        if name != Path(name).name or not name.endswith((".safetensors", ".bin")) or name.endswith(".bin") != (".bin." in index.name):
+        if (
+            name != Path(name).name
+            or not name.endswith((".safetensors", ".bin"))
+            or name.endswith(".bin") != (".bin." in index.name)
+        ):
             raise ValueError(f"{index} lists {name!r}, which is no file of weights beside it.")
     return [index.with_name(name) for name in sorted(set(shards.values()))]
 
@@ -191,7 +210,11 @@ def _remedy_of_own(folder: Path, file: str | None) -> str:
     """What to do where a folder that is not the project's lacks a file: what it holds instead, and which library writes
     it.
     """
-    single = folder if folder.is_file() else next((path for path in sorted(folder.glob("*")) if path.suffix in (".ckpt", ".safetensors")), None)
+    single = (
+        folder
+        if folder.is_file()
+        else next((path for path in sorted(folder.glob("*")) if path.suffix in (".ckpt", ".safetensors")), None)
+    )
     if single and (file == "model_index.json" or single == folder) and single.suffix in (".ckpt", ".safetensors"):
         return f"`StableDiffusionPipeline.from_single_file('{single}').save_pretrained(FOLDER)` of diffusers writes a Stable Diffusion model as a folder"
     if file is None:
@@ -205,18 +228,31 @@ def _remedy_of_own(folder: Path, file: str | None) -> str:
 
 
 def fetch_command(settings: ModelSettings, folder: Path | None = None) -> str:
-    """The command that fetches a model's files from the Hugging Face hub into `folder`, or into the profile's as it names it.
+    """The command that fetches a model's files from the Hugging Face hub into `folder`, or into the profile's as it
+    names it.
 
     Raises ValueError for a model that is not there.
     """
     if settings.hub is None:
         raise ValueError(f"The model in {settings.source} is the project's own; there is nothing to fetch.")
     patterns = [part for pattern in settings.fetch for part in ("--include", pattern)]
-    return shlex.join(["hf", "download", settings.hub, "--revision", settings.revision, "--local-dir", str(folder or settings.source), *patterns])
+    return shlex.join(
+        [
+            "hf",
+            "download",
+            settings.hub,
+            "--revision",
+            settings.revision,
+            "--local-dir",
+            str(folder or settings.source),
+            *patterns,
+        ]
+    )
 
 
 def check_open_clip(settings: ModelSettings, folder: Path) -> None:
-    """That an open_clip model is built with the activation its weights were trained with; the wrong one loads as well, and names images wrongly.
+    """That an open_clip model is built with the activation its weights were trained with; the wrong one loads as well,
+    and names images wrongly.
 
     Raises ValueError where it is not, and where the configuration asks to run code of its own.
     """
@@ -229,7 +265,9 @@ def check_open_clip(settings: ModelSettings, folder: Path) -> None:
         raise ValueError(f"{file} asks for trust_remote_code, which would run the repository's own code; remove it.")
     if settings.activation and bool(config.get("quick_gelu")) != (settings.activation == "quick_gelu"):
         wanted = json.dumps(settings.activation == "quick_gelu")
-        raise ValueError(f'{file} builds the model with another activation than {settings.activation}: set "quick_gelu" to {wanted} in its "model_cfg".')
+        raise ValueError(
+            f'{file} builds the model with another activation than {settings.activation}: set "quick_gelu" to {wanted} in its "model_cfg".'
+        )
 
 
 def convert_folder(folder: Path) -> list[Path]:
@@ -244,7 +282,9 @@ def convert_folder(folder: Path) -> list[Path]:
     places = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
     written = [convert_weights(place) for place in places if _to_convert(place)]
     if not written and not any(weights_of(place / name) for place in places for name in PICKLES):
-        raise FileNotFoundError(f"{folder} holds no weights to convert, which are called {', '.join(PICKLES.values())}.")
+        raise FileNotFoundError(
+            f"{folder} holds no weights to convert, which are called {', '.join(PICKLES.values())}."
+        )
     return written
 
 
@@ -259,7 +299,9 @@ def convert_weights(folder: Path) -> Path:
 
     if (found := _to_convert(folder)) is None:
         *some, last = PICKLES.values()
-        raise FileNotFoundError(f"{folder} holds neither {', '.join(some)} nor {last} that is not there as safetensors already.")
+        raise FileNotFoundError(
+            f"{folder} holds neither {', '.join(some)} nor {last} that is not there as safetensors already."
+        )
     target, pickle = found
     check_writable(folder)
     weights: dict[str, torch.Tensor] = {}
@@ -286,7 +328,9 @@ def _unpickled(pickle: Path) -> dict[str, torch.Tensor]:
 
     try:
         weights = torch.load(pickle, map_location="cpu", weights_only=True)
-        weights = {key: value.contiguous().clone() for key, value in weights.get("state_dict", weights).items()}  # no two may share memory
+        weights = {
+            key: value.contiguous().clone() for key, value in weights.get("state_dict", weights).items()
+        }  # no two may share memory
         if not all(isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in weights.items()):
             raise ValueError("not a table of tensors by name")
     except Exception as error:  # torch raises whatever the pickle's content leads to
@@ -307,7 +351,11 @@ def _pickle_of(path: Path) -> Path | None:
     """The pickle that holds the weights called `path`, or the index of its shards; None where there is none."""
     if path.name not in PICKLES:
         return None
-    names = [_varied(name, variant) for variant in (None, *VARIANTS) for name in (PICKLES[path.name], f"{PICKLES[path.name]}.index.json")]
+    names = [
+        _varied(name, variant)
+        for variant in (None, *VARIANTS)
+        for name in (PICKLES[path.name], f"{PICKLES[path.name]}.index.json")
+    ]
     return next((path.with_name(name) for name in names if path.with_name(name).exists()), None)
 
 
@@ -354,7 +402,10 @@ def load_whole(kind: Any, folder: Path, **arguments: Any) -> Any:
             variant=variant,
             **arguments,
         )
-        for fault, names in (("missing tensors", info["missing_keys"]), ("tensors of another shape", info["mismatched_keys"])):
+        for fault, names in (
+            ("missing tensors", info["missing_keys"]),
+            ("tensors of another shape", info["mismatched_keys"]),
+        ):
             if names:
                 raise ValueError(f"{fault}: {len(names)}, the first is {min(map(str, names))}")
     return model
@@ -362,9 +413,11 @@ def load_whole(kind: Any, folder: Path, **arguments: Any) -> Any:
 
 @contextmanager
 def strict_loading(folder: Path, what: str = "weights") -> Iterator[None]:
-    """Load without progress bars, and turn a library's complaint about a model's files into one sentence that names the folder.
+    """Load without progress bars, and turn a library's complaint about a model's files into one sentence that names the
+    folder.
 
-    Raises ValueError where a file is truncated or a tensor is missing or of another shape; `what` says which files are read.
+    Raises ValueError where a file is truncated or a tensor is missing or of another shape; `what` says which files are
+    read.
     """
     import diffusers
     import transformers
@@ -376,11 +429,15 @@ def strict_loading(folder: Path, what: str = "weights") -> Iterator[None]:
     except MemoryError:
         raise
     except Exception as error:  # of every kind, since a configuration may hold anything in the place of a number
-        raise ValueError(f"The {what} in {folder} are damaged or do not fit its configuration: {first_line(error)}") from error
+        raise ValueError(
+            f"The {what} in {folder} are damaged or do not fit its configuration: {first_line(error)}"
+        ) from error
 
 
 def not_the_originals(settings: ModelSettings) -> Iterator[str]:
-    """A part of a sentence for each of a model's weights, where they are there, whose checksum is known and another; reads them once."""
+    """A part of a sentence for each of a model's weights, where they are there, whose checksum is known and another;
+    reads them once.
+    """
     for file, original in settings.sha256.items():
         path = resolve(settings.source) / file
         if path.exists() and (real := hash_file(path)) != original:
@@ -408,4 +465,6 @@ def digest_folder(source: str) -> str:
 
     A scheduler's or an autoencoder's configuration decides as much about a picture as their weights do.
     """
-    return digest_files(sorted(path for pattern in ("*.safetensors", "*config.json") for path in resolve(source).rglob(pattern)))
+    return digest_files(
+        sorted(path for pattern in ("*.safetensors", "*config.json") for path in resolve(source).rglob(pattern))
+    )

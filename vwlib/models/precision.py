@@ -1,7 +1,10 @@
-"""Which numbers the generator's matrix products are computed in: "auto" is float32, unless the machine is clearly faster in bfloat16.
+"""Which numbers the generator's matrix products are computed in: "auto" is float32, unless the machine is clearly
+faster in bfloat16.
 
-Some processors have instructions for bfloat16 products and are several times as fast in them; on others torch imitates them and is forty
-times as slow. No name of a processor tells the two apart, so products of the model's own size are timed, once on a machine.
+Some processors have instructions for bfloat16 products and are several times as fast in them; on others torch imitates
+them and is forty
+times as slow. No name of a processor tells the two apart, so products of the model's own size are timed, once on a
+machine.
 """
 
 from __future__ import annotations
@@ -23,9 +26,10 @@ from vwlib.paths import CACHE, ROOT
 if TYPE_CHECKING:
     import torch
 
-    from vwlib.profiles import GeneratorSettings
+    from vwlib.settings import GeneratorSettings
 
-#: bfloat16 is chosen where its products are at least so many times as fast: converting to it and back takes some of the gain.
+#: bfloat16 is chosen where its products are at least so many times as fast: converting to it and back takes some of the
+#: gain.
 CLEARLY = 1.5
 #: A product of more multiplications would tell no more, and take a processor seconds.
 MOST = 2**28
@@ -37,7 +41,9 @@ TRAINED_WIDTH = 192
 
 @dataclass(frozen=True)
 class Speeds:
-    """Milliseconds of one product in each of the two precisions, of `rows` × `width` numbers with `width` × 4 `width`, as in a feed-forward layer."""
+    """Milliseconds of one product in each of the two precisions, of `rows` × `width` numbers with `width` × 4 `width`,
+    as in a feed-forward layer.
+    """
 
     rows: int
     width: int
@@ -55,7 +61,9 @@ class Speeds:
 
 
 def precision_of(settings: GeneratorSettings, device: str) -> str:
-    """The precision in which a generator computes on a device such as "cpu": the one that its settings name or, for "auto", the faster one there."""
+    """The precision in which a generator computes on a device such as "cpu": the one that its settings name or, for
+    "auto", the faster one there.
+    """
     return settings.precision if settings.precision != "auto" else speeds_of(settings, device).precision
 
 
@@ -78,16 +86,21 @@ def training_autocast() -> torch.autocast:
 
 @lru_cache
 def _product(source: str, image_size: int) -> tuple[int, int]:
-    """Rows and width of the product that decides: as many places as a batch of pictures has, and as wide as the denoiser's widest block."""
+    """Rows and width of the product that decides: as many places as a batch of pictures has, and as wide as the
+    denoiser's widest block.
+    """
     file, width = (ROOT / source).resolve() / "unet" / "config.json", USUAL_WIDTH
-    with suppress(OSError, ValueError, KeyError, TypeError):  # another kind of model, or none yet: loading it says what is wrong
+    with suppress(
+        OSError, ValueError, KeyError, TypeError
+    ):  # another kind of model, or none yet: loading it says what is wrong
         width = int(max(json.loads(file.read_text())["block_out_channels"]))
     return min(64 * (image_size // 8) ** 2, MOST // (4 * width**2)), width
 
 
 @lru_cache
 def measure(device: str, rows: int, width: int) -> Speeds:
-    """Time the two kinds of product, or read what was measured on this machine before: a busy moment must not change what a study computes in.
+    """Time the two kinds of product, or read what was measured on this machine before: a busy moment must not change
+    what a study computes in.
 
     Nothing is kept where the cache cannot be written to.
     """
@@ -118,7 +131,9 @@ def _milliseconds(device: str, rows: int, width: int, precision: str, repeats: i
 
 @lru_cache
 def _machine(device: str) -> str:
-    """A short name for what decides the speed: device, instructions and torch's version. A cache folder may be carried to another machine."""
+    """A short name for what decides the speed: device, instructions and torch's version. A cache folder may be carried
+    to another machine.
+    """
     if device.startswith("cuda"):
         import torch
 

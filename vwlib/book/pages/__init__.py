@@ -1,0 +1,1 @@
+"""What the pages show of models, words and studies: tables, and pictures for `vwlib.book.figures`."""

@@ -1,0 +1,240 @@
+"""The explorer: every word of the stored study to look at, without a kernel. `_static/explorer.js` brings the page to
+life.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.decomposition import PCA
+
+from vwlib.book.figures.style import TASK_COLOURS
+from vwlib.book.pages.experiments import tables_or_stand_in
+from vwlib.book.pages.scripts import SCALE, embed
+from vwlib.book.pages.study import study_or_stand_in
+from vwlib.concepts import concepts_of
+from vwlib.experiments.base import vectors_of
+from vwlib.experiments.sheets import SIDE, sheet_of
+from vwlib.models import TASKS, load_model
+from vwlib.settings import Profile, load_profile
+from vwlib.study.read import StoredStudy
+from vwlib.trials import load_material
+
+#: Below the folder of the book's pages, where the sheets of pictures lie.
+FOLDER = "explorer"
+TESTED = 96  # px of a test image's side on its sheet
+DIVERGED, OTHER = (
+    -1,
+    -2,
+)  # in the place of a concept: there is no picture, or the judge calls it something that the study does not learn
+#: What a page says where scripts do not run.
+PLAIN = "The explorer needs JavaScript. The chapters on transfer and on solutions show some of the same words; the released tables have all their scores."
+
+
+@dataclass(frozen=True)
+class Explorer:
+    """What the script shows: an index of datasets, groups of words and maps of words. The sheets of pictures are files
+    of their own (`explorer_files`).
+    """
+
+    index: dict[str, Any]
+
+    def _repr_html_(self) -> str:
+        data = embed(self.index, "explorer-data")
+        return f'<div class="explorer" data-folder="../_static/{FOLDER}"><noscript><p>{escape(PLAIN)}</p></noscript>{data}</div>'
+
+    def __repr__(self) -> str:
+        return f"Explorer of {sum(len(group['named']) for group in self.index['groups'].values()):,} words"
+
+
+def explorer_sources(profile: Profile) -> tuple[StoredStudy, dict[str, pd.DataFrame], str]:
+    """A profile's study and its tables `sheets` and `displacements`, and in words what they are.
+
+    Where one is missing, all are of profile smoke, if it is of the same models.
+
+    Raises FileNotFoundError where nothing can stand in, and ValueError where a file was damaged.
+    """
+    study, told = study_or_stand_in(profile)
+    tables, missing = tables_or_stand_in(profile, ["sheets", "displacements"])
+    if missing and study.profile == profile:
+        study, _ = study_or_stand_in(load_profile("smoke"))
+    return study, tables, missing or told
+
+
+def make_explorer(study: StoredStudy, tables: dict[str, pd.DataFrame]) -> Explorer:
+    """The explorer of a study and of its experiments' tables `sheets` and `displacements`.
+
+    A group is a dataset, task and radius. Its lists have one entry a word, concepts outermost: the place in the list of
+    concepts of what the
+    judge calls its picture (`DIVERGED` and `OTHER` for none of them), the box found, its score on each task, how far
+    its vectors lie from the anchor (their
+    median), and the vectors' nearest words and places on the map of the model's words.
+    """
+    maps = {task: WordMap.of(study, task) for task in TASKS}
+    sheets, moves = tables["sheets"], tables["displacements"].rename(columns={"task": "trained_on"})
+    datasets = {dataset: _dataset(study, dataset, sheets[sheets["dataset"] == dataset]) for dataset in study.datasets}
+    groups = {}
+    for row in sheets[sheets["trained_on"].isin(TASKS) & sheets["dataset"].isin(study.datasets)].to_dict("records"):
+        of = {"dataset": row["dataset"], "trained_on": row["trained_on"], "delta": row["delta"]}
+        cells = pd.MultiIndex.from_product([list(row["concepts"]), list(row["anchors"])], names=["concept", "anchor"])
+        own = _of(moves, of)
+        groups[key_of(**of)] = {
+            "sheet": file_of(**of),
+            "named": _named(row["named"], list(row["concepts"])),
+            "boxes": [[int(number) for number in box] for box in row["boxes"]],
+            "scores": {task: _scores(_of(study.table, of), task, cells) for task in TASKS},
+            "moved": [
+                round(value, 2) if np.isfinite(value) else None
+                for value in own.groupby(cells.names)["distance"].median().reindex(cells)
+            ],
+            **maps[row["trained_on"]].vectors(own, cells, study, of),
+        }
+    shown = {
+        "tasks": list(TASKS),
+        "colours": TASK_COLOURS,
+        "side": SIDE,
+        "tested": TESTED,
+        "scale": SCALE,
+        "deltas": [*study.deltas, None],
+    }
+    return Explorer(
+        shown | {"datasets": datasets, "groups": groups, "maps": {task: found.index for task, found in maps.items()}}
+    )
+
+
+def key_of(dataset: str, trained_on: str, delta: float) -> str:
+    """The name of a group; `delta` is NaN for unconstrained words."""
+    return f"{dataset}-{trained_on}-{'free' if np.isnan(delta) else f'{delta:g}'}"
+
+
+def file_of(dataset: str, trained_on: str, delta: float) -> str:
+    """The file of a group's sheet."""
+    return f"{key_of(dataset, trained_on, delta)}.webp"
+
+
+def explorer_files(study: StoredStudy, sheets: pd.DataFrame) -> dict[str, bytes]:
+    """The sheets of pictures by file name: of each group, of the anchor words, of the concepts' own names, and the test
+    images that boxes are found on.
+    """
+    files = {
+        file_of(row["dataset"], row["trained_on"], row["delta"]): row["sheet"] for row in sheets.to_dict("records")
+    }
+    return files | {
+        f"{dataset}-tests.webp": sheet_of([[example.image() for example in _tests(study, dataset)]], TESTED)
+        for dataset in study.datasets
+    }
+
+
+def _tests(study: StoredStudy, dataset: str) -> list:
+    """The first test image of each of the study's concepts."""
+    first = {example.label: example for example in reversed(load_material(study.profile, dataset).test)}
+    return [first[concept] for concept in study.concepts(dataset)]
+
+
+def _dataset(study: StoredStudy, dataset: str, sheets: pd.DataFrame) -> dict[str, Any]:
+    concepts, anchors = study.concepts(dataset), study.anchors(dataset)
+    free = study.table[(study.table["dataset"] == dataset) & study.table["delta"].isna()]
+    cells = pd.MultiIndex.from_product([concepts, anchors], names=["concept", "anchor"])
+    own_anchor = {concept.name: concept.anchor for concept in concepts_of(dataset, study.profile.world)}
+    truth = []
+    for example in _tests(study, dataset):
+        side = max(example.image().size)
+        truth.append([[round(SCALE * edge / side) for edge in box] for box in example.boxes_of(example.label).tolist()])
+    references = {}
+    for source in ("anchor", "name"):
+        row = sheets[sheets["trained_on"] == source].iloc[0]
+        scores = {task: _scores(free[free["trained_on"] == source], task, cells) for task in TASKS}
+        references[source] = {
+            "sheet": file_of(dataset, source, np.nan),
+            "named": _named(row["named"], concepts),
+            "scores": scores,
+        }
+    return {
+        "concepts": concepts,
+        "anchors": anchors,
+        "own": [own_anchor[c] for c in concepts],
+        "tests": f"{dataset}-tests.webp",
+        "truth": truth,
+        **references,
+    }
+
+
+def _named(names: Sequence[str], concepts: list[str]) -> list[int]:
+    """For each picture the place of the name that the judge gives it, `OTHER` for a name that is no concept's,
+    `DIVERGED` where there is no picture.
+    """
+    return [concepts.index(name) if name in concepts else OTHER if name else DIVERGED for name in names]
+
+
+def _of(table: pd.DataFrame, of: dict[str, Any]) -> pd.DataFrame:
+    """The rows of one dataset, source and radius."""
+    near = table["delta"].isna() if np.isnan(of["delta"]) else table["delta"] == of["delta"]
+    return table[(table["dataset"] == of["dataset"]) & (table["trained_on"] == of["trained_on"]) & near]
+
+
+def _scores(rows: pd.DataFrame, task: str, cells: pd.MultiIndex) -> list[float | None]:
+    values = rows[rows["evaluated_on"] == task].set_index(cells.names)["value"].reindex(cells)
+    return [round(float(value), 3) if np.isfinite(value) else None for value in values]
+
+
+@dataclass(frozen=True)
+class WordMap:
+    """A model's words in the plane of their two principal components."""
+
+    words: list[str]
+    rows: np.ndarray  # (word, d)
+    plane: PCA
+    low: np.ndarray  # (2,), as `high`: the map's edges
+    high: np.ndarray
+
+    @classmethod
+    def of(cls, study: StoredStudy, task: str) -> WordMap:
+        """The map of a task's model, wide enough for nearly all of its words and of the study's."""
+        model = load_model(task, study.profile)
+        known = model.vocabulary.words()
+        words = sorted(known)
+        rows = model.word_table()[[known[word] for word in words]].cpu().numpy()
+        plane = PCA(2, svd_solver="full").fit(rows)
+        learned = vectors_of([word for word in study.bank.values() if word.task == task]).flatten(0, 1).numpy()
+        every = plane.transform(np.concatenate([rows, learned]))
+        low, high = np.quantile(every, [0.005, 0.995], axis=0)
+        margin = 0.05 * (high - low)
+        return cls(words, rows, plane, low - margin, high + margin)
+
+    def place(self, rows: np.ndarray) -> list[int]:
+        """Places of vectors (vector, d), at the map's edge where they lie beyond it."""
+        shares = (self.plane.transform(rows) - self.low) / (self.high - self.low)
+        return [round(SCALE * share) for share in shares.clip(0, 1).ravel().tolist()]
+
+    @property
+    def index(self) -> dict[str, Any]:
+        """The map as plain data; `at` has x and y of every word."""
+        return {
+            "words": self.words,
+            "at": self.place(self.rows),
+            "share": round(float(self.plane.explained_variance_ratio_.sum()), 3),
+        }
+
+    def vectors(
+        self, moves: pd.DataFrame, cells: Sequence[tuple[str, str]], study: StoredStudy, of: dict[str, Any]
+    ) -> dict[str, Any]:
+        """For each word its vectors' nearest words, as places in `words`, and their places on the map; empty for a word
+        that diverged.
+        """
+        number = {word: place for place, word in enumerate(self.words)}
+        nearest = {
+            cell: [number[word] for word in rows["nearest"]]
+            for cell, rows in moves.sort_values("vector").groupby(["concept", "anchor"])
+        }
+        delta = None if np.isnan(of["delta"]) else of["delta"]
+        at = {}
+        for concept, anchor in cells:
+            learned = study.words_of(of["dataset"], concept, anchor, delta).vectors.get(of["trained_on"])
+            if learned is not None:
+                at[concept, anchor] = self.place(learned.numpy())
+        return {"nearest": [nearest.get(cell, []) for cell in cells], "at": [at.get(cell, []) for cell in cells]}

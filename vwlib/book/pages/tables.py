@@ -1,0 +1,45 @@
+"""Tables as a page shows them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+PROSE = 24  # letters: a column with a longer entry is read, not glanced at
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table as a page shows it: without row numbers, rounded, headings on the left."""
+
+    frame: pd.DataFrame
+    digits: int
+    header: bool = True
+
+    def _repr_html_(self) -> str:
+        # On a phone a table scrolls; a column of sentences must not be squeezed to a word a line before it does.
+        widths = {
+            name: "9rem"
+            for name, column in self.frame.items()
+            if column.map(lambda entry: isinstance(entry, str) and len(entry) > PROSE).any()
+        }
+        how = {"index": False, "header": self.header, "border": 0, "justify": "left", "na_rep": "–"}
+        return self.frame.to_html(**how, col_space=widths, float_format=f"{{:.{self.digits}f}}".format)
+
+    def __repr__(self) -> str:
+        return self.frame.to_string(
+            index=False, header=self.header, na_rep="–", float_format=f"{{:.{self.digits}f}}".format
+        )
+
+
+def as_table(frame: pd.DataFrame, digits: int = 2, upright: bool = False) -> Table:
+    """A data frame as a page shows it, its index as first columns; `upright` turns columns into rows, with no heading."""
+    if upright:
+        return Table(frame.T.reset_index(), digits, header=False)
+    return Table(frame if isinstance(frame.index, pd.RangeIndex) else frame.reset_index(), digits)
+
+
+def span(low: float, high: float) -> str:
+    """An interval for reading."""
+    return f"{low:.2f}\u00a0to\u00a0{high:.2f}"  # kept on one line

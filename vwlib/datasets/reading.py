@@ -1,0 +1,152 @@
+"""Reading text, JSON and XML as people have them, and saying once what was passed over.
+
+Text is UTF-8, or UTF-16 and UTF-32 where a byte order mark or the first bytes say so; a byte order mark is no part of
+it, and
+lines end as any system ends them. XML may name another encoding in its first line. Whatever cannot be read raises
+FileNotFoundError or ValueError with one sentence that names the file.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+_TOLD: set[str] = set()
+_DECLARED = re.compile(rb"""\s*<\?xml[^>]*\bencoding\s*=\s*["']([\w.:-]+)["']""")
+
+
+def tell(sentence: str) -> None:
+    """Name something that was passed over in the log, once per process: the same files are read again and again."""
+    if sentence not in _TOLD:
+        _TOLD.add(sentence)
+        log.warning("%s", sentence)
+
+
+def name_some(names: Sequence[str], most: int = 3) -> str:
+    """The first few of the names, and how many more there are."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def shown(value: object) -> str:
+    """A value as a sentence quotes it: short, and on one line."""
+    try:
+        text = " ".join(repr(value).split())
+    except ValueError:  # a number of more digits than Python writes
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says, on one line."""
+    return " ".join(str(error).split())
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; False also where no file can have that name."""
+    return os.path.isfile(path)
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a file.
+
+    Raises FileNotFoundError where it is missing, and ValueError where it is no file or may not be read.
+    """
+    if not os.path.lexists(path):
+        raise FileNotFoundError(f"The annotation file {path} is missing.")
+    if os.path.exists(path) and not is_file(path):
+        raise ValueError(f"{path} is no file that can be read, but a folder or a device.")
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:  # a link that leads nowhere
+        raise FileNotFoundError(f"The annotation file {path} is missing.") from error
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror or one_line(error)}).") from error
+
+
+def read_text(path: Path) -> str:
+    """The text of a file, without its byte order mark.
+
+    Raises FileNotFoundError and ValueError as `read_bytes` does, and ValueError where it is in no encoding of Unicode.
+    """
+    return _decoded(path, content := read_bytes(path), json.detect_encoding(content))
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text that say something, without the blanks around them. Raises as `read_text` does."""
+    lines = (line.strip() for line in re.split(r"\r\n|\r|\n", read_text(path)))
+    return [line for line in lines if line]
+
+
+def read_json(path: Path, unique: bool = False) -> Any:
+    """What a JSON file holds; with `unique` no object in it may give one name two values, of which the first would be
+    lost.
+
+    Raises FileNotFoundError and ValueError as `read_text` does, and ValueError for malformed JSON.
+    """
+    text = read_text(path)
+    try:
+        return json.loads(text, object_pairs_hook=_once if unique else None)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is no valid JSON ({one_line(error)}).") from error
+
+
+def read_xml(path: Path) -> ET.Element:
+    """The root of an XML file, with all tags as they are without a namespace.
+
+    Raises FileNotFoundError and ValueError as `read_bytes` does, and ValueError for malformed XML.
+    """
+    content = read_bytes(path)
+    encoding: str = json.detect_encoding(content)
+    if encoding == "utf-8" and (declared := _DECLARED.match(content)):
+        named = declared[1].decode("ascii", "replace").lower()
+        # Text whose first bytes are those of ASCII is none of these, whatever its first line says.
+        encoding = encoding if named.startswith(("utf-16", "utf-32", "ucs", "utf_16", "utf_32")) else named
+    text = _decoded(path, content, encoding, "valid annotation")
+    try:
+        root = ET.fromstring(text.lstrip())  # a text, of which the parser no longer asks for its encoding
+    except (ET.ParseError, ValueError) as error:
+        raise ValueError(f"{path} is no valid annotation ({one_line(error)}).") from error
+    for element in root.iter():
+        element.tag = element.tag.rpartition("}")[2]
+    return root
+
+
+def picture_name(file: Path, name: str, folder: Path) -> str:
+    """The name that `file` gives to a picture below `folder`, without "./" and, unless a file is called so, with no
+    back slash.
+
+    Raises ValueError where it would lead out of the folder.
+    """
+    slashed = PurePosixPath(name.replace("\\", "/"))
+    if slashed.is_absolute() or ".." in slashed.parts or PureWindowsPath(name).drive:
+        raise ValueError(f"{file} names a picture outside the dataset: {' '.join(name.split())}")
+    if "\\" in name and is_file(folder / name):
+        return PurePosixPath(name).as_posix()
+    return slashed.as_posix()
+
+
+def _decoded(path: Path, content: bytes, encoding: str, what: str = "text") -> str:
+    try:
+        return content.decode(encoding)
+    except LookupError as error:
+        raise ValueError(f"{path} is no {what} (its encoding '{encoding}' is unknown).") from error
+    except ValueError as error:
+        raise ValueError(f"{path} is no {what} in {encoding.upper()} ({one_line(error)}).") from error
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"it has {shown(key)} twice")
+        found[key] = value
+    return found

@@ -1,0 +1,110 @@
+"""Where this book does not do what the paper does, with the reason: `data/paper/deviations.toml`, its numbers filled in
+from a profile.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from vwlib.concepts import substitutions
+from vwlib.ledger import paper
+from vwlib.ledger.claims import load_claims
+from vwlib.miniature.world import INSTANCE_TRAIN
+from vwlib.models import TASKS, load_models
+from vwlib.paths import DATA, ROOT
+from vwlib.settings import Profile, load_profile
+
+DEVIATIONS = DATA / "paper" / "deviations.toml"
+
+
+class Deviation(BaseModel):
+    """One thing that is done otherwise: what it is, what the paper does, what happens here, why, for which models it
+    holds, which page tells more.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    what: str = Field(min_length=1)
+    paper: str = Field(min_length=1)
+    here: str = Field(min_length=1)
+    why: str = Field(min_length=1)
+    holds: Literal["everywhere", "miniature", "paper"]
+    see: str = ""
+
+
+def load_deviations(path: Path = DEVIATIONS) -> list[Deviation]:
+    """All deviations, in the file's order.
+
+    Raises ValueError in one sentence where an entry lacks something, has something unknown, or leads to a page that
+    does not exist.
+    """
+    found = []
+    for number, row in enumerate(tomllib.loads(path.read_text())["deviation"], 1):
+        where = f"{path.name}, deviation {number} ({row.get('what', 'without a name')})"
+        try:
+            found.append(Deviation.model_validate(row))
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise ValueError(f"{where}, field '{first['loc'][0]}': {first['msg'].lower()}.") from error
+        if row.get("see") and not any(
+            (ROOT / "book" / f"{row['see']}{suffix}").exists() for suffix in (".ipynb", ".md")
+        ):
+            raise ValueError(f"{where}: there is no page '{row['see']}'.")
+    return found
+
+
+def fill_in(text: str, profile: Profile) -> str:
+    """A text with the profile's numbers and names in the place of its braces.
+
+    Raises ValueError where it asks for something that there is not.
+    """
+    learning = [profile.learning[task] for task in TASKS]
+    names: dict[str, Any] = {
+        "profile": profile,
+        "full": load_profile("paper"),
+        "precision": PRECISIONS[profile.generator.precision],
+        "substitutes": len(substitutions()),
+        "steps": ", ".join(f"{one.steps:,}" for one in learning),
+        "rates": ", ".join(f"{one.rate:g}" for one in learning),
+        "together": ", ".join(f"{profile.study.words_at_once[task]:,}" for task in TASKS),
+        "changed": sum(bool(claim.revised) for claim in load_claims()),
+        "instance_images": INSTANCE_TRAIN,
+        "generation_blocks": paper.MODELS["generation"][2],
+        **{task: paper.MODELS[task][0] for task in TASKS},
+    }
+    if "{d}" in text:
+        names["d"] = ", ".join(str(model.word_table().shape[1]) for model in load_models(profile).values())
+    try:
+        return text.format(**names)
+    except (KeyError, AttributeError) as error:
+        raise ValueError(f"'{text}' asks for {error}, which is not known; {', '.join(names)} are.") from error
+
+
+#: How a sentence calls the generator's precision.
+PRECISIONS = {name: name for name in ("float32", "bfloat16", "float16")} | {
+    "auto": "float32, or bfloat16 where the machine is clearly faster in it (each word tells which),"
+}
+
+
+def deviations_table(profile: Profile, holds: Literal["everywhere", "models"], path: Path = DEVIATIONS) -> pd.DataFrame:
+    """The deviations that hold with every model, or those of the profile's own models and data: `what`, `paper`,
+    `here`, `why`, `more in`.
+    """
+    chosen = profile.world if holds == "models" else holds
+    found = [row for row in load_deviations(path) if row.holds == chosen]
+    rows = [
+        (row.what, *(fill_in(text, profile) for text in (row.paper, row.here, row.why)), _called(row.see))
+        for row in found
+    ]
+    return pd.DataFrame(rows, columns=["what", "paper", "here", "why", "more in"])
+
+
+def _called(page: str) -> str:
+    """How the text calls a page: `04_are_words_transferable` -> "chapter 4", `running_at_scale` -> "running at scale"."""
+    number = page.split("_")[0]
+    return f"chapter {int(number)}" if number.isdigit() else page.removeprefix("appendix_").replace("_", " ") or "–"

@@ -1,0 +1,1 @@
+"""The study: its plan of chunks, their store, and the runs that fill it."""

@@ -1,0 +1,184 @@
+"""The study's plan: every word of a profile, in chunks that are computed in one go. The same profile gives the same
+plan.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import astuple, dataclass
+from functools import lru_cache
+from typing import Any
+
+import vwlib.trials
+from vwlib.concepts import concepts_of
+from vwlib.models import TASKS
+from vwlib.models.loading import digest_folder
+from vwlib.settings import ModelSettings, Profile
+from vwlib.trials import Trial, make_trials, material_digests
+
+WORDS, REFERENCES = "words", "references"
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Trials that are computed together: the words of one task (`kind` "words"), or the floor and ceiling on one task
+    ("references").
+    """
+
+    kind: str
+    task: str
+    dataset: str
+    delta: float | None
+    number: int
+    trials: tuple[Trial, ...]
+
+    @property
+    def name(self) -> str:
+        """A name for people and files, unique in a plan."""
+        constraint = "" if self.kind == REFERENCES else "-free" if self.delta is None else f"-delta{self.delta:g}"
+        return f"{self.kind}-{self.task}-{self.dataset}{constraint}-{self.number:02d}"
+
+
+@lru_cache(maxsize=8)
+def make_plan(profile: Profile) -> tuple[Chunk, ...]:
+    """All chunks of a profile's study: floors and ceilings, then experiment 1 (unconstrained words), then experiment 2
+    (every delta).
+
+    Raises ValueError for an unknown dataset.
+    """
+    return (
+        *_references(profile),
+        *_words(profile, None),
+        *(chunk for delta in profile.study.deltas for chunk in _words(profile, delta)),
+    )
+
+
+def _trials(profile: Profile, dataset: str, delta: float | None) -> list[Trial]:
+    known = concepts_of(dataset, profile.world)
+    concepts = [concept.name for concept in known[: profile.study.concepts]]
+    return make_trials(
+        profile, dataset, concepts, [concept.anchor for concept in known[: profile.study.anchors]], delta
+    )
+
+
+def _references(profile: Profile) -> Iterator[Chunk]:
+    for dataset in profile.study.datasets:
+        for task in TASKS:
+            yield Chunk(REFERENCES, task, dataset, None, 0, tuple(_trials(profile, dataset, None)))
+
+
+def _words(profile: Profile, delta: float | None) -> Iterator[Chunk]:
+    for task in TASKS:
+        size = profile.study.words_at_once[task]
+        for dataset in profile.study.datasets:
+            trials = _trials(profile, dataset, delta)
+            for start in range(0, len(trials), size):
+                yield Chunk(WORDS, task, dataset, delta, start // size, tuple(trials[start : start + size]))
+
+
+def word_count(plan: tuple[Chunk, ...]) -> int:
+    """How many words a plan learns."""
+    return sum(len(chunk.trials) for chunk in plan if chunk.kind == WORDS)
+
+
+def settings_of(profile: Profile) -> dict[str, Any]:
+    """By dataset, everything that determines a study's words and scores, and nothing else.
+
+    Models enter by their weights and, where an adapter loads them, by the names of its file and function; pictures by
+    their content. So
+    neither folders nor where they were fetched from count; the
+    sizes of the live grids and the settings that only check something are left out.
+    """
+    return {dataset: _settings(profile, dataset) for dataset in profile.study.datasets}
+
+
+@lru_cache(maxsize=32)
+def _settings(profile: Profile, dataset: str) -> dict[str, Any]:
+    """`settings_of` for one dataset; the chunks of the others do not depend on it."""
+    train, test = material_digests(profile, dataset)
+    adapters = {task: named.rpartition("/")[2] for task, named in profile.adapters.items()}
+    return ({"adapters": adapters} if adapters else {}) | {
+        "world": profile.world,
+        "prompt": profile.prompt,
+        "vectors": profile.vectors,
+        "learning": {task: learning.model_dump() for task, learning in profile.learning.items()},
+        "drawing": profile.generator.model_dump(
+            include={"image_size", "inference_steps", "guidance", "images_per_word"}
+        )
+        | {"precision": precision_asked(profile)},
+        "threads": profile.study.threads,
+        "weights": {role: digest_folder(model.source) for role, model in _models(profile).items() if model},
+        "train": train,
+        "test": test,
+    }
+
+
+def precision_asked(profile: Profile) -> str:
+    """The generator's precision as digests know it.
+
+    "auto" goes by the name of bfloat16, in which the first studies that were kept are learned: which of the two a
+    machine chooses makes
+    other vectors, but the same scores within what pictures' noise allows, so that a study may be read and continued on
+    any machine. Each
+    word says itself in which it was learned.
+    """
+    return "bfloat16" if profile.generator.precision == "auto" else profile.generator.precision
+
+
+def _models(profile: Profile) -> dict[str, ModelSettings | None]:
+    """Every model whose weights matter, by role."""
+    models = {task: profile.model_of(task) for task in TASKS}
+    return models | {
+        "judge": profile.judge,
+        "second_judge": profile.second_judge,
+        "safety_checker": profile.generator.safety_checker,
+    }
+
+
+@lru_cache(maxsize=4096)
+def chunk_digests(profile: Profile, chunk: Chunk) -> tuple[str, str]:
+    """What a chunk's words come from, and what its words and scores come from, each as a short hash.
+
+    A chunk with the same second digest is the same, on one kind of processor to the last byte, and is never computed
+    again. Its trials are part of both, because floating-point sums depend on how many words are learned together; the
+    rest
+    of the plan is not, so that a study may grow by a dataset or a delta and keep what it has. The code's version is
+    left
+    out on purpose, since most changes of code change no word; those that do raise `vwlib.trials.LEARNING`, which is
+    part
+    of both digests of words from its second version on.
+    """
+    settings = _settings(profile, chunk.dataset)
+    learning = settings["learning"].get(chunk.task) if chunk.kind == WORDS else None
+    content = {
+        "kind": chunk.kind,
+        "task": chunk.task,
+        "profile": profile.name,
+        "trials": [astuple(trial) for trial in chunk.trials],
+        "learning": learning,
+    }
+    if chunk.kind == WORDS and vwlib.trials.LEARNING > 1:
+        content["algorithm"] = vwlib.trials.LEARNING
+    words = {key: settings[key] for key in ("world", "prompt", "vectors", "threads", "train")}
+    source = {
+        "weights": settings["weights"][chunk.task],
+        "precision": settings["drawing"]["precision"] if chunk.task == "generation" else "float32",
+    }
+    if chunk.task in settings.get("adapters", {}):
+        source["adapter"] = settings["adapters"][chunk.task]
+    return _digest([content, words, source]), _digest(
+        [content, {key: value for key, value in settings.items() if key != "learning"}]
+    )
+
+
+def study_digest(profile: Profile) -> str:
+    """A short hash of a whole study: studies with the same one have the same words and scores, on one kind of processor
+    to the last byte.
+    """
+    return _digest([chunk_digests(profile, chunk) for chunk in make_plan(profile)])
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
