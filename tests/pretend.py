@@ -33,8 +33,7 @@ class PretendedGpu(TorchFunctionMode):
     place raises.
 
     As in torch, the CPU's numbers (tensors without axes) may take part anywhere, its indices may index any tensor, as
-    may a number of the
-    GPU, and `copy_` copies from anywhere.
+    may a number of the GPU, and `copy_` copies from anywhere.
     """
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

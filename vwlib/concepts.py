@@ -2,8 +2,8 @@
 only.
 
 A *world* is one of two sets of concepts: "paper", for the real datasets, and "miniature", for the generated ones. Both
-have
-ten concepts in each of four datasets, in the same order, so the tenth concept of one stands for the tenth of the other.
+have ten concepts in each of four datasets, in the same order, so the tenth concept of one stands for the tenth of the
+other.
 """
 
 from __future__ import annotations

@@ -85,10 +85,8 @@ def run_grid(
     """Experiment 1 (section 4): learn every trial's word for each source task, and score it on every target task.
 
     A word is scored as it is on its own task and mapped (equation 3, or another `kind` of map) on the others. Beside
-    the words stand the floor, the
-    anchor word itself in the target (`trained_on` "anchor"), and the ceiling, the concept's own name (`trained_on`
-    "name").
-    What is `learned` already, say by the study, is not learned again.
+    the words stand the floor, the anchor word itself in the target (`trained_on` "anchor"), and the ceiling, the
+    concept's own name (`trained_on` "name"). What is `learned` already, say by the study, is not learned again.
     """
     trials = list(trials)
     learned = {source: learned.get(source) or learn(source, profile, trials, progress) for source in sources}
@@ -160,8 +158,7 @@ def reference_rows(target: str, profile: Profile, trials: Sequence[Trial]) -> li
     table.
 
     The floor is the anchor as one word, as in a prompt (control K4); a learned word starts as `profile.vectors` copies
-    of it.
-    The name is scored once per concept, and its trials share the score.
+    of it. The name is scored once per concept, and its trials share the score.
     """
     model, names = load_model(target, profile), load_material(profile, trials[0].dataset).names
     table = model.word_table()

@@ -2,14 +2,12 @@
 figures 7 and 12 to 18.
 
 Layers are counted as in the paper: layer 0 is the embedding before the first block, layer N what the N-th block hands
-on, so that layer N
-is also what a text encoder that is cut to its first N blocks ends with.
+on, so that layer N is also what a text encoder that is cut to its first N blocks ends with.
 
 Functions that take `words` want a table with one row for each word, in the words' order, and columns `concept` and
-`anchor`
-(`label_words` makes it of trials); what they return keeps its columns. The baseline that the paper lacks, a plain swap
-of two real words,
-goes through the same functions: `real_words` gives the vectors of each concept's own word.
+`anchor` (`label_words` makes it of trials); what they return keeps its columns. The baseline that the paper lacks, a
+plain swap of two real words, goes through the same functions: `real_words` gives the vectors of each concept's own
+word.
 """
 
 from __future__ import annotations
@@ -116,8 +114,7 @@ def activations(model: TaskModel, vectors: Tensor, at_once: int = 256) -> Tensor
     prompt.
 
     Layer 0 is the embedding before the first block, so there is one layer more than there are blocks. At most `at_once`
-    words are
-    in memory with all their tokens. Raises ValueError for vectors of another shape.
+    words are in memory with all their tokens. Raises ValueError for vectors of another shape.
     """
     check_vectors(model, vectors)
     parts = []
@@ -214,8 +211,8 @@ def tsne_of_layers(
     spaced ones.
 
     The perplexity is 30, or a third of the words where they are few. Returns one row for each layer and word: the
-    columns of `words`,
-    `layer`, `x`, `y`. Raises ValueError for fewer than four words, and for a layer at which all words are the same.
+    columns of `words`, `layer`, `x`, `y`. Raises ValueError for fewer than four words, and for a layer at which all
+    words are the same.
     """
     _check_labels(layers, words)
     if len(words) < 4:
@@ -240,12 +237,9 @@ def cluster_agreement(
     the concepts.
 
     At each layer the adjusted Rand index, 1 for the same grouping and 0 for what chance gives, with as many clusters as
-    there are
-    anchors or concepts. (Where all words of an n x n grid cluster by the one, the other's is -1 / n, not 0.) The
-    interval is of a
-    bootstrap that resamples concepts and anchors and keeps the clusters as they are, moved by its bias: resamples hold
-    fewer
-    different groups, of which chance groups more.
+    there are anchors or concepts. (Where all words of an n x n grid cluster by the one, the other's is -1 / n, not 0.)
+    The interval is of a bootstrap that resamples concepts and anchors and keeps the clusters as they are, moved by its
+    bias: resamples hold fewer different groups, of which chance groups more.
     Returns one row for each layer and `by` ("anchor", "concept", and their difference "concept - anchor"): `ari`,
     `low`, `high`, `n`.
     Raises ValueError for fewer than two concepts or anchors.
@@ -305,8 +299,7 @@ def weighted_rand(labels: np.ndarray, clusters: np.ndarray, weights: np.ndarray)
     word) say.
 
     Pairs of a word with its own copy are left out: they always agree, and would make resamples look better than the
-    data.
-    NaN where no two of the words that count share a label or a cluster, and where all share both.
+    data. NaN where no two of the words that count share a label or a cluster, and where all share both.
     """
     own = (weights**2).sum(1)
 
@@ -334,18 +327,15 @@ def truncation_scores(
     has N blocks.
 
     Both are the metric of table 1 for the same output: in generation the share of pictures that the judge takes for the
-    concept, or
-    for the anchor; in detection the average precision with which the word finds the one or the other; in classification
-    the share
-    of the images of the one or the other that the classifier gives to the word, beside the names of all others. Names
-    are read by
-    the same shortened encoder as the word, since features of different depth cannot be compared.
+    concept, or for the anchor; in detection the average precision with which the word finds the one or the other; in
+    classification the share of the images of the one or the other that the classifier gives to the word, beside the
+    names of all others. Names are read by the same shortened encoder as the word, since features of different depth
+    cannot be compared.
 
     `vectors` (word, vector, d) and `words` with `concept`, `anchor` and `anchor_concept` are of one dataset, whose
-    prompt names and
-    test images are `names` and `frozen`; `blocks` are the N, by default none to all. Returns one row for each N, word
-    and `of`
-    ("concept" or "anchor"): the columns of `words`, `task`, `word` (its row), `blocks`, `of`, `metric`, `value`, `n`.
+    prompt names and test images are `names` and `frozen`; `blocks` are the N, by default none to all. Returns one row
+    for each N, word and `of` ("concept" or "anchor"): the columns of `words`, `task`, `word` (its row), `blocks`, `of`,
+    `metric`, `value`, `n`.
     """
     check_vectors(model, vectors)
     _check_labels(vectors[None], words)
@@ -372,14 +362,10 @@ def crossing_layers(scores: pd.DataFrame) -> pd.DataFrame:
     word set or several).
 
     `crossing` is the first N from which the concept's score exceeds the anchor's with every larger N too; NaN where
-    there is none, so that
-    the whole encoder still takes the word for its anchor. N = 0 is left out: before the first block the end of the
-    text, which detector
-    and classifier read, has not seen the word, and whether it scores higher as its concept there is a matter of the two
-    names alone.
-    `depth` is the largest N asked. One row a word, with the columns that tell words apart. Words whose anchor is their
-    concept's own have
-    nothing to cross and are left out.
+    there is none, so that the whole encoder still takes the word for its anchor. N = 0 is left out: before the first
+    block the end of the text, which detector and classifier read, has not seen the word, and whether it scores higher
+    as its concept there is a matter of the two names alone. `depth` is the largest N asked. One row a word, with the
+    columns that tell words apart. Words whose anchor is their concept's own have nothing to cross and are left out.
     """
     keys = [column for column in scores if column not in ("blocks", "of", "metric", "value", "n")]
     rows = []
@@ -423,16 +409,13 @@ def probe_scores(
     """B8: what a linear probe of each layer takes a word for, its concept or its anchor.
 
     At every layer from the first block on, a logistic regression learns to tell the dataset's concepts apart by the
-    activation of real
-    words, each concept's `own` word in all of `prompts`. It then reads the activations of `vectors` (word, vector, d)
-    in the model's prompt.
+    activation of real words, each concept's `own` word in all of `prompts`. It then reads the activations of `vectors`
+    (word, vector, d) in the model's prompt.
 
     Returns one row a word and layer: the columns of `words`, which need `anchor_concept`, `task`, `word` (its row),
-    `layer`, `value`,
-    the probability of the concept against that of the anchor's concept alone, and `accuracy`, the probe's own on real
-    words in prompts that
-    it was not fitted on. Raises ValueError where a word's concept or anchor is none of `own`, and for fewer than five
-    prompts.
+    `layer`, `value`, the probability of the concept against that of the anchor's concept alone, and `accuracy`, the
+    probe's own on real words in prompts that it was not fitted on. Raises ValueError where a word's concept or anchor
+    is none of `own`, and for fewer than five prompts.
     """
     check_vectors(model, vectors)
     strange = sorted({*words["concept"], *words["anchor_concept"]} - set(own))
@@ -499,10 +482,9 @@ def way_to_concept(layers: Tensor, anchors: Tensor, concepts: Tensor, words: pd.
     concept's own word at the end.
 
     All activations are (layer, word, d): of the words, and of their anchor's and their concept's own word in the same
-    prompt. The way
-    is the difference of these two after the last block; a word's change against its anchor is projected on it, layer by
-    layer. The
-    plain swap is `way_to_concept(concepts, anchors, concepts, words)`: what comes late there comes late for every word.
+    prompt. The way is the difference of these two after the last block; a word's change against its anchor is projected
+    on it, layer by layer. The plain swap is `way_to_concept(concepts, anchors, concepts, words)`: what comes late there
+    comes late for every word.
     Returns the columns of `words`, `word` (its row), `layer`, `value`. Raises ValueError for a word whose anchor is its
     concept's own.
     """
@@ -524,10 +506,8 @@ def way_by_part(parts: Tensor, anchors: Tensor, start: Tensor, end: Tensor, word
     sum is `way_to_concept` at the end.
 
     `parts` and `anchors` are `part_activations` (block, part, word, d) of the words and of their anchors; `start` and
-    `end` (word, d) are
-    the last layer's activations of the anchors' and of the concepts' own words. One row a word and part: the columns of
-    `words`,
-    `word` (its row), `part` ("attention" or "MLP") and `value`.
+    `end` (word, d) are the last layer's activations of the anchors' and of the concepts' own words. One row a word and
+    part: the columns of `words`, `word` (its row), `part` ("attention" or "MLP") and `value`.
     """
     way = end - start
     shares = ((parts - anchors).sum(0) * way).sum(-1) / way.pow(2).sum(-1)  # (part, word)
@@ -543,8 +523,7 @@ def half_way(ways: pd.DataFrame) -> pd.DataFrame:
     several).
 
     One row a word: the columns that tell words apart, `half`, the first layer with half of the value at the last one
-    (NaN for a word that
-    ends no nearer to its concept than its anchor is), and `depth`, the last layer.
+    (NaN for a word that ends no nearer to its concept than its anchor is), and `depth`, the last layer.
     """
     keys = [column for column in ways if column not in ("layer", "value")]
     rows = []

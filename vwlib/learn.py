@@ -99,9 +99,8 @@ def learn_words(
     Adam acts on each number alone and every trial draws from its own stream, so a word does not depend on its
     companions, not even when one of them diverges. With a `delta` the word is projected onto its ball after each step.
     After each number of steps in `keep` the words are what so many steps would have learned: they are kept in
-    `Learned.after`.
-    A word or loss that stops being a number has failed: the word is none from then on, and is soon left out of the
-    steps.
+    `Learned.after`. A word or loss that stops being a number has failed: the word is none from then on, and is soon
+    left out of the steps.
     Raises ValueError for an anchor that is not a single token, and MemoryError where not even one word fits into
     memory.
     """

@@ -1,9 +1,8 @@
 """Kinds of maps between word tables: the paper's least squares (equations 1 and 2), and what could take its place (E1).
 
 Each is a function of the embeddings y (word, d_source) and x (word, d_target) of the words that two models share, row
-by row the same
-words, and of a seed for what it draws by chance. It returns the map: a function of vectors (..., d_source) that gives
-vectors (..., d_target).
+by row the same words, and of a seed for what it draws by chance. It returns the map: a function of vectors (...,
+d_source) that gives vectors (..., d_target).
 
 `MAPS` lists them by name. A new one is a function and a line there; `book/add_a_map.md` adds one.
 """
@@ -117,10 +116,8 @@ def fit_procrustes(source: Tensor, target: Tensor, seed: int = 0) -> Affine:
     lengths are kept.
 
     Both tables are taken about their means, and the one of fewer dimensions is padded with zeros, so that R turns the
-    larger space. Into more
-    dimensions nothing is lost; into fewer, what R turns into the padding is dropped. s is the least-squares one for
-    this R: without it
-    the map would be judged by the units of two trainings.
+    larger space. Into more dimensions nothing is lost; into fewer, what R turns into the padding is dropped. s is the
+    least-squares one for this R: without it the map would be judged by the units of two trainings.
     """
     check_words(source, target, min(source.shape[1], target.shape[1]) + 1)
     y, x = (table.double() - table.double().mean(0) for table in (source, target))
@@ -172,12 +169,10 @@ def fit_relative(source: Tensor, target: Tensor, seed: int = 0) -> Relative:
     both models have.
 
     The way back into embeddings is a weighted mean of what the target has for the same words. Weights are the positive
-    cosines, raised to a
-    power as Norelli et al. (2023) do. The length is the vector's own times one scale, the least-squares one where each
-    word is told by all
-    others; nothing else is fitted. To solve for the vector that has these cosines in the target (Maiorca et al. 2024)
-    would be exact for a
-    rotated copy, but inflates whatever differs between two models.
+    cosines, raised to a power as Norelli et al. (2023) do. The length is the vector's own times one scale, the
+    least-squares one where each word is told by all others; nothing else is fitted. To solve for the vector that has
+    these cosines in the target (Maiorca et al. 2024) would be exact for a rotated copy, but inflates whatever differs
+    between two models.
     """
     check_words(source, target, 2)
     means = source.float().mean(0), target.float().mean(0)

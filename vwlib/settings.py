@@ -310,8 +310,8 @@ def load_profile(name: str | None = None, **changes: Any) -> Profile:
     """A profile by name, with some settings changed; without a name the one in `VWLIB_PROFILE`, else the miniature.
 
     A change names only what it changes: of a model, a dataset or a task that is described by several settings the
-    others stay. The same
-    goes for the table of the profile's name in the TOML file that `VWLIB_SETTINGS` names, which is read first.
+    others stay. The same goes for the table of the profile's name in the TOML file that `VWLIB_SETTINGS` names, which
+    is read first.
 
     Raises ValueError in one sentence for an unknown profile, an unknown setting, a value that does not fit or a file
     that cannot be read.

@@ -93,10 +93,9 @@ def held_out_quality(
     """How well a kind of map carries words that it was not fitted on, by cross-validation over the shared words.
 
     One row a word: `word`, `fold`, `r2` (of the fold, against the mean of the words fitted on; `r2_fitted`: of those
-    words), `cosine`, `error` (distance to
-    the true embedding, in units of that word's distance to its nearest shared word), and whether the word itself is the
-    nearest (`top1`) or among the five nearest (`top5`) of all shared words; `chance1` and `chance5` are what guessing
-    would give.
+    words), `cosine`, `error` (distance to the true embedding, in units of that word's distance to its nearest shared
+    word), and whether the word itself is the nearest (`top1`) or among the five nearest (`top5`) of all shared words;
+    `chance1` and `chance5` are what guessing would give.
     """
     words = shared_words(source, target)
     y, x = embeddings_of(source, words), embeddings_of(target, words)

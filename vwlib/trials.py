@@ -30,8 +30,7 @@ if TYPE_CHECKING:
     import torch
 
 #: The version of the learning algorithm, of `learn_words` and of every adapter's `losses`. A change of code after which
-#: the
-#: same settings give other words raises it by one; stored words of another version are then learned anew
+#: the same settings give other words raises it by one; stored words of another version are then learned anew
 #: (`vwlib.study.plan`).
 LEARNING = 1
 

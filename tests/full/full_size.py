@@ -2,8 +2,7 @@
 word goes through.
 
 `python tests/full/full_size.py NAME SCALE FOLDER` prints one line of JSON: what was run, seconds of each part, peak
-memory in
-GB. One process per model, so that each has its own peak. SCALE "tiny" runs the same code on small layers.
+memory in GB. One process per model, so that each has its own peak. SCALE "tiny" runs the same code on small layers.
 """
 
 from __future__ import annotations

@@ -2,11 +2,9 @@
 Jupyter Book.
 
 The sources in `book/` carry no outputs. Each chapter is executed into `_build/executed/<profile>/` and keeps a hash of
-all its outputs
-depend on, so that a second build runs only what changed. The pages are then laid out in `_build/stage/` as they lie in
-the repository, so
-that a page's launch button finds its source, and built there. `_build/html/` is replaced only when everything went
-well.
+all its outputs depend on, so that a second build runs only what changed. The pages are then laid out in `_build/stage/`
+as they lie in the repository, so that a page's launch button finds its source, and built there. `_build/html/` is
+replaced only when everything went well.
 """
 
 from __future__ import annotations
@@ -124,8 +122,7 @@ def execute(
     """Run a notebook in this environment's kernel, in its own folder, and write the result whole or not at all.
 
     `record` is kept in the result's metadata, under `vwlib`. A run that fails raises BookError naming the notebook and
-    the
-    cell, leaves `target` as it was and keeps what it produced beside it, as `<name>.failed.ipynb`.
+    the cell, leaves `target` as it was and keeps what it produced beside it, as `<name>.failed.ipynb`.
     """
     known = papermill.inspect_notebook(str(source))
     for name in parameters:
@@ -401,8 +398,7 @@ def build_pages(stage: Path, html: Path, inputs: str) -> None:
     """Build the staged pages strictly and put them in the place of `html`, which a failed build leaves as it was.
 
     All pages are built afresh, which takes seconds: Sphinx alone would neither repeat the warnings of a page that it
-    has read before nor
-    renew a page whose numbers come from another one.
+    has read before nor renew a page whose numbers come from another one.
     """
     run = run_jupyter_book(stage, "-n", "-W", "--keep-going", "-q")
     if run.returncode != 0:
@@ -420,8 +416,7 @@ def build_book(
     page's file.
 
     With `only`, the other chapters appear as they were last executed at this profile. `jobs` chapters run at a time;
-    None:
-    as many as `usual_jobs` says.
+    None: as many as `usual_jobs` says.
     """
     chapters = list_chapters(root)
     names = [chapter.stem for chapter in chapters]

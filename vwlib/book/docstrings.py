@@ -2,8 +2,7 @@
 Sphinx reads them.
 
 Single backticks are Sphinx's own affair (`default_role` in `_config.yml`). What is left is a Markdown table, and the
-fields of data classes and
-settings, which are described by the comment behind each.
+fields of data classes and settings, which are described by the comment behind each.
 """
 
 from __future__ import annotations

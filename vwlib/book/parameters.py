@@ -1,8 +1,7 @@
 """The chapters' parameters: which there are, of which type, and what they may be.
 
 The first code cell of a chapter gives each a plain value, papermill puts other values behind it, and the second cell
-calls `read_parameters`:
-papermill itself checks neither names nor types.
+calls `read_parameters`: papermill itself checks neither names nor types.
 """
 
 from __future__ import annotations
@@ -271,8 +270,7 @@ def read_parameters(chapter: str, namespace: dict[str, Any]) -> Any:
     """A chapter's parameters from its notebook's `globals()`, checked.
 
     Any other plain value found there is a parameter that does not exist: at the first call nothing but the parameters
-    has been set. An
-    unknown one is removed, so that the mended cell can be run again.
+    has been set. An unknown one is removed, so that the mended cell can be run again.
 
     Raises ValueError in one sentence at the first name, type or value that does not fit.
     """

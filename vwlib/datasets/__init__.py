@@ -149,8 +149,7 @@ def load_image(path: Path) -> Image.Image:
     """Read a picture upright (EXIF orientation applied) and as RGB; transparent parts turn white.
 
     Raises FileNotFoundError where it is missing and ValueError where it cannot be read to its end, has more than
-    `MOST_PIXELS`
-    or is more than `LONGEST` times longer than wide.
+    `MOST_PIXELS` or is more than `LONGEST` times longer than wide.
     """
     with _opened(path) as file:
         ImageOps.exif_transpose(file, in_place=True)  # the first picture of a multi-picture file
@@ -191,10 +190,8 @@ def read_voc(root: Path, concepts: Sequence[Concept], split: str) -> list[Exampl
     are not public).
 
     A line of the list is a name, perhaps with a suffix, perhaps followed by VOC's score (-1, 0 or 1). Pictures may have
-    any
-    suffix. The label is the class of the largest box. Images whose largest box shows no concept are left out. Parts of
-    objects
-    (`<part>`) are not read; difficult objects go to `ignored_boxes` and do not count for the label.
+    any suffix. The label is the class of the largest box. Images whose largest box shows no concept are left out. Parts
+    of objects (`<part>`) are not read; difficult objects go to `ignored_boxes` and do not count for the label.
     """
     part = _part(split)
     devkit = _find_folder(root, "no VOC devkit", "VOCdevkit/VOC2012", "VOC2012", ".", holding="ImageSets/Main")
@@ -216,8 +213,7 @@ def read_coco(root: Path, concepts: Sequence[Concept], split: str) -> list[Examp
     """COCO instances of 2017, or of 2014 where those are absent: train is the training set, test the validation set.
 
     The label is the class of the largest box. Images whose largest box shows no concept are left out. Crowd regions go
-    to
-    `ignored_boxes` and do not count for the label.
+    to `ignored_boxes` and do not count for the label.
     """
     part = _part(split)
     annotations = _find_folder(root, "no COCO annotations", "annotations")
@@ -239,10 +235,8 @@ def read_imagenet(root: Path, concepts: Sequence[Concept], split: str) -> list[E
     """ImageNet's CLS-LOC: train is the training set, test the validation set.
 
     Images lie in a folder per class or, as the validation set does, flat with the class in each image's XML. Images
-    without
-    XML have no boxes but those of `boxes.json`. Boxes count from 0, right and bottom exclusive. The XML's size may be
-    that of a
-    scaled copy: boxes are taken as shares of it. A size of another shape is refused.
+    without XML have no boxes but those of `boxes.json`. Boxes count from 0, right and bottom exclusive. The XML's size
+    may be that of a scaled copy: boxes are taken as shares of it. A size of another shape is refused.
     """
     part = _part(split)
     data = _find_folder(root, "no ImageNet images", "ILSVRC/Data/CLS-LOC", "Data/CLS-LOC", ".", holding=part)
@@ -275,8 +269,7 @@ def read_dreambooth(root: Path, concepts: Sequence[Concept], split: str) -> list
     """DreamBooth's folders, one per subject; boxes only from `boxes.json` (the paper's were OWL-v2's, checked by hand).
 
     Where a folder `test` lies beside `dataset`, it holds the test images. The published data has none: there the last
-    third
-    of a subject's images by name, rounded down but at least one, is held out for testing (1 of 4 or 5, 2 of 6).
+    third of a subject's images by name, rounded down but at least one, is held out for testing (1 of 4 or 5, 2 of 6).
     """
     part = _part(split)
     subjects = _find_folder(root, "no DreamBooth subjects", "dataset", ".")
@@ -431,8 +424,7 @@ def training_examples(examples: Sequence[Example], concept: str, count: int = 8,
     """`count` images of a concept to learn a word from, drawn with `seed` from the examples of a training split.
 
     Where some of the concept's images have boxes, only those are drawn, so that all three tasks learn from the same
-    images.
-    DreamBooth and own photos have few images of a thing: there all are taken if there are fewer than `count`.
+    images. DreamBooth and own photos have few images of a thing: there all are taken if there are fewer than `count`.
 
     Raises ValueError where there are too few and where a picture is not of the size that its annotation states,
     FileNotFoundError where a picture is missing.
@@ -451,8 +443,7 @@ def test_examples(
     """Up to `count` images of each concept, all of them without a count, from the examples of a test split.
 
     As in training, where some of a concept's images have boxes, only those are taken. The images stand in the order of
-    the
-    concepts, each concept's in the order of `examples`.
+    the concepts, each concept's in the order of `examples`.
 
     Raises ValueError where a concept has none, and otherwise as `training_examples` does.
     """
@@ -699,8 +690,7 @@ def _coco_entries(file: Path, source: _Source) -> tuple[list[str], list[_Image],
     """The names of the categories, the images in the order of their ids, and the objects by the id of their image.
 
     Ids are compared as text, so that 7 and "7" are one. Raises ValueError for whatever is repeated, lacks something or
-    is of
-    no meaning, with the entry's id; annotations of images that are not listed are counted in the log.
+    is of no meaning, with the entry's id; annotations of images that are not listed are counted in the log.
     """
     content = read_json(file)
     lists: dict[str, list[_Entry]] = {}

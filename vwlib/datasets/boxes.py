@@ -42,8 +42,7 @@ def write_proposals(root: Path, examples: Sequence[Example], boxes: Sequence[Seq
     """Add boxes to `boxes.json` beside the data, a line a picture, and return how many were added.
 
     What the file has already stays: a person may have corrected it. Names are written as the project writes them,
-    without "./".
-    A box without an area is not written. Raises ValueError where the file is malformed.
+    without "./". A box without an area is not written. Raises ValueError where the file is malformed.
     """
     file = root / BOXES
     known = read_boxes(root)

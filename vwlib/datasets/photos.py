@@ -23,9 +23,8 @@ def with_photos(profile: Profile, folder: str, name: str = "", beside: str = "Dr
     """The profile with a folder of own photos as its dataset "photos".
 
     The thing is called `name` or, without one, as its folder is. It is told from the things of `beside`, which is one
-    of the four
-    datasets or a folder with a folder of pictures for each thing; one that bears its name is left out. Folders start
-    from the project's root.
+    of the four datasets or a folder with a folder of pictures for each thing; one that bears its name is left out.
+    Folders start from the project's root.
     Raises FileNotFoundError where a folder is missing.
     """
     root = resolve(folder)

@@ -1,9 +1,8 @@
 """Reading text, JSON and XML as people have them, and saying once what was passed over.
 
 Text is UTF-8, or UTF-16 and UTF-32 where a byte order mark or the first bytes say so; a byte order mark is no part of
-it, and
-lines end as any system ends them. XML may name another encoding in its first line. Whatever cannot be read raises
-FileNotFoundError or ValueError with one sentence that names the file.
+it, and lines end as any system ends them. XML may name another encoding in its first line. Whatever cannot be read
+raises FileNotFoundError or ValueError with one sentence that names the file.
 """
 
 from __future__ import annotations

@@ -72,12 +72,10 @@ def compounds(profile: Profile, case: Case, _: Sources) -> pd.DataFrame:
     """B3, section 1: is the word learned from pictures of an orange cat orange plus cat?
 
     Words of one vector, learned of tinted drawings in all combinations of some colours and nouns, so that only both
-    parts together tell a
-    compound from the others. `residual`: of the way from the anchor, where the word started, to the word, and beside
-    the anchor's own
-    direction, the share that the parts leave unexplained. The yardstick, `kind` "held-out", is the mean of the same for
-    the parts' own
-    real words, each rebuilt from the two other words that do it best. `best`: the compound's word, rebuilt likewise;
+    parts together tell a compound from the others. `residual`: of the way from the anchor, where the word started, to
+    the word, and beside the anchor's own direction, the share that the parts leave unexplained. The yardstick, `kind`
+    "held-out", is the mean of the same for the parts' own real words, each rebuilt from the two other words that do it
+    best. `best`: the compound's word, rebuilt likewise;
     `text_residual`: of
     the text encoder's output in place of the words; `value`: the compound's score on its task, among the others.
     """
@@ -216,10 +214,9 @@ def instances(profile: Profile, _: Case, __: Sources) -> pd.DataFrame:
     """E8: do words of the generator tell an instance from others of its category?
 
     Each instance is one drawing in one colour and in the style that no model saw, the i-th of a category learned from
-    the i-th unrelated
-    anchor. One row a picture: `found`, whether the judge's feature of it is nearest to those of pictures of its own
-    instance, among the
-    category's; `named`, whether the judge calls it by its category, among the dataset's names.
+    the i-th unrelated anchor. One row a picture: `found`, whether the judge's feature of it is nearest to those of
+    pictures of its own instance, among the category's; `named`, whether the judge calls it by its category, among the
+    dataset's names.
     """
     model, known = load_generator(profile), concepts_of(DATASET, profile.world)
     categories, count = profile.experiments.instances

@@ -166,9 +166,8 @@ def disagreement(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame
     and its score in other models.
 
     Words of delta 1 and unconstrained, among which there are both those that transfer and those that do not.
-    `disagreement` is 2 for a word
-    that the first layer takes for its anchor and the last one for its concept; `value` is the mean over the two other
-    tasks.
+    `disagreement` is 2 for a word that the first layer takes for its anchor and the last one for its concept; `value`
+    is the mean over the two other tasks.
     """
     task, dataset, model = case["task"], case["dataset"], load_model(case["task"], profile)
     table = sources.trials

@@ -42,8 +42,7 @@ def name_frequency(sprites: Sprites) -> dict[str, float]:
     noun.
 
     Scenes draw nouns by `vwlib.miniature.pool.noun_weights`, those of the denoiser alone show concepts more often still
-    and are not
-    counted. A caption says the noun itself with probability `OWN_NAME`, else any of its names alike
+    and are not counted. A caption says the noun itself with probability `OWN_NAME`, else any of its names alike
     (`vwlib.miniature.captions`).
     """
     found: dict[str, float] = {}
@@ -59,9 +58,8 @@ def log_frequencies(profile: Profile, concepts: Sequence[Concept]) -> dict[str, 
     """How common the concepts' names are in training, to base 10, by concept.
 
     The miniature's captions are known. Those of the paper's models are not: there the rank of the anchor's token in
-    CLIP's vocabulary,
-    which lists merges from the most to the least frequent, stands in (by Zipf's law frequency falls as one over the
-    rank).
+    CLIP's vocabulary, which lists merges from the most to the least frequent, stands in (by Zipf's law frequency falls
+    as one over the rank).
     """
     if profile.world == "miniature":
         known = name_frequency(load_sprites())
@@ -76,9 +74,8 @@ def frequency(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame:
     of the concept's name.
 
     `nouns` "concepts": the study's words. "rarer": words for nouns that are no concept of the miniature, of which
-    pretraining shows each a
-    quarter as often or less, learned here from pictures in the dataset's layout. `floor` and `ceiling` are the scores
-    of anchor and own name.
+    pretraining shows each a quarter as often or less, learned here from pictures in the dataset's layout. `floor` and
+    `ceiling` are the scores of anchor and own name.
     """
     if case["nouns"] == "rarer":
         return _rarer(profile, case["dataset"], case["task"])

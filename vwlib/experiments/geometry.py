@@ -68,8 +68,7 @@ def offsets(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame:
     other.
 
     `kind` "models": two of the three tasks' models, all of the study's unconstrained words. "seeds": the classifier and
-    its other training
-    (control K2), whose words are learned here; without it there are no such rows.
+    its other training (control K2), whose words are learned here; without it there are no such rows.
     """
     if case["kind"] == "seeds":
         return _seed_cosines(profile, case["dataset"], sources)

@@ -25,8 +25,8 @@ def map_kinds(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame:
     target.
 
     `map` names the kind; `value` is the word's score, `gain` that score less its anchor word's, the `floor`. The map's
-    own quality stands
-    beside: `r2` and `top1` of ordinary words held out from it, as `vwlib.transfer.held_out_quality` measures them.
+    own quality stands beside: `r2` and `top1` of ordinary words held out from it, as `vwlib.transfer.held_out_quality`
+    measures them.
     """
     source, target = case["source"], case["task"]
     here, there, fewer = load_model(source, profile), load_model(target, profile), lighter(profile)

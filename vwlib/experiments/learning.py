@@ -77,11 +77,9 @@ def spreads(profile: Profile, case: Case, _: Sources) -> pd.DataFrame:
     starts.
 
     Every concept is learned from several unrelated anchors, each from the same resamples of its training images (drawn
-    with replacement).
-    `kind` "data": the standard deviation over resamples at one anchor. "start": at the same resample, of this anchor's
-    score against
-    those of the others, the root of half the mean squared difference, which estimates the same thing. Each resample has
-    a seed of its own.
+    with replacement). `kind` "data": the standard deviation over resamples at one anchor. "start": at the same
+    resample, of this anchor's score against those of the others, the root of half the mean squared difference, which
+    estimates the same thing. Each resample has a seed of its own.
     """
     task = "classification"
     frozen, trials = prepared(task, profile, case["dataset"], "train"), unrelated_starts(profile, case["dataset"])

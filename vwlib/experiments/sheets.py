@@ -38,13 +38,10 @@ def sheets(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame:
     was learned elsewhere.
 
     One row for each radius. `sheet` is a WebP picture of `SIDE` px squares, concepts downwards and anchors from left to
-    right, all drawn from
-    the same noise; `named` what the judge calls each square, `boxes` the likeliest box on the first test image of the
-    square's concept, as
-    left, top, right, bottom in thousandths of the padded square image, and its score in hundredths. A word that
-    diverged has a white square,
-    no name and no box. The sheet of anchor words has one row of squares, with boxes on the image of every concept; that
-    of names has one column.
+    right, all drawn from the same noise; `named` what the judge calls each square, `boxes` the likeliest box on the
+    first test image of the square's concept, as left, top, right, bottom in thousandths of the padded square image, and
+    its score in hundredths. A word that diverged has a white square, no name and no box. The sheet of anchor words has
+    one row of squares, with boxes on the image of every concept; that of names has one column.
     """
     dataset, source = case["dataset"], case["source"]
     known = concepts_of(dataset, profile.world)

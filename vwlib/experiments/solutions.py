@@ -53,10 +53,9 @@ def perturbations(profile: Profile, case: Case, sources: Sources) -> pd.DataFram
     the anchor's (`kept`)?
 
     It does where the word is better at its anchor's concept than at any other of the dataset, by table 1's metric.
-    `kind` is "random" for
-    directions alike in all dimensions, and "random, vocabulary" and "random, word" for the further ones of
-    `vwlib.controls.DIRECTIONS`.
-    `value` is the score for the concept that the optimised word was learned for, `anchor_value` that for the anchor's.
+    `kind` is "random" for directions alike in all dimensions, and "random, vocabulary" and "random, word" for the
+    further ones of `vwlib.controls.DIRECTIONS`. `value` is the score for the concept that the optimised word was
+    learned for, `anchor_value` that for the anchor's.
     """
     task, dataset, fewer = case["task"], case["dataset"], lighter(profile)
     order = list(load_material(fewer, dataset).names)
@@ -103,8 +102,7 @@ def reach(profile: Profile, case: Case, _: Sources) -> pd.DataFrame:
     nothing.
 
     `cosine` of text feature and direction after learning towards it, and that of the anchor's own `start`. For the
-    detector and the
-    classifier, whose text encoders end in one feature; `concept` numbers the directions.
+    detector and the classifier, whose text encoders end in one feature; `concept` numbers the directions.
     """
     task, dataset, model = case["task"], case["dataset"], load_model(case["task"], profile)
     targets, steps = profile.experiments.reach
@@ -152,12 +150,9 @@ def segments(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame:
     curve that may avoid a dip.
 
     A solution is an unconstrained word that scores at least `SOLVES` of what the concept's own name does. `anchor`
-    names the pair; `t` goes
-    from 0 at the one to 1 at the other. `kind` is "segment" and "curve" (one row a point), "ends" (their mean) and
-    "middle", half way: of
-    segment or curve what scores higher. The curve is a parabola whose bend is learned, as a word is, on the task's loss
-    at random points
-    of it; pictures take too long for that.
+    names the pair; `t` goes from 0 at the one to 1 at the other. `kind` is "segment" and "curve" (one row a point),
+    "ends" (their mean) and "middle", half way: of segment or curve what scores higher. The curve is a parabola whose
+    bend is learned, as a word is, on the task's loss at random points of it; pictures take too long for that.
     """
     task, dataset = case["task"], case["dataset"]
     words = solutions_of(task, dataset, sources)
@@ -278,8 +273,7 @@ def agreement(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame:
     half or more.
 
     `anchor` names the pair. `kind` is "learned", or "anchors": the same of the two anchor words themselves, since boxes
-    agree also where an
-    image shows one thing only.
+    agree also where an image shows one thing only.
     """
     dataset, model = case["dataset"], load_detector(profile)
     words, frozen = (

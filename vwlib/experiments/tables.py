@@ -190,8 +190,7 @@ def read_table(name: str, profile: str, root: Path = DATA) -> pd.DataFrame:
     """A stored table of a profile by name: an experiment's, or the study's "trials".
 
     Raises FileNotFoundError that names the command where it is missing, and ValueError where it was damaged or altered.
-    A table that was
-    made from other tables than those that lie beside it is named in the log.
+    A table that was made from other tables than those that lie beside it is named in the log.
     """
     path = results_folder(profile, root) / f"{name}.parquet"
     if not path.exists():

@@ -1,13 +1,12 @@
 """The ledger: the paper's claims as data (`data/paper/claims.toml`), judged by fixed rules on the tables of a study.
 
 A claim names a table, what is compared in it (its *arms*, each a choice of rows), the *quantity* (an expression of the
-arms' means), the
-cases in which it is asked, and a test with its bounds. The same quantity is taken of the paper's own figures, where
-they show it.
+arms' means), the cases in which it is asked, and a test with its bounds. The same quantity is taken of the paper's own
+figures, where they show it.
 
 A rule that was changed after the study was computed keeps its first form, which is judged on the same tables, so that
-both verdicts can be
-read side by side. `data/paper/first_rules.toml` has a digest of every rule as it was first published.
+both verdicts can be read side by side. `data/paper/first_rules.toml` has a digest of every rule as it was first
+published.
 """
 
 from __future__ import annotations
@@ -75,10 +74,8 @@ _WORD = ("dataset", "concept", "anchor", "delta")
 _MAKES = "`vwlib experiments` makes it"
 
 #: Tables by name. The study makes "trials", `vwlib.experiments` those that follow, with further columns; the last three
-#: are made here, from
-#: the others or from the paper's figures. `kind` tells learned words ("learned"), mapped ones ("transferred") and plain
-#: swaps of two real
-#: words ("swap") apart, or what a table's comment says.
+#: are made here, from the others or from the paper's figures. `kind` tells learned words ("learned"), mapped ones
+#: ("transferred") and plain swaps of two real words ("swap") apart, or what a table's comment says.
 KINDS = {
     "trials": Kind(
         "scores of the study's words",
@@ -150,8 +147,7 @@ KINDS = {
         "spread of scores over data and over starts", ("dataset", "concept", "anchor", "kind", "spread"), _MAKES
     ),
     # B3: `kind` is "learned" or "held-out" (the parts' own words, from the best two others); `residual` is the share of
-    # a compound's word
-    # that its parts' words leave unexplained.
+    # a compound's word that its parts' words leave unexplained.
     "compounds": Kind(
         "what compounds leave unexplained",
         ("task", "concept", "kind", "residual"),
@@ -224,9 +220,8 @@ class Arm(_Data):
     another concept's anchor.
 
     `role` is own (scored where it was learned), mapped, floor (the anchor word) or ceiling (the concept's name); the
-    latter two have no
-    delta. `stage` is the first, half (of the blocks) or last layer, or the last or second last (before) number of
-    steps.
+    latter two have no delta. `stage` is the first, half (of the blocks) or last layer, or the last or second last
+    (before) number of steps.
     """
 
     role: Literal["own", "mapped", "floor", "ceiling"] | None = None
@@ -399,9 +394,8 @@ def load_claims(path: Path = CLAIMS) -> list[Claim]:
     """The claims of a ledger file, in its order.
 
     Arms that several claims share stand once, under `[arms]`; a claim lists the names of those that it uses, or gives
-    its own. Under `first`
-    a claim has what was another in its first rule. Raises ValueError in one sentence that names the claim and the field
-    where the file is malformed.
+    its own. Under `first` a claim has what was another in its first rule. Raises ValueError in one sentence that names
+    the claim and the field where the file is malformed.
     """
     try:
         data = tomllib.loads(path.read_text())
@@ -576,13 +570,10 @@ def judge_claims(
     """The verdict on every claim, from the tables of a profile's study by name (`KINDS`); one row a claim.
 
     Columns `id`, `claim`, `place`, `paper` (its number, as text), `ours` and `interval` of the case that decides,
-    `test`, `p` (two-sided:
-    for the claim or against it), `verdict`, `scope`, `figure`, and further `p_holm`, `case`, `cases` (all of them),
-    `n`, `detectable` (how far
-    beyond the bound a true value is found nine times in ten), `rule`, `why`, `note`, `data`, `revised`, `ties` (the
-    share of a sign test's trials that
-    count half), `first_verdict` (by the claim's first rule, corrected among the tests of all first rules) and, where
-    that rule is another,
+    `test`, `p` (two-sided: for the claim or against it), `verdict`, `scope`, `figure`, and further `p_holm`, `case`,
+    `cases` (all of them), `n`, `detectable` (how far beyond the bound a true value is found nine times in ten), `rule`,
+    `why`, `note`, `data`, `revised`, `ties` (the share of a sign test's trials that count half), `first_verdict` (by
+    the claim's first rule, corrected among the tests of all first rules) and, where that rule is another,
     `first`: its `rule`, `ours`, `interval`, `case`, `p_holm`, `ties` and `why`. A claim whose table is missing is
     undecided.
 
@@ -622,8 +613,7 @@ def _decide_all(ledger: Sequence[dict[str, Any]]) -> None:
 
 def prepare(name: str, table: pd.DataFrame, world: str) -> pd.DataFrame:
     """A table with what the queries ask beside its own columns: `role`, `diagonal`, `stage`, `names_concept`, `never`,
-    `crossing_share`,
-    `crossing_or_never`.
+    `crossing_share`, `crossing_or_never`.
 
     Raises ValueError in one sentence for an unknown table, a missing column and a share outside [0, 1].
     """

@@ -1,9 +1,8 @@
 """Means with intervals, and the tests by which the claims are judged.
 
 Trials of a grid share concepts and anchors, so they are not independent. Tests therefore start from an `Estimate`,
-whose standard error
-comes of resampling concepts, anchors and cells (`crossed_estimate`), and which gives intervals and p values by
-Student's t.
+whose standard error comes of resampling concepts, anchors and cells (`crossed_estimate`), and which gives intervals and
+p values by Student's t.
 """
 
 from __future__ import annotations
@@ -30,9 +29,8 @@ def mean_interval(
     """Mean and t interval of independent values, as (mean, low, high).
 
     Equal values have no spread. For shares, values in [0, 1], the interval is then that of `unseen_interval`; for
-    others, and for a
-    single one, it is the mean itself. Without being told by `share`, values that are all 0 or all 1 are taken for
-    shares.
+    others, and for a single one, it is the mean itself. Without being told by `share`, values that are all 0 or all 1
+    are taken for shares.
 
     Raises ValueError where there is no value.
     """
@@ -56,9 +54,8 @@ def unseen_interval(
     """How far from `value` the mean of a quantity within [low, high] may lie when all of `n` trials gave `value`.
 
     Of the trials not yet made, a part may give the lowest value, or the highest. The largest part that n trials still
-    miss with
-    probability (1 - confidence) / 2 is 1 - ((1 - confidence) / 2) ** (1 / n). For n of n successes, or none, this is
-    Clopper and Pearson's interval.
+    miss with probability (1 - confidence) / 2 is 1 - ((1 - confidence) / 2) ** (1 / n). For n of n successes, or none,
+    this is Clopper and Pearson's interval.
     """
     seen = ((1 - confidence) / 2) ** (1 / n)
     return low + (value - low) * seen, high - (high - value) * seen
@@ -78,11 +75,9 @@ def crossed_interval(
     """Mean of `value` and a bootstrap interval that resamples concepts and anchors, as (mean, low, high).
 
     The trials of a grid share concepts and anchors, so they are not independent; `table` has columns `concept` and
-    `anchor`.
-    A grid may have holes; a resample that drew nothing but holes is drawn anew. Where all are 0 or all 1, the interval
-    is that of
-    `unseen_interval` with as many trials as there are concepts: what the next concept would do is not known from ten
-    anchors of this one.
+    `anchor`. A grid may have holes; a resample that drew nothing but holes is drawn anew. Where all are 0 or all 1, the
+    interval is that of `unseen_interval` with as many trials as there are concepts: what the next concept would do is
+    not known from ten anchors of this one.
 
     Raises ValueError where there is no value at all.
     """
@@ -124,11 +119,9 @@ class Estimate:
     """A quantity with its standard error `se`, `df` degrees of freedom, `n` trials, and the limits of what it can be.
 
     Without spread its interval and p values are those of as many equal trials as there are independent `units`, such as
-    concepts
-    (`unseen_interval`): two that agree are no proof, and a hundred trials of ten concepts are no hundred. Without
-    spread and without
-    limits nothing follows. A sign test's quantity counts ties half; `ties` is their share, so that `strict` is the
-    share without them.
+    concepts (`unseen_interval`): two that agree are no proof, and a hundred trials of ten concepts are no hundred.
+    Without spread and without limits nothing follows. A sign test's quantity counts ties half; `ties` is their share,
+    so that `strict` is the share without them.
     """
 
     value: float
@@ -209,6 +202,12 @@ class Estimate:
         return self.se < 1e-9  # rounding leaves some
 
 
+def verdict(estimate: Estimate, above: str, below: str, unclear: str, zero: float = 0.0) -> str:
+    """The words for an estimate: `above` or `below`, where its 95 % interval lies wholly there, else `unclear`."""
+    low, high = estimate.interval()
+    return above if low > zero else below if high < zero else unclear
+
+
 def evaluate(quantity: str, means: Mapping[str, float | np.ndarray]) -> np.ndarray:
     """An arithmetic expression in the names of arms, such as "mapped - floor" or "mapped / own", of their means or
     resampled means.
@@ -252,24 +251,18 @@ def crossed_estimate(
     `measure`.
 
     Trials of one cell (a value of each unit) are averaged first; then cells, then strata. Arms of a group of `together`
-    (by default one
-    group of all) are compared on the cells and strata that they share. With `positive` the quantity is taken in every
-    cell, and its
-    estimate is the share of cells where it is positive, zeros counting half: a sign test. `limits` are those of one
-    trial's measure.
-    Where all cells are equal, the independent units are the first of `units`, concepts, and not the trials.
+    (by default one group of all) are compared on the cells and strata that they share. With `positive` the quantity is
+    taken in every cell, and its estimate is the share of cells where it is positive, zeros counting half: a sign test.
+    `limits` are those of one trial's measure. Where all cells are equal, the independent units are the first of
+    `units`, concepts, and not the trials.
 
     Units are resampled within strata, the same for all arms. Resampling whole concepts, whole anchors and single cells
-    gives three
-    variances, and the first two less the third is that of a crossed design (Cameron, Gelbach and Miller 2011); a
-    bootstrap that
-    resamples concepts and anchors at once counts the trials' own noise three times. One unit fewer is drawn than there
-    are, which
-    makes the variance unbiased (Rao and Wu 1988).
+    gives three variances, and the first two less the third is that of a crossed design (Cameron, Gelbach and Miller
+    2011); a bootstrap that resamples concepts and anchors at once counts the trials' own noise three times. One unit
+    fewer is drawn than there are, which makes the variance unbiased (Rao and Wu 1988).
 
     With `pairs` a value of the second unit names two anchors, such as "car and dog". Pairs that share an anchor are not
-    independent, so the
-    variance is that of leaving out one anchor after the other (the jackknife), with all its pairs.
+    independent, so the variance is that of leaving out one anchor after the other (the jackknife), with all its pairs.
 
     Raises ValueError for a name in `quantity` that is no arm, and where an arm has no trial, or none that it shares
     with the others.
@@ -426,9 +419,8 @@ def slope_estimate(
     """Trend: slope of `measure` on `x`, by generalised estimating equations with the trials of a `group` as correlated.
 
     The standard error is the bias-reduced robust one, which does not need the correlation to be right. With `within`,
-    the trend is that
-    within the groups of those columns: what differs between them, such as two datasets, is taken off both variables
-    first.
+    the trend is that within the groups of those columns: what differs between them, such as two datasets, is taken off
+    both variables first.
     Raises ValueError for fewer than four groups and where `x` is the same throughout.
     """
     table = table.dropna(subset=[x, measure]).astype({x: float, measure: float})
@@ -460,8 +452,7 @@ def pooled_estimate(values: ArrayLike, low: ArrayLike, high: ArrayLike, confiden
     """The mean of several results that come with intervals of their own, such as one for each dataset.
 
     The larger of two standard errors counts, that of the results' spread and that of their intervals, with one degree
-    of freedom fewer
-    than there are results: a single result is no basis. Raises ValueError where there is none.
+    of freedom fewer than there are results: a single result is no basis. Raises ValueError where there is none.
     """
     found = np.asarray(values, float)
     if not len(found):

@@ -93,8 +93,7 @@ def build_detector(seed: int) -> Owlv2ForObjectDetection:
     """An untrained OWL-v2 of the miniature's size; the same seed gives the same weights.
 
     transformers initialises the heads' linear layers with unit variance, which from scratch saturates the boxes; they
-    get
-    torch's default here. The class logits start as 10 · (cosine - 0.3), so that most regions are no object.
+    get torch's default here. The class logits start as 10 · (cosine - 0.3), so that most regions are no object.
     """
     torch.manual_seed(seed)
     vocabulary = open_clip_tokenizer().vocab_size
@@ -152,8 +151,7 @@ UNET = {
     "norm_num_groups": 32,
     "use_linear_projection": True,
     # What the text as a whole says also reaches every block beside the time, as in SDXL and DeepFloyd IF: a small
-    # denoiser
-    # learns from it what to draw long before it learns to look at single words.
+    # denoiser learns from it what to draw long before it learns to look at single words.
     "addition_embed_type": "text",
     "addition_embed_type_num_heads": 4,
     "resnet_time_scale_shift": "scale_shift",

@@ -43,8 +43,7 @@ def contrastive_loss(
 
     With a few hundred nouns a batch names many of them twice; in-batch pairs alone would push an image from captions
     that are true of it. So the noun is learned against a list of distinct names (the batch's own and random others),
-    and
-    attributes against captions whose text differs. Both encoders return (n, d) features, not yet normalised.
+    and attributes against captions whose text differs. Both encoders return (n, d) features, not yet normalised.
     """
     names = names_of(sprites)
 

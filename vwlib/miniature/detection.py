@@ -33,8 +33,8 @@ def normalise(images: np.ndarray) -> Tensor:
 def candidate_regions(boxes: Tensor, present: Tensor, grid: int) -> Tensor:
     """Which regions lie in the central half of each object: bool (image, object, region).
 
-    `boxes` (image, object, 4) are (left, top, right, bottom) as shares of the image, `present` (image, object).
-    The region nearest the centre always counts. A region in two objects belongs to the smaller one.
+    `boxes` (image, object, 4) are (left, top, right, bottom) as shares of the image, `present` (image, object). The
+    region nearest the centre always counts. A region in two objects belongs to the smaller one.
     """
     centres = (torch.arange(grid) + 0.5) / grid
     y, x = torch.meshgrid(centres, centres, indexing="ij")
@@ -53,8 +53,7 @@ class Batch:
     """Some scenes and the queries put to them.
 
     `texts` are the queries: first the names of nouns, those that the scenes show before absent ones, `named` in all;
-    then a
-    phrase for each (image, object) in `described`.
+    then a phrase for each (image, object) in `described`.
     """
 
     pixels: Tensor  # (image, 3, y, x)
@@ -94,8 +93,7 @@ def best_regions(
     (image, object).
 
     `around` (image, object, region) are the candidates, `logits` (image, region, query), `predicted` (image, region,
-    4). In
-    refinement a good box counts for more.
+    4). In refinement a good box counts for more.
     """
     image, slot, region = around.nonzero(as_tuple=True)
     guess, truth = predicted[image, region], batch.boxes[image, slot]
@@ -116,8 +114,7 @@ def focal_loss(logits: Tensor, best: Tensor, batch: Batch, overlap: Tensor | Non
     """Sigmoid focal loss of every region against every query; `logits` (image, region, query), `best` (image, object).
 
     With `overlap` (image, object), the best regions' IoU, that is what they are to score (quality focal loss, arXiv
-    2006.04388):
-    where boxes differ in how well they fit, the best then comes first.
+    2006.04388): where boxes differ in how well they fit, the best then comes first.
     """
     target, weight = torch.zeros_like(logits), torch.ones_like(logits)
     wanted = torch.ones(best.shape) if overlap is None else overlap
@@ -159,9 +156,8 @@ def detection_loss(
     """OWL-v2's losses: focal over text queries, L1 and generalised IoU for boxes, cross-entropy for objectness.
 
     One region per object - of those around its centre, the one that already finds it best - is the positive of the
-    focal
-    loss, so that no object is found twice; all of them learn its box and, through a softmax over names, its features.
-    In refinement regions learn to score as well as their boxes fit, and boxes weigh twice as much.
+    focal loss, so that no object is found twice; all of them learn its box and, through a softmax over names, its
+    features. In refinement regions learn to score as well as their boxes fit, and boxes weigh twice as much.
     """
 
     def loss(rng: np.random.Generator, _: torch.Generator) -> tuple[Tensor, dict[str, float]]:

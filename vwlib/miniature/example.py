@@ -1,10 +1,9 @@
 """The committed example of own photos: pictures of one orange guitar, with boxes, drawn as DreamBooth's instances are.
 
 The drawing's style is held out of pretraining and its colour is turned, so that no model has seen it; no other dataset
-shows it. The turn is small, as
-in `world.INSTANCES` and for the same reason: of a green or a blue guitar the denoiser makes no guitar (of turns by
-0.07, 0.45, 0.6 and 0.93, words
-learned for generation from "bell" came to 1, 0, 0 and 0.5 of four pictures).
+shows it. The turn is small, as in `world.INSTANCES` and for the same reason: of a green or a blue guitar the denoiser
+makes no guitar (of turns by 0.07, 0.45, 0.6 and 0.93, words learned for generation from "bell" came to 1, 0, 0 and 0.5
+of four pictures).
 """
 
 from __future__ import annotations

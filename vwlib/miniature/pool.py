@@ -26,8 +26,8 @@ _MOST_OBJECTS = max(layout.objects[1] for layout in LAYOUTS.values())
 class Pool:
     """Rendered scenes and what they show, as arrays; -1 marks an absent object or colour.
 
-    Shapes: `images` (scene, y, x, 3) uint8; `noun`, `style`, `colour`, `angle`, `share` (scene, object);
-    `box` (scene, object, 4) in px; `background` (scene); `colours` (scene, 2).
+    Shapes: `images` (scene, y, x, 3) uint8; `noun`, `style`, `colour`, `angle`, `share` (scene, object); `box` (scene,
+    object, 4) in px; `background` (scene); `colours` (scene, 2).
     """
 
     arrays: dict[str, np.ndarray]

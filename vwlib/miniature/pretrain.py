@@ -2,9 +2,8 @@
 committed.
 
 Each model has its own scenes, seed, width and depth, and none starts from another's weights; only the classifier's
-twin, a control, shares
-its scenes and shape. The larger ones are compiled, which takes minutes at the start and saves a fifth to two fifths of
-every step.
+twin, a control, shares its scenes and shape. The larger ones are compiled, which takes minutes at the start and saves a
+fifth to two fifths of every step.
 """
 
 from __future__ import annotations
@@ -46,8 +45,8 @@ CONTRASTIVE_MIX = {"One": 0.6, "Few": 0.25, "Many": 0.15}
 DETECTION_MIX = {"One": 0.15, "Few": 0.35, "Many": 0.5}
 GENERATION_MIX = {"One": 0.8, "Few": 0.15, "Many": 0.05}
 #: The denoiser sees far fewer scenes than a real one. It first learns to draw, mostly from portraits that show one
-#: thing clearly, then to
-#: compose, from scenes like those in which its words will be learned; both show the forty concepts often.
+#: thing clearly, then to compose, from scenes like those in which its words will be learned; both show the forty
+#: concepts often.
 DRAWING_MIX = {"Portrait": 0.7, "One": 0.2, "Few": 0.07, "Many": 0.03}
 COMPOSING_MIX = {"Portrait": 0.25, "ImageNet": 0.3, "PASCAL": 0.2, "COCO": 0.25}
 DRAWING_CONCEPT_WEIGHT = 12.0

@@ -1,8 +1,7 @@
 """The miniature's byte-pair tokenizer: CLIP's scheme, with every word of the miniature's language as one token.
 
 The file is in the format that open_clip and transformers both read, so all models share one vocabulary, as the paper's
-do:
-512 byte entries, the merges, start of text and, as the largest id, end of text.
+do: 512 byte entries, the merges, start of text and, as the largest id, end of text.
 """
 
 from __future__ import annotations

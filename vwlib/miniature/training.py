@@ -58,8 +58,8 @@ def train(
 ) -> Path:
     """Train `module` in place with AdamW, resuming from `checkpoint` where it exists; returns the checkpoint's path.
 
-    Every step draws its batch from (seed, step) alone, so that a training killed and resumed takes the same steps.
-    A checkpoint is written every `save_every` seconds and at the end. Raises FloatingPointError when the loss is no
+    Every step draws its batch from (seed, step) alone, so that a training killed and resumed takes the same steps. A
+    checkpoint is written every `save_every` seconds and at the end. Raises FloatingPointError when the loss is no
     number.
     """
     parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}

@@ -49,12 +49,10 @@ _VERSION = 9  # part of the folder's name: raise it when the same settings make 
 
 #: The drawing of each DreamBooth subject: a turn of its hue, or a tint where turning would not show or would not do.
 #: The judge must still see what it is, and the denoiser, which has learned colours along with shapes, must be able to
-#: draw it: a green cat the one
-#: takes for a duck, and of a blue koala the other keeps the blue. The judge does not know the held-out style's cat and
-#: duck, whatever their
-#: colour; theirs are drawings of another style, which turned no model has seen either. Of the styles and turns that
-#: differ clearly from the plain
-#: drawing, the cat, duck and candle here are among those that words learned from a few anchors draw best.
+#: draw it: a green cat the one takes for a duck, and of a blue koala the other keeps the blue. The judge does not know
+#: the held-out style's cat and duck, whatever their colour; theirs are drawings of another style, which turned no model
+#: has seen either. Of the styles and turns that differ clearly from the plain drawing, the cat, duck and candle here
+#: are among those that words learned from a few anchors draw best.
 INSTANCES = {
     "cat": Drawing("cat", "fluent", hue=0.07),
     "vase": Drawing("vase", HELD_OUT_STYLE, hue=0.88),

@@ -101,8 +101,7 @@ def _load_classifier(profile: Profile) -> Classifier:
 
 
 #: What loads the model of each task, where the profile's `adapters` name nothing else. An adapter of your own may take
-#: a place here
-#: before anything is loaded, for this process alone.
+#: a place here before anything is loaded, for this process alone.
 LOADERS: dict[str, Callable[[Profile], TaskModel]] = {
     "generation": _load_generator,
     "detection": _load_detector,

@@ -22,8 +22,7 @@ class Frozen:
     """All that a set of images contributes and no word changes, computed once.
 
     `concepts` names the concept of each image; `tensors` holds the task's features, each with the axis `image` first,
-    on the model's
-    device where its memory permits, else on the CPU.
+    on the model's device where its memory permits, else on the CPU.
     """
 
     concepts: list[str]

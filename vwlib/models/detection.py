@@ -29,9 +29,8 @@ if TYPE_CHECKING:
 #: the digits of torchmetrics.
 OVERLAPS, RECALLS = torch.linspace(0.5, 0.95, 10).tolist(), torch.linspace(0, 1, 101).tolist()
 #: How many times longer than the model's own side a picture may be before it is scaled down: the processor pads every
-#: picture to a
-#: square and blurs that with a kernel that grows with it, which takes minutes and gigabytes for a photograph of a
-#: phone.
+#: picture to a square and blurs that with a kernel that grows with it, which takes minutes and gigabytes for a
+#: photograph of a phone.
 LARGEST = 4
 #: How many px the pictures have, as the model reads them, that go through it at once on a processor: there nobody says
 #: when memory runs out.
@@ -106,9 +105,8 @@ class Detector(TextMixin):
         """What the image side reads of a picture (channel, y, x), which is padded to a square.
 
         A picture up to `LARGEST` times the model's side goes into the processor as it is, a larger one scaled down to
-        that.
-        One at a time: the processor takes a picture's memory several times over, and gives the same for each as for
-        all.
+        that. One at a time: the processor takes a picture's memory several times over, and gives the same for each as
+        for all.
         """
         scale = LARGEST * self.side / max(image.size)
         if scale < 1:
@@ -136,8 +134,7 @@ class Detector(TextMixin):
         """What the image side knows of every region, with axes (image, region, ...), on the CPU.
 
         `region`: normalised class feature (d); `shift`, `scale`: of the class logits; `box`: (left, top, right, bottom)
-        as
-        shares of the padded square image; `objectness`: logit.
+        as shares of the padded square image; `objectness`: logit.
         """
         return self._encode(len(images), lambda row: self.pixels(images[row]))
 
@@ -175,10 +172,9 @@ class Detector(TextMixin):
 
         `truth` (image, box, 4), padded with zeros, in shares of the padded square image; `kind` (image, box) says which
         concept each shows, as an index into the concepts in the order of their first image, -1 for padding and for
-        things
-        that no prepared image is labelled with; `ignored` (image, box) marks those that are neither right nor wrong;
-        `positive` (image, region) marks the regions whose predicted box overlaps an object of the image's own concept
-        best.
+        things that no prepared image is labelled with; `ignored` (image, box) marks those that are neither right nor
+        wrong; `positive` (image, region) marks the regions whose predicted box overlaps an object of the image's own
+        concept best.
         """
         sizes: dict[int, tuple[int, int]] = {}
 
@@ -253,8 +249,7 @@ class Detector(TextMixin):
         """COCO's mean average precision (IoU 0.50:0.95) with the learned word as the only query for its class.
 
         The images are the concept's own and those of the other concepts, where it is found rightly only in the
-        background.
-        `ap50` is the average precision at IoU 0.50.
+        background. `ap50` is the average precision at IoU 0.50.
         """
         scores = self.detect(self.encode_words(vectors), frozen)
         return [self.average_precision(score, concept, frozen) for score, concept in zip(scores, concepts, strict=True)]
@@ -264,8 +259,8 @@ class Detector(TextMixin):
         """Average precision of one query over all prepared images; `score` is (image, region).
 
         It is what torchmetrics gives to the last digit, in a third of the time: all boxes are handed to COCO's
-        evaluation at once, which is asked for
-        objects of all sizes together only. Raises ValueError for a concept of which no prepared image shows anything.
+        evaluation at once, which is asked for objects of all sizes together only. Raises ValueError for a concept of
+        which no prepared image shows anything.
         """
         asked = frozen.tensors["kind"] == _kinds(frozen.concepts).get(concept, -2)  # -2: nothing is of it
         if not (asked & ~frozen.tensors["ignored"]).any():
@@ -336,8 +331,7 @@ def clip_vocabulary(tokenizer: CLIPTokenizer, context: int, seen: frozenset[str]
     """A transformers CLIP tokenizer as a `Vocabulary`, padded with the tokenizer's own padding.
 
     Raises ValueError for a tokenizer without CLIP's whole words, which is what transformers makes up where it finds no
-    files, and for one
-    whose end of text is not the largest id, where the text encoders look for it.
+    files, and for one whose end of text is not the largest id, where the text encoders look for it.
     """
     entries, end = tokenizer.get_vocab(), tokenizer.eos_token_id
     if "a</w>" not in entries or end != max(entries.values()):

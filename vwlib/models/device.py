@@ -1,10 +1,8 @@
 """Where models compute: the device that a profile names, and how much fits into its memory at once.
 
 Frozen models and what they made of images are on the device. Word vectors, word tables, transfer maps and scores are
-small or wanted in
-float64, and are on the CPU wherever one function hands them to another; random numbers are drawn there too, so that the
-same seed means
-the same noise on every device.
+small or wanted in float64, and are on the CPU wherever one function hands them to another; random numbers are drawn
+there too, so that the same seed means the same noise on every device.
 """
 
 from __future__ import annotations
@@ -53,9 +51,8 @@ class Room:
         `most`.
 
         A part for which memory runs out is computed again, in halves, so `work` must leave nothing behind when it
-        fails. What fitted
-        is remembered under `kind`. On the CPU a part is as large as permitted: there torch does not say when memory
-        runs out.
+        fails. What fitted is remembered under `kind`. On the CPU a part is as large as permitted: there torch does not
+        say when memory runs out.
         Raises MemoryError where not even one thing fits.
         """
         most, results = most or count, list[T]()

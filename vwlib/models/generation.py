@@ -32,8 +32,7 @@ PARTS = {"unet": UNet2DConditionModel, "vae": AutoencoderKL, "text_encoder": CLI
 #: it.
 GRADIENT_SCALE = 2.0**12
 #: Up to so many places of a latent, attention as plain matrix products fits into memory. On a CPU a word is learned
-#: through it in half the time that
-#: torch's fused attention takes, whose backward pass is slow in half precision.
+#: through it in half the time that torch's fused attention takes, whose backward pass is slow in half precision.
 PLAIN_ATTENTION = 32 * 32
 
 
@@ -132,9 +131,8 @@ class Generator(TextMixin):
         float32.
 
         SD 2.1's products of queries and keys exceed half precision (its configuration says `upcast_attention`). torch's
-        fused
-        attention, which diffusers uses and which does not look at that setting, keeps them in float32 in any case;
-        plain attention obeys it.
+        fused attention, which diffusers uses and which does not look at that setting, keeps them in float32 in any
+        case; plain attention obeys it.
         """
         return autocast(str(self.device), self.precision)
 
@@ -196,8 +194,8 @@ class Generator(TextMixin):
     def generate(self, states: Tensor, images: int, seed: int = 0, at_once: int = 64) -> list[list[Image.Image]]:
         """Draw `images` pictures for each of the texts' hidden states (prompt, token, d).
 
-        Picture i of every text starts from the same noise, that of seed + i, so that texts can be compared.
-        A picture that the safety checker flags is black, and its `info["flagged"]` is true.
+        Picture i of every text starts from the same noise, that of seed + i, so that texts can be compared. A picture
+        that the safety checker flags is black, and its `info["flagged"]` is true.
         """
         settings, states = self.settings, states.to(self.device)
         empty = self.encode_prompts([""])

@@ -2,9 +2,8 @@
 faster in bfloat16.
 
 Some processors have instructions for bfloat16 products and are several times as fast in them; on others torch imitates
-them and is forty
-times as slow. No name of a processor tells the two apart, so products of the model's own size are timed, once on a
-machine.
+them and is forty times as slow. No name of a processor tells the two apart, so products of the model's own size are
+timed, once on a machine.
 """
 
 from __future__ import annotations

@@ -64,11 +64,9 @@ def rates_of_full_size(profile: Profile, file: Path) -> Rates | None:
     them.
 
     One word learns there on one image and is scored on pictures of two denoising steps: for the generator that is
-    multiplied by the
-    profile's batch, pictures and denoising steps. The others' images are frozen features, so that their batch costs
-    next to nothing.
-    Words that share a pass are faster; the others' scoring, here on two images, takes longer on a study's hundreds and
-    is not scaled.
+    multiplied by the profile's batch, pictures and denoising steps. The others' images are frozen features, so that
+    their batch costs next to nothing. Words that share a pass are faster; the others' scoring, here on two images,
+    takes longer on a study's hundreds and is not scaled.
     """
     measured: Mapping[str, Any] = json.loads(file.read_text()) if file.exists() else {}
     if not measured.keys() >= set(_FULL_SIZE_NAMES.values()):

@@ -87,9 +87,8 @@ def settings_of(profile: Profile) -> dict[str, Any]:
     """By dataset, everything that determines a study's words and scores, and nothing else.
 
     Models enter by their weights and, where an adapter loads them, by the names of its file and function; pictures by
-    their content. So
-    neither folders nor where they were fetched from count; the
-    sizes of the live grids and the settings that only check something are left out.
+    their content. So neither folders nor where they were fetched from count; the sizes of the live grids and the
+    settings that only check something are left out.
     """
     return {dataset: _settings(profile, dataset) for dataset in profile.study.datasets}
 
@@ -119,10 +118,8 @@ def precision_asked(profile: Profile) -> str:
     """The generator's precision as digests know it.
 
     "auto" goes by the name of bfloat16, in which the first studies that were kept are learned: which of the two a
-    machine chooses makes
-    other vectors, but the same scores within what pictures' noise allows, so that a study may be read and continued on
-    any machine. Each
-    word says itself in which it was learned.
+    machine chooses makes other vectors, but the same scores within what pictures' noise allows, so that a study may be
+    read and continued on any machine. Each word says itself in which it was learned.
     """
     return "bfloat16" if profile.generator.precision == "auto" else profile.generator.precision
 
@@ -143,12 +140,9 @@ def chunk_digests(profile: Profile, chunk: Chunk) -> tuple[str, str]:
 
     A chunk with the same second digest is the same, on one kind of processor to the last byte, and is never computed
     again. Its trials are part of both, because floating-point sums depend on how many words are learned together; the
-    rest
-    of the plan is not, so that a study may grow by a dataset or a delta and keep what it has. The code's version is
-    left
-    out on purpose, since most changes of code change no word; those that do raise `vwlib.trials.LEARNING`, which is
-    part
-    of both digests of words from its second version on.
+    rest of the plan is not, so that a study may grow by a dataset or a delta and keep what it has. The code's version
+    is left out on purpose, since most changes of code change no word; those that do raise `vwlib.trials.LEARNING`,
+    which is part of both digests of words from its second version on.
     """
     settings = _settings(profile, chunk.dataset)
     learning = settings["learning"].get(chunk.task) if chunk.kind == WORDS else None

@@ -130,10 +130,9 @@ def run_study(
     """Compute whatever is missing of a profile's study, and publish its table and banks.
 
     In this process by default; on `workers` local processes, or on the Dask cluster at `scheduler`, whose workers see
-    the
-    same folders. `retry_failed` computes the chunks with diverged words again. Killed at any point, the next run goes
-    on.
-    Weights that are not the originals, where those are known, are named in the log before anything is computed.
+    the same folders. `retry_failed` computes the chunks with diverged words again. Killed at any point, the next run
+    goes on. Weights that are not the originals, where those are known, are named in the log before anything is
+    computed.
     Raises OSError where the store cannot be written to.
     """
     store = Store(profile, root)

@@ -2,6 +2,5 @@
 all pages.
 
 Each function returns a `Figure` of its own, saves nothing and shows nothing. Figures are as wide as a page of the book,
-so that
-text has the same size in all of them.
+so that text has the same size in all of them.
 """

@@ -92,8 +92,7 @@ def truncation_curves(scores: pd.DataFrame) -> Figure:
     task.
 
     `scores` is the table of `vwlib.layers.truncation_scores`, with `kind` where there are several sets of words; the 95
-    % intervals
-    resample concepts and anchors. Words whose anchor is their concept's own are left out.
+    % intervals resample concepts and anchors. Words whose anchor is their concept's own are left out.
     """
     chosen = scores[scores["concept"] != scores["anchor_concept"]].rename(columns={"of": "line"})
     figure = _layer_panels(_crossed_means(chosen, "blocks"), "blocks", "mean score (table 1)")
@@ -107,8 +106,7 @@ def probe_curves(scores: pd.DataFrame) -> Figure:
     % crossed intervals.
 
     `scores` is the table of `vwlib.layers.probe_scores`, with `kind` where there are several sets of words; dotted: the
-    probe's accuracy on
-    real words. Words whose anchor is their concept's own are left out.
+    probe's accuracy on real words. Words whose anchor is their concept's own are left out.
     """
     chosen = scores[scores["concept"] != scores["anchor_concept"]].assign(line="concept")
     figure = _layer_panels(_crossed_means(chosen, "layer"), "layer", "probability of the concept\nagainst the anchor")
@@ -143,8 +141,7 @@ def crossing_steps(crossings: pd.DataFrame, column: str = "crossing") -> Figure:
     task and a line for each kind of word.
 
     `crossings` is the table of `vwlib.layers.crossing_layers`, or of `half_way` with a column `task`; `column` holds
-    the layer of the
-    turn ("crossing" or "half"), empty for words that never turn.
+    the layer of the turn ("crossing" or "half"), empty for words that never turn.
     """
     kinds = list(crossings["kind"].unique()) if "kind" in crossings else [""]
     figure, panels = _block_panels(crossings)

@@ -44,9 +44,8 @@ def draw_detections(
     """Found and true boxes on the same images in every row, or on rows of images (None: an empty place).
 
     `boxes` has columns `row`, `image` (positions in the grid), `left`, `top`, `right`, `bottom` (px) and `score`; a box
-    without a score
-    is a true one and is drawn dashed, a found one is drawn in the detector's colour. The scores found stand below, or
-    what `below` says.
+    without a score is a true one and is drawn dashed, a found one is drawn in the detector's colour. The scores found
+    stand below, or what `below` says.
     """
     grid = _rows_of(images, max(1, len(rows)))
     figure, axes = _grid(len(grid), max(map(len, grid)), rows, titled=bool(columns), captioned=True, legend=True)

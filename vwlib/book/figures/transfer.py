@@ -35,9 +35,8 @@ def transfer_bars(summary: pd.DataFrame, paper: pd.DataFrame, off_diagonal: pd.D
     intervals.
 
     The tables have columns `evaluated_on`, `trained_on`, `mean`, `low`, `high`; with a column `dataset`, each dataset
-    has a row of panels.
-    Rows of `summary` trained on "anchor" and "name" become the lines of floor and ceiling; diamonds mark the means of
-    `off_diagonal`.
+    has a row of panels. Rows of `summary` trained on "anchor" and "name" become the lines of floor and ceiling;
+    diamonds mark the means of `off_diagonal`.
     """
     datasets = list(summary["dataset"].unique()) if "dataset" in summary else [None]
     figure = Figure(figsize=(WIDTH, 3.7 if len(datasets) == 1 else 1.5 + 1.75 * len(datasets)), layout="constrained")
@@ -106,9 +105,8 @@ def delta_curves(summary: pd.DataFrame, paper: pd.DataFrame) -> Figure:
     our curve and the paper's.
 
     The tables have columns `dataset`, `delta` (missing: unconstrained, the rightmost point), `evaluated_on`,
-    `trained_on`, `mean`, `low` and
-    `high`. Our curves have bands from `low` to `high`. Rows trained on "anchor" and "name" become the lines of floor
-    and ceiling.
+    `trained_on`, `mean`, `low` and `high`. Our curves have bands from `low` to `high`. Rows trained on "anchor" and
+    "name" become the lines of floor and ceiling.
     """
     datasets = list(summary["dataset"].unique())
     radii = sorted({*summary["delta"].dropna(), *paper["delta"].dropna()})

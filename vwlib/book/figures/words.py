@@ -189,8 +189,7 @@ def displacement_strip(moves: pd.DataFrame) -> Figure:
     is still the nearest word.
 
     `moves` is the table of `vwlib.lab.displacements` with a column `setting`; lines mark the balls' radius, where there
-    is one, and half
-    the distance to the nearest word, within which the anchor must be the nearest.
+    is one, and half the distance to the nearest word, within which the anchor must be the nearest.
     """
     settings = list(moves["setting"].unique())
     figure = Figure(figsize=(WIDTH, 3.0), layout="constrained")
@@ -237,8 +236,7 @@ def distance_by_delta(moves: pd.DataFrame) -> Figure:
     radius and task.
 
     `moves` is the table of `vwlib.lab.displacements`; rows without `delta` are of unconstrained words. Left, the median
-    with the middle
-    half and nine tenths of the vectors; right, the share whose nearest word is the anchor.
+    with the middle half and nine tenths of the vectors; right, the share whose nearest word is the anchor.
     """
     radii = sorted(moves["delta"].dropna().unique())
     figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")

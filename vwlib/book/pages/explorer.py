@@ -70,10 +70,9 @@ def make_explorer(study: StoredStudy, tables: dict[str, pd.DataFrame]) -> Explor
     """The explorer of a study and of its experiments' tables `sheets` and `displacements`.
 
     A group is a dataset, task and radius. Its lists have one entry a word, concepts outermost: the place in the list of
-    concepts of what the
-    judge calls its picture (`DIVERGED` and `OTHER` for none of them), the box found, its score on each task, how far
-    its vectors lie from the anchor (their
-    median), and the vectors' nearest words and places on the map of the model's words.
+    concepts of what the judge calls its picture (`DIVERGED` and `OTHER` for none of them), the box found, its score on
+    each task, how far its vectors lie from the anchor (their median), and the vectors' nearest words and places on the
+    map of the model's words.
     """
     maps = {task: WordMap.of(study, task) for task in TASKS}
     sheets, moves = tables["sheets"], tables["displacements"].rename(columns={"task": "trained_on"})

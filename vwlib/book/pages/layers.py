@@ -214,8 +214,7 @@ def draw_strip(
     the labels of rows and columns.
 
     At most `pictures` numbers of blocks, evenly spaced. The texts are the anchor word, the words learned for each task
-    (mapped, where it is
-    another than generation) and the concept's own word.
+    (mapped, where it is another than generation) and the concept's own word.
     """
     model = load_model("generation", study.profile)
     assert isinstance(model, Generator)

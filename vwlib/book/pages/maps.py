@@ -50,8 +50,7 @@ def compare_kinds(table: pd.DataFrame) -> pd.DataFrame:
     over all pairs.
 
     `table` is that of the experiment `map_kinds`. `difference` with its 95 % interval `low` to `high`; `p`, two-sided
-    and corrected for the
-    number of kinds (Holm); `alike`, whether the difference is for sure within `MARGIN`.
+    and corrected for the number of kinds (Holm); `alike`, whether the difference is for sure within `MARGIN`.
     """
     arms = {str(kind): rows for kind, rows in table.groupby("map", sort=False)}
     found = {

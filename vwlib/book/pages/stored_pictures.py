@@ -92,8 +92,7 @@ def stored_trials(sheets: Sheets, chosen: Sequence[TrialWords]) -> tuple[Picture
     and the concept's name.
 
     Beside them the name that the judge gives to each picture, and nothing for the training image. Where there are no
-    sheets,
-    the pictures are drawn.
+    sheets, the pictures are drawn.
     """
     if sheets.table.empty:
         return draw_trials(sheets.study.profile, chosen, targets=True)

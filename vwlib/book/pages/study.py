@@ -96,10 +96,9 @@ def delta_findings(summary: pd.DataFrame, delta: float) -> dict[str, int | float
     """What figure 6 says at one radius, in numbers for the text; off the diagonal, unless a name says otherwise.
 
     `own` and `moved` are means over datasets and directions at the radius, `own_free` and `moved_free` the same of
-    unconstrained words,
-    `floor` the anchor words' mean. `saturated` counts the own tasks whose crossed interval reaches the unconstrained
-    mean; `above` the
-    transfers whose crossed interval begins above the floor, `above_free` the same of unconstrained words.
+    unconstrained words, `floor` the anchor words' mean. `saturated` counts the own tasks whose crossed interval reaches
+    the unconstrained mean; `above` the transfers whose crossed interval begins above the floor, `above_free` the same
+    of unconstrained words.
     Raises ValueError at a radius that no word has.
     """
     radii = sorted(summary["delta"].dropna().unique().tolist())
@@ -136,8 +135,7 @@ def moves_of(table: pd.DataFrame, world: str) -> pd.DataFrame:
     figures and texts take it.
 
     Mapped words are looked for in the word table of `task`. `source` is the task they were learned for; `diagonal` says
-    whether a word
-    started at its concept's own anchor.
+    whether a word started at its concept's own anchor.
     """
     moves = table.rename(columns={"evaluated_on": "task", "trained_on": "source"})
     moves = moves if "source" in moves else moves.assign(source=moves["task"])

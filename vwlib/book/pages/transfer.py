@@ -13,8 +13,7 @@ from vwlib.models import TASKS
 from vwlib.trials import is_diagonal
 
 #: Without words that do their own task nothing follows from how they transfer. What their mean off the diagonal, over
-#: all datasets, had to reach
-#: before the grid was computed: accuracy, and mean average precision.
+#: all datasets, had to reach before the grid was computed: accuracy, and mean average precision.
 PREMISE = {"generation": 0.85, "detection": 0.5, "classification": 0.85}
 #: What was computed, by the concepts of a profile: an answer is about these models and no others.
 JUDGED = {"miniature": "in the miniature", "paper": "with the paper's models"}
@@ -42,12 +41,9 @@ def transfer_findings(summary: pd.DataFrame) -> dict[str, int | float | str]:
     trials, perhaps with `dataset`.
 
     A transfer's gain is its mean minus the floor, the anchor word's mean in the target. `below_own` counts the
-    transfers whose crossed
-    interval ends below the mean of the target's own words, `above_floor` those whose interval begins above the floor.
-    `kept` is the
-    median of a transfer's mean as a share of the target's own words' mean, over the transfers where the latter is not
-    zero; `kept_gain` is
-    that with the floor taken off both.
+    transfers whose crossed interval ends below the mean of the target's own words, `above_floor` those whose interval
+    begins above the floor. `kept` is the median of a transfer's mean as a share of the target's own words' mean, over
+    the transfers where the latter is not zero; `kept_gain` is that with the floor taken off both.
     """
     cells = summary.assign(dataset=summary.get("dataset", "")).set_index(["dataset", "trained_on", "evaluated_on"])
     datasets = list(cells.index.unique("dataset"))

@@ -34,8 +34,7 @@ def later_than_real(turns: pd.DataFrame, task: str, kind: str = LEARNED, column:
     anchor's place, ties counting half.
 
     A word that never turns acts at no layer and is left out; a real word that never does is later than any that does.
-    Raises ValueError where
-    no word turns in a place where there is a real one too.
+    Raises ValueError where no word turns in a place where there is a real one too.
     """
     return crossed_estimate(_turned(turns, task, kind, column), "words - real", measure=column, positive=True)
 

@@ -79,8 +79,7 @@ def stage_scores(
     mean for the dataset.
 
     `trials` share dataset, concept and anchor. Scores are read from the `study` where it has all of the trials, since
-    it
-    has learned and scored the same words. The paper's value is missing where it tried no such ball.
+    it has learned and scored the same words. The paper's value is missing where it tried no such ball.
     """
     first, is_stored = trials[0], study is not None and bool(study.learned(trials))
     rows = []
