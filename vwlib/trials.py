@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from vwlib import datasets
 from vwlib.concepts import DATASETS, concepts_of, find_anchor, find_concept, find_dataset
-from vwlib.datasets import PHOTOS, SPLITS, Example, load_dataset, read_things, reading, test_examples, training_examples
+from vwlib.datasets import PHOTOS, SPLITS, load_dataset, read_things, reading, test_examples, training_examples
 from vwlib.datasets.photos import own_examples, photo_settings
+from vwlib.examples import Example
 from vwlib.files import write_whole
 from vwlib.miniature.world import ensure_world
 from vwlib.models.loading import digest_files, digest_folder, resolve

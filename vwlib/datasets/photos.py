@@ -10,7 +10,8 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from vwlib.concepts import DATASETS, find_dataset
-from vwlib.datasets import BOXES, PHOTOS, Example, read_photos
+from vwlib.datasets import BOXES, PHOTOS, read_photos
+from vwlib.examples import Example
 from vwlib.models import load_detector
 from vwlib.models.loading import resolve
 from vwlib.settings import PhotoSettings, Profile
