@@ -14,7 +14,7 @@ from vwlib.examples import Example
 from vwlib.miniature.scenes import LAYOUTS, random_scene
 from vwlib.miniature.sprites import load_sprites
 from vwlib.models import detection, load_detector
-from vwlib.models.device import Room
+from vwlib.models.memory import MemoryBudget
 from vwlib.settings import load_profile
 
 DETECTOR = load_detector(load_profile("miniature"))

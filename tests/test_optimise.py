@@ -7,7 +7,7 @@ from exactly import in_full_precision
 from vwlib.lab import learn, prepared
 from vwlib.learn import Learned, ball_radius, learn_words, project_to_ball
 from vwlib.models import TASKS, load_model
-from vwlib.models.device import Room
+from vwlib.models.memory import MemoryBudget
 from vwlib.trials import Trial, make_trials
 
 PROFILE = in_full_precision()
@@ -87,7 +87,7 @@ class Cramped:
     """A model for which memory runs out in the middle of a step of more than two words, after their images are drawn."""
 
     def __init__(self, model):
-        self.model, self.room, self.sizes = model, Room(model.device), []
+        self.model, self.room, self.sizes = model, MemoryBudget(model.device), []
 
     def __getattr__(self, name):
         return getattr(self.model, name)

@@ -156,14 +156,14 @@ def loss_and_gradient(
         before = [stream.get_state() for stream in drawing]
         try:
             leaf = words[list(chosen)].requires_grad_()
-            losses = model.losses(leaf, [trials[row].concept for row in chosen], frozen, drawing, batch)
+            losses = model.losses(leaf, model.draw_batch([trials[row].concept for row in chosen], frozen, drawing, batch))
             return losses.detach(), torch.autograd.grad(losses.sum(), leaf)[0]
         except torch.OutOfMemoryError:
             for stream, state in zip(drawing, before, strict=True):
                 stream.set_state(state)  # the part will be computed again, on the same images and noise
             raise
 
-    parts = model.room.parts(f"learning words from {batch} images a step", len(rows), work)
+    parts = model.memory.map_in_batches(f"learning words from {batch} images a step", len(rows), work)
     losses, gradient = (torch.cat(results) for results in zip(*parts, strict=True))
     if len(rows) == len(words):
         return losses, gradient

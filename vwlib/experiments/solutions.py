@@ -26,7 +26,7 @@ from vwlib.experiments.base import (
     vectors_of,
 )
 from vwlib.lab import prepared
-from vwlib.layers import label_words
+from vwlib.experiments.layer_statistics import label_words
 from vwlib.learn import learn_words
 from vwlib.ledger.statistics import AND
 from vwlib.models import Frozen, load_detector, load_generator, load_model
