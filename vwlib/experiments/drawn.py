@@ -18,7 +18,7 @@ from torch import Tensor
 from vwlib.concepts import concepts_of
 from vwlib.examples import Example
 from vwlib.experiments.base import Case, Sources, learn_anew, trial_rows, uses
-from vwlib.layers import activations
+from vwlib.layers import hidden_states
 from vwlib.miniature.scenes import HELD_OUT_STYLE, LAYOUTS, PRETRAINING_STYLES, Drawing, compose
 from vwlib.miniature.sprites import load_sprites
 from vwlib.models import TASKS, TaskModel, load_generator, load_model
@@ -154,7 +154,7 @@ class Algebra:
         known = model.vocabulary.words()
         words = sorted(known)
         rows = model.word_table()[[known[word] for word in words]].cpu()
-        return cls(model, words, rows, activations(model, rows[:, None])[-1])
+        return cls(model, words, rows, hidden_states(model, rows[:, None])[-1])
 
     def row(self, word: str) -> Tensor:
         """A word's embedding (d)."""
@@ -170,7 +170,7 @@ class Algebra:
     def text_residual(self, vector: Tensor, anchor: str, parts: Sequence[str]) -> float:
         """The same of the text encoder's output at the end of text."""
         chosen = [self.words.index(word) for word in (anchor, *parts)]
-        output = activations(self.model, vector[None, None])[-1, 0]
+        output = hidden_states(self.model, vector[None, None])[-1, 0]
         return unexplained(output - self.outputs[chosen[0]], self.outputs[chosen] - self.outputs.mean(0))
 
     def best_two(self, vector: Tensor, anchor: str, without: Sequence[str]) -> list[str]:

@@ -13,17 +13,16 @@ from torch import Tensor
 
 from vwlib.concepts import concepts_of, find_concept
 from vwlib.experiments.base import Case, Sources, lighter, off_diagonal, trial_rows, uses, vectors_of
-from vwlib.layers import (
-    activations,
+from vwlib.experiments.layer_statistics import (
     cluster_agreement,
-    crossing_layers,
+    flip_layers,
     label_words,
     probe_scores,
-    real_words,
-    text_blocks,
     truncation_scores,
 )
-from vwlib.models import TASKS, Frozen, TaskModel, load_model
+from vwlib.layers import hidden_states
+from vwlib.models import TASKS, load_model
+from vwlib.models.base import CachedFeatures, TaskModel
 from vwlib.settings import Profile
 from vwlib.study.compat import carry, load_material, prepared
 from vwlib.study.digest import trials_of
@@ -75,7 +74,7 @@ def word_sets(
 def own_words(profile: Profile, task: str, trials: Sequence[Trial]) -> Tensor:
     """The single real word of each trial's concept, as often as a learned word has vectors: (word, vector, d)."""
     owners = [find_concept(trial.concept, trial.dataset, profile.world).anchor for trial in trials]
-    return real_words(load_model(task, profile), owners, profile.vectors)
+    return load_model(task, profile).embeddings_of(owners, profile.vectors)
 
 
 @uses("near", "draws")
@@ -89,7 +88,7 @@ def clusters(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame:
     tables = []
     for found in word_sets(profile, case, sources, [profile.experiments.near, None]):
         words = label_words(found.trials, profile.world)
-        agreement = cluster_agreement(activations(model, found.vectors), words, draws=profile.experiments.draws)
+        agreement = cluster_agreement(hidden_states(model, found.vectors), words, draws=profile.experiments.draws)
         (delta,) = {trial.delta for trial in found.trials}
         tables.append(
             agreement.assign(
@@ -103,7 +102,7 @@ def depths(model: TaskModel, profile: Profile) -> list[int]:
     """To how many blocks an encoder is cut: every number, but for the generator, whose pictures take long, only evenly
     spaced ones.
     """
-    blocks = len(text_blocks(model))
+    blocks = len(model.blocks)
     if model.task != "generation":
         return list(range(blocks + 1))
     return sorted({round(step) for step in np.linspace(0, blocks, profile.experiments.generation_depths)})
@@ -116,7 +115,7 @@ def truncation(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame:
     """
     task, dataset, fewer = case["task"], case["dataset"], lighter(profile)
     model, names = load_model(task, fewer), load_material(fewer, dataset).names
-    test = prepared(task, fewer, dataset, "test") if task != "generation" else Frozen([], {})
+    test = prepared(task, fewer, dataset, "test") if task != "generation" else CachedFeatures([], {})
     tables = []
     for found in word_sets(profile, case, sources, [profile.experiments.near, None], small=True):
         words = (
@@ -146,9 +145,9 @@ def probes(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame:
 
 @uses()
 def crossings(_: Profile, case: Case, sources: Sources) -> pd.DataFrame:
-    """Section 5.2: `vwlib.layers.crossing_layers` of the table `truncation`."""
+    """Section 5.2: `flip_layers` of the table `truncation`."""
     table = sources.tables["truncation"]
-    return crossing_layers(table[(table["task"] == case["task"]) & (table["dataset"] == case["dataset"])])
+    return flip_layers(table[(table["task"] == case["task"]) & (table["dataset"] == case["dataset"])])
 
 
 def leaning(layers: Tensor, anchors: Tensor, concepts: Tensor) -> Tensor:
@@ -179,9 +178,9 @@ def disagreement(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame
         off = set(off_diagonal(profile, trials_of(words)))
         words = [word for word, trial in zip(words, trials_of(words), strict=True) if trial in off]
         trials = trials_of(words)
-        anchors = real_words(model, [trial.anchor for trial in trials], profile.vectors)
+        anchors = model.embeddings_of([trial.anchor for trial in trials], profile.vectors)
         states = [
-            activations(model, vectors) for vectors in (vectors_of(words), anchors, own_words(profile, task, trials))
+            hidden_states(model, vectors) for vectors in (vectors_of(words), anchors, own_words(profile, task, trials))
         ]
         leans = leaning(*states)
         found = trial_rows(

@@ -16,10 +16,10 @@ from torchvision.ops import box_iou
 
 from vwlib.controls import DIRECTIONS, random_like
 from vwlib.experiments.base import Case, Sources, lighter, pairs_of, small_grid, trial_rows, uses, vectors_of
-from vwlib.layers import label_words
+from vwlib.experiments.layer_statistics import label_words
 from vwlib.learn import learn_words, radii, raise_if_diverged
 from vwlib.ledger.statistics import AND
-from vwlib.models import Frozen, load_detector, load_generator, load_model
+from vwlib.models import CachedFeatures, load_detector, load_generator, load_model
 from vwlib.settings import Profile
 from vwlib.study.compat import load_material, prepared
 from vwlib.study.digest import trials_of
@@ -33,7 +33,7 @@ SOLVES = 0.5
 def scores_by_concept(task: str, profile: Profile, dataset: str, vectors: Tensor) -> np.ndarray:
     """Table 1's metric of words (word, vector, d) asked for each of a dataset's concepts: (word, concept)."""
     names = load_material(profile, dataset).names
-    test = prepared(task, profile, dataset, "test") if task != "generation" else Frozen([], {})
+    test = prepared(task, profile, dataset, "test") if task != "generation" else CachedFeatures([], {})
     asked = list(names) * len(vectors)
     scores = load_model(task, profile).evaluate(vectors.repeat_interleave(len(names), 0), asked, names, test)
     return np.array([score.value for score in scores]).reshape(len(vectors), len(names))
@@ -101,7 +101,7 @@ def reach(profile: Profile, case: Case, _: Sources) -> pd.DataFrame:
     anchors = sorted({trial.anchor for trial in small_grid(profile, task, dataset)})
     grid = list(itertools.product(anchors, range(targets), (*profile.study.deltas, None)))
     trials = [Trial(dataset, f"direction {number + 1}", anchor, delta) for anchor, number, delta in grid]
-    start = model.embeddings_of([trial.anchor for trial in trials])[:, None].repeat(1, profile.vectors, 1)
+    start = model.embeddings_of([trial.anchor for trial in trials], profile.vectors)
     start = start.to(model.device)
     with torch.no_grad():
         before = model.encode_words(start)
@@ -113,7 +113,7 @@ def reach(profile: Profile, case: Case, _: Sources) -> pd.DataFrame:
 
     batches = itertools.repeat({"direction": directions})
     radius = radii(model, trials).to(model.device)
-    parts = partial(model.room.parts, "learning towards directions")
+    parts = partial(model.memory.map_in_batches, "learning towards directions")
     learned = learn_words(loss, start, radius, batches, steps=steps, lr=profile.learning[task].rate, parts=parts)
     with torch.no_grad():
         after = model.encode_words(learned.vectors)
@@ -176,7 +176,7 @@ def solutions_of(task: str, dataset: str, sources: Sources) -> list[Word]:
 def own_scores(task: str, profile: Profile, trials: Sequence[Trial], vectors: Tensor) -> np.ndarray:
     """Table 1's metric of words (word, vector, d) on their own task and concept: (word,)."""
     dataset = trials[0].dataset
-    test = prepared(task, profile, dataset, "test") if task != "generation" else Frozen([], {})
+    test = prepared(task, profile, dataset, "test") if task != "generation" else CachedFeatures([], {})
     scores = load_model(task, profile).evaluate(
         vectors, [trial.concept for trial in trials], load_material(profile, dataset).names, test
     )
@@ -213,7 +213,7 @@ def learn_bends(
         return model.losses(on_parabola(batch["one"], bend, batch["other"], batch["share"]), batch)
 
     middle, free = (one + other) / 2, torch.full((len(trials),), torch.inf, device=model.device)
-    parts = partial(model.room.parts, "learning bends")
+    parts = partial(model.memory.map_in_batches, "learning bends")
     learned = learn_words(loss, middle, free, batches(), steps=settings.steps, lr=settings.rate, parts=parts)
     raise_if_diverged(learned, task, trials)
     return learned.vectors
@@ -280,13 +280,13 @@ def agreement(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame:
 
 
 @torch.no_grad()
-def best_boxes(profile: Profile, frozen: Frozen, vectors: Tensor, words: Sequence[Word]) -> list[Tensor]:
+def best_boxes(profile: Profile, frozen: CachedFeatures, vectors: Tensor, words: Sequence[Word]) -> list[Tensor]:
     """For each word its likeliest box (image, 4) in every prepared image of its concept."""
     model = load_detector(profile)
     found = []
     for word, feature in zip(words, model.encode_words(vectors), strict=True):
         rows = frozen.rows_of(word.concept)
-        own = Frozen(
+        own = CachedFeatures(
             [word.concept] * len(rows), {key: frozen.tensors[key][rows] for key in ("region", "shift", "scale", "box")}
         )
         best = model.detect(feature[None], own)[0].argmax(-1)

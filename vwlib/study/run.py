@@ -21,16 +21,14 @@ from tqdm.auto import tqdm
 from vwlib.datasets.splits import open_lab
 from vwlib.lab import Lab
 from vwlib.learn import Learned
-from vwlib.models.device import find_device
-from vwlib.models.loading import not_the_originals
+from vwlib.models.loading import altered_weights
+from vwlib.models.memory import find_device
 from vwlib.paths import DATA, ROOT
 from vwlib.settings import Profile
 from vwlib.study.digest import as_words, trials_of
 from vwlib.study.plan import REFERENCES, Chunk, make_plan, word_count
 from vwlib.study.progress import Status, status_of
 from vwlib.study.store import Part, Progress, Store
-from vwlib.tools.doctor import models_of
-from vwlib.words import Word
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -135,9 +133,9 @@ def run_study(
     store.tidy()
     parts = store.load_all()
     todo = [chunk for chunk, part in parts.items() if part is None or (retry_failed and part.failed)]
-    for role, settings, _ in models_of(profile) if todo else ():
-        for differs in not_the_originals(settings):
-            log.warning("%s: %s.", role, differs)
+    for role, settings in profile.models.items() if todo else ():
+        for file in altered_weights(settings):
+            log.warning("%s: %s is not the original; results will not be the paper's model's.", role, file)
     # Each run has an order of its own, so that several on one folder seldom compute the same chunk at the same time.
     SystemRandom().shuffle(todo)
     total, done = word_count(tuple(parts)), word_count(tuple(parts)) - word_count(tuple(todo))

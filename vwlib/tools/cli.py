@@ -381,7 +381,7 @@ def convert(
     """Write a model's pickled weights as safetensors, the only form that is loaded. What is safetensors already stays
     as it is.
     """
-    from vwlib.models.loading import convert_folder
+    from vwlib.tools.weights import convert_folder
 
     written = convert_folder(folder)
     print("\n".join(f"Written to {file}." for file in written) or f"All weights in {folder} are safetensors already.")

@@ -31,7 +31,7 @@ def layer_map(points: pd.DataFrame, row: str | None = None) -> Figure:
     """Figures 7 and 12 to 18: a point for each word, coloured by concept and shaped by anchor, in a panel for each
     layer.
 
-    `points` is the table of `vwlib.layers.tsne_of_layers`; with `row`, each value of that column has a row of panels of
+    `points` is the table of `vwlib.experiments.layer_statistics.tsne_of_layers`; with `row`, each value of that column has a row of panels of
     its own.
     Raises ValueError for more than ten concepts or anchors, which could not be told apart.
     """
@@ -77,7 +77,7 @@ def agreement_curves(agreement: pd.DataFrame) -> Figure:
     """How far clusters of activations are the concepts and the anchors at each layer, a panel for each task, with 95 %
     intervals.
 
-    `agreement` is the table of `vwlib.layers.cluster_agreement` with a column `task`, and `kind` where there are
+    `agreement` is the table of `vwlib.experiments.layer_statistics.cluster_agreement` with a column `task`, and `kind` where there are
     several sets of words.
     """
     curves = agreement[agreement["by"].isin(["concept", "anchor"])].rename(columns={"ari": "mean", "by": "line"})
@@ -91,7 +91,7 @@ def truncation_curves(scores: pd.DataFrame) -> Figure:
     """Figure 7 as numbers: mean score of the concept and of the anchor against the number of blocks, a panel for each
     task.
 
-    `scores` is the table of `vwlib.layers.truncation_scores`, with `kind` where there are several sets of words; the 95
+    `scores` is the table of `vwlib.experiments.layer_statistics.truncation_scores`, with `kind` where there are several sets of words; the 95
     % intervals resample concepts and anchors. Words whose anchor is their concept's own are left out.
     """
     chosen = scores[scores["concept"] != scores["anchor_concept"]].rename(columns={"of": "line"})
@@ -105,7 +105,7 @@ def probe_curves(scores: pd.DataFrame) -> Figure:
     """B8: how likely a linear probe of each layer finds the concept against the anchor, a panel for each task, with 95
     % crossed intervals.
 
-    `scores` is the table of `vwlib.layers.probe_scores`, with `kind` where there are several sets of words; dotted: the
+    `scores` is the table of `vwlib.experiments.layer_statistics.probe_scores`, with `kind` where there are several sets of words; dotted: the
     probe's accuracy on real words. Words whose anchor is their concept's own are left out.
     """
     chosen = scores[scores["concept"] != scores["anchor_concept"]].assign(line="concept")
@@ -122,7 +122,7 @@ def way_curves(ways: pd.DataFrame) -> Figure:
     """How much of the way from anchor to concept words have gone at each layer, a panel for each task, with 95 %
     crossed intervals.
 
-    `ways` is the table of `vwlib.layers.way_to_concept` with a column `task`, and `kind` where there are several sets
+    `ways` is the table of `vwlib.layers.projection_on_concept_direction` with a column `task`, and `kind` where there are several sets
     of words.
     """
     figure = _layer_panels(
@@ -140,7 +140,7 @@ def crossing_steps(crossings: pd.DataFrame, column: str = "crossing") -> Figure:
     """The share of words that have turned from anchor to concept by each layer (with as many blocks), a panel for each
     task and a line for each kind of word.
 
-    `crossings` is the table of `vwlib.layers.crossing_layers`, or of `half_way` with a column `task`; `column` holds
+    `crossings` is the table of `vwlib.experiments.layer_statistics.flip_layers`, or of `half_projection_layer` with a column `task`; `column` holds
     the layer of the turn ("crossing" or "half"), empty for words that never turn.
     """
     kinds = list(crossings["kind"].unique()) if "kind" in crossings else [""]

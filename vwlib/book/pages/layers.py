@@ -18,17 +18,14 @@ from vwlib.book.figures.style import CONCEPT_COLOURS
 from vwlib.book.pages.scripts import SCALE, embed
 from vwlib.experiments.base import vectors_of
 from vwlib.experiments.encoder import own_words
+from vwlib.experiments.layer_statistics import label_words, tsne_of_layers
 from vwlib.layers import (
-    activations,
+    block_contributions,
+    contributions_to_direction,
     draw_truncated,
     evenly_spaced,
-    label_words,
-    part_activations,
-    real_words,
-    text_blocks,
-    tsne_of_layers,
-    way_by_part,
-    way_to_concept,
+    hidden_states,
+    projection_on_concept_direction,
 )
 from vwlib.models import TASKS, Generator, TaskModel, load_model
 from vwlib.study.compat import carry
@@ -79,7 +76,7 @@ def layer_points(
     layers: int = 4,
     random_state: int = 0,
 ) -> pd.DataFrame:
-    """Figures 7 and 12 to 18: `vwlib.layers.tsne_of_layers` of all words of a dataset, at evenly spaced layers.
+    """Figures 7 and 12 to 18: `tsne_of_layers` of all words of a dataset, at evenly spaced layers.
 
     `rows` gives each row of panels, by its label, a source (`words_in`) and the task in whose encoder its words stand;
     `words` holds the label.
@@ -88,9 +85,9 @@ def layer_points(
     for label, (source, task) in rows.items():
         model = load_model(task, study.profile)
         vectors, words = words_in(study, dataset, source, task, delta)
-        chosen = evenly_spaced(len(text_blocks(model)), layers)
+        chosen = evenly_spaced(len(model.blocks), layers)
         parts.append(
-            tsne_of_layers(activations(model, vectors), words, chosen, random_state=random_state).assign(words=label)
+            tsne_of_layers(hidden_states(model, vectors), words, chosen, random_state=random_state).assign(words=label)
         )
     return pd.concat(parts, ignore_index=True)
 
@@ -141,7 +138,7 @@ def _places(points: pd.DataFrame) -> list[int]:
 
 
 def ways(study: StoredStudy, dataset: str, delta: float | None) -> pd.DataFrame:
-    """B2: `vwlib.layers.way_to_concept` in all three encoders, of words learned there, of words mapped there, and of
+    """B2: `vwlib.layers.projection_on_concept_direction` in all three encoders, of words learned there, of words mapped there, and of
     real words.
 
     Off the diagonal, in the order learned, real, transferred. Columns `task`, `source` and `kind` say which words they
@@ -149,18 +146,18 @@ def ways(study: StoredStudy, dataset: str, delta: float | None) -> pd.DataFrame:
     """
     parts = []
     for found in _standing(study, dataset, delta):
-        here, start, end = (activations(found.model, v) for v in (found.vectors, found.anchors, found.owners))
-        parts.append(found.label(way_to_concept(here, start, end, found.words)))
+        here, start, end = (hidden_states(found.model, v) for v in (found.vectors, found.anchors, found.owners))
+        parts.append(found.label(projection_on_concept_direction(here, start, end, found.words)))
     return pd.concat(parts, ignore_index=True).sort_values("kind", key=_order, kind="stable", ignore_index=True)
 
 
 def ways_by_part(study: StoredStudy, dataset: str, delta: float | None) -> pd.DataFrame:
-    """B2: `vwlib.layers.way_by_part` of the words of `ways`, with its columns."""
+    """B2: `vwlib.layers.contributions_to_direction` of the words of `ways`, with its columns."""
     parts = []
     for found in _standing(study, dataset, delta):
-        added, before = (part_activations(found.model, v) for v in (found.vectors, found.anchors))
-        start, end = (activations(found.model, v)[-1] for v in (found.anchors, found.owners))
-        parts.append(found.label(way_by_part(added, before, start, end, found.words)))
+        added, before = (block_contributions(found.model, v) for v in (found.vectors, found.anchors))
+        start, end = (hidden_states(found.model, v)[-1] for v in (found.anchors, found.owners))
+        parts.append(found.label(contributions_to_direction(added, before, start, end, found.words)))
     return pd.concat(parts, ignore_index=True).sort_values("kind", key=_order, kind="stable", ignore_index=True)
 
 
@@ -190,7 +187,7 @@ def _standing(study: StoredStudy, dataset: str, delta: float | None) -> Iterator
             off = ~is_diagonal(words, study.profile.world)
             vectors, words = vectors[torch.tensor(off.tolist())], words[off].reset_index(drop=True)
             trials = [Trial(w.dataset, w.concept, w.anchor) for w in words.itertuples()]
-            anchors = real_words(model, [trial.anchor for trial in trials], study.profile.vectors)
+            anchors = model.embeddings_of([trial.anchor for trial in trials], study.profile.vectors)
             yield _Standing(model, source, words, vectors, anchors, own_words(study.profile, task, trials))
 
 
@@ -219,14 +216,14 @@ def draw_strip(
     """
     model = load_model("generation", study.profile)
     assert isinstance(model, Generator)
-    anchor = real_words(model, [words.trial.anchor], study.profile.vectors)
+    anchor = model.embeddings_of([words.trial.anchor], study.profile.vectors)
     texts = {f"anchor word\n({words.trial.anchor})": anchor}
     texts |= {
         f"learned for\n{source}": carry(study.profile, vectors[None], source, "generation")
         for source, vectors in words.vectors.items()
     }
     texts |= {"concept's\nown word": own_words(study.profile, "generation", [words.trial])}
-    depth = len(text_blocks(model))
+    depth = len(model.blocks)
     blocks = list(range(1, depth + 1)) if depth <= pictures else evenly_spaced(depth, pictures)
     columns = [f"{count} block" + "s" * (count != 1) for count in blocks]
     return draw_truncated(model, torch.cat(list(texts.values())), blocks, seed), list(texts), columns

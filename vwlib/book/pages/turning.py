@@ -13,7 +13,8 @@ import pandas as pd
 
 from vwlib.book.pages.layers import KINDS, REAL
 from vwlib.book.pages.tables import span
-from vwlib.layers import evenly_spaced, turning_point
+from vwlib.experiments.layer_statistics import first_sustained_layer
+from vwlib.layers import evenly_spaced
 from vwlib.ledger.statistics import Estimate, crossed_estimate, slope_estimate
 from vwlib.models import TASKS
 
@@ -142,13 +143,13 @@ def agreement_sentence(agreement: pd.DataFrame, task: str) -> str:
     """Claims 44 and 47: whether the first and the last layer group learned words by anchor or by concept, and from
     which layer on real words group by concept.
 
-    `agreement` is the table of `vwlib.layers.cluster_agreement` for one dataset.
+    `agreement` is the table of `vwlib.experiments.layer_statistics.cluster_agreement` for one dataset.
     """
     leaning = agreement[(agreement["task"] == task) & (agreement["by"] == "concept - anchor")].sort_values("layer")
     learned = leaning[(leaning["kind"] == LEARNED) & (leaning["layer"] > 0)]
     first, last = (f"at layer {row.layer} {_grouped(row)}" for row in (learned.iloc[0], learned.iloc[-1]))
     real = leaning[(leaning["kind"] == REAL) & (leaning["layer"] > 0)]
-    turn = turning_point(real["layer"].to_numpy(), (real["low"] > 0).to_numpy())
+    turn = first_sustained_layer(real["layer"].to_numpy(), (real["low"] > 0).to_numpy())
     real_words = (
         "Real words do not group by concept for sure at the last layer"
         if np.isnan(turn)
@@ -169,7 +170,7 @@ def compare_layers(agreement: pd.DataFrame, layers: int = 4) -> pd.DataFrame:
     """Section 5.2: how words are grouped at evenly spaced layers, in the paper by eye and here by the interval of the
     difference of two indices.
 
-    `agreement` is the table of `vwlib.layers.cluster_agreement` for one dataset.
+    `agreement` is the table of `vwlib.experiments.layer_statistics.cluster_agreement` for one dataset.
     """
     rows = []
     for task, (*early, last) in PAPER_LAYERS.items():
@@ -186,7 +187,7 @@ def truncation_table(scores: pd.DataFrame) -> pd.DataFrame:
     """Claim 45: mean scores of anchor and concept with half of the blocks and with all of them, with crossed intervals
     over all datasets.
 
-    `scores` is the table of `vwlib.layers.truncation_scores`; words whose anchor is their concept's own are left out.
+    `scores` is the table of `vwlib.experiments.layer_statistics.truncation_scores`; words whose anchor is their concept's own are left out.
     """
     off = scores[scores["concept"] != scores["anchor_concept"]]
     rows = []
