@@ -51,7 +51,7 @@ def _worlds() -> dict[str, list[Concept]]:
 
 
 def find_dataset(name: str) -> str:
-    """The dataset's name as the project writes it, in whatever case it is given. Raises ValueError for an unknown one."""
+    """The dataset's name as the project writes it, whatever its case here. Raises ValueError for an unknown one."""
     by_lower = {dataset.lower(): dataset for dataset in DATASETS}
     if name.lower() not in by_lower:
         raise _unknown("dataset", name, DATASETS)
