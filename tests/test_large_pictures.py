@@ -8,7 +8,8 @@ import torch
 from inputs import picture
 from PIL import Image
 
-from vwlib.datasets import photos, read_photos
+from vwlib.datasets import photos
+from vwlib.datasets.folders import read_photos
 from vwlib.datasets.photos import propose_boxes, with_boxes
 from vwlib.examples import Example
 from vwlib.miniature.scenes import LAYOUTS, random_scene

@@ -15,7 +15,9 @@ from typing import Literal
 from safetensors import SafetensorError, safe_open
 
 from vwlib.concepts import DATASETS, TASKS, Concept, concepts_of
-from vwlib.datasets import FEWER_ALLOWED, SPLITS, load_dataset, test_examples, training_examples
+from vwlib.datasets import load_dataset
+from vwlib.datasets.choose import FEWER_ALLOWED, test_examples, training_examples
+from vwlib.datasets.source import SPLITS
 from vwlib.datasets.splits import unnamed_folder
 from vwlib.examples import Example
 from vwlib.files import read_json

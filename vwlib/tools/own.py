@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from vwlib.datasets import PHOTOS
 from vwlib.datasets.photos import describe_photos, photo_settings
+from vwlib.datasets.source import PHOTOS
 from vwlib.experiments.geometry import displacement_table
 from vwlib.lab import Grid
 from vwlib.models import TASKS, load_model, load_models
