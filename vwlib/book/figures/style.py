@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -10,6 +10,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from vwlib.ledger.statistics import crossed_estimate
 from vwlib.models import TASKS
@@ -74,16 +75,56 @@ def lighter(colour: str, amount: float = 0.72) -> tuple[float, float, float]:
     return red, green, blue
 
 
-def task_panels(table: pd.DataFrame) -> tuple[Figure, dict[str, Axes]]:
-    """A row of panels, one for each task in the column `task`, with one axis of heights; empty panels for all tasks
-    where the table has no row.
+def tasks_in(table: pd.DataFrame) -> list[str]:
+    """The tasks in the column `task`, in the usual order."""
+    return [task for task in TASKS if task in set(table["task"])]
+
+
+def task_panels(
+    table: pd.DataFrame, xlabel: str = "", ylabel: str = "", ylim: tuple[float, float] | None = None
+) -> tuple[Figure, dict[str, Axes]]:
+    """A row of panels that share their vertical axis, one for each task in the column `task`.
+
+    A table without rows gives empty panels for all tasks.
     """
-    tasks = [task for task in TASKS if task in set(table["task"])] or list(TASKS)
+    tasks = tasks_in(table) or list(TASKS)
     figure = Figure(figsize=(WIDTH, 2.9), layout="constrained")
     axes = figure.subplots(1, len(tasks), sharey=True, squeeze=False)[0]
     for ax, task in zip(axes, tasks, strict=True):
         ax.set_title(task)
+        ax.set_xlabel(xlabel)
+    axes[0].set_ylabel(ylabel)
+    if ylim:
+        axes[0].set_ylim(*ylim)
     return figure, dict(zip(tasks, axes, strict=True))
+
+
+def row_panel(names: Sequence[str], xlabel: str, row_height: float, margin: float) -> tuple[Figure, Axes]:
+    """One panel with a named row at each of the heights 0, -1, -2, ...; `row_height` and `margin` are in inches."""
+    figure = Figure(figsize=(WIDTH, row_height * len(names) + margin), layout="constrained")
+    ax = figure.subplots()
+    ax.set_yticks([-place for place in range(len(names))], names)
+    ax.set_ylim(0.5 - max(len(names), 1), 0.5)
+    ax.set_xlabel(xlabel)
+    ax.grid(axis="y", visible=False)
+    return figure, ax
+
+
+def legend_below(figure: Figure, looks: Mapping[str, Mapping[str, Any]], **options: Any) -> None:
+    """A legend below the panels, in one row: for each label the look of its line, or of its marker where `ls` is "".
+
+    `options` go to `Figure.legend`. Without labels there is no legend.
+    """
+    lines = [
+        Line2D([], [], label=label, **{"color": INK, "ms": 5, "lw": 1.4} | dict(look)) for label, look in looks.items()
+    ]
+    if lines:
+        figure.legend(handles=lines, **{"loc": "outside lower center", "ncols": len(lines)} | options)
+
+
+def filled(colour: str, is_filled: bool) -> dict[str, str]:
+    """The look of a marker whose edge has a colour, and whose face has it too or is white."""
+    return {"mec": colour, "mfc": colour if is_filled else "white"}
 
 
 def draw_means(
