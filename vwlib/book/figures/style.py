@@ -12,7 +12,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from vwlib.ledger.statistics import crossed_estimate
+from vwlib.ledger.statistics import Estimate, crossed_estimate
 from vwlib.models import TASKS
 
 WIDTH = 6.6  # inches: the text column of a page
@@ -130,13 +130,34 @@ def filled(colour: str, is_filled: bool) -> dict[str, str]:
 def draw_means(
     ax: Axes, points: Mapping[float, pd.DataFrame], measure: str, look: dict[str, Any], pairs: bool = False
 ) -> None:
-    """A line of the means of shares or scores, given as tables of trials (or of pairs) by place on the axis, with
-    crossed 95 % intervals.
-    """
+    """A line of mean shares or scores with 95 % intervals; `points` has a table of trials, or of pairs, by place."""
     found = {
         place: crossed_estimate({"mean": rows}, "mean", measure=measure, limits=(0, 1), pairs=pairs)
         for place, rows in points.items()
     }
     for place, estimate in found.items():
         ax.plot([place] * 2, estimate.interval(), color=look["color"], lw=1, alpha=0.7, zorder=2)
-    ax.plot(list(found), [estimate.value for estimate in found.values()], lw=1.4, ms=4.5, **look)
+    if found:
+        ax.plot(list(found), [estimate.value for estimate in found.values()], lw=1.4, ms=4.5, **look)
+
+
+#: A marker without a line.
+POINT = {"ls": "", "marker": "o", "ms": 6}
+
+
+def draw_estimate(ax: Axes, height: float, estimate: Estimate, colour: str, look: Mapping[str, Any]) -> None:
+    """An estimate in a row at some height: a marker on its 95 % interval."""
+    ax.plot(estimate.interval(), [height] * 2, color=colour, lw=1.4)
+    ax.plot(estimate.value, height, **{**POINT, "zorder": 3, **look})
+
+
+def draw_quantiles(
+    ax: Axes, place: float, values: pd.Series, colour: str, marker: str = "o", upright: bool = False
+) -> None:
+    """The median, the middle half (thick) and nine tenths (thin) of some values, in a row or upright in a column."""
+    ends = values.quantile([0.05, 0.95, 0.25, 0.75, 0.5]).tolist()
+    wide = {"lw": 5, "alpha": 0.45, "solid_capstyle": "butt"}
+    median = {"ls": "", "marker": marker, "ms": 5.5, "mec": "white", "mew": 0.6}
+    for along, look in ((ends[:2], {"lw": 1}), (ends[2:4], wide), (ends[4:], median)):
+        across = [place] * len(along)
+        ax.plot(*((across, along) if upright else (along, across)), color=colour, **look)
