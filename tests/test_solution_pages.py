@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from vwlib.book.figures.solutions import offset_ranges, random_curves, segment_curves, spread_points
+from vwlib.book.figures.solutions import compound_points, offset_ranges, random_curves, segment_curves, spread_points
 from vwlib.book.figures.style import TASK_COLOURS
 from vwlib.book.figures.transfer import frequency_points
-from vwlib.book.figures.words import compound_points, sweep_curves
+from vwlib.book.figures.words import sweep_curves
 from vwlib.book.pages.experiments import tables_of
 from vwlib.book.pages.solutions import (
     agreement_of_boxes,
