@@ -14,7 +14,7 @@ from vwlib.book.figures.style import tasks_in
 from vwlib.book.pages.layers import KINDS, REAL
 from vwlib.book.pages.tables import with_interval
 from vwlib.layers import evenly_spaced, turning_point
-from vwlib.ledger.statistics import crossed_estimate, verdict
+from vwlib.ledger.statistics import mean_estimate, two_way_clustered_estimate, verdict
 
 #: Section 5.2: the layers that the paper shows. It finds words grouped by concept at the last one, by anchor before.
 PAPER_LAYERS = {"generation": (1, 8, 16, 24), "detection": (1, 4, 8, 12), "classification": (1, 4, 8, 12)}
@@ -45,8 +45,8 @@ def _beside_real_words(flips: pd.DataFrame, kind: str, column: str) -> tuple[str
     arms = {name: flips[flips["kind"] == chosen] for name, chosen in (("words", kind), ("real", REAL))}
     if kind == REAL or any(rows[column].isna().all() for rows in arms.values()):
         return ("–",) * 4
-    later = crossed_estimate(arms, "words - real", measure=column, positive=True)
-    layers = crossed_estimate(arms, "words - real", measure=column)
+    later = two_way_clustered_estimate(arms, "words - real", measure=column, sign_test=True)
+    layers = two_way_clustered_estimate(arms, "words - real", measure=column)
     share = with_interval(later.value, *later.interval(), ".0%")
     when = verdict(later, "later", "earlier", "not clearly earlier or later", zero=0.5)
     return share, f"{later.ties:.0%}", f"{layers.value:+.1f}", when
@@ -61,7 +61,7 @@ def part_table(contributions: pd.DataFrame) -> pd.DataFrame:
     for task in tasks_in(contributions):
         for kind, words in contributions[contributions["task"] == task].groupby("kind", sort=False):
             arms = dict(tuple(words.groupby("part")))
-            sums = [crossed_estimate(arms, quantity) for quantity in ("attention", "MLP", "attention + MLP")]
+            sums = [two_way_clustered_estimate(arms, quantity) for quantity in ("attention", "MLP", "attention + MLP")]
             rows.append((task, kind, *(with_interval(part.value, *part.interval()) for part in sums)))
     return pd.DataFrame(rows, columns=["encoder of", "words", "by attention", "by MLPs", "both"])
 
@@ -129,5 +129,5 @@ def truncation_table(scores: pd.DataFrame) -> pd.DataFrame:
 def _mean(words: pd.DataFrame) -> str:
     if words.empty:
         return "–"
-    mean = crossed_estimate({"words": words}, "words", limits=(0, 1))
+    mean = mean_estimate(words)
     return with_interval(mean.value, *mean.interval())
