@@ -11,16 +11,8 @@ from PIL import Image
 
 from vwlib import datasets
 from vwlib.concepts import DATASETS, concepts_of, find_concept
-from vwlib.datasets import (
-    Example,
-    load_dataset,
-    load_image,
-    read_dreambooth,
-    read_imagenet,
-    read_photos,
-    read_voc,
-    training_examples,
-)
+from vwlib.datasets import load_dataset, read_dreambooth, read_imagenet, read_photos, read_voc, training_examples
+from vwlib.examples import Example, load_image
 from vwlib.paths import ROOT
 
 SAMPLES = ROOT.parent / "shared" / "samples"

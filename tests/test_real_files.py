@@ -18,9 +18,7 @@ from test_reading import ENCODINGS, LINE_ENDS, NAMES
 from vwlib.concepts import concepts_of, find_concept
 from vwlib.datasets import (
     IMAGE_SUFFIXES,
-    Pictures,
     list_images,
-    load_image,
     read_coco,
     read_dreambooth,
     read_imagenet,
@@ -30,6 +28,7 @@ from vwlib.datasets import (
     training_examples,
 )
 from vwlib.datasets.boxes import write_proposals
+from vwlib.examples import Pictures, load_image
 
 COCO, PASCAL = concepts_of("COCO"), concepts_of("PASCAL")
 JSON = "instances_train2017.json"

@@ -39,33 +39,18 @@ from __future__ import annotations
 
 import os
 import re
-import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import isfinite
 from pathlib import Path, PurePosixPath
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
-import pillow_heif
-from PIL import Image, ImageOps
 
 from vwlib.concepts import Concept, find_dataset
-from vwlib.datasets.reading import (
-    is_file,
-    name_some,
-    one_line,
-    picture_name,
-    read_json,
-    read_lines,
-    read_xml,
-    shown,
-    tell,
-)
-
-pillow_heif.register_heif_opener()  # what phones write; often under the name of another format
+from vwlib.datasets.reading import is_file, name_some, picture_name, read_json, read_lines, read_xml, shown, tell
+from vwlib.examples import Example, open_picture
 
 SPLITS = ("train", "test")
 IMAGE_SUFFIXES = (
@@ -78,103 +63,8 @@ STYLES = "styles.json"
 #: Datasets that hold every picture there is of one thing: a word is learned from as many as there are, up to the wanted
 #: number.
 FEWER_ALLOWED = ("DreamBooth", PHOTOS)
-#: By how many times a picture may be longer than wide: no model sees anything in a thinner one, and preparing it takes
-#: gigabytes.
-LONGEST = 100
-#: How many px a picture may have: as many as phones take (108 million), which fill almost a gigabyte while it is read.
-MOST_PIXELS = 110_000_000
-
 _ORIENTATION = 0x0112  # EXIF tag
-_STRIP = 256  # rows of a transparent picture that are put on white at once
-_NO_BOXES = np.zeros((0, 4), np.float32)
 _FLAGS = {"": False, "0": False, "no": False, "false": False, "1": True, "yes": True, "true": True}
-
-
-@dataclass(frozen=True, eq=False)
-class Example:
-    """An image and what it shows.
-
-    Boxes are float32 (box, 4): left, top, right, bottom in px of the upright image, from 0, right and bottom exclusive,
-    clipped to the image. Only objects of the concepts asked for have one.
-    """
-
-    dataset: str
-    path: Path
-    label: str  # concept that the image as a whole shows
-    boxes: np.ndarray = field(default_factory=lambda: _NO_BOXES)  # (box, 4), the targets
-    names: list[str] = field(default_factory=list)  # concept of each box
-    ignored_boxes: np.ndarray = field(
-        default_factory=lambda: _NO_BOXES
-    )  # (box, 4), VOC's difficult objects and COCO's crowds: neither right nor wrong
-    ignored_names: list[str] = field(default_factory=list)
-    style: str | None = None  # drawing style of the main object; None for photographs
-    size: tuple[int, int] | None = (
-        None  # (width, height) in px that the annotation states, where it was not yet compared with the picture
-    )
-
-    def image(self) -> Image.Image:
-        """The picture, upright and RGB; read anew at every call."""
-        return load_image(self.path)
-
-    def boxes_of(self, concept: str) -> np.ndarray:
-        """The boxes (box, 4) of one concept."""
-        return self.boxes[[name == concept for name in self.names]]
-
-
-class Pictures(Sequence[Image.Image]):
-    """The pictures of examples, each read only when it is asked for: photographs are large, and models look at them one
-    by one.
-    """
-
-    def __init__(self, examples: Sequence[Example]) -> None:
-        self.examples = examples
-
-    def __len__(self) -> int:
-        return len(self.examples)
-
-    def __iter__(self) -> Iterator[Image.Image]:
-        return (example.image() for example in self.examples)  # of which none is held while the next is read
-
-    @overload
-    def __getitem__(self, index: int) -> Image.Image: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> Pictures: ...
-
-    def __getitem__(self, index: int | slice) -> Image.Image | Pictures:
-        return Pictures(self.examples[index]) if isinstance(index, slice) else self.examples[index].image()
-
-
-def load_image(path: Path) -> Image.Image:
-    """Read a picture upright (EXIF orientation applied) and as RGB; transparent parts turn white.
-
-    Raises FileNotFoundError where it is missing and ValueError where it cannot be read to its end, has more than
-    `MOST_PIXELS` or is more than `LONGEST` times longer than wide.
-    """
-    with _opened(path) as file:
-        ImageOps.exif_transpose(file, in_place=True)  # the first picture of a multi-picture file
-        return _as_rgb(file)
-
-
-def _as_rgb(picture: Image.Image) -> Image.Image:
-    """The picture as RGB, on white.
-
-    Raises ValueError for pixels of 32 bits, which have no common scale.
-    """
-    if picture.mode in ("I", "F"):
-        raise ValueError(f"its pixels are numbers of 32 bits (mode {picture.mode}), which have no common scale")
-    if picture.mode.startswith("I;16"):
-        grey = np.asarray(picture).astype(np.uint16)  # in the byte order of the machine
-        picture = Image.fromarray(grey).point(lambda value: value / 257, "L")  # Pillow would clip 16-bit grey at 255
-    if not picture.has_transparency_data:
-        return picture.convert("RGB")
-    # In strips: the picture, the ground and their composite would take several times its memory.
-    white = Image.new("RGB", picture.size, "white")
-    for top in range(0, picture.height, _STRIP):
-        strip = picture.crop((0, top, picture.width, min(top + _STRIP, picture.height))).convert("RGBA")
-        ground = Image.new("RGBA", strip.size, "white")
-        white.paste(Image.alpha_composite(ground, strip).convert("RGB"), (0, top))
-    return white
 
 
 def load_dataset(dataset: str, root: Path | str, concepts: Sequence[Concept], split: str) -> list[Example]:
@@ -977,44 +867,9 @@ def _to_upright(
 
 def _sizes(path: Path) -> tuple[tuple[int, int], tuple[int, int], int]:
     """Size (width, height) px of the picture as it is stored, its size upright, and its EXIF orientation."""
-    with _opened(path) as file:
+    with open_picture(path) as file:
         size, orientation = file.size, file.getexif().get(_ORIENTATION, 1)
         turned = (size[1], size[0]) if orientation in (5, 6, 7, 8) else size
         if file.format == "TIFF":  # Pillow tells its size as it is upright
             size, turned = turned, size
     return size, turned, orientation
-
-
-class _Refused(ValueError):
-    """A sentence of our own about a picture."""
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
-    """The picture at `path`, opened; whatever goes wrong with it becomes one sentence."""
-    if os.path.exists(path) and not is_file(path):
-        raise ValueError(f"The image {path} is no picture, but a folder or a device.")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what Pillow warns of, it reads all the same
-            with Image.open(path) as file:
-                width, height = file.size
-                if max(width, height) > LONGEST * min(width, height):
-                    raise _Refused(
-                        f"The image {path} is {width} × {height} px, more than {LONGEST} times as long as wide; cut it."
-                    )
-                if width * height > MOST_PIXELS:
-                    raise _Refused(
-                        f"The image {path} is {width} × {height} px, more than {MOST_PIXELS // 10**6} million; scale it down."
-                    )
-                yield file
-    except FileNotFoundError:
-        raise FileNotFoundError(f"The image {path} is missing.") from None
-    except _Refused:
-        raise
-    except Image.DecompressionBombError as error:
-        raise ValueError(
-            f"The image {path} has more than {MOST_PIXELS // 10**6} million px ({one_line(error)}); scale it down."
-        ) from error
-    except Exception as error:  # whatever a decoder makes of broken bytes
-        raise ValueError(f"The image {path} is truncated or no picture ({one_line(error)}).") from error

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from vwlib.concepts import concepts_of, find_concept
 from vwlib.experiments.base import Case, Sources, lighter, off_diagonal, trial_rows, uses, vectors_of
-from vwlib.lab import carry, prepared
 from vwlib.layers import (
     activations,
     cluster_agreement,
@@ -26,7 +25,9 @@ from vwlib.layers import (
 )
 from vwlib.models import TASKS, Frozen, TaskModel, load_model
 from vwlib.settings import Profile
-from vwlib.trials import Trial, load_material, trials_of
+from vwlib.study.compat import carry, load_material, prepared
+from vwlib.study.digest import trials_of
+from vwlib.trials import Trial
 from vwlib.words import Word
 
 

@@ -15,13 +15,13 @@ from safetensors import safe_open
 from torchmetrics.detection import MeanAveragePrecision
 
 from vwlib.concepts import DATASETS
-from vwlib.datasets import Example
+from vwlib.examples import Example
 from vwlib.miniature.scenes import HELD_OUT_STYLE, LAYOUTS, PRETRAINING_STYLES, Drawing, compose
 from vwlib.miniature.sprites import load_sprites
 from vwlib.models import Classifier, Detector, Generator, load_classifier, load_detector, load_generator, load_judge
 from vwlib.paths import MINIATURE
 from vwlib.settings import MODELS, Profile, load_profile
-from vwlib.trials import load_material
+from vwlib.study.compat import load_material
 
 PHOTO_DATASETS = ("ImageNet", "COCO", "PASCAL")  # by category; DreamBooth's things are instances
 TARGETS = {

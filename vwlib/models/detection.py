@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torchvision.ops import box_convert, box_iou
 from transformers import CLIPTokenizer, Owlv2ForObjectDetection, Owlv2ImageProcessor
 
-from vwlib.datasets import Example
+from vwlib.examples import Example
 from vwlib.models.base import Frozen, Score, TextMixin, draw
 from vwlib.models.loading import TEXT_AND_IMAGE, check_folder, load_whole, seen_words, strict_loading
 from vwlib.splice import Vocabulary
@@ -204,19 +204,21 @@ class Detector(TextMixin):
         tensors |= self.room.keep({key: tensors[key] for key in ("region", "shift", "scale", "push")})
         return Frozen([example.label for example in examples], tensors)
 
-    def losses(
-        self, vectors: Tensor, concepts: Sequence[str], frozen: Frozen, streams: Sequence[torch.Generator], batch: int
-    ) -> Tensor:
-        """Table 1, detection: E w · cos(region feature, text feature), w = -1 for the regions of the object and +1 for
-        all others.
-        """
+    def draw_batch(
+        self, concepts: Sequence[str], frozen: Frozen, streams: Sequence[torch.Generator], batch: int
+    ) -> dict[str, Tensor]:
+        """Table 1, detection: E w · region feature, `push` (word, d), w = -1 for the object's regions and +1 for others."""
         push = torch.stack(
             [
                 frozen.tensors["push"][draw(frozen.rows_of(concept), batch, stream)].mean(0)
                 for concept, stream in zip(concepts, streams, strict=True)
             ]
         )
-        return (push.to(self.device) * self.encode_words(vectors)).sum(-1)
+        return {"push": push}
+
+    def losses(self, vectors: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        """Table 1, detection: E w · cos(region feature, text feature)."""
+        return (batch["push"].to(self.device) * self.encode_words(vectors)).sum(-1)
 
     @torch.no_grad()
     def detect(self, features: Tensor, frozen: Frozen) -> Tensor:

@@ -16,7 +16,9 @@ from typing import Literal
 from safetensors import SafetensorError, safe_open
 
 from vwlib.concepts import DATASETS, Concept, concepts_of
-from vwlib.datasets import FEWER_ALLOWED, SPLITS, Example, load_dataset, test_examples, training_examples
+from vwlib.datasets import FEWER_ALLOWED, SPLITS, load_dataset, test_examples, training_examples
+from vwlib.datasets.splits import unnamed_folder
+from vwlib.examples import Example
 from vwlib.miniature import world
 from vwlib.models import TASKS
 from vwlib.models.adapters import find_adapter
@@ -38,7 +40,6 @@ from vwlib.settings import ModelSettings, Profile
 from vwlib.study.cost import cost_table, measured_rates
 from vwlib.study.plan import make_plan
 from vwlib.study.store import Store
-from vwlib.trials import unnamed_folder
 
 State = Literal["ready", "note", "missing"]
 _MARKS: dict[State, str] = {"ready": "ok     ", "note": "note   ", "missing": "MISSING"}
