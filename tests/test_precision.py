@@ -14,8 +14,8 @@ from vwlib.models import load_model, precision
 from vwlib.models.precision import Speeds, measure, precision_of, training_autocast
 from vwlib.settings import load_profile
 from vwlib.study.bank import bank_of
-from vwlib.study.plan import chunk_digests, make_plan
-from vwlib.study.store import Store, word_ids
+from vwlib.study.plan import chunk_digests, make_plan, word_ids
+from vwlib.study.store import Store
 from vwlib.trials import as_words, trials_of
 
 SMOKE, MINIATURE = load_profile("smoke"), load_profile("miniature")
@@ -98,7 +98,7 @@ def test_stored_words_score_alike_in_both_precisions():
     words = sorted(bank, key=lambda word: word.word_id)[:10]
     assert {word.precision for word in words} == {"bfloat16"}
     stored = (
-        pd.read_parquet(Store(MINIATURE).table_file).query("evaluated_on == 'generation'").set_index("word_id")["value"]
+        pd.read_parquet(Store(MINIATURE).table_file()).query("evaluated_on == 'generation'").set_index("word_id")["value"]
     )
     found = score("generation", forced("float32"), torch.stack([word.vectors for word in words]), trials_of(words))
     differences = pd.Series([one.value for one in found]) - stored[[word.word_id for word in words]].to_numpy()

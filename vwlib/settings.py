@@ -116,31 +116,22 @@ class StudySettings(_Settings):
 
 
 class ExperimentSettings(_Settings):
-    """How much the experiments beside the study take (`vwlib.experiments`): sizes of their grids and numbers of draws."""
+    """Sizes that several experiments beside the study share, and values in the place of an experiment's own sizes, by
+    name (`vwlib.experiments.base.Size`).
+    """
 
-    grid: dict[str, PositiveInt] = {
-        "generation": 3,
-        "detection": 3,
-        "classification": 4,
-    }  # concepts, and anchors, of each dataset
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    #: Concepts, and anchors, of each dataset.
+    grid: dict[str, PositiveInt] = {"generation": 3, "detection": 3, "classification": 4}
     test_images: PositiveInt = 8  # per concept, where a word is scored many times
     pictures: PositiveInt = 2  # drawn for a word there
     near: PositiveFloat = 0.5  # the delta of words near their anchor; one of the study's
-    draws: PositiveInt = 1000  # of a bootstrap
-    generation_depths: PositiveInt = (
-        5  # numbers of blocks to which the generator's text encoder is cut; the others' to every number
-    )
-    random_offsets: PositiveInt = 2  # beside a learned word, alike in all dimensions; of each further kind there is one
-    reach: tuple[PositiveInt, PositiveInt] = (8, 100)  # random targets for each anchor, and steps towards them
-    rates: tuple[PositiveFloat, ...] = (0.25, 1.0, 4.0)  # learning rates, in units of the task's own
-    step_shares: tuple[PositiveFloat, ...] = (0.125, 0.25, 0.5, 0.75, 1.0)  # of the task's own number of steps
-    resamples: PositiveInt = 5  # of the training images
-    starts: PositiveInt = 5  # anchors beside them
-    points: PositiveInt = 9  # on the segment between two solutions, its ends included
-    noises: PositiveInt = 8  # from which two words' pictures are compared
-    compounds: tuple[PositiveInt, PositiveInt] = (3, 3)  # colours and nouns
-    instances: tuple[PositiveInt, PositiveInt] = (4, 5)  # categories, and instances of each
-    rarer: tuple[PositiveInt, PositiveInt] = (10, 2)  # nouns that are no concept, and anchors to learn them from
+
+    @property
+    def own(self) -> dict[str, Any]:
+        """Values of experiments' own sizes by name, unchecked."""
+        return self.model_extra or {}
 
 
 class Profile(_Settings):
@@ -220,19 +211,6 @@ _SMOKE = _MINIATURE | {
         "grid": {"generation": 2, "detection": 2, "classification": 2},
         "test_images": 2,
         "pictures": 1,
-        "draws": 50,
-        "generation_depths": 3,
-        "random_offsets": 1,
-        "reach": (2, 3),
-        "rates": (1.0, 4.0),
-        "step_shares": (0.4, 1.0),
-        "resamples": 2,
-        "starts": 2,
-        "points": 3,
-        "noises": 2,
-        "compounds": (2, 2),
-        "instances": (2, 2),
-        "rarer": (2, 2),
     },
 }
 _PAPER: dict[str, Any] = {

@@ -280,7 +280,7 @@ def make_ready(profile: str) -> None:
     settings = load_profile(profile)
     if settings.world == "miniature":
         ensure_world()
-    if not settings.study.compute_on_demand or not status(settings, Store(settings, results_root(settings))).missing:
+    if not settings.study.compute_on_demand or not status(Store(settings, results_root(settings))).missing:
         return
     if subprocess.run([sys.executable, "-m", "vwlib", "study", "--profile", profile], check=False).returncode:
         raise BookError(f"The study of profile '{profile}' could not be computed; what stopped it stands above.")
