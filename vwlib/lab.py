@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from vwlib.learn import Learned, ball_radius, learn_words, refuse_failed
-from vwlib.ledger.statistics import crossed_interval, mean_interval
+from vwlib.ledger.statistics import mean_estimate, mean_interval
 from vwlib.maps import PAPERS
 from vwlib.models import TASKS, Frozen, Score, load_model
 from vwlib.settings import Profile
@@ -125,7 +125,7 @@ def summarise_grid(table: pd.DataFrame, world: str) -> pd.DataFrame:
     for name, chosen in (("all", table), ("off-diagonal", table[~diagonal])):
         for (target, source), group in chosen.groupby(["evaluated_on", "trained_on"], sort=False):
             mean, low, high = mean_interval(group["value"])
-            _, crossed_low, crossed_high = crossed_interval(group)
+            crossed_low, crossed_high = mean_estimate(group).interval()
             rows.append((name, target, source, mean, low, high, crossed_low, crossed_high, len(group)))
     return pd.DataFrame(
         rows,
