@@ -13,7 +13,7 @@ from vwlib.lab import score
 from vwlib.models import load_model, precision
 from vwlib.models.precision import Speeds, measure, precision_of, training_autocast
 from vwlib.settings import load_profile
-from vwlib.study.bank import bank_of
+from vwlib.study.store import bank_of
 from vwlib.study.plan import chunk_digests, make_plan, word_ids
 from vwlib.study.store import Store
 from vwlib.trials import as_words, trials_of

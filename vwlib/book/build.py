@@ -273,7 +273,7 @@ def make_ready(profile: str) -> None:
     study computed on demand.
     """
     from vwlib.miniature.world import ensure_world
-    from vwlib.study.bank import results_root
+    from vwlib.study.tables import results_root
     from vwlib.study.progress import status
     from vwlib.study.store import Store
 

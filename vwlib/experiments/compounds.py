@@ -151,7 +151,11 @@ EXPERIMENTS = (
         shared=("test_images",),
         sizes=(
             Size(
-                "compounds", tuple[PositiveInt, PositiveInt], (3, 3), smoke=(2, 2), what="colours and nouns in compounds"
+                "compounds",
+                tuple[PositiveInt, PositiveInt],
+                (3, 3),
+                smoke=(2, 2),
+                what="colours and nouns in compounds",
             ),
         ),
         schema=TableSchema(

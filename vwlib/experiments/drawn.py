@@ -32,9 +32,7 @@ class Drawn(Example):
         return self.picture
 
 
-def draw_examples(
-    label: str, drawings: Sequence[Drawing], seed: tuple[int, ...], dataset: str = LAYOUT
-) -> list[Drawn]:
+def draw_examples(label: str, drawings: Sequence[Drawing], seed: tuple[int, ...], dataset: str = LAYOUT) -> list[Drawn]:
     """One scene for each drawing, in a dataset's layout, all of them called `label`; place and background vary with
     `seed`.
     """

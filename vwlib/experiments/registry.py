@@ -11,8 +11,11 @@ from vwlib.experiments.base import Experiment
 from vwlib.settings import Profile
 from vwlib.study.tables import TRIALS
 
-_MODULES = [import_module(f"vwlib.experiments.{found.name}") for found in iter_modules(vwlib.experiments.__path__)
-            if found.name not in ("registry", "running")]
+_MODULES = [
+    import_module(f"vwlib.experiments.{found.name}")
+    for found in iter_modules(vwlib.experiments.__path__)
+    if found.name not in ("registry", "running")
+]
 EXPERIMENTS: dict[str, Experiment] = {
     experiment.name: experiment for module in _MODULES for experiment in getattr(module, "EXPERIMENTS", ())
 }

@@ -102,9 +102,7 @@ def draw(lab: Lab, dataset: str, states: Sequence[Tensor]) -> tuple[list[Image.I
 
 
 @torch.no_grad()
-def find(
-    lab: Lab, dataset: str, features: Sequence[Tensor], asked: Sequence[Sequence[str]]
-) -> list[list[int]]:
+def find(lab: Lab, dataset: str, features: Sequence[Tensor], asked: Sequence[Sequence[str]]) -> list[list[int]]:
     """For each text feature (d,) the likeliest box on the first test image of each concept that it is `asked` on, one
     after the other.
     """

@@ -17,6 +17,7 @@ from vwlib.settings import Profile
 from vwlib.trials import DatasetSplit, Trial, is_diagonal, make_trials
 from vwlib.words import Word
 
+
 def grid_trials(profile: Profile, dataset: str, count: int, own: bool = False) -> list[Trial]:
     """The unconstrained trials of the first `count` concepts and anchors of a dataset.
 

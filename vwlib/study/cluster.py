@@ -86,7 +86,9 @@ def connected(profile: Profile, workers: int, scheduler: str | None) -> Iterator
     environment = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(profile.study.threads))
     gpus = visible_gpus(profile)
     if len(gpus) < workers and gpus:
-        raise ValueError(f"{workers} workers were asked for, but each takes a GPU of its own and there are {len(gpus)}.")
+        raise ValueError(
+            f"{workers} workers were asked for, but each takes a GPU of its own and there are {len(gpus)}."
+        )
     cluster = (
         _cluster_on_gpus(gpus[:workers], environment)
         if gpus

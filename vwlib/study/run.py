@@ -22,7 +22,7 @@ from vwlib.learn import Learned
 from vwlib.models.loading import not_the_originals
 from vwlib.paths import DATA, ROOT
 from vwlib.settings import Profile
-from vwlib.study.bank import results_root
+from vwlib.study.tables import results_root
 from vwlib.study.digest import as_words, trials_of
 from vwlib.study.formats import ChunkResult
 from vwlib.study.plan import REFERENCES, Chunk, models_of, word_count
@@ -40,7 +40,9 @@ def learn_chunk(lab: Lab, chunk: Chunk) -> ChunkResult:
     learned = lab.learn(chunk.task, chunk.trials, allow_divergence=True, progress=False)
     words = as_words(chunk.task, lab.profile, chunk.trials, learned.vectors)
     finite = dict(zip([word.word_id for word in words], learned.finite.tolist(), strict=True))
-    return ChunkResult([word for word in words if finite[word.word_id]], failed=[key for key in finite if not finite[key]])
+    return ChunkResult(
+        [word for word in words if finite[word.word_id]], failed=[key for key in finite if not finite[key]]
+    )
 
 
 def score_chunk(lab: Lab, chunk: Chunk, learned: ChunkResult) -> ChunkResult:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -30,10 +31,10 @@ import pyarrow.parquet as pq
 
 from vwlib.concepts import TASKS
 from vwlib.files import write_whole
-from vwlib.study.bank import bank_file
+from vwlib.settings import Profile, load_profile
 from vwlib.study.formats import ChunkResult, pack_chunk, pack_json, pack_scores, read_file, sha256, unpack_chunk
 from vwlib.study.plan import REFERENCES, Chunk, chunk_digests, make_plan, settings_of, word_ids
-from vwlib.study.tables import Tables
+from vwlib.study.tables import Tables, results_root
 from vwlib.words import Framework, Word, load_words, pack_words
 
 log = logging.getLogger(__name__)
@@ -50,7 +51,7 @@ class Store(Tables):
 
     def bank_file(self, task: str) -> Path:
         """The learned words of a task."""
-        return bank_file(self.root, self.profile.name, task)
+        return self.root / "words" / self.profile.name / f"{task}.safetensors"
 
     def chunk_file(self, chunk: Chunk) -> Path:
         """A finished chunk. Its name has the digest of what it came from: chunks of other settings have other names."""
@@ -195,3 +196,27 @@ class Store(Tables):
 def _write_if_changed(path: Path, content: bytes) -> None:
     if not path.exists() or path.read_bytes() != content:
         write_whole(path, content)
+
+
+def bank_of(profile: Profile, root: Path | None = None, framework: Framework = "pt") -> list[Word]:
+    """The published words of a profile, of all tasks; `framework` as for `load_words`.
+
+    Raises FileNotFoundError where there are none, and ValueError where a file is damaged.
+    """
+    store = Store(profile, root or results_root(profile))
+    files = [file for file in map(store.bank_file, TASKS) if file.exists()]
+    if not files:
+        command = f"vwlib study --profile {profile.name}" + (f" --store {shlex.quote(str(root))}" if root else "")
+        place = store.bank_file(TASKS[0]).parent
+        raise FileNotFoundError(f"There are no words of profile '{profile.name}' in {place}; `{command}` makes them.")
+    return [word for file in files for word in load_words(file, framework)]
+
+
+def words_at(
+    file: Path | None, profile: str | None = None, root: Path | None = None, framework: Framework = "pt"
+) -> list[Word]:
+    """The words of a file or, without one, of the bank of the profile of that name.
+
+    Raises FileNotFoundError and ValueError as `load_words` and `bank_of` do.
+    """
+    return load_words(file, framework) if file else bank_of(load_profile(profile), root, framework)

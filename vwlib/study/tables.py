@@ -27,6 +27,11 @@ log = logging.getLogger(__name__)
 TRIALS = "trials"
 
 
+def results_root(profile: Profile) -> Path:
+    """The root of a profile's results: the project's data, or the cache where pages compute them (`compute_on_demand`)."""
+    return CACHE / "on_demand" if profile.study.compute_on_demand else DATA
+
+
 @dataclass(frozen=True, eq=False)
 class Tables:
     """The files of one profile's tables below `root`."""

@@ -13,7 +13,7 @@ from vwlib.book.pages.tables import with_interval
 from vwlib.experiments import EXPERIMENTS, choose, read_table, run
 from vwlib.ledger.claims import KINDS, judge_claims
 from vwlib.settings import Profile, load_profile
-from vwlib.study.bank import results_root
+from vwlib.study.tables import results_root
 from vwlib.study.run import run_study
 
 

@@ -20,7 +20,7 @@ from vwlib.models.loading import digest_folder, resolve
 from vwlib.models.precision import precision_of
 from vwlib.paths import ROOT
 from vwlib.settings import Profile
-from vwlib.study.bank import results_root
+from vwlib.study.tables import results_root
 from vwlib.study.runlog import read_run_log
 from vwlib.study.store import Store
 from vwlib.tools.doctor import models_of
