@@ -9,11 +9,12 @@ from exactly import in_full_precision
 from pretend import CPU, GPU, on_pretended_gpu, place_of
 
 from vwlib.layers import activations
-from vwlib.learn import learn_words
+from vwlib.learn import learn_trials
 from vwlib.models import TASKS, load_model
 from vwlib.models.device import Room, find_device
 from vwlib.models.generation import Generator
-from vwlib.trials import load_material, make_trials
+from vwlib.study.compat import load_material
+from vwlib.trials import make_trials
 
 PROFILE = in_full_precision()
 
@@ -49,7 +50,7 @@ def test_a_words_whole_way_runs_on_a_gpu_and_comes_to_what_it_comes_to_on_the_cp
         model = copy.copy(load_model(task, PROFILE))  # a copy, as it remembers how much fits and where
         vars(model).pop("room", None)
         frozen = model.prepare(material.train[:12])
-        learned = learn_words(model, frozen, trials, steps=2, rate=0.02, batch=2, progress=False)
+        learned = learn_trials(model, frozen, trials, steps=2, lr=0.02, batch=2, progress=False)
         scores = model.evaluate(learned.vectors, [trial.concept for trial in trials], material.names, frozen)
         return [
             place_of(next(iter(frozen.tensors.values()))),
@@ -128,7 +129,7 @@ def test_on_a_gpu_the_denoiser_computes_again_what_it_would_keep_and_on_the_cpu_
         with torch.autograd.graph.saved_tensors_hooks(
             lambda tensor, sizes=sizes: sizes.append(tensor.nbytes) or tensor, lambda tensor: tensor
         ):
-            loss = generator.losses(leaf, ["laptop"], frozen, [trials[0].stream()], 2).sum()
+            loss = generator.losses(leaf, generator.draw_batch(["laptop"], frozen, [trials[0].stream()], 2)).sum()
         kept.append(sum(sizes))
         gradients.append(torch.autograd.grad(loss, leaf)[0])
     torch.testing.assert_close(*gradients)
@@ -148,7 +149,7 @@ def test_in_half_precision_small_gradients_are_not_lost():
     for precision in ("float32", "float16"):
         generator.settings = generator.settings.model_copy(update={"precision": precision})
         leaf = words.clone().requires_grad_()
-        loss = generator.losses(leaf, ["laptop"], frozen, [trials[0].stream()], 2).sum()
+        loss = generator.losses(leaf, generator.draw_batch(["laptop"], frozen, [trials[0].stream()], 2)).sum()
         gradients.append(torch.autograd.grad(loss, leaf)[0])
     torch.testing.assert_close(*gradients, rtol=0.05, atol=0.02 * float(gradients[0].abs().max()))
     assert gradients[0].abs().max() > 0 and gradients[1].dtype == torch.float32

@@ -12,11 +12,11 @@ import torch.nn.functional as F
 from sklearn.metrics import adjusted_rand_score
 
 from vwlib import layers
-from vwlib.lab import prepared
 from vwlib.models import TASKS, load_model
 from vwlib.settings import load_profile
 from vwlib.splice import spliced
-from vwlib.trials import Trial, load_material, make_trials
+from vwlib.study.compat import load_material, prepared
+from vwlib.trials import Trial, make_trials
 
 PROFILE = load_profile("smoke")
 NAMES = ("anchor", "concept")

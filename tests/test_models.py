@@ -11,13 +11,13 @@ from open_clip.tokenizer import SimpleTokenizer
 from PIL import Image
 from torchmetrics.detection import MeanAveragePrecision
 
-from vwlib.lab import prepared
 from vwlib.miniature.scenes import LAYOUTS, random_scene
 from vwlib.miniature.sprites import load_sprites
 from vwlib.models import TASKS, Frozen, load_model
 from vwlib.models.device import Room
 from vwlib.splice import PLACEHOLDER, Vocabulary, spliced
-from vwlib.trials import Trial, load_material
+from vwlib.study.compat import load_material, prepared
+from vwlib.trials import Trial
 
 PROFILE = in_full_precision()
 

@@ -9,14 +9,13 @@ import pandas as pd
 import pytest
 import torch
 
-from vwlib.lab import score
 from vwlib.models import load_model, precision
 from vwlib.models.precision import Speeds, measure, precision_of, training_autocast
 from vwlib.settings import load_profile
-from vwlib.study.store import bank_of
+from vwlib.study.compat import score
+from vwlib.study.digest import as_words, trials_of
 from vwlib.study.plan import chunk_digests, make_plan, word_ids
-from vwlib.study.store import Store
-from vwlib.trials import as_words, trials_of
+from vwlib.study.store import Store, bank_of
 
 SMOKE, MINIATURE = load_profile("smoke"), load_profile("miniature")
 ARTIFICIAL = {"float32": 8.0, "bfloat16": 2.0}  # ms

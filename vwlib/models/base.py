@@ -78,6 +78,7 @@ class TaskModel(Protocol):
     vocabulary: Vocabulary
     prompt: str
     block_parts: tuple[str, str]
+    needs_test_images: bool
 
     @property
     def family(self) -> str:
@@ -126,12 +127,16 @@ class TaskModel(Protocol):
     def prepare(self, examples: Sequence[Example]) -> Frozen:
         """Run everything that does not depend on a word, once."""
 
-    def losses(
-        self, vectors: Tensor, concepts: Sequence[str], frozen: Frozen, streams: Sequence[torch.Generator], batch: int
-    ) -> Tensor:
-        """Table 1: the loss of each word (word,) on `batch` images drawn from its own stream; `vectors` is (word,
-        vector, d).
-        """
+    def embeddings_of(self, words: Sequence[str]) -> Tensor:
+        """The embeddings (word, d) of single-token words."""
+
+    def draw_batch(
+        self, concepts: Sequence[str], frozen: Frozen, streams: Sequence[torch.Generator], batch: int
+    ) -> dict[str, Tensor]:
+        """Draw what one step learns from: for each word `batch` images, from its own stream; the first axis is `word`."""
+
+    def losses(self, vectors: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        """Table 1: the loss of each word (word,) on what `draw_batch` has drawn; `vectors` is (word, vector, d)."""
 
     def evaluate(
         self, vectors: Tensor, concepts: Sequence[str], names: dict[str, str], frozen: Frozen, seed: int = 0
@@ -150,6 +155,7 @@ class TextMixin(OnDevice):
     vocabulary: Vocabulary
     prompt: str
     pools: bool  # whether only the end-of-text token's output is used
+    needs_test_images = True  # whether `evaluate` reads features of test images
     model: Any
     blocks = "model.text_model.encoder.layers"  # where the blocks of the text encoder lie in the adapter
     block_parts = (
@@ -208,6 +214,13 @@ class TextMixin(OnDevice):
     def word_table(self) -> Tensor:
         """The word embeddings (vocab, d), in float32 on the CPU."""
         return self.table.weight.detach().float().cpu()
+
+    def embeddings_of(self, words: Sequence[str]) -> Tensor:
+        """The embeddings (word, d) of single-token words, in float32 on the CPU.
+
+        Raises ValueError for a word of several tokens, and for one that the model never met in training.
+        """
+        return self.word_table()[[self.vocabulary.token_of(word) for word in words]]
 
     def encode_ids(self, ids: Tensor) -> Any:
         """What the text encoder makes of token ids (prompt, token)."""

@@ -82,21 +82,25 @@ class Classifier(TextMixin, Judge):
         features = self.encode_images(Pictures(examples))
         return Frozen([example.label for example in examples], self.room.keep({"image": features.clone()}))
 
-    def losses(
-        self, vectors: Tensor, concepts: Sequence[str], frozen: Frozen, streams: Sequence[torch.Generator], batch: int
-    ) -> Tensor:
-        """Table 1, classification: E w · cos(image feature, text feature), w = -1 for images of the concept and +1 for
-        others.
+    def draw_batch(
+        self, concepts: Sequence[str], frozen: Frozen, streams: Sequence[torch.Generator], batch: int
+    ) -> dict[str, Tensor]:
+        """Table 1, classification: E w · image feature, `difference` (word, d), w = -1 for the concept's images and +1
+        for others.
 
-        Half of the batch shows the concept, half does not; each half is a mean, so that the many others do not outweigh
-        it.
+        Half of the batch shows the concept and half does not. Each half is a mean, so the many others do not outweigh
+        the concept.
         """
         difference = []
         for concept, stream in zip(concepts, streams, strict=True):
             pull = frozen.tensors["image"][draw(frozen.rows_of(concept), batch // 2, stream)].mean(0)
             push = frozen.tensors["image"][draw(frozen.other_rows(concept), batch - batch // 2, stream)].mean(0)
             difference.append(push - pull)  # the cosine of unit vectors is linear in the image feature
-        return (torch.stack(difference).to(self.device) * self.encode_words(vectors)).sum(-1)
+        return {"difference": torch.stack(difference)}
+
+    def losses(self, vectors: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        """Table 1, classification: E w · cos(image feature, text feature)."""
+        return (batch["difference"].to(self.device) * self.encode_words(vectors)).sum(-1)
 
     @torch.no_grad()
     def evaluate(

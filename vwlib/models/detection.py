@@ -204,19 +204,21 @@ class Detector(TextMixin):
         tensors |= self.room.keep({key: tensors[key] for key in ("region", "shift", "scale", "push")})
         return Frozen([example.label for example in examples], tensors)
 
-    def losses(
-        self, vectors: Tensor, concepts: Sequence[str], frozen: Frozen, streams: Sequence[torch.Generator], batch: int
-    ) -> Tensor:
-        """Table 1, detection: E w · cos(region feature, text feature), w = -1 for the regions of the object and +1 for
-        all others.
-        """
+    def draw_batch(
+        self, concepts: Sequence[str], frozen: Frozen, streams: Sequence[torch.Generator], batch: int
+    ) -> dict[str, Tensor]:
+        """Table 1, detection: E w · region feature, `push` (word, d), w = -1 for the object's regions and +1 for others."""
         push = torch.stack(
             [
                 frozen.tensors["push"][draw(frozen.rows_of(concept), batch, stream)].mean(0)
                 for concept, stream in zip(concepts, streams, strict=True)
             ]
         )
-        return (push.to(self.device) * self.encode_words(vectors)).sum(-1)
+        return {"push": push}
+
+    def losses(self, vectors: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        """Table 1, detection: E w · cos(region feature, text feature)."""
+        return (batch["push"].to(self.device) * self.encode_words(vectors)).sum(-1)
 
     @torch.no_grad()
     def detect(self, features: Tensor, frozen: Frozen) -> Tensor:

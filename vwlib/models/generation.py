@@ -41,6 +41,7 @@ class Generator(TextMixin):
 
     task = "generation"
     pools = False  # the denoiser attends to every token, the padding too
+    needs_test_images = False  # it is judged on what it draws
     blocks = "pipeline.text_encoder.encoder.layers"
 
     def __init__(
@@ -156,19 +157,24 @@ class Generator(TextMixin):
         latents = torch.cat(self.room.parts("images", len(pixels), work, most=16))
         return Frozen([example.label for example in examples], self.room.keep({"latent": latents}))
 
-    def losses(
-        self, vectors: Tensor, concepts: Sequence[str], frozen: Frozen, streams: Sequence[torch.Generator], batch: int
-    ) -> Tensor:
-        """Table 1, generation: the standard denoising objective, on whatever the scheduler says the model predicts."""
+    def draw_batch(
+        self, concepts: Sequence[str], frozen: Frozen, streams: Sequence[torch.Generator], batch: int
+    ) -> dict[str, Tensor]:
+        """Images' latents and `noise` (word, image, channel, y, x), and the `time` (word, image) of noising."""
         shape = frozen.tensors["latent"].shape[1:]
         clean, noise, times = [], [], []
         for concept, stream in zip(concepts, streams, strict=True):
             clean.append(frozen.tensors["latent"][draw(frozen.rows_of(concept), batch, stream)])
             noise.append(torch.randn(batch, *shape, generator=stream))
             times.append(torch.randint(self.noising.config.num_train_timesteps, (batch,), generator=stream))
-        latents, epsilon, time = (torch.cat(drawn).to(self.device) for drawn in (clean, noise, times))
+        return {"latent": torch.stack(clean), "noise": torch.stack(noise), "time": torch.stack(times)}
+
+    def losses(self, vectors: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        """Table 1, generation: the standard denoising objective, on whatever the scheduler says the model predicts."""
+        latents, epsilon, time = (batch[name].flatten(0, 1).to(self.device) for name in ("latent", "noise", "time"))
+        images = batch["time"].shape[1]
         target = self.target(latents, epsilon, time)
-        states = self.encode_words(vectors).repeat_interleave(batch, 0)  # (word · image, token, d)
+        states = self.encode_words(vectors).repeat_interleave(images, 0)  # (word · image, token, d)
         with self.autocast():
             output = self.pipeline.unet(self.noising.add_noise(latents, epsilon, time), time, states).sample.float()
         if self.precision == "float16" and states.requires_grad:
@@ -176,7 +182,7 @@ class Generator(TextMixin):
             # from zero.
             output.register_hook(lambda gradient: gradient * GRADIENT_SCALE)
             states.register_hook(lambda gradient: gradient / GRADIENT_SCALE)
-        return F.mse_loss(output, target, reduction="none").mean((1, 2, 3)).view(len(vectors), batch).mean(1)
+        return F.mse_loss(output, target, reduction="none").mean((1, 2, 3)).view(len(vectors), images).mean(1)
 
     def target(self, latents: Tensor, noise: Tensor, times: Tensor) -> Tensor:
         """What the denoiser is asked for, by the scheduler's `prediction_type`.

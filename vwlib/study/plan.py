@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 import vwlib.trials
-from vwlib.concepts import concepts_of
-from vwlib.concepts import TASKS
+from vwlib.concepts import TASKS, concepts_of
 from vwlib.models.loading import digest_folder
 from vwlib.settings import ModelSettings, Profile
-from vwlib.trials import Trial, as_words, make_trials, material_digests
+from vwlib.study.digest import as_words, split_digests
+from vwlib.trials import Trial, make_trials
 
 WORDS, REFERENCES = "words", "references"
 
@@ -98,7 +98,7 @@ def settings_of(profile: Profile) -> dict[str, Any]:
 @lru_cache(maxsize=32)
 def _settings(profile: Profile, dataset: str) -> dict[str, Any]:
     """`settings_of` for one dataset; the chunks of the others do not depend on it."""
-    train, test = material_digests(profile, dataset)
+    train, test = split_digests(profile, dataset)
     adapters = {task: named.rpartition("/")[2] for task, named in profile.adapters.items()}
     return ({"adapters": adapters} if adapters else {}) | {
         "world": profile.world,

@@ -19,6 +19,7 @@ from vwlib.concepts import DATASETS, Concept, concepts_of
 from vwlib.datasets import load_dataset
 from vwlib.datasets.choose import FEWER_ALLOWED, test_examples, training_examples
 from vwlib.datasets.source import SPLITS
+from vwlib.datasets.splits import unnamed_folder
 from vwlib.examples import Example
 from vwlib.miniature import world
 from vwlib.models import TASKS
@@ -42,7 +43,6 @@ from vwlib.study.cost import cost_table, measured_rates
 from vwlib.study.plan import make_plan
 from vwlib.study.runlog import read_run_log
 from vwlib.study.store import Store
-from vwlib.trials import unnamed_folder
 
 State = Literal["ready", "note", "missing"]
 _MARKS: dict[State, str] = {"ready": "ok     ", "note": "note   ", "missing": "MISSING"}

@@ -18,6 +18,7 @@ from PIL import Image
 from vwlib.concepts import DATASETS, concepts_of
 from vwlib.datasets.choose import training_examples
 from vwlib.datasets.source import SPLITS
+from vwlib.datasets.splits import dataset_folder
 from vwlib.examples import Example, load_image
 from vwlib.models.loading import fetch_command, resolve
 from vwlib.settings import Profile
@@ -25,7 +26,6 @@ from vwlib.study.cost import FULL_SIZE, cost_table, rates_of_full_size
 from vwlib.study.manifest import entry
 from vwlib.study.plan import make_plan
 from vwlib.tools.doctor import ORIGINS, models_of, read_split
-from vwlib.trials import dataset_folder
 
 #: The folder of each dataset below a folder of real samples, as in the paper's profile.
 SAMPLE_FOLDERS = {"ImageNet": "imagenet", "DreamBooth": "dreambooth", "COCO": "coco", "PASCAL": "voc"}

@@ -16,7 +16,6 @@ from vwlib.book.figures.style import CONCEPT_COLOURS
 from vwlib.book.pages.scripts import SCALE, embed
 from vwlib.experiments.base import vectors_of
 from vwlib.experiments.encoder import own_words
-from vwlib.lab import carry
 from vwlib.layers import (
     activations,
     draw_truncated,
@@ -30,8 +29,10 @@ from vwlib.layers import (
     way_to_concept,
 )
 from vwlib.models import TASKS, Generator, TaskModel, load_model
+from vwlib.study.compat import carry
+from vwlib.study.digest import trials_of
 from vwlib.study.read import StoredStudy, TrialWords
-from vwlib.trials import Trial, is_diagonal, trials_of
+from vwlib.trials import Trial, is_diagonal
 
 #: What pages call the kinds of words in the experiments' tables, in the order of figures and tables. Real words are the
 #: baseline: the concept's own word in the anchor's place.
