@@ -28,16 +28,16 @@ from pydantic_core import PydanticCustomError
 
 from vwlib.concepts import DATASETS, anchors_of, concepts_of
 from vwlib.files import write_whole
-from vwlib.ledger.paper import paper_results
 from vwlib.ledger.estimate import evaluate
+from vwlib.ledger.paper import paper_results
 from vwlib.ledger.statistics import (
     Estimate,
     combined_p,
-    two_way_clustered_estimate,
     design_effect,
     holm,
     pooled_estimate,
     slope_estimate,
+    two_way_clustered_estimate,
 )
 from vwlib.models import TASKS
 from vwlib.paths import DATA

@@ -106,19 +106,21 @@ def study(
     """Learn and score every word of the profile's study; whatever is finished already is kept."""
     from vwlib.settings import load_profile
     from vwlib.study import progress
-    from vwlib.study.bank import results_root
     from vwlib.study.store import Store
+    from vwlib.study.tables import results_root
 
     settings = load_profile(profile)
     root = (store or results_root(settings)).resolve()
     if status:
-        print(progress.status(settings, Store(settings, root)))
+        print(progress.status(Store(settings, root, "np")))
     elif estimate is not None:
         print(progress.estimate(settings, Store(settings, root), estimate, max(workers, 1)))
     else:
         from vwlib.study import run as runner  # brings the models' libraries along, which take seconds to import
+        from vwlib.tools.card import write_card
 
         print(runner.run_study(settings, root, workers=workers, scheduler=scheduler, retry_failed=retry_failed))
+        write_card(root)
 
 
 @app.command()
@@ -140,17 +142,17 @@ def experiments(
     """Compute the tables of the experiments beside the study, which needs to be finished; whatever is finished already
     is kept.
     """
-    from vwlib.experiments import EXPERIMENTS, choose, run
-    from vwlib.experiments import status as status_of
+    from vwlib.experiments import running
+    from vwlib.experiments.registry import choose
     from vwlib.settings import load_profile
-    from vwlib.study.bank import results_root
+    from vwlib.study.tables import results_root
 
-    settings, chosen = load_profile(profile), choose(EXPERIMENTS, names or [])
+    settings, chosen = load_profile(profile), choose(names or [])
     root = (store or results_root(settings)).resolve()
     if not status:
-        run(settings, chosen, root)
-    for row in status_of(settings, chosen, root).to_dict("records"):
-        print(f"{row['table']:<22} {row['state']:<22} {row['rows']:>8,} rows  {row['is']}")
+        running.run(settings, chosen, root)
+    for row in running.status(settings, chosen, root).to_dict("records"):
+        print(f"{row['table']:<22} {row['state']:<22} {row['rows']:>8,} rows  {row['asks']}")
 
 
 @app.command()
@@ -163,10 +165,10 @@ def claims(
     """Judge the paper's claims on the stored tables of the study and the experiments, and write the verdicts to
     claims.json.
     """
-    from vwlib.experiments import read_tables
+    from vwlib.experiments.running import read_tables
     from vwlib.ledger.claims import judge_claims, verdict_counts, write_claims
     from vwlib.settings import load_profile
-    from vwlib.study.bank import results_root
+    from vwlib.study.tables import results_root
 
     root = (store or results_root(load_profile(profile))).resolve()
     judged = judge_claims(read_tables(profile, root), profile)
@@ -303,7 +305,7 @@ def words(
     ] = None,
 ) -> None:
     """List the learned words of the bank or of a words file."""
-    from vwlib.study.bank import words_at
+    from vwlib.study.store import words_at
     from vwlib.words import choose_words, read_delta, words_table
 
     _one_place(file, store)
@@ -355,7 +357,7 @@ def export(
     ] = None,
 ) -> None:
     """Write a learned word for other programs. Nothing that is there is replaced without --overwrite."""
-    from vwlib.study.bank import words_at
+    from vwlib.study.store import words_at
     from vwlib.tools.exports import export_word
     from vwlib.words import find_word
 

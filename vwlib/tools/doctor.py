@@ -29,6 +29,7 @@ from vwlib.paths import ROOT
 from vwlib.settings import ModelSettings, Profile
 from vwlib.study.cost import cost_table, measured_rates
 from vwlib.study.plan import make_plan
+from vwlib.study.runlog import read_run_log
 from vwlib.study.store import Store
 from vwlib.tools.weights import remedy
 
@@ -320,7 +321,7 @@ def study(profile: Profile) -> Iterator[Finding]:
 def time_needed(profile: Profile) -> Finding:
     """How long the study takes, from what was measured of it so far."""
     try:
-        rates = measured_rates(profile, Store(profile).notes())
+        rates = measured_rates(profile, read_run_log(Store(profile).log_file))
     except ValueError as error:
         return Finding("Study", "note", f"how long it takes is not known. {error}")
     hours = cost_table(make_plan(profile), profile, rates)["hours"].sum()

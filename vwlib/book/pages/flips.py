@@ -13,7 +13,8 @@ import pandas as pd
 from vwlib.book.figures.style import tasks_in
 from vwlib.book.pages.layers import KINDS, REAL
 from vwlib.book.pages.tables import with_interval
-from vwlib.layers import evenly_spaced, turning_point
+from vwlib.experiments.layer_statistics import first_sustained_layer
+from vwlib.layers import evenly_spaced
 from vwlib.ledger.statistics import mean_estimate, two_way_clustered_estimate, verdict
 
 #: Section 5.2: the layers that the paper shows. It finds words grouped by concept at the last one, by anchor before.
@@ -79,7 +80,7 @@ def grouping_table(agreement: pd.DataFrame, layers: int = 4) -> pd.DataFrame:
         here = differences[differences["task"] == task]
         learned, real = here[here["kind"] == LEARNED].set_index("layer"), here[here["kind"] == REAL]
         sides = [_side(layer, learned.loc[layer]) for layer in evenly_spaced(int(learned.index.max()), layers)]
-        start = turning_point(real["layer"].to_numpy(), (real["low"] > 0).to_numpy())
+        start = first_sustained_layer(real["layer"].to_numpy(), (real["low"] > 0).to_numpy())
         paper = f"{', '.join(map(str, early))}: by anchor; {last}: by concept"
         rows.append((task, paper, "; ".join(sides), "none" if np.isnan(start) else f"{start:g}"))
     columns = ["encoder of", "paper, at layers", "here, at layers", "real words by concept from layer"]
