@@ -11,9 +11,9 @@ from open_clip.tokenizer import SimpleTokenizer
 from PIL import Image
 from torchmetrics.detection import MeanAveragePrecision
 
+from vwlib.concepts import TASKS
 from vwlib.miniature.scenes import LAYOUTS, random_scene
 from vwlib.miniature.sprites import load_sprites
-from vwlib.concepts import TASKS
 from vwlib.models import load_model
 from vwlib.models.base import CachedFeatures
 from vwlib.models.memory import MemoryBudget

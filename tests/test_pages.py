@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from vwlib.experiments.geometry import displacement_table
 
 from vwlib.book.pages.experiments import tables_of
 from vwlib.book.pages.models import describe_models, describe_run, model_table, provenance, quality_table
@@ -47,7 +48,6 @@ from vwlib.book.pages.transfer import (
 )
 from vwlib.book.pages.words import encode_stages, landing_table, stage_scores
 from vwlib.concepts import concepts_of
-from vwlib.experiments.geometry import displacement_table
 from vwlib.lab import Grid
 from vwlib.learn import Learned, ball_radius
 from vwlib.ledger.paper import paper_results
