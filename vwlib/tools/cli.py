@@ -305,8 +305,8 @@ def words(
     ] = None,
 ) -> None:
     """List the learned words of the bank or of a words file."""
+    from vwlib.study.bank import choose_words, read_delta, words_table
     from vwlib.study.store import words_at
-    from vwlib.words import choose_words, read_delta, words_table
 
     _one_place(file, store)
     table = words_table(
@@ -357,9 +357,9 @@ def export(
     ] = None,
 ) -> None:
     """Write a learned word for other programs. Nothing that is there is replaced without --overwrite."""
+    from vwlib.study.bank import find_word
     from vwlib.study.store import words_at
     from vwlib.tools.exports import export_word
-    from vwlib.words import find_word
 
     _one_place(file, store)
     word = find_word(words_at(file, profile, store, "np"), word_id)
@@ -409,9 +409,11 @@ def quality() -> None:
     """Measure the miniature's models on test images and write data/miniature/quality.json."""
     import json
 
+    from vwlib.datasets.splits import open_lab
     from vwlib.miniature import quality
+    from vwlib.settings import load_profile
 
-    figures = quality.measure()
+    figures = quality.measure(open_lab(load_profile("miniature")))
     print(json.dumps(figures, indent=2))
     for sentence in quality.missed(figures):
         typer.secho(sentence, fg=typer.colors.YELLOW, err=True)

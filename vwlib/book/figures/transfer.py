@@ -23,8 +23,8 @@ from vwlib.book.figures.style import (
     lighter,
 )
 from vwlib.ledger.statistics import summarise
+from vwlib.ledger.summary import is_diagonal
 from vwlib.models import TASKS
-from vwlib.trials import is_diagonal
 
 #: Lines of the floor, the anchor word, and of the ceiling, the concept's own name.
 REFERENCE_STYLES = {"anchor": ":", "name": "--"}
