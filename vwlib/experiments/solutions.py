@@ -18,7 +18,7 @@ from vwlib.controls import DIRECTIONS, random_like
 from vwlib.experiments.base import Case, Sources, lighter, pairs_of, small_grid, trial_rows, uses, vectors_of
 from vwlib.layers import label_words
 from vwlib.learn import learn_words, radii, raise_if_diverged
-from vwlib.ledger.statistics import AND
+from vwlib.ledger.schemas import PAIR_SEPARATOR
 from vwlib.models import Frozen, load_detector, load_generator, load_model
 from vwlib.settings import Profile
 from vwlib.study.compat import load_material, prepared
@@ -140,7 +140,7 @@ def segments(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame:
     if not pairs:
         return pd.DataFrame(columns=["dataset", "concept", "anchor", "task", "kind", "t", "value"])
     one, other = (vectors_of([words[pair[side]] for pair in pairs]) for side in (0, 1))
-    trials = [Trial(dataset, words[i].concept, f"{words[i].anchor}{AND}{words[j].anchor}") for i, j in pairs]
+    trials = [Trial(dataset, words[i].concept, f"{words[i].anchor}{PAIR_SEPARATOR}{words[j].anchor}") for i, j in pairs]
     shares = np.linspace(0, 1, profile.experiments.points)
     lines = {"segment": (one + other) / 2}
     if task != "generation":
@@ -244,7 +244,7 @@ def likeness(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame:
         cosines = features[i] @ features[j].T  # (noise, noise)
         same = float(cosines.diagonal().mean())
         other = float((cosines.sum() - cosines.diagonal().sum()) / (count * (count - 1)))
-        of = (dataset, words[i].concept, f"{words[i].anchor}{AND}{words[j].anchor}")
+        of = (dataset, words[i].concept, f"{words[i].anchor}{PAIR_SEPARATOR}{words[j].anchor}")
         rows += [(*of, "same noise", same), (*of, "other noise", other)]
     return pd.DataFrame(rows, columns=["dataset", "concept", "anchor", "kind", "cosine"])
 
@@ -274,7 +274,7 @@ def agreement(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame:
         for kind, boxes in (("learned", learned_boxes), ("anchors", plain_boxes)):
             share = float((box_iou(boxes[i], boxes[j]).diagonal() >= 0.5).float().mean())
             rows.append(
-                (dataset, words[i].concept, f"{words[i].anchor}{AND}{words[j].anchor}", kind, share, len(boxes[i]))
+                (dataset, words[i].concept, f"{words[i].anchor}{PAIR_SEPARATOR}{words[j].anchor}", kind, share, len(boxes[i]))
             )
     return pd.DataFrame(rows, columns=["dataset", "concept", "anchor", "kind", "agrees", "images"])
 
