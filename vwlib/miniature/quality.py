@@ -64,10 +64,10 @@ def ten_way(model: Classifier, lab: Lab, datasets: Sequence[str] = PHOTO_DATASET
     """Zero-shot naming of test images among the ten concept names of their dataset, with a column `dataset`."""
     frames = []
     for dataset in datasets:
-        material = lab.split(dataset)
-        labels = [material.names[example.label] for example in material.test]
-        images, styles = Pictures(material.test), [example.style for example in material.test]
-        right = share_right(model, images, labels, styles, list(material.names.values()))
+        split = lab.split(dataset)
+        labels = [split.names[example.label] for example in split.test]
+        images, styles = Pictures(split.test), [example.style for example in split.test]
+        right = share_right(model, images, labels, styles, list(split.names.values()))
         frames.append(right.assign(dataset=dataset))
     return pd.concat(frames, ignore_index=True)
 
@@ -108,14 +108,14 @@ def measure_judge(model: Classifier, lab: Lab) -> dict:
 
 def measure_detector(model: Detector, lab: Lab, dataset: str = "COCO") -> dict:
     """Average precision of the ten concept names as queries on a dataset's test scenes, as COCO scores it."""
-    material = lab.split(dataset)
-    frozen = model.cache_features(material.test)
+    split = lab.split(dataset)
+    frozen = model.cache_features(split.test)
     with torch.no_grad():
-        features = model.encode_names(material.names.values())
+        features = model.encode_names(split.names.values())
     scores = model.detect(features, frozen)  # (name, image, region)
-    order = list(material.names)
+    order = list(split.names)
     metric = MeanAveragePrecision(backend="faster_coco_eval")
-    for row, example in enumerate(material.test):
+    for row, example in enumerate(split.test):
         best = scores[:, row].flatten().topk(100)
         found = {
             "boxes": frozen.tensors["box"][row, best.indices % scores.shape[2]],
@@ -124,11 +124,11 @@ def measure_detector(model: Detector, lab: Lab, dataset: str = "COCO") -> dict:
         }
         metric.update([found], [_truth(example, order)])
     result = metric.compute()
-    boxes = sum(len(example.names) for example in material.test)
+    boxes = sum(len(example.names) for example in split.test)
     return {
         "ap50": float(result["map_50"]),
         "map": float(result["map"]),
-        "counts": {"images": len(material.test), "boxes": boxes, "queries": len(order)},
+        "counts": {"images": len(split.test), "boxes": boxes, "queries": len(order)},
     }
 
 

@@ -204,7 +204,7 @@ def draw_strip(
     texts = {f"anchor word\n({trial.anchor})": model.embeddings_of([trial.anchor], profile.vectors)}
     for source, vectors in words.vectors.items():
         texts[f"learned for\n{source}"] = carry(profile, vectors[None], source, "generation")
-    texts["concept's\nown word"] = own_words(profile, "generation", [trial])
+    texts["concept's\nown word"] = own_words(lab, "generation", [trial])
     depth = len(model.blocks)
     blocks = list(range(1, depth + 1)) if depth <= pictures else evenly_spaced(depth, pictures)
     columns = [f"{count} block" + "s" * (count != 1) for count in blocks]
