@@ -118,7 +118,9 @@ def place(profile: Profile) -> Iterator[Finding]:
         total = torch.cuda.mem_get_info(device)[1] / 1e9 if device.startswith("cuda") else total
     weights = sum(settings.gigabytes or 0 for settings in profile.models.values())
     left = f"; their weights take about {weights:.0f} of its {total:.0f} GB, and the rest decides how many words learn at once"
-    yield Finding("Machine", "ready" if weights < total else "note", f"models compute on {device}{left if weights else ''}")
+    yield Finding(
+        "Machine", "ready" if weights < total else "note", f"models compute on {device}{left if weights else ''}"
+    )
     yield _precision(profile, device)
 
 
@@ -134,7 +136,9 @@ def _precision(profile: Profile, device: str) -> Finding:
         return Finding("Machine", "ready", f"the generator computes in {speeds.precision}: {times}")
     if speeds.precision == "bfloat16":
         return Finding("Machine", "ready", text)
-    return Finding("Machine", "note", f'{text}; {times}; precision = "auto" in [{profile.name}.generator] takes the faster')
+    return Finding(
+        "Machine", "note", f'{text}; {times}; precision = "auto" in [{profile.name}.generator] takes the faster'
+    )
 
 
 def _gpu_in_sight() -> bool:
@@ -186,7 +190,9 @@ def model(role: str, settings: ModelSettings, files: Sequence[str], checksums: b
         advice = remedy(settings, gone[0] if folder.is_dir() or folder.is_file() else None)
         yield Finding("Models", "missing", f"{name}: {what}; {advice}")
         return
-    weights = [path for _, paths in found.values() for path in paths] if files else sorted(folder.rglob("*.safetensors"))
+    weights = (
+        [path for _, paths in found.values() for path in paths] if files else sorted(folder.rglob("*.safetensors"))
+    )
     if damages := [text for path in weights if (text := _damage(settings, path))]:
         yield from (Finding("Models", "missing", f"{name}: {text}") for text in damages)
         return
