@@ -10,8 +10,10 @@ import pytest
 import torch
 
 from vwlib.lab import score
+from vwlib.miniature import training
+from vwlib.miniature.training import training_autocast
 from vwlib.models import load_model, precision
-from vwlib.models.precision import Speeds, measure, precision_of, training_autocast
+from vwlib.models.precision import Speeds, measure, precision_of
 from vwlib.settings import load_profile
 from vwlib.study.bank import bank_of
 from vwlib.study.plan import chunk_digests, make_plan
@@ -55,7 +57,8 @@ def test_what_a_profile_names_is_not_measured(monkeypatch):
 @pytest.mark.parametrize("faster", ["float32", "bfloat16"])
 def test_the_generator_and_training_compute_in_what_is_faster_here(faster, monkeypatch):
     times = {"float32": 8.0, "bfloat16": 80.0} if faster == "float32" else ARTIFICIAL
-    monkeypatch.setattr(precision, "measure", lambda device, rows, width: Speeds(rows, width, **times))
+    for module in (precision, training):
+        monkeypatch.setattr(module, "measure", lambda device, rows, width: Speeds(rows, width, **times))
     generator = load_model("generation", SMOKE)
     weight = torch.ones(8, 8)
     for context in (generator.autocast(), training_autocast()):
