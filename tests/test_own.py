@@ -19,14 +19,13 @@ from vwlib.book.pages.pictures import encode_trial
 from vwlib.datasets import PHOTOS, read_photos, read_things
 from vwlib.datasets.photos import describe_photos, with_photos
 from vwlib.examples import load_image
-from vwlib.lab import run_grid
 from vwlib.miniature.example import EXAMPLE, write_example
 from vwlib.models import TASKS, load_detector, load_generator
 from vwlib.settings import LARGEST_SEED, load_profile
+from vwlib.study.compat import load_material, run_grid
 from vwlib.study.read import words_of_grid
 from vwlib.tools import own
 from vwlib.tools.cli import app
-from vwlib.trials import load_material
 from vwlib.words import load_words, words_table
 
 PROFILE = load_profile("smoke")
@@ -218,7 +217,7 @@ WRONG = {
 @pytest.mark.parametrize("wrong", WRONG)
 def test_what_is_wrong_is_one_sentence_before_anything_is_learned(wrong, folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("vwlib.lab.learn_words", lambda *_, **__: pytest.fail("learned"))
+    monkeypatch.setattr("vwlib.lab.learn_trials", lambda *_, **__: pytest.fail("learned"))
     (tmp_path / "empty").mkdir()
     picture(tmp_path / "one" / "a.png")
     (tmp_path / "damaged.safetensors").write_text("no words")
@@ -263,7 +262,7 @@ def test_the_largest_seed_draws_pictures(mine):
 
 
 def test_each_task_is_named_once(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr("vwlib.lab.learn_words", lambda *_, **__: pytest.fail("learned"))
+    monkeypatch.setattr("vwlib.lab.learn_trials", lambda *_, **__: pytest.fail("learned"))
     twice = ["--task", "detection", "--task", "generation", "--task", "detection"]
     result = run(
         "learn", "--images", folder / "my_guitar", "--anchor", "bell", "--out", tmp_path / "words.safetensors", *twice

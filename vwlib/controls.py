@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -81,12 +81,3 @@ def random_like(
     else:
         raise ValueError(f"'{direction}' is no kind of random direction; choose from {', '.join(DIRECTIONS)}.")
     return centre + torch.nn.functional.normalize(way, dim=-1) * (vectors - centre).norm(dim=-1, keepdim=True)
-
-
-def with_losses(model: TaskModel, losses: Callable[..., torch.Tensor]) -> TaskModel:
-    """The same model with another loss, `losses` in place of `TaskModel.losses`: words can then be learned for
-    something else than its task.
-    """
-    other = copy.copy(model)
-    vars(other)["losses"] = losses
-    return other

@@ -12,11 +12,11 @@ from pathlib import Path
 from vwlib.concepts import concepts_of
 from vwlib.datasets import BOXES, SPLITS, load_dataset, read_boxes, read_photos
 from vwlib.datasets.photos import propose_boxes
+from vwlib.datasets.splits import dataset_folder
 from vwlib.examples import Example
 from vwlib.files import write_whole
 from vwlib.models import load_detector
 from vwlib.settings import Profile
-from vwlib.trials import dataset_folder
 
 DATASET = "DreamBooth"  # the only one of the four that has no boxes
 

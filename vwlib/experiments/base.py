@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from vwlib.learn import learn_words, refuse_failed
+from vwlib.learn import learn_trials, raise_if_diverged
 from vwlib.models import TASKS, Frozen, TaskModel
 from vwlib.paths import DATA
 from vwlib.settings import ExperimentSettings, Profile
@@ -187,18 +187,10 @@ def learn_anew(
 
     Raises FloatingPointError where one stops being a number.
     """
-    settings, count = profile.learning[model.task], vectors or profile.vectors
-    learned = learn_words(
-        model,
-        frozen,
-        trials,
-        steps=settings.steps,
-        rate=settings.rate,
-        batch=settings.batch,
-        vectors=count,
-        progress=False,
-    )
-    refuse_failed(learned, model.task, trials)
+    chosen, count = profile.learning[model.task], vectors or profile.vectors
+    settings = {"steps": chosen.steps, "lr": chosen.rate, "batch": chosen.batch, "vectors": count}
+    learned = learn_trials(model, frozen, trials, progress=False, **settings)
+    raise_if_diverged(learned, model.task, trials)
     return learned.vectors
 
 

@@ -20,12 +20,13 @@ from vwlib.experiments.layer_statistics import (
     probe_scores,
     truncation_scores,
 )
-from vwlib.lab import carry, prepared
 from vwlib.layers import hidden_states
 from vwlib.models import TASKS, load_model
 from vwlib.models.base import CachedFeatures, TaskModel
 from vwlib.settings import Profile
-from vwlib.trials import Trial, load_material, trials_of
+from vwlib.study.compat import carry, load_material, prepared
+from vwlib.study.digest import trials_of
+from vwlib.trials import Trial
 from vwlib.words import Word
 
 

@@ -14,13 +14,13 @@ from torch import Tensor
 from vwlib.concepts import DATASETS, Concept, concepts_of
 from vwlib.experiments.base import Case, Sources, learn_anew, trial_rows, uses
 from vwlib.experiments.drawn import Drawn, draw_examples, image_counts
-from vwlib.lab import carry
 from vwlib.miniature.captions import OWN_NAME, names_of
 from vwlib.miniature.pool import noun_weights
 from vwlib.miniature.scenes import HELD_OUT_STYLE, PRETRAINING_STYLES, Drawing
 from vwlib.miniature.sprites import STYLES, Sprites, load_sprites
 from vwlib.models import TASKS, Frozen, TaskModel, load_model
 from vwlib.settings import Profile
+from vwlib.study.compat import carry
 from vwlib.trials import Trial
 
 COLUMNS = [

@@ -11,13 +11,14 @@ from torch import Tensor
 
 from vwlib.controls import twin_of
 from vwlib.experiments.base import Case, Sources, trial_rows, uses, vectors_of
-from vwlib.lab import carry, learn
-from vwlib.lab import displacements as measure_displacements
-from vwlib.models import TASKS, load_model, load_models
+from vwlib.learn import ball_radius
+from vwlib.models import TASKS, TaskModel, load_model, load_models
 from vwlib.models.loading import digest_folder
 from vwlib.settings import Profile
-from vwlib.transfer import fit_transfer, ordered_pairs, quality_of_all
-from vwlib.trials import Trial, trials_of
+from vwlib.study.compat import carry, learn
+from vwlib.study.digest import trials_of
+from vwlib.transfer import fit_transfer, nearest_words, ordered_pairs, quality_of_all
+from vwlib.trials import Trial
 
 
 def every_delta(profile: Profile) -> list[float | None]:
@@ -27,12 +28,12 @@ def every_delta(profile: Profile) -> list[float | None]:
 
 @uses()
 def displacements(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame:
-    """Section 6, figure 5: `vwlib.lab.displacements` of all the study's words."""
+    """Section 6, figure 5: `displacement_table` of all the study's words."""
     tables = []
     for delta in every_delta(profile):
         words = sources.words(case["task"], case["dataset"], delta)
         if words:
-            tables.append(measure_displacements(case["task"], profile, trials_of(words), vectors_of(words)))
+            tables.append(displacement_table(load_model(case["task"], profile), trials_of(words), vectors_of(words)))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -44,10 +45,29 @@ def mapped_displacements(profile: Profile, case: Case, sources: Sources) -> pd.D
         words = sources.words(case["source"], case["dataset"], delta)
         if words:
             mapped = carry(profile, vectors_of(words), case["source"], case["task"])
-            tables.append(measure_displacements(case["task"], profile, trials_of(words), mapped))
+            tables.append(displacement_table(load_model(case["task"], profile), trials_of(words), mapped))
     return (
         pd.concat(tables, ignore_index=True).rename(columns={"task": "evaluated_on"}).assign(trained_on=case["source"])
     )
+
+
+def displacement_table(model: TaskModel, trials: Sequence[Trial], vectors: Tensor) -> pd.DataFrame:
+    """The distance of each vector of each word (word, vector, d) from its anchor, and the word nearest to it.
+
+    One row per vector; `distance` is in units of delta, the anchor's distance to its nearest other word.
+    """
+    table, known = model.word_table(), model.vocabulary.words()
+    rows = []
+    for trial, word in zip(trials, vectors, strict=True):
+        anchor = model.vocabulary.token_of(trial.anchor)
+        ids = sorted({*known.values(), anchor})
+        unit = ball_radius(table[ids], ids.index(anchor), 1.0)
+        for number, (vector, nearest) in enumerate(zip(word, nearest_words(word, model, 1), strict=True), 1):
+            distance = float((vector - table[anchor]).norm()) / unit
+            of = (model.task, trial.dataset, trial.concept, trial.anchor, trial.delta, trial.seed, number)
+            rows.append((*of, distance, nearest[0], nearest[0] == trial.anchor))
+    columns = ["task", "dataset", "concept", "anchor", "delta", "seed", "vector", "distance", "nearest", "is_anchor"]
+    return pd.DataFrame(rows, columns=columns).astype({"delta": float})
 
 
 @uses()

@@ -6,12 +6,12 @@ import pandas as pd
 
 from vwlib.experiments.base import Case, Sources, lighter, trial_rows, uses, vectors_of
 from vwlib.experiments.solutions import own_scores
-from vwlib.lab import carry
 from vwlib.maps import MAPS
 from vwlib.models import load_model
 from vwlib.settings import Profile
+from vwlib.study.compat import carry
+from vwlib.study.digest import trials_of
 from vwlib.transfer import held_out_quality
-from vwlib.trials import trials_of
 
 
 def kinds_known(_: Profile) -> list[str]:

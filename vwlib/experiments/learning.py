@@ -11,10 +11,10 @@ import torch
 from vwlib.concepts import concepts_of
 from vwlib.experiments.base import Case, Sources, learn_anew, lighter, small_grid, trial_rows, uses
 from vwlib.experiments.solutions import own_scores
-from vwlib.lab import prepared
-from vwlib.learn import learn_words
+from vwlib.learn import learn_trials
 from vwlib.models import Frozen, load_model
 from vwlib.settings import Profile
+from vwlib.study.compat import prepared
 from vwlib.trials import Trial
 
 
@@ -27,20 +27,20 @@ def rates(profile: Profile, case: Case, _: Sources) -> pd.DataFrame:
     task, factor = case["task"], float(case["factor"])
     settings, trials = profile.learning[task], small_grid(profile, task, case["dataset"])
     steps = sorted({max(1, round(share * settings.steps)) for share in profile.experiments.step_shares})
-    learned = learn_words(
+    learned = learn_trials(
         load_model(task, profile),
         prepared(task, profile, case["dataset"], "train"),
         trials,
         steps=max(steps),
-        rate=factor * settings.rate,
+        lr=factor * settings.rate,
         batch=settings.batch,
         vectors=profile.vectors,
-        keep=steps,
+        snapshots=steps,
         progress=False,
     )
     tables = []
-    for count, vectors in sorted(learned.after.items()):
-        finite = torch.isfinite(vectors).flatten(1).all(1)
+    for count, vectors in sorted(learned.snapshots.items()):
+        finite = learned.finite_after(count)
         values = np.full(len(trials), np.nan)
         if finite.any():
             fine = [trial for trial, known in zip(trials, finite.tolist(), strict=True) if known]

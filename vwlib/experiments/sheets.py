@@ -13,11 +13,10 @@ from torch import Tensor
 from vwlib.concepts import concepts_of
 from vwlib.experiments.base import Case, Sources, uses, vectors_of
 from vwlib.experiments.geometry import every_delta
-from vwlib.lab import carry, prepared
 from vwlib.models import TASKS, Frozen, load_detector, load_generator, load_model
 from vwlib.models.base import TaskModel
 from vwlib.settings import Profile
-from vwlib.trials import load_material
+from vwlib.study.compat import carry, load_material, prepared
 
 SIDE = 64  # px of a picture on a sheet
 QUALITY = 60  # of its compression, as WebP counts

@@ -5,7 +5,8 @@ side.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -13,25 +14,16 @@ import torch
 from torch import Tensor
 from torchvision.ops import box_iou
 
-from vwlib.controls import DIRECTIONS, random_like, with_losses
-from vwlib.experiments.base import (
-    Case,
-    Sources,
-    learn_anew,
-    lighter,
-    pairs_of,
-    small_grid,
-    trial_rows,
-    uses,
-    vectors_of,
-)
-from vwlib.lab import prepared
+from vwlib.controls import DIRECTIONS, random_like
+from vwlib.experiments.base import Case, Sources, lighter, pairs_of, small_grid, trial_rows, uses, vectors_of
 from vwlib.experiments.layer_statistics import label_words
-from vwlib.learn import learn_words
+from vwlib.learn import learn_words, radii, raise_if_diverged
 from vwlib.ledger.statistics import AND
 from vwlib.models import Frozen, load_detector, load_generator, load_model
 from vwlib.settings import Profile
-from vwlib.trials import Trial, load_material, trials_of
+from vwlib.study.compat import load_material, prepared
+from vwlib.study.digest import trials_of
+from vwlib.trials import Trial, random_stream
 from vwlib.words import Word
 
 #: The share of its concept's own name's score with which a word counts as a solution.
@@ -107,41 +99,29 @@ def reach(profile: Profile, case: Case, _: Sources) -> pd.DataFrame:
     task, dataset, model = case["task"], case["dataset"], load_model(case["task"], profile)
     targets, steps = profile.experiments.reach
     anchors = sorted({trial.anchor for trial in small_grid(profile, task, dataset)})
-    trials = [
-        Trial(dataset, f"direction {number + 1}", anchor, delta)
-        for anchor, number, delta in itertools.product(anchors, range(targets), (*profile.study.deltas, None))
-    ]
+    grid = list(itertools.product(anchors, range(targets), (*profile.study.deltas, None)))
+    trials = [Trial(dataset, f"direction {number + 1}", anchor, delta) for anchor, number, delta in grid]
+    start = model.embeddings_of([trial.anchor for trial in trials], profile.vectors)
+    start = start.to(model.device)
     with torch.no_grad():
-        start = model.encode_words(
-            model.word_table()[[model.vocabulary.token_of(t.anchor) for t in trials]][:, None].repeat(
-                1, profile.vectors, 1
-            )
-        )
-    ways = torch.nn.functional.normalize(
-        torch.randn(targets, start.shape[-1], generator=torch.Generator().manual_seed(0)), dim=-1
-    ).to(start)
+        before = model.encode_words(start)
+    random = torch.randn(targets, before.shape[-1], generator=torch.Generator().manual_seed(0))
+    directions = torch.nn.functional.normalize(random, dim=-1).to(before)[[number for _, number, _ in grid]]
 
-    def cosines(features: Tensor, concepts: Sequence[str]) -> Tensor:
-        return (features * ways[[int(concept.split()[1]) - 1 for concept in concepts]]).sum(-1)
+    def loss(vectors: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        return 1 - (model.encode_words(vectors) * batch["direction"]).sum(-1)
 
-    def losses(vectors: Tensor, concepts: Sequence[str], *_: object) -> Tensor:
-        return 1 - cosines(model.encode_words(vectors), concepts)
-
-    settings = profile.learning[task]
-    learned = learn_words(
-        with_losses(model, losses),
-        Frozen([], {}),
-        trials,
-        steps=steps,
-        rate=settings.rate,
-        batch=1,
-        vectors=profile.vectors,
-        progress=False,
-    )
-    asked = [trial.concept for trial in trials]
+    batches = itertools.repeat({"direction": directions})
+    radius = radii(model, trials).to(model.device)
+    parts = partial(model.memory.map_in_batches, "learning towards directions")
+    learned = learn_words(loss, start, radius, batches, steps=steps, lr=profile.learning[task].rate, parts=parts)
     with torch.no_grad():
-        reached = {"cosine": cosines(model.encode_words(learned.vectors), asked), "start": cosines(start, asked)}
-    return trial_rows(trials, task=task, **{name: found.cpu().double().numpy() for name, found in reached.items()})
+        after = model.encode_words(learned.vectors)
+    cosines = {
+        name: (features * directions).sum(-1).cpu().double().numpy()
+        for name, features in (("cosine", after), ("start", before))
+    }
+    return trial_rows(trials, task=task, **cosines)
 
 
 @uses("grid", "test_images", "pictures", "points")
@@ -217,24 +197,26 @@ def learn_bends(
     """Control points (word, vector, d) with which the task's loss is low all along the parabola; they start half way
     between its ends.
     """
-    model = load_model(task, profile)
-    # The loss is asked for some of the words at a time, by the concepts of their trials: numbers say which.
-    numbered = [Trial(trials[0].dataset, str(number), anchor) for number, anchor in enumerate(anchors)]
-    centre = model.word_table()[[model.vocabulary.token_of(anchor) for anchor in anchors]][:, None]
-    shift = (one + other) / 2 - centre  # learning starts at the anchor, the bend at the middle
+    model, settings = load_model(task, profile), profile.learning[task]
+    features = prepared(task, profile, trials[0].dataset, "train")
+    keys = [(trials[0].dataset, number, anchor, None, 0) for number, anchor in enumerate(anchors)]
+    streams = [random_stream(*key) for key in keys]
+    one, other = one.to(model.device), other.to(model.device)
 
-    def losses(
-        vectors: Tensor, numbers: Sequence[str], frozen: Frozen, streams: Sequence[torch.Generator], batch: int
-    ) -> Tensor:
-        rows = [int(number) for number in numbers]
-        share = torch.cat([torch.rand(1, generator=stream) for stream in streams])
-        point = on_parabola(one[rows].to(vectors), vectors + shift[rows].to(vectors), other[rows].to(vectors), share)
-        return model.losses(point, [trials[row].concept for row in rows], frozen, streams, batch)
+    def batches() -> Iterator[dict[str, Tensor]]:
+        while True:
+            share = torch.cat([torch.rand(1, generator=stream) for stream in streams])
+            drawn = model.draw_batch([trial.concept for trial in trials], features, streams, settings.batch)
+            yield drawn | {"one": one, "other": other, "share": share}
 
-    return (
-        learn_anew(with_losses(model, losses), profile, prepared(task, profile, trials[0].dataset, "train"), numbered)
-        + shift
-    )
+    def loss(bend: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        return model.losses(on_parabola(batch["one"], bend, batch["other"], batch["share"]), batch)
+
+    middle, free = (one + other) / 2, torch.full((len(trials),), torch.inf, device=model.device)
+    parts = partial(model.memory.map_in_batches, "learning bends")
+    learned = learn_words(loss, middle, free, batches(), steps=settings.steps, lr=settings.rate, parts=parts)
+    raise_if_diverged(learned, task, trials)
+    return learned.vectors
 
 
 @uses("grid", "near", "noises")

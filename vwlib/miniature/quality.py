@@ -21,7 +21,7 @@ from vwlib.miniature.sprites import load_sprites
 from vwlib.models import Classifier, Detector, Generator, load_classifier, load_detector, load_generator, load_judge
 from vwlib.paths import MINIATURE
 from vwlib.settings import MODELS, Profile, load_profile
-from vwlib.trials import load_material
+from vwlib.study.compat import load_material
 
 PHOTO_DATASETS = ("ImageNet", "COCO", "PASCAL")  # by category; DreamBooth's things are instances
 TARGETS = {

@@ -16,7 +16,8 @@ from vwlib.concepts import concepts_of
 from vwlib.models import TASKS
 from vwlib.models.loading import digest_folder
 from vwlib.settings import ModelSettings, Profile
-from vwlib.trials import Trial, make_trials, material_digests
+from vwlib.study.digest import split_digests
+from vwlib.trials import Trial, make_trials
 
 WORDS, REFERENCES = "words", "references"
 
@@ -96,7 +97,7 @@ def settings_of(profile: Profile) -> dict[str, Any]:
 @lru_cache(maxsize=32)
 def _settings(profile: Profile, dataset: str) -> dict[str, Any]:
     """`settings_of` for one dataset; the chunks of the others do not depend on it."""
-    train, test = material_digests(profile, dataset)
+    train, test = split_digests(profile, dataset)
     adapters = {task: named.rpartition("/")[2] for task, named in profile.adapters.items()}
     return ({"adapters": adapters} if adapters else {}) | {
         "world": profile.world,

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from random import SystemRandom
 from typing import TYPE_CHECKING
@@ -17,17 +18,17 @@ from typing import TYPE_CHECKING
 import torch
 from tqdm.auto import tqdm
 
-from vwlib.lab import carry, learn_whatever_comes, reference_rows, score, score_rows
-from vwlib.models import TASKS
-from vwlib.models.memory import find_device
+from vwlib.datasets.splits import open_lab
+from vwlib.lab import Lab
+from vwlib.learn import Learned
 from vwlib.models.loading import altered_weights
+from vwlib.models.memory import find_device
 from vwlib.paths import DATA, ROOT
 from vwlib.settings import Profile
+from vwlib.study.digest import as_words, trials_of
 from vwlib.study.plan import REFERENCES, Chunk, make_plan, word_count
 from vwlib.study.progress import Status, status_of
 from vwlib.study.store import Part, Progress, Store
-from vwlib.trials import as_words, trials_of
-from vwlib.words import Word
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -35,50 +36,44 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def compute(profile: Profile, chunk: Chunk, known: Sequence[Word] | None = None) -> Part:
-    """Experiments 1 and 2 for one chunk: learn its words, unless they are `known`, and score each on all three tasks.
-
-    A word that diverges is neither kept nor scored, but named in `Part.failed`.
-    """
-    return score_chunk(profile, chunk, learn_chunk(profile, chunk) if known is None else Part(list(known)))
-
-
-def learn_chunk(profile: Profile, chunk: Chunk) -> Part:
-    """A chunk's words, and the ids of those that diverged; no words where the chunk is floors and ceilings."""
+def learn_chunk(lab: Lab, chunk: Chunk) -> Part:
+    """A chunk's words, and the ids of those that diverged; no words if the chunk is floors and ceilings."""
     if chunk.kind == REFERENCES:
         return Part()
-    learned = learn_whatever_comes(chunk.task, profile, chunk.trials, progress=False)
-    words, finite = as_words(chunk.task, profile, chunk.trials, learned.vectors), learned.finite.tolist()
-    fine = [word for word, is_finite in zip(words, finite, strict=True) if is_finite]
-    return Part(fine, failed=[word.word_id for word, is_finite in zip(words, finite, strict=True) if not is_finite])
+    learned = lab.learn(chunk.task, chunk.trials, allow_divergence=True, progress=False)
+    words = as_words(chunk.task, lab.profile, chunk.trials, learned.vectors)
+    finite = learned.finite.tolist()
+    return Part(
+        [word for word, is_finite in zip(words, finite, strict=True) if is_finite],
+        failed=[word.word_id for word, is_finite in zip(words, finite, strict=True) if not is_finite],
+    )
 
 
-def score_chunk(profile: Profile, chunk: Chunk, learned: Part) -> Part:
+def score_chunk(lab: Lab, chunk: Chunk, learned: Part) -> Part:
     """A chunk's learned words with the rows of their scores on all three tasks, or of its floors and ceilings."""
     if chunk.kind == REFERENCES:
-        return Part(rows=reference_rows(chunk.task, profile, chunk.trials))
+        return Part(rows=lab.run_trials(chunk.trials, [], [chunk.task]).rows)
     if not learned.words:
         return learned
-    ids, trials = [word.word_id for word in learned.words], trials_of(learned.words)
     vectors = torch.stack([word.vectors for word in learned.words])
-    by_target = []
-    for target in TASKS:
-        scores = score(target, profile, carry(profile, vectors, chunk.task, target), trials)
-        by_target.append(score_rows(profile, trials, chunk.task, target, scores, ids))
-    return Part(learned.words, [row for rows in zip(*by_target, strict=True) for row in rows], learned.failed)
+    known = {chunk.task: Learned(vectors, torch.empty(0, len(vectors)))}
+    grid = lab.run_trials(trials_of(learned.words), [chunk.task], learned=known, references=False)
+    of_word = [grid.rows[start :: len(learned.words)] for start in range(len(learned.words))]
+    rows = [row | {"word_id": word.word_id} for word, own in zip(learned.words, of_word, strict=True) for row in own]
+    return Part(learned.words, rows, learned.failed)
 
 
-def work(profile: Profile, store: Store, chunk: Chunk) -> None:
+def work(lab: Lab, store: Store, chunk: Chunk) -> None:
     """Compute one chunk into the store, unless another process was faster, and note in the run log what it took."""
     part = store.load(chunk)
     if part is not None and not part.failed:
         return
-    with threads(profile.study.threads):
+    with threads(lab.profile.study.threads):
         start = time.perf_counter()
         known = store.known_words(chunk)
-        learned = learn_chunk(profile, chunk) if known is None else Part(known)
+        learned = learn_chunk(lab, chunk) if known is None else Part(known)
         half = time.perf_counter()
-        store.save(chunk, score_chunk(profile, chunk, learned))
+        store.save(chunk, score_chunk(lab, chunk, learned))
         end = time.perf_counter()
     store.note(
         {
@@ -86,7 +81,7 @@ def work(profile: Profile, store: Store, chunk: Chunk) -> None:
             "kind": chunk.kind,
             "task": chunk.task,
             "words": len(chunk.trials),
-            "steps": profile.learning[chunk.task].steps,
+            "steps": lab.profile.learning[chunk.task].steps,
             "learning": round(half - start, 3) if known is None else 0,
             "scoring": round(end - half, 3),
             "host": socket.gethostname(),
@@ -159,18 +154,23 @@ def run_study(
 
 
 def _in_process(profile: Profile, store: Store, todo: Sequence[Chunk]) -> Iterator[Chunk]:
+    lab = open_lab(profile)
     for chunk in todo:
-        work(profile, store, chunk)
+        work(lab, store, chunk)
         yield chunk
 
 
+@lru_cache(maxsize=1)
+def lab_of_worker(profile: str) -> Lab:
+    """The lab of a worker's process, which keeps models and images loaded from chunk to chunk."""
+    return open_lab(Profile.model_validate_json(profile))
+
+
 def work_remotely(profile: str, root: str, name: str) -> str:
-    """A worker's task: one chunk, by name, into the shared store. Models and images stay loaded in the worker's
-    process.
-    """
-    settings = Profile.model_validate_json(profile)
-    chunk = next(chunk for chunk in make_plan(settings) if chunk.name == name)
-    work(settings, Store(settings, Path(root)), chunk)
+    """A worker's task: one chunk, by name, into the shared store."""
+    lab = lab_of_worker(profile)
+    chunk = next(chunk for chunk in make_plan(lab.profile) if chunk.name == name)
+    work(lab, Store(lab.profile, Path(root)), chunk)
     return name
 
 

@@ -42,9 +42,9 @@ from vwlib.files import write_whole, writing_to
 from vwlib.paths import CACHE, DATA
 from vwlib.settings import Profile
 from vwlib.study.bank import bank_file
+from vwlib.study.digest import as_words
 from vwlib.study.plan import REFERENCES, Chunk, chunk_digests, make_plan, settings_of
 from vwlib.tools.card import write_card
-from vwlib.trials import as_words
 from vwlib.words import Framework, Word, load_words, pack_words
 
 if TYPE_CHECKING:

@@ -12,11 +12,14 @@ import pandas as pd
 
 from vwlib.datasets import PHOTOS
 from vwlib.datasets.photos import describe_photos, photo_settings
-from vwlib.lab import Grid, carry, displacements, run_grid
-from vwlib.models import TASKS, load_models
+from vwlib.experiments.geometry import displacement_table
+from vwlib.lab import Grid
+from vwlib.models import TASKS, load_model, load_models
 from vwlib.models.base import NAME_PROMPT
 from vwlib.settings import LARGEST_SEED, Profile
-from vwlib.trials import Trial, as_words, load_material
+from vwlib.study.compat import carry, load_material, run_grid
+from vwlib.study.digest import as_words
+from vwlib.trials import Trial
 from vwlib.words import Word, check_words_file, load_words, save_words, words_table
 
 #: The texts that stand beside each other for one thing, in the order of `vwlib.book.pages.encode_trial`.
@@ -78,7 +81,8 @@ def neighbour_table(profile: Profile, grid: Grid) -> pd.DataFrame:
     rows = []
     for task in TASKS:
         for source, learned in grid.learned.items():
-            moves = displacements(task, profile, grid.trials, carry(profile, learned.vectors, source, task))
+            mapped = carry(profile, learned.vectors, source, task)
+            moves = displacement_table(load_model(task, profile), grid.trials, mapped)
             rows.append((task, source, moves["distance"].median(), ", ".join(moves["nearest"])))
     return pd.DataFrame(
         rows, columns=["word table of", "learned for", "median distance", "nearest word of each vector"]

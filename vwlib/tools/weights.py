@@ -8,8 +8,16 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from vwlib.files import check_writable, writing_to
-from vwlib.models.loading import DIFFUSERS, OPEN_CLIP, VARIANTS, find_weights, index_of, read_index, resolve
-from vwlib.models.loading import with_variant
+from vwlib.models.loading import (
+    DIFFUSERS,
+    OPEN_CLIP,
+    VARIANTS,
+    find_weights,
+    index_of,
+    read_index,
+    resolve,
+    with_variant,
+)
 from vwlib.paths import MINIATURE
 
 if TYPE_CHECKING:

@@ -17,6 +17,7 @@ from PIL import Image
 
 from vwlib.concepts import DATASETS, concepts_of
 from vwlib.datasets import SPLITS, training_examples
+from vwlib.datasets.splits import dataset_folder
 from vwlib.examples import Example, load_image
 from vwlib.models.loading import resolve
 from vwlib.settings import Profile
@@ -25,7 +26,6 @@ from vwlib.study.manifest import entry
 from vwlib.study.plan import make_plan
 from vwlib.tools.doctor import ORIGINS, read_split
 from vwlib.tools.weights import fetch_command
-from vwlib.trials import dataset_folder
 
 #: The folder of each dataset below a folder of real samples, as in the paper's profile.
 SAMPLE_FOLDERS = {"ImageNet": "imagenet", "DreamBooth": "dreambooth", "COCO": "coco", "PASCAL": "voc"}

@@ -19,7 +19,6 @@ from vwlib.book.pages.scripts import SCALE, embed
 from vwlib.experiments.base import vectors_of
 from vwlib.experiments.encoder import own_words
 from vwlib.experiments.layer_statistics import label_words, tsne_of_layers
-from vwlib.lab import carry
 from vwlib.layers import (
     block_contributions,
     contributions_to_direction,
@@ -29,8 +28,10 @@ from vwlib.layers import (
     projection_on_concept_direction,
 )
 from vwlib.models import TASKS, Generator, TaskModel, load_model
+from vwlib.study.compat import carry
+from vwlib.study.digest import trials_of
 from vwlib.study.read import StoredStudy, TrialWords
-from vwlib.trials import Trial, is_diagonal, trials_of
+from vwlib.trials import Trial, is_diagonal
 
 #: What pages call the kinds of words of the experiments' tables; a "swap" puts the concept's own word in the anchor's
 #: place.

@@ -15,8 +15,8 @@ import torch
 
 from vwlib.book.build import cores, list_chapters
 from vwlib.book.siblings import list_runs
-from vwlib.models.memory import find_device
 from vwlib.models.loading import digest_folder, resolve
+from vwlib.models.memory import find_device
 from vwlib.models.precision import precision_of
 from vwlib.paths import ROOT
 from vwlib.settings import Profile

@@ -11,11 +11,12 @@ from torch import Tensor
 from torchvision.ops import box_iou, nms
 
 from vwlib.examples import Example
-from vwlib.lab import Grid, carry
+from vwlib.lab import Grid
 from vwlib.models import Classifier, Detector, Generator, load_model
 from vwlib.settings import Profile
+from vwlib.study.compat import carry, load_material
 from vwlib.study.read import TrialWords
-from vwlib.trials import is_diagonal, load_material
+from vwlib.trials import is_diagonal
 
 
 def found_boxes(model: Detector, examples: Sequence[Example], features: Tensor, overlap: float = 0.5) -> pd.DataFrame:

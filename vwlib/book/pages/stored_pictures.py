@@ -16,8 +16,8 @@ from vwlib.book.pages.experiments import tables_of
 from vwlib.book.pages.pictures import draw_grid, draw_trials, first_of
 from vwlib.experiments.sheets import SIDE
 from vwlib.models import TASKS
+from vwlib.study.compat import load_material
 from vwlib.study.read import StoredStudy, TrialWords
-from vwlib.trials import load_material
 
 Pictures = list[list[Image.Image | None]]
 

@@ -8,14 +8,14 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from vwlib.lab import reference_rows, score
 from vwlib.learn import Learned
 from vwlib.ledger import paper
 from vwlib.models import TaskModel, load_model
 from vwlib.settings import Profile
+from vwlib.study.compat import load_material, reference_rows, score
 from vwlib.study.read import StoredStudy
 from vwlib.transfer import held_out_neighbours, ordered_pairs
-from vwlib.trials import Trial, load_material
+from vwlib.trials import Trial
 
 
 def landing_table(models: dict[str, TaskModel], words: Sequence[str]) -> pd.DataFrame:
