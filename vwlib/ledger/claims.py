@@ -28,16 +28,16 @@ from pydantic_core import PydanticCustomError
 
 from vwlib.concepts import DATASETS, anchors_of, concepts_of
 from vwlib.files import write_whole
+from vwlib.ledger.estimate import evaluate
 from vwlib.ledger.paper import paper_results
 from vwlib.ledger.statistics import (
     Estimate,
     combined_p,
-    crossed_estimate,
     design_effect,
-    evaluate,
     holm,
     pooled_estimate,
     slope_estimate,
+    two_way_clustered_estimate,
 )
 from vwlib.models import TASKS
 from vwlib.paths import DATA
@@ -920,7 +920,7 @@ def _estimate(claim: Claim, table: pd.DataFrame, case: Mapping[str, str], expres
         groups.setdefault((claim.arms[name].dataset, claim.arms[name].diagonal), []).append(name)
     limits = (0.0, 1.0) if claim.measure in kind.shares else (-inf, inf)
     together = list(groups.values())
-    return crossed_estimate(
+    return two_way_clustered_estimate(
         arms,
         expression,
         kind.units,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from vwlib.ledger.statistics import crossed_estimate
+from vwlib.ledger.statistics import mean_estimate
 from vwlib.trials import is_diagonal
 
 COLUMNS = ["trials", "evaluated_on", "trained_on", "mean", "low", "high", "n"]
@@ -13,12 +13,12 @@ COLUMNS = ["trials", "evaluated_on", "trained_on", "mean", "low", "high", "n"]
 def summarise_grid(table: pd.DataFrame, world: str) -> pd.DataFrame:
     """The mean score of every target and source with its 95 % interval, over all trials and over those off the diagonal.
 
-    The interval is that of `crossed_estimate`: trials share concepts and anchors.
+    The interval is that of `two_way_clustered_estimate`: trials share concepts and anchors.
     """
     rows = []
     for name, chosen in (("all", table), ("off-diagonal", table[~is_diagonal(table, world)])):
         for (target, source), group in chosen.groupby(["evaluated_on", "trained_on"], sort=False):
-            found = crossed_estimate({"mean": group}, "mean", limits=(0, 1))
+            found = mean_estimate(group)
             rows.append((name, target, source, found.value, *found.interval(), len(group)))
     return pd.DataFrame(rows, columns=COLUMNS)
 

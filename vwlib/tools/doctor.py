@@ -18,7 +18,9 @@ from typing import NamedTuple
 from safetensors import SafetensorError, safe_open
 
 from vwlib.concepts import DATASETS, TASKS, Concept, concepts_of
-from vwlib.datasets import FEWER_ALLOWED, SPLITS, load_dataset, test_examples, training_examples
+from vwlib.datasets import load_dataset
+from vwlib.datasets.choose import FEWER_ALLOWED, test_examples, training_examples
+from vwlib.datasets.source import SPLITS
 from vwlib.datasets.splits import unnamed_folder
 from vwlib.examples import Example
 from vwlib.files import read_json
@@ -30,6 +32,7 @@ from vwlib.paths import ROOT
 from vwlib.settings import ModelSettings, Profile
 from vwlib.study.cost import cost_table, measured_rates
 from vwlib.study.plan import make_plan
+from vwlib.study.runlog import read_run_log
 from vwlib.study.store import Store
 from vwlib.tools.weights import remedy
 
@@ -304,7 +307,7 @@ def study(profile: Profile) -> Iterator[Finding]:
 def time_needed(profile: Profile) -> Finding:
     """How long the study takes, from what was measured of it so far."""
     try:
-        rates = measured_rates(profile, Store(profile).notes())
+        rates = measured_rates(profile, read_run_log(Store(profile).log_file))
     except ValueError as error:
         return note(f"how long it takes is not known. {error}")
     hours = cost_table(make_plan(profile), profile, rates)["hours"].sum()

@@ -16,7 +16,8 @@ import pandas as pd
 from PIL import Image
 
 from vwlib.concepts import DATASETS, concepts_of
-from vwlib.datasets import SPLITS, training_examples
+from vwlib.datasets.choose import training_examples
+from vwlib.datasets.source import SPLITS
 from vwlib.datasets.splits import dataset_folder
 from vwlib.examples import Example, load_image
 from vwlib.models.loading import resolve

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from vwlib.book.pages.tables import span
-from vwlib.ledger.statistics import crossed_estimate, holm
+from vwlib.ledger.statistics import holm, two_way_clustered_estimate
 from vwlib.maps import PAPER_MAP
 
 MARGIN = 0.1  # of a score: kinds whose words differ by less for sure carry them alike
@@ -54,7 +54,7 @@ def compare_kinds(table: pd.DataFrame) -> pd.DataFrame:
     """
     arms = {str(kind): rows for kind, rows in table.groupby("map", sort=False)}
     found = {
-        kind: crossed_estimate({"kind": rows, "paper": arms[PAPER_MAP]}, "kind - paper", limits=(0, 1))
+        kind: two_way_clustered_estimate({"kind": rows, "paper": arms[PAPER_MAP]}, "kind - paper", limits=(0, 1))
         for kind, rows in arms.items()
         if kind != PAPER_MAP
     }
