@@ -18,6 +18,7 @@ from vwlib.book.pages.own import likeness, own_commands
 from vwlib.book.pages.pictures import encode_trial
 from vwlib.datasets import PHOTOS, read_photos, read_things
 from vwlib.datasets.photos import describe_photos, with_photos
+from vwlib.datasets.splits import open_lab
 from vwlib.examples import load_image
 from vwlib.miniature.example import EXAMPLE, write_example
 from vwlib.models import TASKS, load_detector, load_generator
@@ -128,7 +129,7 @@ def test_five_texts_are_scored_on_three_tasks_and_looked_up_in_three_tables(mine
 
 def test_each_text_has_its_name(mine, grid):
     words = words_of_grid(grid, [0])[0]
-    assert all(len(encode_trial(task, mine, words)) == len(own.TEXTS) for task in TASKS)
+    assert all(len(encode_trial(open_lab(mine), task, words)) == len(own.TEXTS) for task in TASKS)
 
 
 def test_pictures_are_most_like_themselves(mine):
