@@ -6,13 +6,13 @@ import tempfile
 import pytest
 import torch
 import torch.nn.functional as F
+from vwlib.models.adapters import find_adapter
 
 from vwlib.book import build as book
 from vwlib.book.pages.models import describe_models, describe_run
 from vwlib.learn import radii
 from vwlib.miniature.world import ensure_world
 from vwlib.models import LOADERS, Classifier, Detector, load_classifier, load_detector, load_judge, load_model
-from vwlib.models.adapters import find_adapter
 from vwlib.paths import ROOT
 from vwlib.settings import load_profile
 from vwlib.tools import doctor
