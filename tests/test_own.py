@@ -25,10 +25,11 @@ from vwlib.examples import load_image
 from vwlib.miniature.example import EXAMPLE, write_example
 from vwlib.models import TASKS, load_detector
 from vwlib.settings import LARGEST_SEED, load_profile
+from vwlib.study.bank import words_table
 from vwlib.study.read import words_of_grid
 from vwlib.tools import own
 from vwlib.tools.cli import app
-from vwlib.words import load_words, words_table
+from vwlib.words import load_words
 
 PROFILE = load_profile("smoke")
 

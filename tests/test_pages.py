@@ -36,12 +36,12 @@ from vwlib.book.pages.transfer import (
 from vwlib.concepts import concepts_of
 from vwlib.learn import ball_radius
 from vwlib.ledger.paper import paper_results
-from vwlib.ledger.summary import summarise_grid, summarise_study
+from vwlib.ledger.summary import is_diagonal, summarise_grid, summarise_study
 from vwlib.models import TASKS, load_model
 from vwlib.settings import load_profile
 from vwlib.study.compat import run_grid
 from vwlib.study.read import study_of
-from vwlib.trials import Trial, is_diagonal, make_trials
+from vwlib.trials import Trial, make_trials
 
 PROFILE = load_profile("smoke")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from vwlib.files import check_writable, writing_to
+from vwlib.files import writing_to
 from vwlib.models.loading import (
     DIFFUSERS,
     OPEN_CLIP,
@@ -19,6 +19,7 @@ from vwlib.models.loading import (
     with_variant,
 )
 from vwlib.paths import MINIATURE
+from vwlib.study.targets import check_writable
 
 if TYPE_CHECKING:
     import torch

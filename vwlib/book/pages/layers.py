@@ -26,10 +26,11 @@ from vwlib.layers import (
     hidden_states,
     projection_on_concept_direction,
 )
+from vwlib.ledger.summary import is_diagonal
 from vwlib.models import TASKS, TaskModel
 from vwlib.study.digest import trials_of
 from vwlib.study.read import StoredStudy, TrialWords
-from vwlib.trials import Trial, is_diagonal
+from vwlib.trials import Trial
 
 #: What pages call the kinds of words in the experiments' tables, in the order of figures and tables. Real words are the
 #: baseline: the concept's own word in the anchor's place.
