@@ -159,7 +159,7 @@ def doctor(
 
     report = examine(load_profile(profile), checksums=checksums)
     print(report.text())
-    raise typer.Exit(0 if report.ready else 1)
+    raise typer.Exit(1 if report.missing else 0)
 
 
 @app.command()

@@ -57,7 +57,8 @@ def remedy(settings: ModelSettings, file: str | None = None) -> str:
         return f"fetch {settings.hub}{size} from the Hugging Face hub: `{fetch_command(settings)}`"
     if folder.is_relative_to(TRAINED_HERE):
         return "restore it from the repository or train it with `make pretrain`"
-    single = [path for path in (folder, *folder.glob("*")) if path.suffix in (".ckpt", ".safetensors")]
+    held = [folder] if folder.is_file() else sorted(folder.glob("*"))
+    single = [path for path in held if path.suffix in (".ckpt", ".safetensors")]
     if single and (folder.is_file() or file == "model_index.json"):
         return (
             f"`StableDiffusionPipeline.from_single_file('{single[0]}').save_pretrained(FOLDER)` of diffusers writes a "
