@@ -25,7 +25,7 @@ def found_boxes(model: Detector, examples: Sequence[Example], features: Tensor, 
 
     An image has as many found boxes as true ones: the best that overlap each other by at most `overlap`; in px.
     """
-    frozen = model.prepare(examples)
+    frozen = model.cache_features(examples)
     scores = model.detect(features.flatten(0, 1), frozen).unflatten(
         0, features.shape[:2]
     )  # (row, query, image, region)
