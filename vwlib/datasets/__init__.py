@@ -1,13 +1,12 @@
 """Readers of the four real on-disk formats, and the choice of training and test images.
 
-| dataset | layout below its folder | image's label | boxes |
-|---|---|---|---|
-| ImageNet | `ILSVRC/{Data,Annotations}/CLS-LOC/{train/<wnid>,val}`, or `{train,val}/<wnid>` alone | its class | CLS-LOC
-XML, where there, or `boxes.json` |
-| DreamBooth | `dataset/<subject>`, perhaps `test/<subject>` | its subject | none, or `boxes.json` |
-| COCO | `annotations/instances_{train,val}2017.json`, `{train,val}2017` (or 2014) | class of its largest box | the json
-|
-| PASCAL | `VOCdevkit/VOC2012/{Annotations,JPEGImages,ImageSets/Main}` | class of its largest box | VOC XML |
+* ImageNet: `ILSVRC/{Data,Annotations}/CLS-LOC/{train/<wnid>,val}`, or `{train,val}/<wnid>` alone. A picture's label is
+  its class; boxes come from CLS-LOC XML, where there is any, or `boxes.json`.
+* DreamBooth: `dataset/<subject>`, perhaps `test/<subject>`. The label is the subject; boxes come from `boxes.json`.
+* COCO: `annotations/instances_{train,val}2017.json` and `{train,val}2017` (or 2014). The label is the class of the
+  largest box; boxes come from the json.
+* PASCAL: `VOCdevkit/VOC2012/{Annotations,JPEGImages,ImageSets/Main}`. The label is the class of the largest box; boxes
+  come from VOC XML.
 
 Two optional files lie beside the data: `boxes.json` gives boxes (left, top, right, bottom) to images that have no
 others, and
@@ -100,17 +99,16 @@ class Example:
 
     dataset: str
     path: Path
-    label: str  # concept that the image as a whole shows
-    boxes: np.ndarray = field(default_factory=lambda: _NO_BOXES)  # (box, 4), the targets
-    names: list[str] = field(default_factory=list)  # concept of each box
+    label: str  #: concept that the image as a whole shows
+    boxes: np.ndarray = field(default_factory=lambda: _NO_BOXES)  #: (box, 4), the targets
+    names: list[str] = field(default_factory=list)  #: concept of each box
     ignored_boxes: np.ndarray = field(
         default_factory=lambda: _NO_BOXES
-    )  # (box, 4), VOC's difficult objects and COCO's crowds: neither right nor wrong
+    )  #: (box, 4), VOC's difficult objects and COCO's crowds: neither right nor wrong
     ignored_names: list[str] = field(default_factory=list)
-    style: str | None = None  # drawing style of the main object; None for photographs
-    size: tuple[int, int] | None = (
-        None  # (width, height) in px that the annotation states, where it was not yet compared with the picture
-    )
+    style: str | None = None  #: drawing style of the main object; None for photographs
+    #: (width, height) in px that the annotation states, where it was not yet compared with the picture
+    size: tuple[int, int] | None = None
 
     def image(self) -> Image.Image:
         """The picture, upright and RGB; read anew at every call."""

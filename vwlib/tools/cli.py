@@ -54,7 +54,8 @@ def book(
     ] = False,
 ) -> None:
     """Execute the chapters that changed and build the book into _build/html."""
-    from vwlib.book.build import build_book, find_stale, make_ready
+    from vwlib.book.build import build_book, find_stale
+    from vwlib.book.execute import make_ready
 
     if check:
         stale = find_stale(profile)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from vwlib.book.text import fill
 from vwlib.ledger import paper
 from vwlib.models import TASKS, TaskModel, load_judge, load_model
 from vwlib.paths import MINIATURE
@@ -83,23 +84,10 @@ def describe_run(profile: Profile, learning: bool = True) -> str:
     """How a run with the profile differs from the paper's in models, images and, with `learning`, in how words are
     learned and scored.
     """
-    others = "".join(f" An adapter loads the {_ROLES[task]}: {named}." for task, named in profile.adapters.items())
-    if profile.name == "paper":
-        return f"This page was run with the paper's {'' if others else 'models, '}datasets and settings.{others}"
-    millions = describe_models(profile)["parameters here (M)"]
-    sizes = "{:.1f}, {:.1f} and {:.1f}".format(*(millions[task] for task in TASKS))
+    millions = describe_models(profile)["parameters here (M)"] if profile.name != "paper" else {}
     steps = list(dict.fromkeys(f"{profile.learning[task].steps:,}" for task in TASKS))
-    pixels = profile.generator.image_size
-    made = "" if others else ", trained by this project on generated scenes,"
-    models = (
-        f"This page was run with the profile '{profile.name}': a generator, a detector and a classifier of {sizes} million parameters{made} "
-        f"stand for the paper's.{others} The generator draws {pixels} px instead of 768."
-    )
-    words = (
-        f" Words are learned in {' or '.join(steps)} steps instead of 1,000, and scored on {profile.test_images} test images a concept "
-        f"or on {profile.generator.images_per_word} pictures a word."
-    )
-    return models + words if learning else models
+    sizes = [millions[task] for task in TASKS if task in millions]
+    return fill("run", profile=profile, millions=sizes, steps=steps, roles=_ROLES, learning=learning)
 
 
 def provenance(profile: Profile, **settings: object) -> pd.DataFrame:
