@@ -25,11 +25,11 @@ from vwlib.book.pages.examples import (
 )
 from vwlib.book.text import fill
 from vwlib.concepts import DATASETS
-from vwlib.models.loading import fetch_command
 from vwlib.paths import ROOT
 from vwlib.settings import load_profile
 from vwlib.tools.cli import app
-from vwlib.tools.doctor import ORIGINS, models_of
+from vwlib.tools.doctor import ORIGINS
+from vwlib.tools.weights import fetch_command
 
 PROFILE, PAPER = load_profile("smoke"), load_profile("paper")
 SAMPLES = ROOT.parent / "shared" / "samples"
@@ -103,7 +103,7 @@ def test_without_a_measurement_the_tables_are_empty_and_with_one_they_add_up(tmp
 
 
 def test_the_commands_exist_and_name_all_weights_and_datasets():
-    models = [model for _, model, _ in models_of(PAPER) if model.hub]
+    models = [model for model in PAPER.models.values() if model.hub]
     lines = fill("08_commands", profile=PAPER, models=models, fetch=fetch_command, origins=ORIGINS).splitlines()
     known = {command.name or command.callback.__name__ for command in app.registered_commands}
     assert {shlex.split(line)[1] for line in lines if line.startswith("vwlib ")} <= known

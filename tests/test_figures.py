@@ -13,12 +13,12 @@ from PIL import Image
 
 from vwlib.book.figures.layers import (
     agreement_curves,
-    crossing_steps,
+    flip_steps,
     disagreement_points,
     layer_map,
     probe_curves,
     truncation_curves,
-    way_curves,
+    projection_curves,
 )
 from vwlib.book.figures.ledger import VERDICT_COLOURS, verdict_bars
 from vwlib.book.figures.maps import map_gain_points, map_kind_points
@@ -287,7 +287,7 @@ def layer_grid(kinds=("learned", "real words")):
     """A row for each task, kind, number of blocks, concept and anchor."""
     rows = itertools.product(TASKS, kinds, range(4), "cd", "ab")
     table = pd.DataFrame(list(rows), columns=["task", "kind", "blocks", "concept", "anchor"])
-    return table.assign(anchor_concept=table["anchor"], layer=table["blocks"], value=table["blocks"] / 3)
+    return table.assign(dataset="COCO", anchor_concept=table["anchor"], layer=table["blocks"], value=table["blocks"] / 3)
 
 
 def curves(ax):
@@ -334,8 +334,8 @@ def test_truncation_curves_set_real_words_apart():
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["concept", "anchor", "learned", "real words"]
 
 
-def test_way_curves_have_a_line_for_each_kind():
-    figure = drawn(way_curves(layer_grid()))
+def test_projection_curves_have_a_line_for_each_kind():
+    figure = drawn(projection_curves(layer_grid()))
     assert [len(curves(ax)) for ax in figure.axes] == [2, 2, 2]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["learned", "real words"]
 
@@ -348,11 +348,11 @@ def test_probe_curves_stand_beside_the_probes_own_accuracy():
         assert [list(line.get_ydata()) for line in dotted] == [pytest.approx([0.9] * 4)]
 
 
-def test_crossing_steps_are_shares_of_all_words():
+def test_flip_steps_are_shares_of_all_words():
     crossings = pd.DataFrame(
         [(task, turn, 3) for task in TASKS for turn in (1, 3, 3, np.nan)], columns=["task", "crossing", "depth"]
     )
-    figure = drawn(crossing_steps(crossings))
+    figure = drawn(flip_steps(crossings))
     for ax in figure.axes:
         assert list(curves(ax)[0].get_ydata()) == [0, 0.25, 0.25, 0.75]
     assert not figure.legends
@@ -379,7 +379,7 @@ def test_verdicts_are_pieces_of_a_bar_with_their_number():
 
 
 def test_a_way_that_begins_at_the_same_point_for_all_words_is_certain_there():
-    figure = drawn(way_curves(layer_grid()))
+    figure = drawn(projection_curves(layer_grid()))
     band = figure.axes[0].collections[0].get_paths()[0].vertices
     assert set(band[band[:, 0] == 0, 1]) == {0.0}
 

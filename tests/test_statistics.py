@@ -10,20 +10,17 @@ import pandas as pd
 import pytest
 from statsmodels.stats.proportion import proportion_confint
 
+from vwlib.ledger.estimate import Estimate, evaluate, interval_without_spread, limits_of, names_in
 from vwlib.ledger.statistics import (
-    Estimate,
     combined_p,
-    crossed_estimate,
-    crossed_interval,
     design_effect,
     holm,
-    limits_of,
+    mean_estimate,
     mean_interval,
     pooled_estimate,
     slope_estimate,
-    summarise,
-    trials_per_arm,
-    unseen_interval,
+    two_way_clustered_estimate,
+    verdict,
 )
 
 
@@ -49,11 +46,10 @@ def test_equal_shares_have_the_interval_of_clopper_and_pearson():
 
 def test_equal_values_that_are_no_shares_have_none():
     assert mean_interval([0.3, 0.3]) == mean_interval([0.3]) == (0.3, 0.3, 0.3)
-    assert mean_interval([1.0, 1.0], share=False) == (1, 1, 1)
 
 
 def test_equal_shares_between_nought_and_one_may_be_unlucky():
-    _, low, high = mean_interval([0.5] * 10, share=True)
+    low, high = interval_without_spread(0.5, 10)
     assert 0.5 - low == pytest.approx(high - 0.5)
     assert low == pytest.approx(0.5 * 0.025**0.1)
 
@@ -63,18 +59,18 @@ def test_values_that_differ_keep_their_t_interval():
 
 
 def test_nothing_has_no_mean():
-    with pytest.raises(ValueError, match=r"There is no value to average\."):
+    with pytest.raises(ValueError):
         mean_interval([])
 
 
 def test_a_grid_of_successes_is_no_certainty():
     table = grid(1.0, noise=0)
-    assert crossed_interval(table) == pytest.approx((1, 0.025**0.1, 1))  # of ten concepts, not of a hundred trials
-    assert summarise(table, ["dataset"])["low"].item() == pytest.approx(0.025**0.01)
+    assert mean_estimate(table).interval() == pytest.approx((0.025**0.1, 1))  # of ten concepts, not of a hundred trials
+    assert mean_interval(table["value"])[1] == pytest.approx(0.025**0.01)
 
 
-def test_unseen_interval_narrows_with_trials():
-    widths = [np.ptp(unseen_interval(0.9, n, -1, 1)) for n in (2, 10, 100, 1000)]
+def test_interval_without_spread_narrows_with_trials():
+    widths = [np.ptp(interval_without_spread(0.9, n, -1, 1)) for n in (2, 10, 100, 1000)]
     assert widths == sorted(widths, reverse=True)
     assert widths[-1] < 0.01
 
@@ -119,14 +115,27 @@ def test_limits_follow_the_expression():
     assert limits_of("a - b", ["a", "b"], -inf, inf) == (-inf, inf)
 
 
+def test_an_expression_is_arithmetic_and_nothing_else():
+    assert names_in("(a - b) / c - 0.1") == {"a", "b", "c"}
+    assert evaluate("a / b", {"a": 1.0, "b": np.array([2.0, 0.0])}).tolist() == [0.5, inf]
+    for expression in ("a.mean()", "open", "a if b else c"):
+        with pytest.raises((ValueError, NameError)):
+            evaluate(expression, {"a": 1.0, "b": 1.0})
+
+
+@pytest.mark.parametrize(("value", "word"), [(0.3, "rises"), (-0.3, "falls"), (0.05, "neither")])
+def test_a_verdict_is_the_side_on_which_the_whole_interval_lies(value, word):
+    assert verdict(Estimate(value, 0.1, 100, 100), "rises", "falls", "neither") == word
+
+
 def test_noise_alone_gives_the_error_of_independent_trials():
-    errors = [crossed_estimate({"a": grid(seed=seed)}, "a", seed=seed).se for seed in range(20)]
+    errors = [two_way_clustered_estimate({"a": grid(seed=seed)}, "a", seed=seed).se for seed in range(20)]
     assert np.mean(errors) == pytest.approx(0.01, rel=0.25)
 
 
 @pytest.mark.parametrize("spread", [{"concept_spread": 0.2}, {"anchor_spread": 0.2}])
 def test_shared_concepts_and_anchors_widen_the_error(spread):
-    errors = [crossed_estimate({"a": grid(seed=seed, **spread)}, "a", seed=seed).se for seed in range(20)]
+    errors = [two_way_clustered_estimate({"a": grid(seed=seed, **spread)}, "a", seed=seed).se for seed in range(20)]
     assert np.mean(errors) == pytest.approx(np.hypot(0.2 / np.sqrt(10), 0.01), rel=0.2)
     assert design_effect(grid(**spread)) > 5
 
@@ -134,7 +143,7 @@ def test_shared_concepts_and_anchors_widen_the_error(spread):
 def test_intervals_cover_the_truth():
     hits = []
     for seed in range(100):
-        low, high = crossed_estimate(
+        low, high = two_way_clustered_estimate(
             {"a": grid(concept_spread=0.1, anchor_spread=0.1, seed=seed)}, "a", draws=200, seed=seed
         ).interval()
         hits.append(low < 0.5 < high)
@@ -149,8 +158,9 @@ def test_the_design_effect_of_independent_trials_is_one():
 def test_what_arms_share_cancels():
     one = grid(concept_spread=0.3)
     other = one.assign(value=one["value"] - 0.05)
-    estimate = crossed_estimate({"one": one, "other": other}, "one - other")
+    estimate = two_way_clustered_estimate({"one": one, "other": other}, "one - other")
     assert estimate.value == pytest.approx(0.05)
+    assert estimate.means["one"] - estimate.means["other"] == pytest.approx(estimate.value)
     assert estimate.se < 1e-6
 
 
@@ -158,34 +168,34 @@ def test_arms_are_compared_on_the_cells_they_share():
     one = grid(0.9, noise=0)
     easy = grid(0.5, noise=0).query("concept == 'c0'")
     one.loc[one["concept"] != "c0", "value"] = 0.1
-    assert crossed_estimate({"one": one, "easy": easy}, "one - easy").value == pytest.approx(0.4)
-    apart = crossed_estimate({"one": one, "easy": easy}, "one - easy", together=[["one"], ["easy"]])
+    assert two_way_clustered_estimate({"one": one, "easy": easy}, "one - easy").value == pytest.approx(0.4)
+    apart = two_way_clustered_estimate({"one": one, "easy": easy}, "one - easy", paired_arms=[["one"], ["easy"]])
     assert apart.value == pytest.approx(0.18 - 0.5)
 
 
 def test_strata_count_alike_and_failed_trials_not_at_all():
     table = pd.concat([grid(0.2, 3, 3, 0, datasets=("COCO",)), grid(0.8, noise=0, datasets=("PASCAL",))])
     table.iloc[0, 3] = np.nan
-    estimate = crossed_estimate({"a": table}, "a")
+    estimate = two_way_clustered_estimate({"a": table}, "a")
     assert (estimate.value, estimate.n, estimate.df) == (pytest.approx(0.5), 108, 11)
 
 
 def test_a_ratio_of_nothing_is_undetermined():
-    estimate = crossed_estimate({"a": grid(0.5), "b": grid(0.0, noise=0)}, "a / b")
+    estimate = two_way_clustered_estimate({"a": grid(0.5), "b": grid(0.0, noise=0)}, "a / b")
     assert estimate.p_above(0.1) == estimate.p_below(10) == 1
 
 
 def test_the_sign_test_counts_cells():
-    estimate = crossed_estimate({"a": grid(0.6, noise=0), "b": grid(0.5, noise=0)}, "a - b", positive=True)
+    estimate = two_way_clustered_estimate({"a": grid(0.6, noise=0), "b": grid(0.5, noise=0)}, "a - b", sign_test=True)
     assert (estimate.value, estimate.low, estimate.high, estimate.ties, estimate.strict) == (1, 0, 1, 0, 1)
-    tied = crossed_estimate({"a": grid(), "b": grid()}, "a - b", positive=True)
+    tied = two_way_clustered_estimate({"a": grid(), "b": grid()}, "a - b", sign_test=True)
     assert (tied.value, tied.ties, tied.strict) == (0.5, 1, 0)
 
 
 @pytest.mark.parametrize("datasets", [("COCO",), ("COCO", "PASCAL")])
 def test_without_spread_concepts_are_the_independent_units(datasets):
     """A hundred trials of ten concepts that all succeed exclude no more than ten successes do."""
-    estimate = crossed_estimate({"a": grid(1.0, noise=0, datasets=datasets)}, "a", limits=(0, 1))
+    estimate = two_way_clustered_estimate({"a": grid(1.0, noise=0, datasets=datasets)}, "a", limits=(0, 1))
     concepts = 10 * len(datasets)
     assert (estimate.n, estimate.independent) == (10 * concepts, concepts)
     assert estimate.interval() == pytest.approx((0.025 ** (1 / concepts), 1))
@@ -203,7 +213,9 @@ def test_pairs_that_share_an_anchor_are_not_independent():
         for i, j in pairs
     ]
     table = pd.DataFrame(rows, columns=["dataset", "concept", "anchor", "value"])
-    found, naive = (crossed_estimate({"mean": table}, "mean", draws=4000, pairs=pairs) for pairs in (True, False))
+    found, naive = (
+        two_way_clustered_estimate({"mean": table}, "mean", draws=4000, pairs=pairs) for pairs in (True, False)
+    )
     assert found.value == pytest.approx(effects.mean())
     assert found.se == pytest.approx(effects.std(ddof=1) / np.sqrt(10), rel=0.1) and naive.se < 0.7 * found.se
     assert found.df == 4  # of five concepts
@@ -211,18 +223,20 @@ def test_pairs_that_share_an_anchor_are_not_independent():
 
 def test_one_unit_is_enough_and_one_trial_is_not():
     words = pd.DataFrame({"word": [f"w{i}" for i in range(50)], "top1": [1.0] * 40 + [0.0] * 10})
-    estimate = crossed_estimate({"a": words}, "a", units=("word",), stratum=None, measure="top1", limits=(0, 1))
+    estimate = two_way_clustered_estimate(
+        {"a": words}, "a", units=("word",), stratum=None, measure="top1", limits=(0, 1)
+    )
     assert estimate.se == pytest.approx(np.sqrt(0.8 * 0.2 / 49), rel=0.1)
-    assert crossed_estimate(
+    assert two_way_clustered_estimate(
         {"a": words[:1]}, "a", units=("word",), stratum=None, measure="top1", limits=(0, 1)
     ).interval() == (0, 1)
 
 
 def test_arms_without_trials_are_named():
-    with pytest.raises(ValueError, match=r"There is no trial for 'b'\."):
-        crossed_estimate({"a": grid(), "b": grid()[:0]}, "a - b")
-    with pytest.raises(ValueError, match=r"The arms a, b have no trial in common\."):
-        crossed_estimate({"a": grid(datasets=("COCO",)), "b": grid(datasets=("PASCAL",))}, "a - b")
+    with pytest.raises(ValueError, match="'b'"):
+        two_way_clustered_estimate({"a": grid(), "b": grid()[:0]}, "a - b")
+    with pytest.raises(ValueError, match="a, b"):
+        two_way_clustered_estimate({"a": grid(datasets=("COCO",)), "b": grid(datasets=("PASCAL",))}, "a - b")
 
 
 @pytest.mark.parametrize(("slope", "found"), [(1.0, True), (0.0, False)])
@@ -256,9 +270,9 @@ def test_a_trend_within_groups_is_not_the_trend_between_them():
 
 
 def test_a_trend_needs_groups_and_a_range():
-    with pytest.raises(ValueError, match=r"A trend needs four concepts or more; there are 3\."):
+    with pytest.raises(ValueError, match="3"):
         slope_estimate(grid(concepts=3).assign(x=1), "x")
-    with pytest.raises(ValueError, match="'x' is the same throughout"):
+    with pytest.raises(ValueError, match="'x'"):
         slope_estimate(grid().assign(x=1), "x")
 
 
@@ -266,7 +280,7 @@ def test_results_with_intervals_are_pooled():
     estimate = pooled_estimate([0.7, 0.8, 0.9], [0.6, 0.7, 0.8], [0.8, 0.9, 1.0])
     assert (estimate.value, estimate.se, estimate.df) == (pytest.approx(0.8), pytest.approx(0.1 / np.sqrt(3)), 2)
     assert pooled_estimate([0.7], [0.6], [0.8]).p_above(0) == 1
-    with pytest.raises(ValueError, match="no result to pool"):
+    with pytest.raises(ValueError):
         pooled_estimate([], [], [])
 
 
@@ -281,21 +295,7 @@ def test_several_cases_make_one_p_value():
     assert combined_p(p, "any") == pytest.approx(0.004)
     assert combined_p(p, "half") == pytest.approx(0.012)
     assert combined_p(p, "most") == pytest.approx(0.02)
-    with pytest.raises(ValueError, match="'few' is no need; choose from all, most, half, any"):
+    with pytest.raises(ValueError, match="'few'"):
         combined_p(p, "few")
-    with pytest.raises(ValueError, match="no p value to combine"):
+    with pytest.raises(ValueError):
         combined_p([], "all")
-
-
-def test_trials_per_arm_are_those_of_the_plan():
-    planned = {
-        (0.97, 0.10): 5,
-        (0.94, 0.25): 9,
-        (0.84, 0.30): 16,
-        (0.67, 0.16): 18,
-        (0.99, 0.67): 27,
-        (0.45, 0.12): 38,
-        (0.84, 0.55): 51,
-        (0.30, 0.10): 82,
-    }
-    assert {pair: trials_per_arm(*pair) for pair in planned} == planned

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 Carry = Callable[[Tensor], Tensor]
 Fit = Callable[[Tensor, Tensor, int], Carry]
 
-PAPERS = "linear"  # the paper's kind of map
+PAPER_MAP = "linear"  # the paper's kind of map
 STRENGTHS = np.logspace(
     -6, 3, 28
 )  # of ridge's penalty, to choose from, in units of the mean of the eigenvalues of YᵀY about the mean
@@ -43,7 +43,7 @@ class Affine:
         return moved if self.offset is None else moved + self.offset.to(vectors.dtype)
 
 
-def find_kind(name: str) -> str:
+def find_map(name: str) -> str:
     """The name of a kind of map.
 
     Raises ValueError for a name that is none.
@@ -59,7 +59,7 @@ def fit_map(kind: str, source: Tensor, target: Tensor, seed: int = 0) -> Carry:
     Raises ValueError for a kind that there is not, for tables of different lengths, and where there are too few words
     for the kind.
     """
-    return MAPS[find_kind(kind)](source, target, seed)
+    return MAPS[find_map(kind)](source, target, seed)
 
 
 def check_words(source: Tensor, target: Tensor, needed: int) -> None:
@@ -141,8 +141,8 @@ class Relative:
     means.
     """
 
-    source: Tensor  # (word, d_source), about its mean
-    target: Tensor  # (word, d_target), about its mean
+    source: Tensor  #: (word, d_source), about its mean
+    target: Tensor  #: (word, d_target), about its mean
     means: tuple[Tensor, Tensor]
     scale: float = 1.0
 
@@ -189,14 +189,14 @@ def fit_relative(source: Tensor, target: Tensor, seed: int = 0) -> Relative:
 class Training:
     """How the two-layer network is trained."""
 
-    hidden: int = 256  # units
-    left_out: float = 0.15  # of the words, which say when to stop
-    batch: int = 128  # words a step
-    steps: int = 2000  # at most
-    every: int = 20  # steps between two looks at the words left out
-    patience: int = 10  # looks without progress before it stops
-    rate: float = 3e-3  # Adam's learning rate
-    decay: float = 0.1  # of weights
+    hidden: int = 256  #: units
+    left_out: float = 0.15  #: of the words, which say when to stop
+    batch: int = 128  #: words a step
+    steps: int = 2000  #: at most
+    every: int = 20  #: steps between two looks at the words left out
+    patience: int = 10  #: looks without progress before it stops
+    rate: float = 3e-3  #: Adam's learning rate
+    decay: float = 0.1  #: of weights
 
 
 class Network(nn.Module):
@@ -268,7 +268,7 @@ def _train(
 
 #: Kinds of map by name, the paper's first.
 MAPS: dict[str, Fit] = {
-    PAPERS: fit_linear,
+    PAPER_MAP: fit_linear,
     "bias": fit_bias,
     "ridge": fit_ridge,
     "procrustes": fit_procrustes,

@@ -66,9 +66,9 @@ def _one_line(text: str) -> str:
 
 
 def _map_kind(name: str) -> str:
-    from vwlib.maps import find_kind  # brings torch along
+    from vwlib.maps import find_map  # brings torch along
 
-    return find_kind(name)
+    return find_map(name)
 
 
 ProfileName = Annotated[Profile, BeforeValidator(_profile)]

@@ -1,247 +1,38 @@
-"""Means with intervals, and the tests by which the claims are judged.
+"""The estimators, and the tests by which the claims are judged.
 
-Trials of a grid share concepts and anchors, so they are not independent. Tests therefore start from an `Estimate`,
-whose standard error comes of resampling concepts, anchors and cells (`crossed_estimate`), and which gives intervals and
-p values by Student's t.
+Trials of a grid share concepts and anchors, so they are not independent. Every mean in figures, tables, texts and
+verdicts is therefore estimated by `two_way_clustered_estimate`.
 """
 
 from __future__ import annotations
 
-import gc
-import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from math import inf, isfinite, nan
+from functools import lru_cache
+from math import inf, nan
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import stats
 
-NEEDS = ("all", "most", "half", "any")
-#: Between the two anchors that a pair is named after.
-AND = " and "
+from vwlib.ledger.estimate import Estimate, evaluate, interval_without_spread, limits_of, names_in
+from vwlib.ledger.schemas import PAIR_SEPARATOR
+
+#: How many cases of a claim must hold.
+QUANTIFIERS = ("all", "most", "half", "any")
+
+_SCHEMES = ("cells", "rows", "columns")
 
 
-def mean_interval(
-    values: Sequence[float] | np.ndarray, confidence: float = 0.95, share: bool | None = None
-) -> tuple[float, float, float]:
-    """Mean and t interval of independent values, as (mean, low, high).
-
-    Equal values have no spread. For shares, values in [0, 1], the interval is then that of `unseen_interval`; for
-    others, and for a single one, it is the mean itself. Without being told by `share`, values that are all 0 or all 1
-    are taken for shares.
-
-    Raises ValueError where there is no value.
-    """
-    values = np.asarray(values, float)
-    if not len(values):
-        raise ValueError("There is no value to average.")
-    mean = float(values.mean())
-    if len(values) < 2 or np.ptp(values) == 0:
-        return (mean, *_equal_values(values, confidence, share))
-    from statsmodels.stats.weightstats import (
-        DescrStatsW,  # statsmodels takes a second to import, and many pages do without
-    )
-
-    low, high = DescrStatsW(values).tconfint_mean(alpha=1 - confidence)
-    return mean, float(low), float(high)
-
-
-def unseen_interval(
-    value: float, n: int, low: float = 0, high: float = 1, confidence: float = 0.95
-) -> tuple[float, float]:
-    """How far from `value` the mean of a quantity within [low, high] may lie when all of `n` trials gave `value`.
-
-    Of the trials not yet made, a part may give the lowest value, or the highest. The largest part that n trials still
-    miss with probability (1 - confidence) / 2 is 1 - ((1 - confidence) / 2) ** (1 / n). For n of n successes, or none,
-    this is Clopper and Pearson's interval.
-    """
-    seen = ((1 - confidence) / 2) ** (1 / n)
-    return low + (value - low) * seen, high - (high - value) * seen
-
-
-def _equal_values(values: np.ndarray, confidence: float, share: bool | None) -> tuple[float, float]:
-    value = float(values[0])
-    if share is None:
-        share = value in (0, 1)
-    # Without spread a t interval would have no width, as if ten successes of ten proved that there is never a failure.
-    return unseen_interval(value, len(values), confidence=confidence) if share else (value, value)
-
-
-def crossed_interval(
-    table: pd.DataFrame, value: str = "value", confidence: float = 0.95, draws: int = 2000, seed: int = 0
-) -> tuple[float, float, float]:
-    """Mean of `value` and a bootstrap interval that resamples concepts and anchors, as (mean, low, high).
-
-    The trials of a grid share concepts and anchors, so they are not independent; `table` has columns `concept` and
-    `anchor`. A grid may have holes; a resample that drew nothing but holes is drawn anew. Where all are 0 or all 1, the
-    interval is that of `unseen_interval` with as many trials as there are concepts: what the next concept would do is
-    not known from ten anchors of this one.
-
-    Raises ValueError where there is no value at all.
-    """
-    if table[value].isna().all():
-        raise ValueError(f"There is no '{value}' to average.")
-    grid = table.pivot_table(index="concept", columns="anchor", values=value, aggfunc="mean").to_numpy()
-    found = grid[~np.isnan(grid)]
-    if np.ptp(found) == 0:
-        return (float(found[0]), *_equal_values(found[: len(grid)], confidence, None))
-    rng = np.random.default_rng(seed)
-    means = np.empty(0)
-    while len(means) < draws:
-        rows, columns = (rng.integers(length, size=(draws, length)) for length in grid.shape)
-        resamples = grid[rows[:, :, None], columns[:, None, :]].reshape(draws, -1)
-        means = np.concatenate([means, np.nanmean(resamples[~np.isnan(resamples).all(1)], axis=1)])
-    low, high = np.quantile(means[:draws], [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(np.nanmean(grid)), float(low), float(high)
-
-
-def summarise(table: pd.DataFrame, by: Sequence[str], value: str = "value") -> pd.DataFrame:
-    """Mean and interval of each group: columns of `by`, then `mean`, `low`, `high` and `n`."""
-    rows = []
-    for key, group in table.groupby(list(by), sort=False, observed=True):
-        mean, low, high = mean_interval(group[value])
-        rows.append(
-            {
-                **dict(zip(by, key if isinstance(key, tuple) else (key,), strict=True)),
-                "mean": mean,
-                "low": low,
-                "high": high,
-                "n": len(group),
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A quantity with its standard error `se`, `df` degrees of freedom, `n` trials, and the limits of what it can be.
-
-    Without spread its interval and p values are those of as many equal trials as there are independent `units`, such as
-    concepts (`unseen_interval`): two that agree are no proof, and a hundred trials of ten concepts are no hundred.
-    Without spread and without limits nothing follows. A sign test's quantity counts ties half; `ties` is their share,
-    so that `strict` is the share without them.
-    """
-
-    value: float
-    se: float
-    df: float
-    n: int
-    low: float = -inf
-    high: float = inf
-    units: int | None = None  # where not given, every trial is one
-    ties: float = 0.0
-
-    @property
-    def strict(self) -> float:
-        """A sign test's share of trials in which the quantity is positive, ties not counted."""
-        return self.value - self.ties / 2
-
-    @property
-    def independent(self) -> int:
-        """How many independent units the trials are of."""
-        return self.n if self.units is None else self.units
-
-    def interval(self, confidence: float = 0.95) -> tuple[float, float]:
-        """The interval of Student's t, within the limits; the limits themselves where nothing is known."""
-        if not self._known:
-            return self.low, self.high
-        if self._equal:
-            low = (
-                unseen_interval(self.value, self.independent, low=self.low, confidence=confidence)[0]
-                if isfinite(self.low)
-                else -inf
-            )
-            return low, unseen_interval(self.value, self.independent, high=self.high, confidence=confidence)[
-                1
-            ] if isfinite(self.high) else inf
-        reach = float(stats.t.ppf((1 + confidence) / 2, self.df)) * self.se
-        return max(self.value - reach, self.low), min(self.value + reach, self.high)
-
-    def p_above(self, bound: float) -> float:
-        """One-sided p value of the null hypothesis that the quantity is at most `bound`; 1 where nothing is known."""
-        if not self._known:
-            return 1.0
-        if not self._equal:
-            return float(stats.t.sf((self.value - bound) / self.se, self.df))
-        if self.value <= bound or not isfinite(self.low):
-            return 1.0
-        return (
-            max(bound - self.low, 0.0) / (self.value - self.low)
-        ) ** self.independent  # all of them missed the low part
-
-    def p_below(self, bound: float) -> float:
-        """One-sided p value of the null hypothesis that the quantity is at least `bound`; 1 where nothing is known."""
-        return replace(self, value=-self.value, low=-self.high, high=-self.low).p_above(-bound)
-
-    def p_within(self, low: float, high: float) -> float:
-        """Two one-sided tests: p value of the null hypothesis that the quantity is not between `low` and `high`."""
-        return max(self.p_above(low), self.p_below(high))
-
-    def p_outside(self, low: float, high: float) -> float:
-        """P value of the null hypothesis that the quantity is between `low` and `high`: it cannot lie on both sides, so
-        the clearer side counts.
-        """
-        return min(self.p_below(low), self.p_above(high))
-
-    def detectable(self, power: float = 0.9, alpha: float = 0.05) -> float:
-        """How far beyond a bound the quantity must truly lie for its 95 % interval to clear the bound with probability
-        `power`; NaN without spread.
-        """
-        if not self._known or self._equal:
-            return nan
-        return float((stats.t.ppf(1 - alpha / 2, self.df) + stats.norm.ppf(power)) * self.se)
-
-    @property
-    def _known(self) -> bool:
-        return isfinite(self.value) and isfinite(self.se) and self.df >= 1
-
-    @property
-    def _equal(self) -> bool:
-        return self.se < 1e-9  # rounding leaves some
-
-
-def verdict(estimate: Estimate, above: str, below: str, unclear: str, zero: float = 0.0) -> str:
-    """The words for an estimate: `above` or `below`, where its 95 % interval lies wholly there, else `unclear`."""
-    low, high = estimate.interval()
-    return above if low > zero else below if high < zero else unclear
-
-
-def evaluate(quantity: str, means: Mapping[str, float | np.ndarray]) -> np.ndarray:
-    """An arithmetic expression in the names of arms, such as "mapped - floor" or "mapped / own", of their means or
-    resampled means.
-
-    Division by zero gives infinity or NaN, not an error.
-    """
-    return (
-        pd.DataFrame({name: np.atleast_1d(np.asarray(mean, float)) for name, mean in means.items()})
-        .eval(quantity)
-        .to_numpy(float)
-    )
-
-
-def limits_of(quantity: str, arms: Sequence[str], low: float, high: float) -> tuple[float, float]:
-    """The smallest and largest value of an expression whose arms lie in [low, high]; infinite where it divides by what
-    may be zero.
-
-    Sums and products of distinct arms take their extremes where each arm does.
-    """
-    if not (isfinite(low) and isfinite(high)):
-        return -inf, inf
-    corners = np.array(list(itertools.product((low, high), repeat=len(arms)))).T
-    values = evaluate(quantity, dict(zip(arms, corners, strict=True)))
-    return (float(values.min()), float(values.max())) if np.isfinite(values).all() else (-inf, inf)
-
-
-def crossed_estimate(
+def two_way_clustered_estimate(
     arms: Mapping[str, pd.DataFrame],
     quantity: str,
     units: Sequence[str] = ("concept", "anchor"),
     stratum: str | None = "dataset",
     measure: str = "value",
-    together: Sequence[Sequence[str]] = (),
-    positive: bool = False,
+    paired_arms: Sequence[Sequence[str]] = (),
+    sign_test: bool = False,
     limits: tuple[float, float] = (-inf, inf),
     draws: int = 1000,
     seed: int = 0,
@@ -250,16 +41,16 @@ def crossed_estimate(
     """Estimate an expression of the means of several arms, each a table of trials with columns `units`, `stratum` and
     `measure`.
 
-    Trials of one cell (a value of each unit) are averaged first; then cells, then strata. Arms of a group of `together`
-    (by default one group of all) are compared on the cells and strata that they share. With `positive` the quantity is
-    taken in every cell, and its estimate is the share of cells where it is positive, zeros counting half: a sign test.
-    `limits` are those of one trial's measure. Where all cells are equal, the independent units are the first of
+    Trials of one cell (a value of each unit) are averaged first; then cells, then strata. Arms of a group of
+    `paired_arms` (by default one group of all) are compared on the cells and strata that they share. With `sign_test`
+    the quantity is taken in every cell, and its estimate is the share of cells where it is positive, zeros counting
+    half. `limits` are those of one trial's measure. Where all cells are equal, the independent units are the first of
     `units`, concepts, and not the trials.
 
     Units are resampled within strata, the same for all arms. Resampling whole concepts, whole anchors and single cells
-    gives three variances, and the first two less the third is that of a crossed design (Cameron, Gelbach and Miller
-    2011); a bootstrap that resamples concepts and anchors at once counts the trials' own noise three times. One unit
-    fewer is drawn than there are, which makes the variance unbiased (Rao and Wu 1988).
+    gives three variances, and the first two less the third is that of a crossed design (two-way clustering: Cameron,
+    Gelbach and Miller 2011). One unit fewer is drawn than there are, which makes the variance unbiased (Rao and Wu
+    1988).
 
     With `pairs` a value of the second unit names two anchors, such as "car and dog". Pairs that share an anchor are not
     independent, so the variance is that of leaving out one anchor after the other (the jackknife), with all its pairs.
@@ -267,133 +58,42 @@ def crossed_estimate(
     Raises ValueError for a name in `quantity` that is no arm, and where an arm has no trial, or none that it shares
     with the others.
     """
-    counted = {name: _cells(name, table, units, stratum, measure) for name, table in arms.items()}
-    cells = {name: cell["mean"] for name, cell in counted.items()}
-    for group in together or [list(arms)]:
-        shared = pd.concat([cells[name] for name in group], axis=1, join="inner").index
-        if shared.empty:
+    if unknown := names_in(quantity) - set(arms):
+        raise ValueError(f"'{quantity}' names '{min(unknown)}', which is no arm.")
+    names, cells = list(arms), _cells_of(arms, units, stratum, measure)
+    for group in paired_arms or [names]:
+        members = [names.index(name) for name in group]
+        shared = (cells.counts[members] > 0).all(axis=0)
+        if not shared.any():
             raise ValueError(f"The arms {', '.join(group)} have no trial in common.")
-        cells |= {name: cells[name].loc[shared] for name in group}
-    trials = min(int(counted[name].loc[cell.index, "count"].sum()) for name, cell in cells.items())
-    independent = min(cell.index.droplevel(list(range(2, cell.index.nlevels))).nunique() for cell in cells.values())
-    ties = 0.0
-    if positive:
-        signs = np.sign(pd.DataFrame(cells).eval(quantity))
-        cells, quantity, limits = {"positive": signs / 2 + 0.5}, "positive", (0, 1)
-        ties = float((signs == 0).groupby(level=0).mean().mean())
-    rng = np.random.default_rng(seed)
-    strata = [
-        _Stratum.of(
-            {name: cell.loc[[key]] for name, cell in cells.items() if key in cell.index}, len(units), draws, rng, pairs
-        )
-        for key in _strata(cells)
-    ]
-    value = float(
-        evaluate(
-            quantity, {name: float(np.mean([s.means[name] for s in strata if name in s.means])) for name in cells}
-        )[0]
-    )
-    variance = {}
-    for scheme in ("rows", "columns", "cells"):
-        resampled = {
-            name: np.mean([s.resampled[scheme][name] for s in strata if name in s.means], axis=0) for name in cells
-        }
-        variance[scheme] = _variance(evaluate(quantity, resampled))
+        cells.means[np.ix_(members, ~shared)] = nan
+    there = ~np.isnan(cells.means)
+    trials = int((cells.counts * there).sum(axis=1).min())
+    independent = min(len(np.unique(cells.clusters[rows])) for rows in there)
+    means, ties = cells.means, 0.0
+    if sign_test:
+        signs = np.sign(evaluate(quantity, dict(zip(names, means, strict=True))))
+        known = ~np.isnan(signs)
+        ties = float(pd.Series(signs[known] == 0).groupby(cells.strata[known]).mean().mean())
+        names, means, quantity, limits = ["positive"], (signs / 2 + 0.5)[None], "positive", (0, 1)
+    parts = [_Stratum.of(cells, means, cells.strata == number, pairs) for number in range(cells.strata.max() + 1)]
+    parts = [part for part in parts if part.means.size]
+    variance = _variances(names, quantity, parts, draws, seed)
     crossed = variance["rows"] + variance["columns"] - variance["cells"] if len(units) > 1 else variance["cells"]
-    low, high = limits_of(quantity, list(cells), *limits)
-    df = sum(s.df for s in strata)
-    return Estimate(
-        value, float(np.sqrt(max(crossed, variance["cells"]))) if df else inf, df, trials, low, high, independent, ties
-    )
+    df = sum(part.df for part in parts)
+    se = float(np.sqrt(max(crossed, variance["cells"]))) if df else inf
+    average = {
+        name: float(mean) for name, mean in zip(names, _over_strata([p.average for p in parts], parts), strict=True)
+    }
+    value = float(evaluate(quantity, average)[0])
+    return Estimate(value, se, df, trials, *limits_of(quantity, names, *limits), independent, ties, average)
 
 
-def _cells(name: str, table: pd.DataFrame, units: Sequence[str], stratum: str | None, measure: str) -> pd.DataFrame:
-    """Mean and number of the trials of each cell."""
-    table = pd.DataFrame(
-        {
-            "stratum": table[stratum] if stratum else "all",
-            **{unit: table[unit] for unit in units},
-            "value": table[measure].astype(float),
-        }
-    )
-    cells = table.dropna().groupby(["stratum", *units], observed=True)["value"].agg(["mean", "count"])
-    if cells.empty:
-        raise ValueError(f"There is no trial for '{name}'.")
-    return cells
-
-
-def _strata(cells: Mapping[str, pd.Series]) -> list[str]:
-    return sorted(set().union(*(cell.index.get_level_values(0) for cell in cells.values())))
-
-
-def _variance(resampled: np.ndarray) -> float:
-    finite = resampled[np.isfinite(resampled)]
-    # A ratio whose divisor is often zero, or a few cells that are seldom drawn: the spread of the rest would look too
-    # small.
-    return float(finite.var(ddof=1)) if len(finite) > 0.95 * len(resampled) else inf
-
-
-@dataclass(frozen=True)
-class _Stratum:
-    """The arms of one stratum: their means, their resampled means (draw,) by scheme, and degrees of freedom."""
-
-    means: dict[str, float]
-    resampled: dict[str, dict[str, np.ndarray]]
-    df: int
-
-    @classmethod
-    def of(
-        cls, cells: dict[str, pd.Series], ways: int, draws: int, rng: np.random.Generator, pairs: bool = False
-    ) -> _Stratum:
-        grid = pd.DataFrame(cells)
-        levels = {"cells": np.arange(len(grid))}
-        levels["rows"] = grid.index.get_level_values(1).factorize()[0]
-        levels["columns"] = (
-            grid.index.get_level_values(2).factorize()[0] if ways > 1 and not pairs else np.zeros(len(grid), int)
-        )
-        resampled = {}
-        for scheme, level in levels.items():
-            count = int(level.max()) + 1
-            weights = (
-                rng.multinomial(count - 1, np.full(count, 1 / count), size=draws) if count > 1 else np.ones((draws, 1))
-            )
-            resampled[scheme] = {name: _weighted_means(weights, grid[name].to_numpy(), level) for name in grid}
-        sizes = [int(levels[scheme].max()) for scheme in (("rows", "columns") if ways > 1 else ("cells",))]
-        if pairs:
-            ends = [set(name.split(AND)) for name in grid.index.get_level_values(2)]
-            anchors = sorted(set().union(*ends))
-            if len(anchors) > 2:
-                without = np.array([[float(anchor not in pair) for pair in ends] for anchor in anchors])
-                noise = rng.standard_normal((draws, len(anchors)))
-                resampled["columns"] = {name: _jackknife_means(without, noise, grid[name].to_numpy()) for name in grid}
-                sizes.append(len(anchors) - 1)
-        return cls(grid.mean().to_dict(), resampled, min((size for size in sizes if size), default=0))
-
-
-def _weighted_means(weights: np.ndarray, values: np.ndarray, level: np.ndarray) -> np.ndarray:
-    """Means (draw,) of values (cell,) when each cell counts as often as its level's weight (draw, level); NaN where
-    none is drawn.
-    """
-    present = ~np.isnan(values)
-    total, count = (
-        np.bincount(level[present], part, minlength=weights.shape[1])
-        for part in (values[present], np.ones(present.sum()))
-    )
-    with np.errstate(invalid="ignore"):
-        return (weights @ total) / (weights @ count)
-
-
-def _jackknife_means(without: np.ndarray, noise: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Means (draw,) of values (cell,) that vary as the jackknife says, so that expressions of several arms can be taken
-    of them.
-
-    `without` (unit, cell) is 1 for the cells that are left without a unit, `noise` (draw, unit) of variance 1 and the
-    same for all arms.
-    """
-    present = ~np.isnan(values)
-    with np.errstate(invalid="ignore"):
-        left = (without[:, present] @ values[present]) / without[:, present].sum(1)
-    return values[present].mean() + noise @ (left - left.mean()) * np.sqrt((len(left) - 1) / len(left))
+def mean_estimate(
+    table: pd.DataFrame, measure: str = "value", limits: tuple[float, float] = (0, 1), pairs: bool = False
+) -> Estimate:
+    """`two_way_clustered_estimate` of the mean of a grid's shares or scores."""
+    return two_way_clustered_estimate({"mean": table}, "mean", measure=measure, limits=limits, pairs=pairs)
 
 
 def design_effect(table: pd.DataFrame, measure: str = "value", draws: int = 1000, seed: int = 0) -> float:
@@ -403,14 +103,35 @@ def design_effect(table: pd.DataFrame, measure: str = "value", draws: int = 1000
     `table` has columns `concept`, `anchor` and `measure`. The expected value is 1 for independent trials, so one grid's
     may be below.
     """
-    part = _Stratum.of(
-        {measure: _cells(measure, table, ("concept", "anchor"), None, measure)["mean"]},
-        2,
-        draws,
-        np.random.default_rng(seed),
-    )
-    rows, columns, cells = (part.resampled[scheme][measure].var(ddof=1) for scheme in ("rows", "columns", "cells"))
-    return float((rows + columns - cells) / cells) if cells else nan
+    cells = _cells_of({"mean": table}, ("concept", "anchor"), None, measure)
+    part = _Stratum.of(cells, cells.means, cells.strata == 0, pairs=False)
+    variance = _variances(["mean"], "mean", [part], draws, seed)
+    crossed = variance["rows"] + variance["columns"] - variance["cells"]
+    return crossed / variance["cells"] if variance["cells"] else nan
+
+
+def mean_interval(values: ArrayLike, confidence: float = 0.95) -> tuple[float, float, float]:
+    """Mean and t interval of independent values, as (mean, low, high).
+
+    The paper takes the trials of a grid for independent. Only what is set beside the paper's own intervals, or what
+    truly is independent, is estimated so. The interval of equal values is the mean itself, but that of
+    `interval_without_spread` where all are 0 or all are 1. Raises ValueError where there is no value.
+    """
+    found = np.asarray(values, float)
+    if not len(found):
+        raise ValueError("There is no value to average.")
+    mean = float(found.mean())
+    if np.ptp(found) == 0:
+        ends = interval_without_spread(mean, len(found), confidence=confidence) if mean in (0, 1) else (mean, mean)
+        return (mean, *ends)
+    reach = float(stats.t.ppf((1 + confidence) / 2, len(found) - 1) * stats.sem(found))
+    return mean, mean - reach, mean + reach
+
+
+def verdict(estimate: Estimate, above: str, below: str, unclear: str, zero: float = 0.0) -> str:
+    """The words for an estimate: `above` or `below`, where its 95 % interval lies wholly there, else `unclear`."""
+    low, high = estimate.interval()
+    return above if low > zero else below if high < zero else unclear
 
 
 def slope_estimate(
@@ -419,8 +140,8 @@ def slope_estimate(
     """Trend: slope of `measure` on `x`, by generalised estimating equations with the trials of a `group` as correlated.
 
     The standard error is the bias-reduced robust one, which does not need the correlation to be right. With `within`,
-    the trend is that within the groups of those columns: what differs between them, such as two datasets, is taken off
-    both variables first.
+    the trend is that within the groups of those columns: differences between them, such as between two datasets, are
+    taken off both variables first.
     Raises ValueError for fewer than four groups and where `x` is the same throughout.
     """
     table = table.dropna(subset=[x, measure]).astype({x: float, measure: float})
@@ -432,18 +153,14 @@ def slope_estimate(
         raise ValueError(f"A trend needs four {group}s or more; there are {groups}.")
     if np.ptp(table[x]) < 1e-12:
         raise ValueError(f"'{x}' is the same throughout, so there is no trend.")
-    codes = table[group].factorize()[0]
-    order = np.argsort(codes, kind="stable")
+    # statsmodels takes a second to import, and many pages do without.
     from statsmodels.genmod.cov_struct import Exchangeable
     from statsmodels.genmod.generalized_estimating_equations import GEE
-    from statsmodels.tools import add_constant
 
-    model = GEE(
-        table[measure].to_numpy(float)[order],
-        add_constant(table[x].to_numpy(float)[order]),
-        groups=codes[order],
-        cov_struct=Exchangeable(),
-    )
+    codes = pd.factorize(table[group])[0]
+    order = np.argsort(codes, kind="stable")
+    design = np.column_stack([np.ones(len(table)), table[x]])[order]
+    model = GEE(table[measure].to_numpy()[order], design, groups=codes[order], cov_struct=Exchangeable())
     fitted = model.fit(cov_type="bias_reduced")
     return Estimate(float(fitted.params[1]), float(fitted.bse[1]), groups - 2, len(table))
 
@@ -463,19 +180,15 @@ def pooled_estimate(values: ArrayLike, low: ArrayLike, high: ArrayLike, confiden
     return Estimate(float(found.mean()), max(within, between), len(found) - 1, len(found))
 
 
-def holm(p: Sequence[float] | np.ndarray) -> np.ndarray:
+def holm(p: ArrayLike) -> np.ndarray:
     """Holm's adjusted p values, in the order of `p`: with those below alpha, all claims at once are right with
     probability 1 - alpha.
     """
-    if not len(p):
-        return np.empty(0)
-    from statsmodels.stats.multitest import multipletests
-
-    gc.freeze()  # statsmodels collects garbage after each call, and would go through all that torch has loaded
-    try:
-        return multipletests(p, method="holm")[1]
-    finally:
-        gc.unfreeze()
+    p = np.asarray(p, float)
+    order = np.argsort(p)
+    adjusted = np.empty(len(p))
+    adjusted[order] = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)).clip(max=1)
+    return adjusted
 
 
 def combined_p(p: Sequence[float], need: str = "all") -> float:
@@ -484,21 +197,152 @@ def combined_p(p: Sequence[float], need: str = "all") -> float:
 
     Raises ValueError for another need and where there is no case.
     """
-    if need not in NEEDS:
-        raise ValueError(f"'{need}' is no need; choose from {', '.join(NEEDS)}.")
     if not len(p):
         raise ValueError("There is no p value to combine.")
-    if need == "all":
-        return float(max(p))  # the largest of the p values needs no correction: all must be small at once
-    wanted = {"most": len(p) // 2 + 1, "half": (len(p) + 1) // 2, "any": 1}[need]
-    return float(np.sort(holm(p))[wanted - 1])
+    adjusted = p if need == "all" else holm(p)  # all must be small at once, so the largest needs no correction
+    return float(np.sort(adjusted)[cases_needed(len(p), need) - 1])
 
 
-def trials_per_arm(one: float, other: float, power: float = 0.9, alpha: float = 0.05) -> int:
-    """How many independent trials each of two arms needs so that a one-sided test tells these shares apart with
-    probability `power`.
+def cases_needed(count: int, need: str) -> int:
+    """How many of `count` cases "all", "most", "half" or "any" are.
+
+    Raises ValueError for another word.
     """
-    low, high = sorted((one, other))
-    from statsmodels.stats.proportion import samplesize_proportions_2indep_onetail
+    if need not in QUANTIFIERS:
+        raise ValueError(f"'{need}' is no need; choose from {', '.join(QUANTIFIERS)}.")
+    return {"all": count, "most": count // 2 + 1, "half": (count + 1) // 2, "any": 1}[need]
 
-    return int(np.ceil(samplesize_proportions_2indep_onetail(high - low, low, power, alpha=alpha)))
+
+class _Cells(NamedTuple):
+    """The cells of all arms, sorted by stratum and units."""
+
+    strata: np.ndarray  # (cell,) the number of its stratum
+    clusters: np.ndarray  # (cell,) the number of its stratum and first unit
+    columns: np.ndarray  # (cell,) its second unit, the same for all where there is one unit only
+    means: np.ndarray  # (arm, cell), NaN where an arm has no trial
+    counts: np.ndarray  # (arm, cell) trials
+
+
+def _cells_of(arms: Mapping[str, pd.DataFrame], units: Sequence[str], stratum: str | None, measure: str) -> _Cells:
+    parts = []
+    for number, (name, table) in enumerate(arms.items()):
+        columns = {"stratum": table[stratum] if stratum else "all"} | {unit: table[unit] for unit in units}
+        part = pd.DataFrame(columns | {"value": table[measure].astype(float), "arm": number}, table.index).dropna()
+        if part.empty:
+            raise ValueError(f"There is no trial for '{name}'.")
+        parts.append(part)
+    trials = pd.concat(parts, ignore_index=True)
+    codes, labels = zip(*(pd.factorize(trials[key], sort=True) for key in ("stratum", *units)), strict=True)
+    shape = [len(label) for label in labels]
+    known, cell = np.unique(np.ravel_multi_index(codes, shape), return_inverse=True)
+    place = trials["arm"].to_numpy() * len(known) + cell
+    counts, totals = (
+        np.bincount(place, weights, minlength=len(arms) * len(known)).reshape(len(arms), -1)
+        for weights in (None, trials["value"])
+    )
+    with np.errstate(invalid="ignore"):
+        means = totals / counts
+    strata, rows, *_ = places = np.unravel_index(known, shape)
+    columns = np.asarray(labels[2])[places[2]] if len(units) > 1 else np.zeros(len(known))
+    return _Cells(strata, strata * shape[1] + rows, columns, means, counts)
+
+
+class _Stratum(NamedTuple):
+    """The cells of one stratum, and to which level (cell, row or column) each of them belongs."""
+
+    means: np.ndarray  # (arm, cell), NaN where an arm has no trial
+    levels: dict[str, np.ndarray]  # by scheme, (level, cell): 1 where a cell belongs to it
+    without: np.ndarray | None  # for pairs of three anchors or more, (anchor, cell): 1 where a cell is left without it
+
+    @classmethod
+    def of(cls, cells: _Cells, means: np.ndarray, chosen: np.ndarray, pairs: bool) -> _Stratum:
+        """Those of the chosen cells in which some arm has a trial; `pairs` as in `two_way_clustered_estimate`."""
+        chosen = chosen & ~np.isnan(means).all(axis=0)
+        columns = np.zeros(chosen.sum()) if pairs else cells.columns[chosen]
+        levels = zip(_SCHEMES, (np.arange(chosen.sum()), cells.clusters[chosen], columns), strict=True)
+        without = _left_without_each_anchor(cells.columns[chosen]) if pairs else None
+        return cls(means[:, chosen], {scheme: _membership(level) for scheme, level in levels}, without)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """How many cells, rows, columns and, for pairs, anchors there are."""
+        return (*(len(self.levels[scheme]) for scheme in _SCHEMES), 0 if self.without is None else len(self.without))
+
+    @property
+    def df(self) -> int:
+        """Degrees of freedom: of rows, columns and anchors those that are fewest."""
+        return min((size - 1 for size in self.sizes[1:] if size > 1), default=0)
+
+    @property
+    def average(self) -> np.ndarray:
+        """The mean of each arm, NaN where it has no trial."""
+        there = ~np.isnan(self.means)
+        with np.errstate(invalid="ignore"):
+            return np.where(there, self.means, 0).sum(axis=1) / there.sum(axis=1)
+
+    def resampled(self, scheme: str, weights: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Means of the arms (arm, draw) when levels count as often as they are drawn.
+
+        Those of a jackknife vary as it says, so that expressions of several arms can be taken of them.
+        """
+        jackknife = scheme == "columns" and self.without is not None
+        member = self.without if jackknife else self.levels[scheme]
+        there = ~np.isnan(self.means)
+        total, count = np.where(there, self.means, 0) @ member.T, there @ member.T  # (arm, level)
+        with np.errstate(invalid="ignore"):
+            if not jackknife:
+                return (total @ weights[scheme].T) / (count @ weights[scheme].T)
+            left = total / count
+            spread = (left - left.mean(axis=1, keepdims=True)) * np.sqrt(1 - 1 / left.shape[1])
+        return self.average[:, None] + spread @ weights["anchors"].T
+
+
+def _membership(level: np.ndarray) -> np.ndarray:
+    """For each level, in the order in which they come, 1 for its cells (level, cell)."""
+    codes, known = pd.factorize(level)
+    return (np.arange(len(known))[:, None] == codes).astype(float)
+
+
+def _left_without_each_anchor(pairs: Sequence[str]) -> np.ndarray | None:
+    """For each anchor, 1 for the pairs that are left without it (anchor, cell); None for fewer than three anchors."""
+    ends = [set(name.split(PAIR_SEPARATOR)) for name in pairs]
+    anchors = sorted(set().union(*ends))
+    return np.array([[float(anchor not in pair) for pair in ends] for anchor in anchors]) if len(anchors) > 2 else None
+
+
+@lru_cache(maxsize=16)
+def _resampling_weights(sizes: tuple[tuple[int, ...], ...], draws: int, seed: int) -> tuple[dict[str, np.ndarray], ...]:
+    """For each stratum (`_Stratum.sizes`), how often each cell, row and column is drawn (draw, level); for pairs, the
+    noise (draw, anchor) of the jackknife.
+    """
+    rng = np.random.default_rng(seed)
+    found = []
+    for *counts, anchors in sizes:
+        drawn = [rng.multinomial(n - 1, np.full(n, 1 / n), draws) if n > 1 else np.ones((draws, 1)) for n in counts]
+        weights = {scheme: times.astype(float) for scheme, times in zip(_SCHEMES, drawn, strict=True)}
+        found.append(weights | ({"anchors": rng.standard_normal((draws, anchors))} if anchors else {}))
+    return tuple(found)
+
+
+def _variances(
+    arms: Sequence[str], quantity: str, parts: Sequence[_Stratum], draws: int, seed: int
+) -> dict[str, float]:
+    """The variance of the quantity when cells, rows or columns are resampled."""
+    weights = _resampling_weights(tuple(part.sizes for part in parts), draws, seed)
+    found = {}
+    for scheme in _SCHEMES:
+        drawn = [part.resampled(scheme, weight) for part, weight in zip(parts, weights, strict=True)]
+        values = evaluate(quantity, dict(zip(arms, _over_strata(drawn, parts), strict=True)))
+        finite = values[np.isfinite(values)]
+        # A ratio whose divisor is often zero, or a few cells that are seldom drawn: the spread of the rest would look
+        # too small.
+        found[scheme] = float(finite.var(ddof=1)) if len(finite) > 0.95 * len(values) else inf
+    return found
+
+
+def _over_strata(means: Sequence[np.ndarray], parts: Sequence[_Stratum]) -> np.ndarray:
+    """Means over strata (arm, ...), each over those in which the arm has a trial."""
+    has = np.array([~np.isnan(part.means).all(axis=1) for part in parts])  # (stratum, arm)
+    found = np.array(means)
+    has = has.reshape(has.shape + (1,) * (found.ndim - 2))
+    return np.where(has, found, 0).sum(axis=0) / has.sum(axis=0)

@@ -6,18 +6,16 @@ from collections.abc import Sequence
 
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Rectangle
 from PIL import Image
 
-from vwlib.book.figures.pictures import image_grid
-from vwlib.book.figures.style import INK
+from vwlib.book.figures.pictures import draw_box, image_grid
+from vwlib.book.figures.style import INK, legend_below
 
-#: How the boxes of each kind are drawn, and what the legend calls them.
-_KINDS = {
-    "label": ("-", 1.6, "largest box of the label"),
-    "other": ((0, (3, 2)), 1.2, "other box of one of the ten concepts"),
-    "ignored": ((0, (1, 2)), 1.2, "counts neither way"),
+#: How the boxes of each kind look, and what the legend calls them.
+BOX_LOOKS = {
+    "label": ("largest box of the label", {"ls": "-", "lw": 1.6}),
+    "other": ("other box of one of the ten concepts", {"ls": (0, (3, 2)), "lw": 1.2}),
+    "ignored": ("counts neither way", {"ls": (0, (1, 2)), "lw": 1.2}),
 }
 
 
@@ -33,26 +31,11 @@ def labelled_grid(
     "label", "other" or "ignored".
     """
     figure = image_grid(images, rows=rows, below=below)
-    axes = [
-        figure.axes[start : start + max(map(len, images))]
-        for start in range(0, len(figure.axes), max(map(len, images)))
-    ]
+    columns = max(map(len, images))
     for box in boxes.itertuples():
-        style, width, _ = _KINDS[box.kind]
-        place = {
-            "xy": (box.left - 0.5, box.top - 0.5),
-            "width": box.right - box.left,
-            "height": box.bottom - box.top,
-            "fill": False,
-        }
-        axes[box.row][box.image].add_patch(Rectangle(**place, edgecolor="white", lw=width + 1, clip_on=False))
-        axes[box.row][box.image].add_patch(Rectangle(**place, edgecolor=INK, lw=width, ls=style, clip_on=False))
-    shown = [
-        Line2D([], [], color=INK, lw=width, ls=style, label=label)
-        for kind, (style, width, label) in _KINDS.items()
-        if kind in set(boxes["kind"])
-    ]
+        draw_box(figure.axes[columns * box.row + box.image], box, INK, **BOX_LOOKS[box.kind][1], clip=False)
+    shown = {name: look for kind, (name, look) in BOX_LOOKS.items() if kind in set(boxes["kind"])}
     if shown:
         figure.set_figheight(figure.get_figheight() + 0.3)
-        figure.legend(handles=shown, loc="outside lower center", ncols=len(shown))
+        legend_below(figure, shown)
     return figure

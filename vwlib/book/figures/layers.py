@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from vwlib.book.figures.style import (
@@ -18,258 +15,208 @@ from vwlib.book.figures.style import (
     CONCEPT_COLOURS,
     GREY,
     INK,
+    POINT,
     TASK_COLOURS,
     WIDTH,
+    filled,
+    legend_below,
     lighter,
     task_panels,
+    tasks_in,
 )
-from vwlib.ledger.statistics import crossed_interval
+from vwlib.ledger.statistics import mean_estimate
 from vwlib.models import TASKS
+
+#: Scores as the concept are drawn solid, those as the anchor dashed.
+LINES = {"concept": "-", "anchor": "--"}
 
 
 def layer_map(points: pd.DataFrame, row: str | None = None) -> Figure:
     """Figures 7 and 12 to 18: a point for each word, coloured by concept and shaped by anchor, in a panel for each
     layer.
 
-    `points` is the table of `vwlib.layers.tsne_of_layers`; with `row`, each value of that column has a row of panels of
-    its own.
-    Raises ValueError for more than ten concepts or anchors, which could not be told apart.
+    `points` is the table of `vwlib.experiments.layer_statistics.tsne_of_layers`. With `row`, each value of that column has its own row of
+    panels. Raises ValueError for more than ten concepts or anchors, which could not be told apart.
     """
-    concepts, anchors = list(points["concept"].unique()), list(points["anchor"].unique())
-    if max(len(concepts), len(anchors)) > len(CONCEPT_COLOURS):
+    concepts, anchors = (list(points[column].unique()) for column in ("concept", "anchor"))
+    most = len(CONCEPT_COLOURS)
+    if max(len(concepts), len(anchors)) > most:
         raise ValueError(
-            f"At most {len(CONCEPT_COLOURS)} concepts and anchors can be told apart; there are {len(concepts)} and {len(anchors)}."
+            f"At most {most} concepts and anchors can be told apart; there are {len(concepts)} and {len(anchors)}."
         )
-    colours, markers = (
-        dict(zip(concepts, CONCEPT_COLOURS, strict=False)),
-        dict(zip(anchors, ANCHOR_MARKERS, strict=False)),
-    )
+    colours = {concept: {"color": colour} for concept, colour in zip(concepts, CONCEPT_COLOURS, strict=False)}
+    markers = {anchor: {"marker": marker} for anchor, marker in zip(anchors, ANCHOR_MARKERS, strict=False)}
+    edge = {"mec": INK, "mew": 0.3}
     groups = [("", points)] if row is None else [(str(name), group) for name, group in points.groupby(row, sort=False)]
     columns = max(group["layer"].nunique() for _, group in groups)
     figure = Figure(figsize=(WIDTH, 1.75 * len(groups) + 1.3), layout="constrained")
-    axes = figure.subplots(len(groups), columns, squeeze=False)
+    axes = figure.subplots(len(groups), columns, squeeze=False, subplot_kw={"xticks": [], "yticks": []})
     for line, (name, group) in zip(axes, groups, strict=True):
-        for ax in line:
-            ax.set(xticks=[], yticks=[])
-            ax.grid(visible=False)
         for ax, (layer, chosen) in zip(line, group.groupby("layer"), strict=False):
             for (concept, anchor), words in chosen.groupby(["concept", "anchor"], sort=False):
-                look = {"color": colours[concept], "marker": markers[anchor], "mec": INK, "mew": 0.3}
-                ax.plot(words["x"], words["y"], ls="", ms=5, **look)
+                ax.plot(words["x"], words["y"], ls="", ms=5, **colours[concept], **markers[anchor], **edge)
             ax.set_title(f"layer {layer}")
         for ax in line[group["layer"].nunique() :]:
             ax.set_visible(False)
         line[0].set_ylabel(textwrap.fill(name, 18))
-    of_concepts = [
-        Line2D([], [], ls="", marker="o", ms=6, color=colour, mec=INK, mew=0.3, label=concept)
-        for concept, colour in colours.items()
-    ]
-    of_anchors = [
-        Line2D([], [], ls="", marker=marker, ms=6, color=GREY, label=anchor) for anchor, marker in markers.items()
-    ]
     spacing: dict[str, Any] = {"ncols": 5, "columnspacing": 1.2, "handletextpad": 0.2}
-    figure.legend(handles=of_concepts, title="concept", loc="outside upper center", **spacing)
-    figure.legend(handles=of_anchors, title="anchor", loc="outside lower center", **spacing)
+    above = spacing | {"loc": "outside upper center"}
+    legend_below(figure, {concept: POINT | edge | look for concept, look in colours.items()}, title="concept", **above)
+    legend_below(
+        figure, {anchor: POINT | {"color": GREY} | look for anchor, look in markers.items()}, title="anchor", **spacing
+    )
     return figure
 
 
 def agreement_curves(agreement: pd.DataFrame) -> Figure:
-    """How far clusters of activations are the concepts and the anchors at each layer, a panel for each task, with 95 %
-    intervals.
+    """How well clusters of hidden states agree with the concepts and with the anchors at each layer.
 
-    `agreement` is the table of `vwlib.layers.cluster_agreement` with a column `task`, and `kind` where there are
-    several sets of words.
+    `agreement` is the table of `vwlib.experiments.layer_statistics.cluster_agreement` with a column `task`, and `kind` where there are
+    several sets of words. There is a panel for each task; bands are 95 % intervals.
     """
-    curves = agreement[agreement["by"].isin(["concept", "anchor"])].rename(columns={"ari": "mean", "by": "line"})
-    figure = _layer_panels(curves, "layer", "adjusted Rand index")
-    for ax in figure.axes:
-        ax.axhline(0, color=INK, lw=0.8)
-    return figure
+    curves = agreement[agreement["by"].isin(list(LINES))].rename(columns={"ari": "mean", "by": "line"})
+    return _curves(curves, "layer", "adjusted Rand index", marks={0: "-"})
 
 
 def truncation_curves(scores: pd.DataFrame) -> Figure:
-    """Figure 7 as numbers: mean score of the concept and of the anchor against the number of blocks, a panel for each
-    task.
+    """Figure 7 in numbers: mean score as the concept and as the anchor against the number of blocks.
 
-    `scores` is the table of `vwlib.layers.truncation_scores`, with `kind` where there are several sets of words; the 95
-    % intervals resample concepts and anchors. Words whose anchor is their concept's own are left out.
+    `scores` is the table of `vwlib.experiments.layer_statistics.truncation_scores`, with `kind` where there are several sets of words. There
+    is a panel for each task; bands are 95 % intervals. Words that start at their concept's own anchor are left out.
     """
-    chosen = scores[scores["concept"] != scores["anchor_concept"]].rename(columns={"of": "line"})
-    figure = _layer_panels(_crossed_means(chosen, "blocks"), "blocks", "mean score (table 1)")
-    for ax in figure.axes:
-        ax.set_ylim(0, 1.05)
-    return figure
+    means = _means(_off_diagonal(scores).rename(columns={"of": "line"}), "blocks", (0, 1))
+    return _curves(means, "blocks", "mean score (table 1)", (0, 1.05))
 
 
 def probe_curves(scores: pd.DataFrame) -> Figure:
-    """B8: how likely a linear probe of each layer finds the concept against the anchor, a panel for each task, with 95
-    % crossed intervals.
+    """How likely a linear probe of each layer finds the concept rather than the anchor.
 
-    `scores` is the table of `vwlib.layers.probe_scores`, with `kind` where there are several sets of words; dotted: the
-    probe's accuracy on real words. Words whose anchor is their concept's own are left out.
+    `scores` is the table of `vwlib.experiments.layer_statistics.probe_scores`, with `kind` where there are several sets of words. There is a
+    panel for each task; bands are 95 % intervals, and the dotted line is the probe's accuracy on real words. Words that
+    start at their concept's own anchor are left out.
     """
-    chosen = scores[scores["concept"] != scores["anchor_concept"]].assign(line="concept")
-    figure = _layer_panels(_crossed_means(chosen, "layer"), "layer", "probability of the concept\nagainst the anchor")
-    for task, ax in zip((task for task in TASKS if task in set(scores["task"])), figure.axes, strict=True):
+    means = _means(_off_diagonal(scores).assign(line="concept"), "layer", (0, 1))
+    figure = _curves(means, "layer", "probability of the concept\nagainst the anchor", (-0.03, 1.05), {0.5: "-"})
+    for task, ax in zip(tasks_in(scores), figure.axes, strict=True):
         accuracy = scores[scores["task"] == task].groupby("layer")["accuracy"].mean()
         ax.plot(accuracy.index, accuracy, color=INK, ls=":", lw=1.2)
-        ax.axhline(0.5, color=INK, lw=0.8)
-        ax.set_ylim(-0.03, 1.05)
     return figure
 
 
-def way_curves(ways: pd.DataFrame) -> Figure:
-    """How much of the way from anchor to concept words have gone at each layer, a panel for each task, with 95 %
-    crossed intervals.
+def projection_curves(projections: pd.DataFrame) -> Figure:
+    """How far words have moved from anchor to concept at each layer: their projection on the concept's direction.
 
-    `ways` is the table of `vwlib.layers.way_to_concept` with a column `task`, and `kind` where there are several sets
-    of words.
+    `projections` is the table of `vwlib.layers.projection_on_concept_direction` with a column `task`, and `kind` where there are several
+    sets of words. There is a panel for each task; bands are 95 % intervals.
     """
-    figure = _layer_panels(
-        _crossed_means(ways.assign(line="concept"), "layer", trials=False),
-        "layer",
-        "share of the way\nfrom anchor to concept",
-    )
-    for ax in figure.axes:
-        for height, style in ((0, "-"), (0.5, ":"), (1, "-")):
-            ax.axhline(height, color=INK, ls=style, lw=0.8)
-    return figure
+    means = _means(projections.assign(line="concept"), "layer")
+    return _curves(means, "layer", "share of the way\nfrom anchor to concept", marks={0: "-", 0.5: ":", 1: "-"})
 
 
-def crossing_steps(crossings: pd.DataFrame, column: str = "crossing") -> Figure:
-    """The share of words that have turned from anchor to concept by each layer (with as many blocks), a panel for each
-    task and a line for each kind of word.
+def flip_steps(flips: pd.DataFrame) -> Figure:
+    """The share of words that have flipped from anchor to concept by each number of blocks.
 
-    `crossings` is the table of `vwlib.layers.crossing_layers`, or of `half_way` with a column `task`; `column` holds
-    the layer of the turn ("crossing" or "half"), empty for words that never turn.
+    `flips` is the table of `vwlib.experiments.layer_statistics.flip_layers`; its column `crossing` is empty for words that never flip.
+    There is a panel for each task and a line for each kind of words.
     """
-    kinds = list(crossings["kind"].unique()) if "kind" in crossings else [""]
-    figure, panels = _block_panels(crossings)
+    kinds = list(flips["kind"].unique()) if "kind" in flips else [""]
+    figure, panels = task_panels(flips, "layer", "share of words", (0, 1.05))
     for task, ax in panels.items():
-        own = crossings[crossings["task"] == task]
-        blocks = np.arange(int(own["depth"].max()) + 1)
+        rows = flips[flips["task"] == task]
+        blocks = np.arange(int(rows["depth"].max()) + 1)
         for number, kind in enumerate(kinds):
-            turns = own[own["kind"] == kind][column] if kind else own[column]
-            if len(turns):
-                share = [(turns <= block).mean() for block in blocks]
+            layers = rows[rows["kind"] == kind]["crossing"] if kind else rows["crossing"]
+            if len(layers):
+                share = [(layers <= block).mean() for block in blocks]
                 ax.plot(blocks, share, drawstyle="steps-post", lw=1.6, ms=4, **_kind_look(task, number))
-        ax.set_xlabel("layer")
-        ax.set_ylim(0, 1.05)
-    next(iter(panels.values())).set_ylabel("share of words")
-    if any(kinds):
-        figure.legend(handles=_kind_handles(kinds), loc="outside lower center", ncols=len(kinds))
+        ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    legend_below(figure, _kind_legend(kinds))
     return figure
 
 
 def disagreement_points(words: pd.DataFrame) -> Figure:
-    """Claim 48: a word's mean score in the two other models against the disagreement of first and last layer about it,
-    a panel for each task.
+    """Claim 48: a word's mean score in the two other models against how much its first and last layer disagree.
 
-    `words` has columns `task`, `disagreement`, `value` and `delta` (missing: unconstrained words, whose points are
-    filled).
+    `words` has columns `task`, `disagreement`, `value` and `delta`, which is empty for unconstrained words; their
+    points are filled. There is a panel for each task.
     """
-    figure, panels = task_panels(words)
+    figure, panels = task_panels(words, "disagreement", "mean score in the\nother two models", (-0.03, 1.05))
     edge = 0.05 * (np.ptp(words["disagreement"]) or 1.0)
-    limits = words["disagreement"].min() - edge, words["disagreement"].max() + edge
     for task, ax in panels.items():
-        own = words[words["task"] == task]
-        for free in (False, True):
-            points = own[own["delta"].isna() == free]
-            look = {"mfc": TASK_COLOURS[task] if free else "white", "mec": TASK_COLOURS[task]}
-            ax.plot(points["disagreement"], points["value"], ls="", marker="o", ms=3.5, mew=0.8, **look)
+        rows = words[words["task"] == task]
+        for is_free in (False, True):
+            points = rows[rows["delta"].isna() == is_free]
+            look = POINT | {"ms": 3.5, "mew": 0.8, **filled(TASK_COLOURS[task], is_free)}
+            ax.plot(points["disagreement"], points["value"], **look)
         ax.xaxis.set_major_locator(MaxNLocator(nbins=4))
-        ax.set_xlim(*limits)
-        ax.set_xlabel("disagreement")
-        ax.set_ylim(-0.03, 1.05)
-    next(iter(panels.values())).set_ylabel("mean score in the\nother two models")
-    names = [
-        name
-        for name, some in (
-            ("within a ball", words["delta"].notna().any()),
-            ("unconstrained", words["delta"].isna().any()),
-        )
-        if some
-    ]
-    handles = [
-        Line2D([], [], ls="", marker="o", ms=5, color=INK, mfc=INK if name == "unconstrained" else "white", label=name)
-        for name in names
-    ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=2)
+        ax.set_xlim(words["disagreement"].min() - edge, words["disagreement"].max() + edge)
+    shown = {name: name == "unconstrained" for name in ("within a ball", "unconstrained")}
+    some = set(words["delta"].isna())
+    legend_below(
+        figure, {name: {"ls": "", "marker": "o", **filled(INK, free)} for name, free in shown.items() if free in some}
+    )
     return figure
 
 
-def _block_panels(table: pd.DataFrame) -> tuple[Figure, dict[str, Axes]]:
-    """`task_panels` whose axis counts layers or blocks."""
-    figure, panels = task_panels(table)
-    for ax in panels.values():
-        ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
-    return figure, panels
+def _off_diagonal(scores: pd.DataFrame) -> pd.DataFrame:
+    return scores[scores["concept"] != scores["anchor_concept"]]
 
 
-def _layer_panels(curves: pd.DataFrame, x: str, ylabel: str) -> Figure:
-    """Lines with bands over the layers; `curves` has columns `task`, `line` ("concept" or "anchor"), `x`, `mean`,
-    `low`, `high`, perhaps `kind`.
-    """
-    kinds = list(curves["kind"].unique()) if "kind" in curves else [""]
-    styles = {"concept": "-", "anchor": "--"}
-    figure, panels = _block_panels(curves)
-    for task, ax in panels.items():
-        for number, kind in enumerate(kinds):
-            for line, style in styles.items():
-                own = curves[(curves["task"] == task) & (curves["line"] == line)]
-                own = (own[own["kind"] == kind] if kind else own).sort_values(x)
-                look = _kind_look(task, number)
-                ax.fill_between(own[x], own["low"], own["high"], color=look["color"], alpha=0.15, lw=0)
-                ax.plot(own[x], own["mean"], ls=style, lw=1.6, ms=4, **look)
-        ax.set_xlabel(x)
-    next(iter(panels.values())).set_ylabel(ylabel)
-    handles = [
-        Line2D([], [], color=INK, ls=style, lw=1.6, label=line)
-        for line, style in styles.items()
-        if line in set(curves["line"])
-    ]
-    handles = (handles if len(handles) > 1 else []) + (_kind_handles(kinds) if any(kinds) else [])
-    if handles:
-        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
-    return figure
+def _means(table: pd.DataFrame, x: str, limits: tuple[float, float] = (-np.inf, np.inf)) -> pd.DataFrame:
+    """Means with 95 % intervals for each task, kind of words, line and `x`, where they exist.
 
-
-def _crossed_means(table: pd.DataFrame, x: str, trials: bool = True) -> pd.DataFrame:
-    """Means with crossed intervals. Values that are no `trials` may be equal by definition, as where every way begins,
-    and are then certain.
+    Values without `limits` that are all equal are so by definition, such as every projection at layer 0.
     """
     keys = [column for column in ("task", "kind", "line", x) if column in table]
     rows = []
     for key, group in table.groupby(keys, sort=False):
-        certain = not trials and np.ptp(group["value"]) < 1e-6
-        rows.append((*key, *([group["value"].mean()] * 3 if certain else crossed_interval(group))))
+        if limits[0] == -np.inf and np.ptp(group["value"]) < 1e-6:
+            rows.append((*key, *[group["value"].mean()] * 3))
+        else:
+            mean = mean_estimate(group, limits=limits)
+            rows.append((*key, mean.value, *mean.interval()))
     return pd.DataFrame(rows, columns=[*keys, "mean", "low", "high"])
 
 
-def _kind_look(task: str, number: int) -> dict[str, Any]:
-    """The first kind of words has its task's colour and lies on top, the second is grey, the third a lighter shade;
-    each has a marker.
+def _curves(
+    curves: pd.DataFrame,
+    x: str,
+    ylabel: str,
+    ylim: tuple[float, float] | None = None,
+    marks: dict[float, str] | None = None,
+) -> Figure:
+    """Lines with bands over layers or blocks, and horizontal `marks` by height.
+
+    `curves` has columns `task`, `line` ("concept" or "anchor"), `x`, `mean`, `low`, `high`, perhaps `kind`.
     """
+    kinds = list(curves["kind"].unique()) if "kind" in curves else [""]
+    figure, panels = task_panels(curves, x, ylabel, ylim)
+    for task, ax in panels.items():
+        for number, kind in enumerate(kinds):
+            look = _kind_look(task, number)
+            for line, style in LINES.items():
+                rows = curves[(curves["task"] == task) & (curves["line"] == line)]
+                rows = (rows[rows["kind"] == kind] if kind else rows).sort_values(x)
+                ax.fill_between(rows[x], rows["low"], rows["high"], color=look["color"], alpha=0.15, lw=0)
+                ax.plot(rows[x], rows["mean"], ls=style, lw=1.6, ms=4, **look)
+        for height, style in (marks or {}).items():
+            ax.axhline(height, color=INK, ls=style, lw=0.8)
+        ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    shown = {line: {"ls": style, "lw": 1.6} for line, style in LINES.items() if line in set(curves["line"])}
+    legend_below(figure, (shown if len(shown) > 1 else {}) | _kind_legend(kinds))
+    return figure
+
+
+def _kind_look(task: str, number: int) -> dict[str, Any]:
+    """The first kind of words has its task's colour and lies on top; the second is grey, the third a lighter shade."""
     colour = (TASK_COLOURS[task], GREY, lighter(TASK_COLOURS[task], 0.45))[number % 3]
+    face = "white" if number else colour
+    return {"color": colour, "marker": ("o", "D", "v")[number % 3], "mfc": face, "zorder": 4 - number % 3}
+
+
+def _kind_legend(kinds: list[str]) -> dict[str, dict[str, Any]]:
+    looks = {kind: _kind_look(TASKS[0], number) for number, kind in enumerate(kinds) if kind}
     return {
-        "color": colour,
-        "marker": ("o", "D", "v")[number % 3],
-        "mfc": "white" if number else colour,
-        "zorder": 4 - number % 3,
+        kind: look | {"color": INK, "lw": 1.2, "mfc": "white" if number else INK}
+        for number, (kind, look) in enumerate(looks.items())
     }
-
-
-def _kind_handles(kinds: Sequence[str]) -> list[Line2D]:
-    return [
-        Line2D(
-            [],
-            [],
-            marker=_kind_look(TASKS[0], n)["marker"],
-            color=INK,
-            mfc="white" if n else INK,
-            ms=5,
-            lw=1.2,
-            label=k,
-        )
-        for n, k in enumerate(kinds)
-    ]

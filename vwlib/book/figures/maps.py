@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from vwlib.book.figures.style import ANCHOR_MARKERS, GREY, INK, TASK_COLOURS, TASK_MARKERS, WIDTH
-from vwlib.ledger.statistics import crossed_estimate
+from vwlib.ledger.statistics import two_way_clustered_estimate
 from vwlib.models import TASKS
 
 SPREAD = 0.09  # between the points of one kind
@@ -68,7 +68,7 @@ def map_gain_points(table: pd.DataFrame) -> Figure:
     figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
     for ax, target in zip(figure.subplots(1, len(TASKS), sharex=True, sharey=True), TASKS, strict=True):
         for (source, kind), rows in table[table["evaluated_on"] == target].groupby(["trained_on", "map"], sort=False):
-            gain = crossed_estimate(
+            gain = two_way_clustered_estimate(
                 {"value": rows, "floor": rows.assign(value=rows["floor"])}, "value - floor", limits=(0, 1)
             )
             r2, marker = rows["r2"].iloc[0], ANCHOR_MARKERS[kinds.index(kind) % len(ANCHOR_MARKERS)]

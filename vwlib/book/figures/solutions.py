@@ -1,158 +1,134 @@
-"""The solutions near an anchor: beside random offsets, from one to another, over data and starts, and between models."""
+"""Solutions near an anchor: beside random offsets, between two of them, over images and anchors, and between models."""
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
-from vwlib.book.figures.style import GREY, INK, TASK_COLOURS, WIDTH, draw_means, task_panels
-from vwlib.ledger.statistics import crossed_estimate
+from vwlib.book.figures.style import (
+    GREY,
+    INK,
+    POINT,
+    TASK_COLOURS,
+    draw_estimate,
+    draw_means,
+    draw_quantiles,
+    filled,
+    legend_below,
+    row_panel,
+    task_panels,
+    tasks_in,
+)
+from vwlib.ledger.statistics import mean_estimate, two_way_clustered_estimate
 
-#: How the kinds of words of the experiment `perturbations` look, and what they are called; only learned words have
-#: their task's colour.
+#: Names and looks of the kinds of words in the table `perturbations`. Only learned words have their task's colour.
 OFFSETS: dict[str, tuple[str, dict[str, Any]]] = {
     "optimised": ("learned words", {"ls": "-", "marker": "o"}),
-    "random": ("random offsets as long", {"ls": "--", "marker": "D", "mfc": "white"}),
+    "random": ("random offsets of the same length", {"ls": "--", "marker": "D", "mfc": "white"}),
     "random, vocabulary": ("random, spread like the vocabulary", {"ls": "-.", "marker": "v", "mfc": "white"}),
     "random, word": ("straight towards a random word", {"ls": ":", "marker": "s", "mfc": "white"}),
+}
+#: The same of the paths in the table `segments`.
+PATHS: dict[str, tuple[str, dict[str, Any]]] = {
+    "segment": ("straight line", {"ls": "-", "marker": "o"}),
+    "curve": ("curve learned to avoid a dip", {"ls": "--", "marker": "s", "mfc": "white"}),
 }
 
 
 def random_curves(table: pd.DataFrame) -> Figure:
-    """B4, control K5: the share of words whose output is still their anchor's, against the length of their offsets; a
-    panel for each task.
+    """Control K5: the share of words whose output is still their anchor's, against the length of their offsets.
 
-    `table` is that of the experiment `perturbations`. Bars are 95 % intervals that resample concepts and anchors.
+    `table` is that of the experiment `perturbations`. There is a panel for each task; bars are 95 % intervals.
     """
-    figure, panels = task_panels(table)
+    figure, panels = task_panels(table, "radius, delta", "share whose output\nis the anchor's", (-0.03, 1.05))
     radii = sorted(table["delta"].unique())
-    kinds = [kind for kind in OFFSETS if kind in set(table["kind"])]
+    kinds = {kind: named for kind, named in OFFSETS.items() if kind in set(table["kind"])}
     for task, ax in panels.items():
-        for number, kind in enumerate(kinds):
-            own = table[(table["task"] == task) & (table["kind"] == kind)]
-            look = {
-                "color": TASK_COLOURS[task] if kind == "optimised" else GREY,
-                "zorder": 4 if kind == "optimised" else 3,
-            }
-            places = {radius: place + 0.07 * (number - (len(kinds) - 1) / 2) for place, radius in enumerate(radii)}
-            draw_means(
-                ax, {places[radius]: rows for radius, rows in own.groupby("delta")}, "kept", OFFSETS[kind][1] | look
-            )
+        for number, (kind, (_, look)) in enumerate(kinds.items()):
+            rows = table[(table["task"] == task) & (table["kind"] == kind)]
+            shift = 0.07 * (number - (len(kinds) - 1) / 2)
+            places = {radii.index(radius) + shift: part for radius, part in rows.groupby("delta")}
+            colour = TASK_COLOURS[task] if kind == "optimised" else GREY
+            draw_means(ax, places, "kept", look | {"color": colour, "zorder": 4 - number})
         ax.set_xticks(range(len(radii)), [f"{radius:g}" for radius in radii])
-        ax.set_xlabel("radius, delta")
-        ax.set_ylim(-0.03, 1.05)
-    next(iter(panels.values())).set_ylabel("share whose output\nis the anchor's")
-    handles = [
-        Line2D(
-            [], [], color=INK if kind == "optimised" else GREY, ms=5, lw=1.4, label=OFFSETS[kind][0], **OFFSETS[kind][1]
-        )
-        for kind in kinds
-    ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=2)
+    colours = {kind: INK if kind == "optimised" else GREY for kind in kinds}
+    legend_below(figure, {name: look | {"color": colours[kind]} for kind, (name, look) in kinds.items()}, ncols=2)
     return figure
 
 
 def segment_curves(table: pd.DataFrame) -> Figure:
-    """Section 5.1: mean score on the way between two of a concept's words, straight and, where there is one, on a
-    learned curve; a panel for each task.
+    """Section 5.1: mean score on the path from one of a concept's words to another, straight and on a learned curve.
 
-    `table` is that of the experiment `segments`. Bars are 95 % intervals that resample concepts and the anchors of the
-    pairs.
+    `table` is that of the experiment `segments`. There is a panel for each task; bars are 95 % intervals.
     """
-    ways: dict[str, tuple[str, dict[str, Any]]] = {
-        "segment": ("straight", {"ls": "-", "marker": "o"}),
-        "curve": ("on a curve that is learned to avoid a dip", {"ls": "--", "marker": "s", "mfc": "white"}),
-    }
-    figure, panels = task_panels(table)
+    figure, panels = task_panels(table, ylabel="score on its own task", ylim=(-0.03, 1.05))
     for task, ax in panels.items():
-        for kind, (_, look) in ways.items():
-            own = table[(table["task"] == task) & (table["kind"] == kind)]
-            if len(own):
-                draw_means(ax, dict(tuple(own.groupby("t"))), "value", look | {"color": TASK_COLOURS[task]}, pairs=True)
+        for kind, (_, look) in PATHS.items():
+            rows = table[(table["task"] == task) & (table["kind"] == kind)]
+            points = dict(tuple(rows.groupby("t")))
+            draw_means(ax, points, "value", look | {"color": TASK_COLOURS[task]}, pairs=True)
         ax.set_xticks([0, 0.5, 1], ["one\nword", "half\nway", "other\nword"])
-        ax.set_ylim(-0.03, 1.05)
-    next(iter(panels.values())).set_ylabel("score on its own task")
-    handles = [
-        Line2D([], [], color=INK, ms=5, lw=1.4, label=name, **look)
-        for kind, (name, look) in ways.items()
-        if kind in set(table["kind"])
-    ]
-    if handles:
-        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    legend_below(figure, {name: look for kind, (name, look) in PATHS.items() if kind in set(table["kind"])})
     return figure
 
 
 def spread_points(table: pd.DataFrame) -> Figure:
-    """E3: the standard deviation of scores over resampled training images and over anchors, for each dataset.
+    """The standard deviation of scores over resampled training images and over anchors, for each dataset.
 
-    `table` is that of the experiment `spreads`. Bars are 95 % intervals that resample concepts and anchors.
+    `table` is that of the experiment `spreads`. Bars are 95 % intervals.
     """
-    looks = {
-        "data": ("over resampled training images", TASK_COLOURS["classification"]),
-        "start": ("over anchors to start from", "white"),
-    }
-    datasets = list(table["dataset"].unique())
-    figure = Figure(figsize=(WIDTH, 0.42 * len(datasets) + 1.3), layout="constrained")
-    ax = figure.subplots()
-    for shift, (kind, (_, face)) in zip((0.13, -0.13), looks.items(), strict=True):
+    colour, datasets = TASK_COLOURS["classification"], list(table["dataset"].unique())
+    looks = {kind: filled(colour, kind == "data") for kind in ("data", "start")}
+    figure, ax = row_panel(datasets, "standard deviation of the score", 0.42, 1.3)
+    for kind, shift in (("data", 0.13), ("start", -0.13)):
         for place, dataset in enumerate(datasets):
-            found = crossed_estimate(
-                {"spread": table[(table["kind"] == kind) & (table["dataset"] == dataset)]}, "spread", measure="spread"
-            )
-            low, high = found.interval()
-            ax.plot([max(low, 0), high], [shift - place] * 2, color=TASK_COLOURS["classification"], lw=1.4)
-            ax.plot(
-                found.value,
-                shift - place,
-                ls="",
-                marker="o",
-                ms=6,
-                mfc=face,
-                mec=TASK_COLOURS["classification"],
-                zorder=3,
-            )
-    ax.set_yticks([-place for place in range(len(datasets))], datasets)
-    ax.set_ylim(0.5 - len(datasets), 0.5)
+            rows = table[(table["kind"] == kind) & (table["dataset"] == dataset)]
+            spread = mean_estimate(rows, "spread", limits=(-inf, inf))
+            draw_estimate(ax, shift - place, spread, colour, looks[kind])
     ax.set_xlim(left=0)
-    ax.set_xlabel("standard deviation of the score")
-    ax.grid(axis="y", visible=False)
-    colour = TASK_COLOURS["classification"]
-    handles = [
-        Line2D([], [], ls="", marker="o", ms=6, mfc=face, mec=colour, label=name) for name, face in looks.values()
-    ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=2)
+    names = {"over resampled training images": looks["data"], "over anchors to start from": looks["start"]}
+    legend_below(figure, {name: POINT | look for name, look in names.items()})
     return figure
 
 
 def offset_ranges(table: pd.DataFrame) -> Figure:
-    """Section 1, control K2: cosines of what two models learned for a concept from one anchor; a line for each pair,
-    with median and spread.
+    """Section 1, control K2: cosines of the offsets that two models learned for a concept from the same anchor.
 
-    `table` is that of the experiment `offsets`.
+    `table` is that of the experiment `offsets`. There is a line with median and spread for each pair of models.
     """
-    groups = list(table.groupby(["kind", "source", "target"], sort=False))
-    figure = Figure(figsize=(WIDTH, 0.32 * len(groups) + 1.1), layout="constrained")
-    ax = figure.subplots()
-    labels = []
-    for place, ((kind, source, target), rows) in enumerate(groups):
-        ends = rows["cosine"].quantile([0.05, 0.25, 0.5, 0.75, 0.95]).tolist()
-        for (low, high), width in (((ends[0], ends[4]), 1.0), ((ends[1], ends[3]), 5.0)):
-            ax.plot(
-                [low, high],
-                [-place] * 2,
-                color=TASK_COLOURS[source],
-                lw=width,
-                alpha=1 if width == 1 else 0.45,
-                solid_capstyle="butt",
-            )
-        ax.plot(ends[2], -place, ls="", marker="o", ms=5.5, color=TASK_COLOURS[source], mec="white", mew=0.6)
-        labels.append(f"{source} to {target}" if kind == "models" else f"two classifiers, {target}")
+    groups = {
+        f"{source} to {target}" if kind == "models" else f"two classifiers, {target}": (TASK_COLOURS[source], rows)
+        for (kind, source, target), rows in table.groupby(["kind", "source", "target"], sort=False)
+    }
+    figure, ax = row_panel(list(groups), "cosine of the two offsets", 0.32, 1.1)
+    for place, (colour, rows) in enumerate(groups.values()):
+        draw_quantiles(ax, -place, rows["cosine"], colour)
     ax.axvline(0, color=INK, ls="--", lw=1.2)
-    ax.set_yticks([-place for place in range(len(groups))], labels)
-    ax.set_ylim(0.5 - len(groups), 0.5)
-    ax.set_xlabel("cosine of the two offsets")
-    ax.grid(axis="y", visible=False)
+    return figure
+
+
+def compound_points(table: pd.DataFrame) -> Figure:
+    """The share of a compound's word that its parts, or the best two words, leave unexplained, beside real words.
+
+    `table` is that of the experiment `compounds`. Bars are 95 % intervals that resample compounds.
+    """
+    tasks = tasks_in(table)
+    marks = {
+        "a compound's learned word, by its two parts": ("learned", "residual", "o"),
+        "the same, by its best two words": ("learned", "best", "D"),
+        "a part's real word, by its best two others": ("held-out", "residual", "s"),
+    }
+    figure, ax = row_panel(tasks, "share that is left unexplained", 0.5, 1.5)
+    for place, task in enumerate(tasks):
+        for (kind, measure, marker), shift in zip(marks.values(), (0.22, 0, -0.22), strict=True):
+            rows = table[(table["task"] == task) & (table["kind"] == kind)]
+            share = two_way_clustered_estimate({"share": rows}, "share", ("concept",), None, measure, limits=(0, 1))
+            look = {"marker": marker, **filled(TASK_COLOURS[task], marker == "o")}
+            draw_estimate(ax, shift - place, share, TASK_COLOURS[task], look)
+    ax.set_xlim(0, 1.02)
+    looks = {name: POINT | {"marker": mark[2], **filled(INK, mark[2] == "o")} for name, mark in marks.items()}
+    legend_below(figure, looks, ncols=1)
     return figure

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -10,8 +10,10 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-from vwlib.ledger.statistics import crossed_estimate
+from vwlib.ledger.estimate import Estimate
+from vwlib.ledger.statistics import mean_estimate
 from vwlib.models import TASKS
 
 WIDTH = 6.6  # inches: the text column of a page
@@ -74,28 +76,86 @@ def lighter(colour: str, amount: float = 0.72) -> tuple[float, float, float]:
     return red, green, blue
 
 
-def task_panels(table: pd.DataFrame) -> tuple[Figure, dict[str, Axes]]:
-    """A row of panels, one for each task in the column `task`, with one axis of heights; empty panels for all tasks
-    where the table has no row.
+def tasks_in(table: pd.DataFrame) -> list[str]:
+    """The tasks in the column `task`, in the usual order."""
+    return [task for task in TASKS if task in set(table["task"])]
+
+
+def task_panels(
+    table: pd.DataFrame, xlabel: str = "", ylabel: str = "", ylim: tuple[float, float] | None = None
+) -> tuple[Figure, dict[str, Axes]]:
+    """A row of panels that share their vertical axis, one for each task in the column `task`.
+
+    A table without rows gives empty panels for all tasks.
     """
-    tasks = [task for task in TASKS if task in set(table["task"])] or list(TASKS)
+    tasks = tasks_in(table) or list(TASKS)
     figure = Figure(figsize=(WIDTH, 2.9), layout="constrained")
     axes = figure.subplots(1, len(tasks), sharey=True, squeeze=False)[0]
     for ax, task in zip(axes, tasks, strict=True):
         ax.set_title(task)
+        ax.set_xlabel(xlabel)
+    axes[0].set_ylabel(ylabel)
+    if ylim:
+        axes[0].set_ylim(*ylim)
     return figure, dict(zip(tasks, axes, strict=True))
+
+
+def row_panel(names: Sequence[str], xlabel: str, row_height: float, margin: float) -> tuple[Figure, Axes]:
+    """One panel with a named row at each of the heights 0, -1, -2, ...; `row_height` and `margin` are in inches."""
+    figure = Figure(figsize=(WIDTH, row_height * len(names) + margin), layout="constrained")
+    ax = figure.subplots()
+    ax.set_yticks([-place for place in range(len(names))], names)
+    ax.set_ylim(0.5 - max(len(names), 1), 0.5)
+    ax.set_xlabel(xlabel)
+    ax.grid(axis="y", visible=False)
+    return figure, ax
+
+
+def legend_below(figure: Figure, looks: Mapping[str, Mapping[str, Any]], **options: Any) -> None:
+    """A legend below the panels, in one row: for each label the look of its line, or of its marker where `ls` is "".
+
+    `options` go to `Figure.legend`. Without labels there is no legend.
+    """
+    lines = [
+        Line2D([], [], label=label, **{"color": INK, "ms": 5, "lw": 1.4} | dict(look)) for label, look in looks.items()
+    ]
+    if lines:
+        figure.legend(handles=lines, **{"loc": "outside lower center", "ncols": len(lines)} | options)
+
+
+def filled(colour: str, is_filled: bool) -> dict[str, str]:
+    """The look of a marker whose edge has a colour, and whose face has it too or is white."""
+    return {"mec": colour, "mfc": colour if is_filled else "white"}
 
 
 def draw_means(
     ax: Axes, points: Mapping[float, pd.DataFrame], measure: str, look: dict[str, Any], pairs: bool = False
 ) -> None:
-    """A line of the means of shares or scores, given as tables of trials (or of pairs) by place on the axis, with
-    crossed 95 % intervals.
-    """
-    found = {
-        place: crossed_estimate({"mean": rows}, "mean", measure=measure, limits=(0, 1), pairs=pairs)
-        for place, rows in points.items()
-    }
+    """A line of mean shares or scores with 95 % intervals; `points` has a table of trials, or of pairs, by place."""
+    found = {place: mean_estimate(rows, measure, pairs=pairs) for place, rows in points.items()}
     for place, estimate in found.items():
         ax.plot([place] * 2, estimate.interval(), color=look["color"], lw=1, alpha=0.7, zorder=2)
-    ax.plot(list(found), [estimate.value for estimate in found.values()], lw=1.4, ms=4.5, **look)
+    if found:
+        ax.plot(list(found), [estimate.value for estimate in found.values()], lw=1.4, ms=4.5, **look)
+
+
+#: A marker without a line.
+POINT = {"ls": "", "marker": "o", "ms": 6}
+
+
+def draw_estimate(ax: Axes, height: float, estimate: Estimate, colour: str, look: Mapping[str, Any]) -> None:
+    """An estimate in a row at some height: a marker on its 95 % interval."""
+    ax.plot(estimate.interval(), [height] * 2, color=colour, lw=1.4)
+    ax.plot(estimate.value, height, **{**POINT, "zorder": 3, **look})
+
+
+def draw_quantiles(
+    ax: Axes, place: float, values: pd.Series, colour: str, marker: str = "o", upright: bool = False
+) -> None:
+    """The median, the middle half (thick) and nine tenths (thin) of some values, in a row or upright in a column."""
+    ends = values.quantile([0.05, 0.95, 0.25, 0.75, 0.5]).tolist()
+    wide = {"lw": 5, "alpha": 0.45, "solid_capstyle": "butt"}
+    median = {"ls": "", "marker": marker, "ms": 5.5, "mec": "white", "mew": 0.6}
+    for along, look in ((ends[:2], {"lw": 1}), (ends[2:4], wide), (ends[4:], median)):
+        across = [place] * len(along)
+        ax.plot(*((across, along) if upright else (along, across)), color=colour, **look)

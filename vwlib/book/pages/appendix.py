@@ -108,8 +108,16 @@ def study_table() -> pd.DataFrame:
 
 
 def experiments_table() -> pd.DataFrame:
-    """What the experiments beside the study take at each profile."""
-    return _profiles_table(ExperimentSettings, "experiments")
+    """What the experiments beside the study take at each profile: sizes that they share, then their own."""
+    from vwlib.experiments.registry import EXPERIMENTS  # brings along what computes them
+
+    sizes = {size.name: size for experiment in EXPERIMENTS.values() for size in experiment.sizes}
+    own = [
+        {"setting": name, "what it is": size.what}
+        | {profile: _plain(size.of(load_profile(profile))) for profile in PROFILES}
+        for name, size in sizes.items()
+    ]
+    return pd.concat([_profiles_table(ExperimentSettings, "experiments"), pd.DataFrame(own)], ignore_index=True)
 
 
 def pretraining_table() -> pd.DataFrame:

@@ -16,14 +16,16 @@ import pandas as pd
 from PIL import Image
 
 from vwlib.concepts import DATASETS, concepts_of
-from vwlib.datasets import SPLITS, Example, load_image, training_examples
+from vwlib.datasets.choose import training_examples
+from vwlib.datasets.source import SPLITS
+from vwlib.datasets.splits import dataset_folder
+from vwlib.examples import Example, load_image
 from vwlib.models.loading import resolve
 from vwlib.settings import Profile
 from vwlib.study.cost import FULL_SIZE, cost_table, rates_of_full_size
 from vwlib.study.manifest import entry
 from vwlib.study.plan import make_plan
-from vwlib.tools.doctor import models_of, read_split
-from vwlib.trials import dataset_folder
+from vwlib.tools.doctor import read_split
 
 #: The folder of each dataset below a folder of real samples, as in the paper's profile, and how the dataset says what
 #: its pictures show.
@@ -190,9 +192,8 @@ def manifest_table(found: Sequence[DatasetOnDisk], count: int, digits: int = 16)
 
 def weights_table(profile: Profile) -> pd.DataFrame:
     """What a profile's models are copies of: one row a model, with the size of what there is to fetch."""
-    rows = [
-        (role, model.hub or "the project's own", model.gigabytes, model.source) for role, model, _ in models_of(profile)
-    ]
+    models = profile.models.items()
+    rows = [(role, model.hub or "the project's own", model.gigabytes, model.source) for role, model in models]
     return pd.DataFrame(rows, columns=["role", "repository", "GB", "folder"]).set_index("role")
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 
 from vwlib.book.pages.tables import span
-from vwlib.ledger.statistics import crossed_estimate, holm
-from vwlib.maps import PAPERS
+from vwlib.ledger.statistics import holm, two_way_clustered_estimate
+from vwlib.maps import PAPER_MAP
 
 MARGIN = 0.1  # of a score: kinds whose words differ by less for sure carry them alike
 
@@ -26,7 +26,7 @@ def kind_table(quality: pd.DataFrame) -> pd.DataFrame:
 def better_pairs(quality: pd.DataFrame) -> pd.Series:
     """For each kind of map but the paper's, in how many pairs it explains more of the held-out words' variance."""
     r2 = quality.groupby(["source", "target", "map"], sort=False)["r2"].mean().unstack("map")
-    return r2.drop(columns=PAPERS).gt(r2[PAPERS], axis=0).sum()
+    return r2.drop(columns=PAPER_MAP).gt(r2[PAPER_MAP], axis=0).sum()
 
 
 def kind_sentence(quality: pd.DataFrame) -> str:
@@ -35,14 +35,14 @@ def kind_sentence(quality: pd.DataFrame) -> str:
     """
     shown, pairs = kind_table(quality), quality[["source", "target"]].drop_duplicates().shape[0]
     best, finds = shown["r2"].idxmax(), shown["top1"].idxmax()
-    beside = "" if finds == PAPERS else f", where {PAPERS} has {shown['top1'][PAPERS]:.1%}"
+    beside = "" if finds == PAPER_MAP else f", where {PAPER_MAP} has {shown['top1'][PAPER_MAP]:.1%}"
     found = f"The right word is the nearest most often with {finds} ({shown['top1'][finds]:.1%}{beside})."
-    if best == PAPERS:
-        return f"Over the {pairs} pairs no kind explains more of held-out words' variance than the paper's, {PAPERS} ({shown['r2'][PAPERS]:.2f}). {found}"
+    if best == PAPER_MAP:
+        return f"Over the {pairs} pairs no kind explains more of held-out words' variance than the paper's, {PAPER_MAP} ({shown['r2'][PAPER_MAP]:.2f}). {found}"
     told = (
         f"Over the {pairs} pairs {best} explains the largest share of held-out words' variance ({shown['r2'][best]:.2f}"
     )
-    return f"{told}, where {PAPERS} has {shown['r2'][PAPERS]:.2f}), and more than {PAPERS} in {better_pairs(quality)[best]} of them. {found}"
+    return f"{told}, where {PAPER_MAP} has {shown['r2'][PAPER_MAP]:.2f}), and more than {PAPER_MAP} in {better_pairs(quality)[best]} of them. {found}"
 
 
 def compare_kinds(table: pd.DataFrame) -> pd.DataFrame:
@@ -54,9 +54,9 @@ def compare_kinds(table: pd.DataFrame) -> pd.DataFrame:
     """
     arms = {str(kind): rows for kind, rows in table.groupby("map", sort=False)}
     found = {
-        kind: crossed_estimate({"kind": rows, "paper": arms[PAPERS]}, "kind - paper", limits=(0, 1))
+        kind: two_way_clustered_estimate({"kind": rows, "paper": arms[PAPER_MAP]}, "kind - paper", limits=(0, 1))
         for kind, rows in arms.items()
-        if kind != PAPERS
+        if kind != PAPER_MAP
     }
     rows = [
         (e.value, *e.interval(), min(1.0, 2 * min(e.p_above(0), e.p_below(0))), e.p_within(-MARGIN, MARGIN) < 0.05)
@@ -72,7 +72,7 @@ def gain_table(table: pd.DataFrame) -> pd.DataFrame:
     compared = compare_kinds(table)
     beside = pd.DataFrame(
         {
-            f"less {PAPERS}": compared["difference"].map("{:+.2f}".format),
+            f"less {PAPER_MAP}": compared["difference"].map("{:+.2f}".format),
             "interval": [span(*row) for row in compared[["low", "high"]].itertuples(index=False)],
             "p": compared["p"],
             f"alike within {MARGIN:g}": compared["alike"].map({True: "yes", False: "no"}),
@@ -89,7 +89,7 @@ def gain_sentence(table: pd.DataFrame) -> str:
     words = len(table[["dataset", "concept", "anchor", "trained_on"]].drop_duplicates())
     low, high, clear = gains.idxmin(), gains.idxmax(), compared["p"] < 0.05
     better, worse = (int((clear & side).sum()) for side in (compared["difference"] > 0, compared["difference"] < 0))
-    told = f"The {words} words gain {gains[PAPERS]:+.2f} over their anchors in the two other models when carried by {PAPERS}"
+    told = f"The {words} words gain {gains[PAPER_MAP]:+.2f} over their anchors in the two other models when carried by {PAPER_MAP}"
     told += f", and between {gains[low]:+.2f} ({low}) and {gains[high]:+.2f} ({high}) over all kinds."
-    counts = f"{better} carry them clearly better than {PAPERS}, {worse} clearly worse, and {int(compared['alike'].sum())} alike"
+    counts = f"{better} carry them clearly better than {PAPER_MAP}, {worse} clearly worse, and {int(compared['alike'].sum())} alike"
     return f"{told} Of the {len(compared)} other kinds, {counts} (within {MARGIN:g})."

@@ -8,7 +8,7 @@ import pandas as pd
 
 from vwlib.book.pages.tables import span
 from vwlib.ledger import paper
-from vwlib.ledger.statistics import crossed_estimate
+from vwlib.ledger.statistics import two_way_clustered_estimate
 from vwlib.models import TASKS
 from vwlib.trials import is_diagonal
 
@@ -91,7 +91,7 @@ def over_datasets(table: pd.DataFrame, world: str) -> pd.DataFrame:
     rows = []
     for trials, part in parts.items():
         for (target, source), cells in part.groupby(["evaluated_on", "trained_on"], sort=False):
-            found = crossed_estimate({"mean": cells}, "mean", limits=(0, 1))
+            found = two_way_clustered_estimate({"mean": cells}, "mean", limits=(0, 1))
             rows.append((target, source, trials, found.value, *found.interval()))
     return pd.DataFrame(rows, columns=["evaluated_on", "trained_on", "trials", "mean", "low", "high"])
 

@@ -1,0 +1,153 @@
+"""An estimate with its interval and p values, and the expressions of means that are estimated."""
+
+from __future__ import annotations
+
+import ast
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from math import inf, isfinite, nan
+from types import CodeType
+
+import numpy as np
+from scipy import stats
+
+
+def interval_without_spread(
+    value: float, n: int, low: float = 0, high: float = 1, confidence: float = 0.95
+) -> tuple[float, float]:
+    """The interval of the mean of a quantity within [low, high] when all of `n` trials gave `value`.
+
+    Some of the trials not yet made may give the lowest or the highest value. The largest share of them that n trials
+    miss with probability (1 - confidence) / 2 is 1 - ((1 - confidence) / 2) ** (1 / n). For n successes of n, or none,
+    this is Clopper and Pearson's interval. An infinite limit stays infinite.
+    """
+    seen = ((1 - confidence) / 2) ** (1 / n)
+    return (
+        low + (value - low) * seen if isfinite(low) else -inf,
+        high - (high - value) * seen if isfinite(high) else inf,
+    )
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A quantity with its standard error `se`, `df` degrees of freedom, `n` trials, and the limits of what it can be.
+
+    Without spread, its interval and p values are those of as many equal trials as there are independent `units`, such
+    as concepts (`interval_without_spread`): a hundred trials of ten concepts are not a hundred. Without spread and
+    without limits nothing follows. A sign test's quantity counts ties half; `ties` is their share, so that `strict` is
+    the share without them.
+    """
+
+    value: float
+    se: float
+    df: float
+    n: int
+    low: float = -inf
+    high: float = inf
+    units: int | None = None  # where not given, every trial is one
+    ties: float = 0.0
+    means: Mapping[str, float] = field(default_factory=dict)  # of the arms, on the cells that they share
+
+    @property
+    def strict(self) -> float:
+        """A sign test's share of trials in which the quantity is positive, ties not counted."""
+        return self.value - self.ties / 2
+
+    @property
+    def independent(self) -> int:
+        """How many independent units the trials are of."""
+        return self.n if self.units is None else self.units
+
+    def interval(self, confidence: float = 0.95) -> tuple[float, float]:
+        """The interval of Student's t, within the limits; the limits themselves where nothing is known."""
+        if not self._known:
+            return self.low, self.high
+        if self._equal:
+            return interval_without_spread(self.value, self.independent, self.low, self.high, confidence)
+        reach = float(stats.t.ppf((1 + confidence) / 2, self.df)) * self.se
+        return max(self.value - reach, self.low), min(self.value + reach, self.high)
+
+    def p_above(self, bound: float) -> float:
+        """One-sided p value of the null hypothesis that the quantity is at most `bound`; 1 where nothing is known."""
+        if not self._known:
+            return 1.0
+        if not self._equal:
+            return float(stats.t.sf((self.value - bound) / self.se, self.df))
+        if self.value <= bound or not isfinite(self.low):
+            return 1.0
+        missed = max(bound - self.low, 0.0) / (self.value - self.low)  # the part that all of the units missed
+        return float(missed**self.independent)
+
+    def p_below(self, bound: float) -> float:
+        """One-sided p value of the null hypothesis that the quantity is at least `bound`; 1 where nothing is known."""
+        return replace(self, value=-self.value, low=-self.high, high=-self.low).p_above(-bound)
+
+    def p_within(self, low: float, high: float) -> float:
+        """Two one-sided tests: p value of the null hypothesis that the quantity is not between `low` and `high`."""
+        return max(self.p_above(low), self.p_below(high))
+
+    def p_outside(self, low: float, high: float) -> float:
+        """P value of the null hypothesis that the quantity is between `low` and `high`. It cannot lie on both sides, so
+        the clearer side counts.
+        """
+        return min(self.p_below(low), self.p_above(high))
+
+    def detectable(self, power: float = 0.9, alpha: float = 0.05) -> float:
+        """How far beyond a bound the quantity must truly lie for its 95 % interval to clear the bound with probability
+        `power`; NaN without spread.
+        """
+        if not self._known or self._equal:
+            return nan
+        return float((stats.t.ppf(1 - alpha / 2, self.df) + stats.norm.ppf(power)) * self.se)
+
+    @property
+    def _known(self) -> bool:
+        return isfinite(self.value) and isfinite(self.se) and self.df >= 1
+
+    @property
+    def _equal(self) -> bool:
+        return self.se < 1e-9  # rounding leaves some
+
+
+@lru_cache(maxsize=256)
+def names_in(expression: str) -> frozenset[str]:
+    """The names in an arithmetic expression, such as the arms of "mapped - floor".
+
+    Raises SyntaxError where it is no expression, and ValueError where it holds more than names, numbers and + - * /.
+    """
+    nodes = list(ast.walk(ast.parse(expression, mode="eval")))
+    allowed = (ast.Expression, ast.BinOp, ast.UnaryOp, ast.operator, ast.unaryop, ast.Name, ast.Constant, ast.Load)
+    if not all(isinstance(node, allowed) for node in nodes):
+        raise ValueError("may only add, subtract, multiply and divide arms")
+    return frozenset(node.id for node in nodes if isinstance(node, ast.Name))
+
+
+@lru_cache(maxsize=256)
+def _compiled(expression: str) -> CodeType:
+    names_in(expression)  # nothing but arithmetic is evaluated
+    return compile(expression, "<quantity>", "eval")
+
+
+def evaluate(quantity: str, means: Mapping[str, float | np.ndarray]) -> np.ndarray:
+    """An arithmetic expression in the names of arms, such as "mapped - floor", of their means or resampled means.
+
+    Division by zero gives infinity or NaN, not an error.
+    """
+    arrays = {name: np.atleast_1d(np.asarray(mean, float)) for name, mean in means.items()}
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(eval(_compiled(quantity), {"__builtins__": {}}, arrays), float)
+
+
+def limits_of(quantity: str, arms: Sequence[str], low: float, high: float) -> tuple[float, float]:
+    """The smallest and largest value of an expression whose arms lie in [low, high]; infinite where it divides by what
+    may be zero.
+
+    Sums and products of distinct arms take their extremes where each arm does.
+    """
+    if not (isfinite(low) and isfinite(high)):
+        return -inf, inf
+    corners = np.array(list(itertools.product((low, high), repeat=len(arms)))).T
+    values = evaluate(quantity, dict(zip(arms, corners, strict=True)))
+    return (float(values.min()), float(values.max())) if np.isfinite(values).all() else (-inf, inf)
