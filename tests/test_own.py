@@ -125,9 +125,9 @@ def test_five_texts_are_scored_on_three_tasks_and_looked_up_in_three_tables(lab,
     assert (homes["median distance"] <= 0.5 + 1e-4).all()
 
 
-def test_each_text_has_its_name(mine, grid):
+def test_each_text_has_its_name(lab, grid):
     words = words_of_grid(grid, [0])[0]
-    assert all(len(encode_trial(task, mine, words)) == len(own.TEXTS) for task in TASKS)
+    assert all(len(encode_trial(lab, task, words)) == len(own.TEXTS) for task in TASKS)
 
 
 def test_pictures_are_most_like_themselves(mine, lab):
