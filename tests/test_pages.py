@@ -47,7 +47,7 @@ from vwlib.book.pages.transfer import (
 )
 from vwlib.book.pages.words import encode_stages, landing_table, stage_scores
 from vwlib.concepts import concepts_of
-from vwlib.experiments.geometry import displacement_table
+from vwlib.experiments.displacements import displacement_table
 from vwlib.lab import Grid
 from vwlib.learn import Learned, ball_radius
 from vwlib.ledger.paper import paper_results

@@ -13,7 +13,7 @@ from vwlib.experiments.base import Experiment, ExperimentCase, Sources, per
 from vwlib.experiments.words import pairs_of, vectors_of
 from vwlib.lab import Lab
 from vwlib.ledger.schemas import PAIR_SEPARATOR, TableSchema
-from vwlib.models import CachedFeatures
+from vwlib.models import Frozen
 from vwlib.study.tables import TRIALS
 from vwlib.words import Word
 
@@ -46,7 +46,7 @@ def best_boxes(lab: Lab, dataset: str, vectors: Tensor, words: Sequence[Word]) -
     for word, feature in zip(words, model.encode_words(vectors), strict=True):
         rows = features.rows_of(word.concept)
         tensors = {key: features.tensors[key][rows] for key in ("region", "shift", "scale", "box")}
-        best = model.detect(feature[None], CachedFeatures([word.concept] * len(rows), tensors))[0].argmax(-1)
+        best = model.detect(feature[None], Frozen([word.concept] * len(rows), tensors))[0].argmax(-1)
         found.append(tensors["box"][torch.arange(len(rows)), best].cpu())
     return found
 

@@ -12,16 +12,17 @@ from torch import Tensor
 
 from vwlib.concepts import TASKS, concepts_of, find_concept
 from vwlib.experiments.base import Experiment, ExperimentCase, Size, Sources, per
-from vwlib.experiments.layer_statistics import (
-    cluster_agreement,
-    flip_layers,
-    label_words,
-    probe_scores,
-    truncation_scores,
-)
 from vwlib.experiments.words import off_diagonal, trial_rows, vectors_of
 from vwlib.lab import Lab
-from vwlib.layers import hidden_states
+from vwlib.layers import (
+    activations,
+    cluster_agreement,
+    crossing_layers,
+    label_words,
+    probe_scores,
+    text_blocks,
+    truncation_scores,
+)
 from vwlib.ledger.schemas import TRIAL, TableSchema
 from vwlib.models import TaskModel
 from vwlib.study.digest import trials_of
@@ -40,7 +41,7 @@ class WordSet:
     vectors: Tensor  # (word, vector, d)
 
     def labels(self, world: str) -> pd.DataFrame:
-        """`vwlib.experiments.layer_statistics.label_words` of the trials, with the set's kind and origin."""
+        """`vwlib.layers.label_words` of the trials, with the set's kind and origin."""
         words = label_words(self.trials, world).assign(kind=self.kind, trained_on=self.trained_on)
         return words.astype({"delta": float})
 
@@ -79,14 +80,14 @@ def own_words(lab: Lab, task: str, trials: Sequence[Trial]) -> Tensor:
 
 
 def clusters(lab: Lab, case: ExperimentCase, sources: Sources) -> pd.DataFrame:
-    """`vwlib.experiments.layer_statistics.cluster_agreement` of all words near their anchors, and of all unconstrained
+    """`vwlib.layers.cluster_agreement` of all words near their anchors, and of all unconstrained
     ones, in one task's encoder.
 
     `trained_on` tells transferred words apart.
     """
     tables = []
     for found in word_sets(lab, case, sources):
-        states, words = hidden_states(lab.model(case["task"]), found.vectors), found.labels(lab.profile.world)
+        states, words = activations(lab.model(case["task"]), found.vectors), found.labels(lab.profile.world)
         agreement = cluster_agreement(states, words, draws=sources.sizes.draws)
         of = {"dataset": case["dataset"], "task": case["task"], "kind": found.kind, "trained_on": found.trained_on}
         tables.append(agreement.assign(**of, delta=words["delta"].iloc[0]))
@@ -97,14 +98,14 @@ def depths(model: TaskModel, generation_depths: int) -> list[int]:
     """To how many blocks an encoder is cut: every number, but for the generator, whose pictures take long, only evenly
     spaced ones.
     """
-    blocks = len(model.blocks)
+    blocks = len(text_blocks(model))
     if model.task != "generation":
         return list(range(blocks + 1))
     return sorted({round(step) for step in np.linspace(0, blocks, generation_depths)})
 
 
 def truncation(lab: Lab, case: ExperimentCase, sources: Sources) -> pd.DataFrame:
-    """`vwlib.experiments.layer_statistics.truncation_scores` of the small grid's words, near their anchors and
+    """`vwlib.layers.truncation_scores` of the small grid's words, near their anchors and
     unconstrained.
     """
     task, dataset, few = case["task"], case["dataset"], sources.reduced(lab)
@@ -118,7 +119,7 @@ def truncation(lab: Lab, case: ExperimentCase, sources: Sources) -> pd.DataFrame
 
 
 def probes(lab: Lab, case: ExperimentCase, sources: Sources) -> pd.DataFrame:
-    """`vwlib.experiments.layer_statistics.probe_scores` of the small grid's words, near their anchors and
+    """`vwlib.layers.probe_scores` of the small grid's words, near their anchors and
     unconstrained.
     """
     own = {concept.name: concept.anchor for concept in concepts_of(case["dataset"], lab.profile.world)}
@@ -130,9 +131,9 @@ def probes(lab: Lab, case: ExperimentCase, sources: Sources) -> pd.DataFrame:
 
 
 def crossings(_: Lab, case: ExperimentCase, sources: Sources) -> pd.DataFrame:
-    """`vwlib.experiments.layer_statistics.flip_layers` of the table `truncation`."""
+    """`vwlib.layers.crossing_layers` of the table `truncation`."""
     table = sources.tables["truncation"]
-    return flip_layers(table[(table["task"] == case["task"]) & (table["dataset"] == case["dataset"])])
+    return crossing_layers(table[(table["task"] == case["task"]) & (table["dataset"] == case["dataset"])])
 
 
 def relative_distance(layers: Tensor, anchors: Tensor, concepts: Tensor) -> Tensor:
@@ -164,7 +165,7 @@ def disagreement(lab: Lab, case: ExperimentCase, sources: Sources) -> pd.DataFra
         trials = trials_of(words)
         anchors = model.embeddings_of([trial.anchor for trial in trials])[:, None].repeat(1, lab.profile.vectors, 1)
         sets = vectors_of(words), anchors, own_words(lab, task, trials)
-        near = relative_distance(*(hidden_states(model, vectors) for vectors in sets))
+        near = relative_distance(*(activations(model, vectors) for vectors in sets))
         first, last = near[1], near[-1]
         columns = {"disagreement": (last - first).double().numpy(), "first": first.numpy(), "last": last.numpy()}
         tables.append(trial_rows(trials, task=task, **columns, value=[mapped[word.word_id] for word in words]))

@@ -15,7 +15,7 @@ from vwlib.experiments.base import Experiment, ExperimentCase, Sources
 from vwlib.experiments.displacements import radii
 from vwlib.experiments.words import vectors_of
 from vwlib.lab import Lab
-from vwlib.models import CachedFeatures, TaskModel
+from vwlib.models import Frozen, TaskModel
 from vwlib.settings import Profile
 from vwlib.study.tables import TRIALS
 
@@ -110,7 +110,7 @@ def find(lab: Lab, dataset: str, features: Sequence[Tensor], asked: Sequence[Seq
     first = {concept: int(test.rows_of(concept)[0]) for concept in lab.split(dataset).names}
     rows = torch.tensor(list(first.values()))
     tensors = {key: test.tensors[key] for key in ("region", "shift", "scale", "box")}
-    few = CachedFeatures(list(first), {key: tensor[rows.to(tensor.device)] for key, tensor in tensors.items()})
+    few = Frozen(list(first), {key: tensor[rows.to(tensor.device)] for key, tensor in tensors.items()})
     scores = model.detect(torch.stack(list(features)), few)  # (text, image, region)
     found = []
     for score, concepts in zip(scores, asked, strict=True):

@@ -22,13 +22,13 @@ from vwlib.learn import Learned
 from vwlib.models.loading import not_the_originals
 from vwlib.paths import DATA, ROOT
 from vwlib.settings import Profile
-from vwlib.study.tables import results_root
 from vwlib.study.digest import as_words, trials_of
 from vwlib.study.formats import ChunkResult
 from vwlib.study.plan import REFERENCES, Chunk, models_of, word_count
 from vwlib.study.progress import Status, status
 from vwlib.study.runlog import append_run
 from vwlib.study.store import Store
+from vwlib.study.tables import results_root
 
 log = logging.getLogger(__name__)
 

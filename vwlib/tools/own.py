@@ -12,7 +12,7 @@ import pandas as pd
 
 from vwlib.datasets.photos import describe_photos, photo_settings
 from vwlib.datasets.source import PHOTOS
-from vwlib.experiments.geometry import displacement_table
+from vwlib.experiments.displacements import displacement_table
 from vwlib.lab import Grid
 from vwlib.models import TASKS, load_model, load_models
 from vwlib.models.base import NAME_PROMPT

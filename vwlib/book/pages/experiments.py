@@ -10,11 +10,12 @@ from pathlib import Path
 import pandas as pd
 
 from vwlib.book.pages.tables import with_interval
-from vwlib.experiments import EXPERIMENTS, choose, read_table, run
+from vwlib.experiments.registry import EXPERIMENTS, choose
+from vwlib.experiments.running import run
 from vwlib.ledger.claims import KINDS, judge_claims
 from vwlib.settings import Profile, load_profile
-from vwlib.study.tables import results_root
-from vwlib.study.run import run_study
+from vwlib.study.run import ensure_study
+from vwlib.study.tables import read_table
 
 
 def tables_of(profile: Profile, names: Sequence[str], root: Path | None = None) -> dict[str, pd.DataFrame]:
@@ -24,10 +25,9 @@ def tables_of(profile: Profile, names: Sequence[str], root: Path | None = None) 
     photographs. Raises FileNotFoundError that names the command where a table is missing, and ValueError where one was
     damaged.
     """
-    root = root or results_root(profile)
+    root = ensure_study(profile, root)
     if profile.study.compute_on_demand:
-        run_study(profile, root, progress=False)
-        run(profile, choose(EXPERIMENTS, names), root, progress=False)
+        run(profile, choose(names), root, progress=False)
     return {
         name: read_table(name, profile.name, root)
         if EXPERIMENTS[name].cases(profile)

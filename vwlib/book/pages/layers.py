@@ -14,8 +14,8 @@ from torch import Tensor
 
 from vwlib.book.figures.style import CONCEPT_COLOURS
 from vwlib.book.pages.scripts import SCALE, embed
-from vwlib.experiments.base import vectors_of
 from vwlib.experiments.encoder import own_words
+from vwlib.experiments.words import vectors_of
 from vwlib.layers import (
     activations,
     draw_truncated,
@@ -29,7 +29,7 @@ from vwlib.layers import (
     way_to_concept,
 )
 from vwlib.models import TASKS, Generator, TaskModel, load_model
-from vwlib.study.compat import carry
+from vwlib.study.compat import carry, lab_of
 from vwlib.study.digest import trials_of
 from vwlib.study.read import StoredStudy, TrialWords
 from vwlib.trials import Trial, is_diagonal
@@ -62,7 +62,7 @@ def words_in(
     words.sort(key=lambda word: (concepts.index(word.concept), anchors.index(word.anchor)))
     trials = trials_of(words)
     if source == REAL:
-        vectors = own_words(study.profile, task, trials)
+        vectors = own_words(lab_of(study.profile), task, trials)
     else:
         vectors = carry(study.profile, vectors_of(words), source, task)
     return vectors, label_words(trials, study.profile.world)
@@ -175,7 +175,7 @@ def _encoders(study: StoredStudy, dataset: str, delta: float | None) -> Iterator
             words = words[off].reset_index(drop=True).assign(task=task, source=source, kind=kind)
             trials = [Trial(word.dataset, word.concept, word.anchor) for word in words.itertuples()]
             anchors = real_words(model, [trial.anchor for trial in trials], study.profile.vectors)
-            concepts = own_words(study.profile, task, trials)
+            concepts = own_words(lab_of(study.profile), task, trials)
             yield _Entry(model, words, vectors[torch.from_numpy(off)], anchors, concepts)
 
 
