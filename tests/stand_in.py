@@ -12,7 +12,7 @@ import torch
 
 from vwlib.lab import Lab
 from vwlib.learn import Learned
-from vwlib.models import Score
+from vwlib.models.base import Score
 from vwlib.study import cluster, run
 
 SECONDS = "STAND_IN_SECONDS"  # that learning a chunk takes

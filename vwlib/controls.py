@@ -34,7 +34,7 @@ def rotated_copy(model: TaskModel, seed: int = 0) -> TaskModel:
     with torch.no_grad():
         turned.weight.copy_((table.weight.double() @ rotation.double()).float())
         back.weight.copy_(rotation)  # a linear layer multiplies by its transposed weight, so x R becomes x R Rᵀ = x
-    twin.text_owner.token_embedding = nn.Sequential(turned, back).requires_grad_(False)
+    twin.embedding_module.token_embedding = nn.Sequential(turned, back).requires_grad_(False)
     return twin
 
 

@@ -160,6 +160,19 @@ class Profile(_Settings):
     study: StudySettings = StudySettings()
     experiments: ExperimentSettings = ExperimentSettings()
 
+    @property
+    def models(self) -> dict[str, ModelSettings]:
+        """Every model that a run loads, by role: that of each task, the judges and the safety checker."""
+        models = {
+            "generation": self.generator,
+            "detection": self.detector,
+            "classification": self.classifier,
+            "judge": self.judge,
+            "second_judge": self.second_judge,
+            "safety_checker": self.generator.safety_checker,
+        }
+        return {role: settings for role, settings in models.items() if settings}
+
     def model_of(self, task: str) -> ModelSettings:
         """The settings of a task's model. Raises ValueError for an unknown task."""
         if task not in TASKS:

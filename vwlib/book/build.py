@@ -273,9 +273,9 @@ def make_ready(profile: str) -> None:
     study computed on demand.
     """
     from vwlib.miniature.world import ensure_world
-    from vwlib.study.tables import results_root
     from vwlib.study.progress import status
     from vwlib.study.store import Store
+    from vwlib.study.tables import results_root
 
     settings = load_profile(profile)
     if settings.world == "miniature":

@@ -13,7 +13,7 @@ from vwlib.experiments.base import Experiment, ExperimentCase, Sources, per
 from vwlib.experiments.words import pairs_of, vectors_of
 from vwlib.lab import Lab
 from vwlib.ledger.schemas import PAIR_SEPARATOR, TableSchema
-from vwlib.models import Frozen
+from vwlib.models.base import CachedFeatures
 from vwlib.study.tables import TRIALS
 from vwlib.words import Word
 
@@ -25,7 +25,7 @@ def compute(lab: Lab, case: ExperimentCase, sources: Sources) -> pd.DataFrame:
     agree also where an image shows one thing only.
     """
     dataset, words = case["dataset"], sources.words("detection", case["dataset"], sources.sizes.near)
-    anchors = lab.detector.embeddings_of([word.anchor for word in words])[:, None].repeat(1, lab.profile.vectors, 1)
+    anchors = lab.detector.embeddings_of([word.anchor for word in words], lab.profile.vectors)
     boxes = {
         kind: best_boxes(lab, dataset, vectors, words)
         for kind, vectors in (("learned", vectors_of(words)), ("anchors", anchors))
@@ -44,9 +44,9 @@ def best_boxes(lab: Lab, dataset: str, vectors: Tensor, words: Sequence[Word]) -
     """For each word its likeliest box (image, 4) in every test image of its concept."""
     model, features, found = lab.detector, lab.features("detection", dataset, "test"), []
     for word, feature in zip(words, model.encode_words(vectors), strict=True):
-        rows = features.rows_of(word.concept)
+        rows = features.indices_of(word.concept)
         tensors = {key: features.tensors[key][rows] for key in ("region", "shift", "scale", "box")}
-        best = model.detect(feature[None], Frozen([word.concept] * len(rows), tensors))[0].argmax(-1)
+        best = model.detect(feature[None], CachedFeatures([word.concept] * len(rows), tensors))[0].argmax(-1)
         found.append(tensors["box"][torch.arange(len(rows)), best].cpu())
     return found
 

@@ -16,10 +16,10 @@ from vwlib.experiments.base import Experiment, ExperimentCase, Size, Sources
 from vwlib.experiments.drawn import COLOURS, LAYOUT, Drawn, draw_examples, image_counts, tasks_of_the_miniature
 from vwlib.experiments.words import with_split
 from vwlib.lab import Lab
-from vwlib.layers import activations
+from vwlib.layers import hidden_states
 from vwlib.ledger.schemas import TableSchema
 from vwlib.miniature.scenes import PRETRAINING_STYLES, Drawing
-from vwlib.models import TaskModel
+from vwlib.models.base import TaskModel
 from vwlib.trials import DatasetSplit, Trial
 
 NOUNS = ("cat", "car", "umbrella", "bottle", "boat")
@@ -79,7 +79,7 @@ class Algebra:
         known = model.vocabulary.words()
         words = sorted(known)
         rows = model.word_table()[[known[word] for word in words]].cpu()
-        return cls(model, words, rows, activations(model, rows[:, None])[-1])
+        return cls(model, words, rows, hidden_states(model, rows[:, None])[-1])
 
     def row(self, word: str) -> Tensor:
         """A word's embedding (d)."""
@@ -99,7 +99,7 @@ class Algebra:
     def text_residual(self, vector: Tensor, anchor: str, parts: Sequence[str]) -> float:
         """The same of the text encoder's output at the end of text."""
         chosen = [self.words.index(word) for word in (anchor, *parts)]
-        output = activations(self.model, vector[None, None])[-1, 0]
+        output = hidden_states(self.model, vector[None, None])[-1, 0]
         return unexplained(output - self.outputs[chosen[0]], self.outputs[chosen] - self.outputs.mean(0))
 
     def held_out_residuals(self, anchor: str, parts: Sequence[str]) -> tuple[float, float]:

@@ -12,19 +12,18 @@ from torch import Tensor
 
 from vwlib.concepts import TASKS, concepts_of, find_concept
 from vwlib.experiments.base import Experiment, ExperimentCase, Size, Sources, per
-from vwlib.experiments.words import off_diagonal, trial_rows, vectors_of
-from vwlib.lab import Lab
-from vwlib.layers import (
-    activations,
+from vwlib.experiments.layer_statistics import (
     cluster_agreement,
-    crossing_layers,
+    flip_layers,
     label_words,
     probe_scores,
-    text_blocks,
     truncation_scores,
 )
+from vwlib.experiments.words import off_diagonal, trial_rows, vectors_of
+from vwlib.lab import Lab
+from vwlib.layers import hidden_states
 from vwlib.ledger.schemas import TRIAL, TableSchema
-from vwlib.models import TaskModel
+from vwlib.models.base import TaskModel
 from vwlib.study.digest import trials_of
 from vwlib.study.tables import TRIALS
 from vwlib.trials import Trial
@@ -41,7 +40,7 @@ class WordSet:
     vectors: Tensor  # (word, vector, d)
 
     def labels(self, world: str) -> pd.DataFrame:
-        """`vwlib.layers.label_words` of the trials, with the set's kind and origin."""
+        """`vwlib.experiments.layer_statistics.label_words` of the trials, with the set's kind and origin."""
         words = label_words(self.trials, world).assign(kind=self.kind, trained_on=self.trained_on)
         return words.astype({"delta": float})
 
@@ -76,18 +75,18 @@ def word_sets(lab: Lab, case: ExperimentCase, sources: Sources, small: bool = Fa
 def own_words(lab: Lab, task: str, trials: Sequence[Trial]) -> Tensor:
     """The single real word of each trial's concept, as often as a learned word has vectors: (word, vector, d)."""
     owners = [find_concept(trial.concept, trial.dataset, lab.profile.world).anchor for trial in trials]
-    return lab.model(task).embeddings_of(owners)[:, None].repeat(1, lab.profile.vectors, 1)
+    return lab.model(task).embeddings_of(owners, lab.profile.vectors)
 
 
 def clusters(lab: Lab, case: ExperimentCase, sources: Sources) -> pd.DataFrame:
-    """`vwlib.layers.cluster_agreement` of all words near their anchors, and of all unconstrained
+    """`vwlib.experiments.layer_statistics.cluster_agreement` of all words near their anchors, and of all unconstrained
     ones, in one task's encoder.
 
     `trained_on` tells transferred words apart.
     """
     tables = []
     for found in word_sets(lab, case, sources):
-        states, words = activations(lab.model(case["task"]), found.vectors), found.labels(lab.profile.world)
+        states, words = hidden_states(lab.model(case["task"]), found.vectors), found.labels(lab.profile.world)
         agreement = cluster_agreement(states, words, draws=sources.sizes.draws)
         of = {"dataset": case["dataset"], "task": case["task"], "kind": found.kind, "trained_on": found.trained_on}
         tables.append(agreement.assign(**of, delta=words["delta"].iloc[0]))
@@ -98,14 +97,14 @@ def depths(model: TaskModel, generation_depths: int) -> list[int]:
     """To how many blocks an encoder is cut: every number, but for the generator, whose pictures take long, only evenly
     spaced ones.
     """
-    blocks = len(text_blocks(model))
+    blocks = len(model.blocks)
     if model.task != "generation":
         return list(range(blocks + 1))
     return sorted({round(step) for step in np.linspace(0, blocks, generation_depths)})
 
 
 def truncation(lab: Lab, case: ExperimentCase, sources: Sources) -> pd.DataFrame:
-    """`vwlib.layers.truncation_scores` of the small grid's words, near their anchors and
+    """`vwlib.experiments.layer_statistics.truncation_scores` of the small grid's words, near their anchors and
     unconstrained.
     """
     task, dataset, few = case["task"], case["dataset"], sources.reduced(lab)
@@ -119,7 +118,7 @@ def truncation(lab: Lab, case: ExperimentCase, sources: Sources) -> pd.DataFrame
 
 
 def probes(lab: Lab, case: ExperimentCase, sources: Sources) -> pd.DataFrame:
-    """`vwlib.layers.probe_scores` of the small grid's words, near their anchors and
+    """`vwlib.experiments.layer_statistics.probe_scores` of the small grid's words, near their anchors and
     unconstrained.
     """
     own = {concept.name: concept.anchor for concept in concepts_of(case["dataset"], lab.profile.world)}
@@ -131,9 +130,9 @@ def probes(lab: Lab, case: ExperimentCase, sources: Sources) -> pd.DataFrame:
 
 
 def crossings(_: Lab, case: ExperimentCase, sources: Sources) -> pd.DataFrame:
-    """`vwlib.layers.crossing_layers` of the table `truncation`."""
+    """`vwlib.experiments.layer_statistics.flip_layers` of the table `truncation`."""
     table = sources.tables["truncation"]
-    return crossing_layers(table[(table["task"] == case["task"]) & (table["dataset"] == case["dataset"])])
+    return flip_layers(table[(table["task"] == case["task"]) & (table["dataset"] == case["dataset"])])
 
 
 def relative_distance(layers: Tensor, anchors: Tensor, concepts: Tensor) -> Tensor:
@@ -163,9 +162,9 @@ def disagreement(lab: Lab, case: ExperimentCase, sources: Sources) -> pd.DataFra
         off = set(off_diagonal(lab.profile, trials_of(words)))
         words = [word for word, trial in zip(words, trials_of(words), strict=True) if trial in off]
         trials = trials_of(words)
-        anchors = model.embeddings_of([trial.anchor for trial in trials])[:, None].repeat(1, lab.profile.vectors, 1)
+        anchors = model.embeddings_of([trial.anchor for trial in trials], lab.profile.vectors)
         sets = vectors_of(words), anchors, own_words(lab, task, trials)
-        near = relative_distance(*(activations(model, vectors) for vectors in sets))
+        near = relative_distance(*(hidden_states(model, vectors) for vectors in sets))
         first, last = near[1], near[-1]
         columns = {"disagreement": (last - first).double().numpy(), "first": first.numpy(), "last": last.numpy()}
         tables.append(trial_rows(trials, task=task, **columns, value=[mapped[word.word_id] for word in words]))

@@ -34,7 +34,7 @@ def compute(lab: Lab, case: ExperimentCase, sources: Sources) -> pd.DataFrame:
         if not words:
             continue
         trials = trials_of(words)
-        floor = values_of(few, target, models[1].embeddings_of([t.anchor for t in trials])[:, None], trials)
+        floor = values_of(few, target, models[1].embeddings_of([t.anchor for t in trials]), trials)
         for kind, found in quality.items():
             value = values_of(few, target, lab.transfer(vectors_of(words), source, target, kind), trials)
             of = {"trained_on": source, "evaluated_on": target, "map": kind, "r2": found["r2"], "top1": found["top1"]}

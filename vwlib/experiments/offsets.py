@@ -75,7 +75,7 @@ def _between_trainings(lab: Lab, dataset: str, sources: Sources) -> pd.DataFrame
 
 def offsets_of(lab: Lab, task: str, trials: Sequence[Trial], vectors: Tensor) -> Tensor:
     """What was added to the anchor, (word, vector, d)."""
-    return vectors - lab.model(task).embeddings_of([trial.anchor for trial in trials])[:, None]
+    return vectors - lab.model(task).embeddings_of([trial.anchor for trial in trials])
 
 
 def cosines_of(one: Tensor, other: Tensor) -> np.ndarray:

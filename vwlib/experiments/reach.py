@@ -34,7 +34,7 @@ def compute(lab: Lab, case: ExperimentCase, sources: Sources) -> pd.DataFrame:
     anchors = sorted({trial.anchor for trial in grid_trials(lab.profile, dataset, sources.sizes.grid[task])})
     grid = list(itertools.product(anchors, range(targets), (*lab.profile.study.deltas, None)))
     trials = [Trial(dataset, f"direction {number + 1}", anchor, delta) for anchor, number, delta in grid]
-    start = model.embeddings_of([trial.anchor for trial in trials])[:, None].repeat(1, lab.profile.vectors, 1)
+    start = model.embeddings_of([trial.anchor for trial in trials], lab.profile.vectors)
     start = start.to(model.device)
     with torch.no_grad():
         before = model.encode_words(start)
@@ -51,7 +51,7 @@ def compute(lab: Lab, case: ExperimentCase, sources: Sources) -> pd.DataFrame:
         itertools.repeat({"direction": directions}),
         steps=steps,
         lr=lab.profile.learning[task].rate,
-        parts=partial(model.room.parts, "learning towards directions"),
+        parts=partial(model.memory.map_in_batches, "learning towards directions"),
     )
     with torch.no_grad():
         after = model.encode_words(learned.vectors)

@@ -83,7 +83,7 @@ def learn_bends(
     model, dataset, settings = lab.model(task), trials[0].dataset, lab.profile.learning[task]
     features, concepts = lab.features(task, dataset, "train"), [trial.concept for trial in trials]
     streams = [random_stream(dataset, number, anchor, None, 0) for number, anchor in enumerate(anchors)]
-    start = model.embeddings_of(anchors)[:, None].repeat(1, one.shape[1], 1)
+    start = model.embeddings_of(anchors, one.shape[1])
     # What is learned begins at the anchor; the bend is that and `shift`.
     ends = {name: part.to(model.device) for name, part in (("one", one), ("other", other))}
     shift = (one + other) / 2 - start
@@ -105,7 +105,7 @@ def learn_bends(
         batches(),
         steps=settings.steps,
         lr=settings.rate,
-        parts=partial(model.room.parts, "learning bends"),
+        parts=partial(model.memory.map_in_batches, "learning bends"),
     )
     raise_if_diverged(learned, task, trials)
     return learned.vectors + shift

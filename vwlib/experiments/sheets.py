@@ -15,7 +15,7 @@ from vwlib.experiments.base import Experiment, ExperimentCase, Sources
 from vwlib.experiments.displacements import radii
 from vwlib.experiments.words import vectors_of
 from vwlib.lab import Lab
-from vwlib.models import Frozen, TaskModel
+from vwlib.models.base import CachedFeatures, TaskModel
 from vwlib.settings import Profile
 from vwlib.study.tables import TRIALS
 
@@ -107,10 +107,10 @@ def find(lab: Lab, dataset: str, features: Sequence[Tensor], asked: Sequence[Seq
     after the other.
     """
     model, test = lab.detector, lab.features("detection", dataset, "test")
-    first = {concept: int(test.rows_of(concept)[0]) for concept in lab.split(dataset).names}
+    first = {concept: int(test.indices_of(concept)[0]) for concept in lab.split(dataset).names}
     rows = torch.tensor(list(first.values()))
     tensors = {key: test.tensors[key] for key in ("region", "shift", "scale", "box")}
-    few = Frozen(list(first), {key: tensor[rows.to(tensor.device)] for key, tensor in tensors.items()})
+    few = CachedFeatures(list(first), {key: tensor[rows.to(tensor.device)] for key, tensor in tensors.items()})
     scores = model.detect(torch.stack(list(features)), few)  # (text, image, region)
     found = []
     for score, concepts in zip(scores, asked, strict=True):

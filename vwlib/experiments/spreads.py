@@ -14,7 +14,7 @@ from vwlib.experiments.base import Experiment, ExperimentCase, Size, Sources, pe
 from vwlib.experiments.words import trial_rows, values_of, with_features
 from vwlib.lab import Lab
 from vwlib.ledger.schemas import TableSchema
-from vwlib.models import Frozen
+from vwlib.models.base import CachedFeatures
 from vwlib.settings import Profile
 from vwlib.trials import Trial
 
@@ -52,13 +52,13 @@ def unrelated_starts(profile: Profile, dataset: str, concepts: int, starts: int)
     ]
 
 
-def resampled(features: Frozen, seed: int) -> Frozen:
+def resampled(features: CachedFeatures, seed: int) -> CachedFeatures:
     """As many of each concept's images as there are, drawn with replacement."""
     rng = np.random.default_rng(seed)
-    own = [features.rows_of(concept) for concept in dict.fromkeys(features.concepts)]
+    own = [features.indices_of(concept) for concept in dict.fromkeys(features.concepts)]
     rows = torch.cat([rows[torch.from_numpy(rng.integers(len(rows), size=len(rows))).to(rows.device)] for rows in own])
     tensors = {key: tensor[rows.to(tensor.device)] for key, tensor in features.tensors.items()}
-    return Frozen([features.concepts[row] for row in rows.tolist()], tensors)
+    return CachedFeatures([features.concepts[row] for row in rows.tolist()], tensors)
 
 
 EXPERIMENTS = (

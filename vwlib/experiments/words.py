@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vwlib.concepts import TASKS
 from vwlib.lab import Lab
-from vwlib.models import Frozen
+from vwlib.models.base import CachedFeatures
 from vwlib.settings import Profile
 from vwlib.trials import DatasetSplit, Trial, is_diagonal, make_trials
 from vwlib.words import Word
@@ -63,7 +63,7 @@ def reduced(lab: Lab, test_images: int, pictures: int) -> Lab:
     return few
 
 
-def with_features(lab: Lab, task: str, dataset: str, train: Frozen) -> Lab:
+def with_features(lab: Lab, task: str, dataset: str, train: CachedFeatures) -> Lab:
     """The lab with other features of a dataset's training images."""
     other = Lab(lab.profile, lab.read_split)
     other.loaded, other.splits, other.cached = lab.loaded, lab.splits, lab.cached | {(task, dataset, "train"): train}

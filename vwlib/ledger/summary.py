@@ -13,7 +13,7 @@ COLUMNS = ["trials", "evaluated_on", "trained_on", "mean", "low", "high", "n"]
 def summarise_grid(table: pd.DataFrame, world: str) -> pd.DataFrame:
     """The mean score of every target and source with its 95 % interval, over all trials and over those off the diagonal.
 
-    The interval is two-way clustered: trials share concepts and anchors.
+    The interval is that of `two_way_clustered_estimate`: trials share concepts and anchors.
     """
     rows = []
     for name, chosen in (("all", table), ("off-diagonal", table[~is_diagonal(table, world)])):

@@ -12,8 +12,7 @@ from torch import Tensor
 from vwlib.miniature.captions import caption, name_prompt, names_of
 from vwlib.miniature.pool import Pool
 from vwlib.miniature.sprites import Sprites
-from vwlib.miniature.training import Loss
-from vwlib.models.precision import training_autocast
+from vwlib.miniature.training import Loss, training_autocast
 
 Encode = Callable[[Tensor], Tensor]
 

@@ -19,8 +19,7 @@ from vwlib.miniature.captions import caption, names_of
 from vwlib.miniature.contrastive import to_tensor
 from vwlib.miniature.pool import Pool
 from vwlib.miniature.sprites import Sprites
-from vwlib.miniature.training import Loss, save_tensors
-from vwlib.models.precision import training_autocast
+from vwlib.miniature.training import Loss, save_tensors, training_autocast
 
 
 class TextAndImage(nn.Module):

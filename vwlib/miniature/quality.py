@@ -16,13 +16,13 @@ from safetensors.numpy import load_file
 from torchmetrics.detection import MeanAveragePrecision
 
 from vwlib.concepts import DATASETS
+from vwlib.datasets.splits import load_split
 from vwlib.examples import Example, Pictures
 from vwlib.miniature.scenes import HELD_OUT_STYLE, LAYOUTS, PRETRAINING_STYLES, Drawing, compose
 from vwlib.miniature.sprites import load_sprites
 from vwlib.models import Classifier, Detector, Generator, load_classifier, load_detector, load_generator, load_judge
 from vwlib.paths import MINIATURE
 from vwlib.settings import MODELS, Profile, load_profile
-from vwlib.study.compat import load_material
 
 PHOTO_DATASETS = ("ImageNet", "COCO", "PASCAL")  # by category; DreamBooth's things are instances
 TARGETS = {
@@ -62,10 +62,10 @@ def ten_way(model: Classifier, profile: Profile, datasets: Sequence[str] = PHOTO
     """Zero-shot naming of test images among the ten concept names of their dataset, with a column `dataset`."""
     frames = []
     for dataset in datasets:
-        material = load_material(profile, dataset)
-        labels = [material.names[example.label] for example in material.test]
-        images, styles = Pictures(material.test), [example.style for example in material.test]
-        right = share_right(model, images, labels, styles, list(material.names.values()))
+        split = load_split(profile, dataset)
+        labels = [split.names[example.label] for example in split.test]
+        images, styles = Pictures(split.test), [example.style for example in split.test]
+        right = share_right(model, images, labels, styles, list(split.names.values()))
         frames.append(right.assign(dataset=dataset))
     return pd.concat(frames, ignore_index=True)
 
@@ -106,14 +106,14 @@ def measure_judge(model: Classifier, profile: Profile) -> dict:
 
 def measure_detector(model: Detector, profile: Profile, dataset: str = "COCO") -> dict:
     """Average precision of the ten concept names as queries on a dataset's test scenes, as COCO scores it."""
-    material = load_material(profile, dataset)
-    frozen = model.prepare(material.test)
+    split = load_split(profile, dataset)
+    frozen = model.prepare(split.test)
     with torch.no_grad():
-        features = model.encode_names(material.names.values())
+        features = model.encode_names(split.names.values())
     scores = model.detect(features, frozen)  # (name, image, region)
-    order = list(material.names)
+    order = list(split.names)
     metric = MeanAveragePrecision(backend="faster_coco_eval")
-    for row, example in enumerate(material.test):
+    for row, example in enumerate(split.test):
         best = scores[:, row].flatten().topk(100)
         found = {
             "boxes": frozen.tensors["box"][row, best.indices % scores.shape[2]],
@@ -122,11 +122,11 @@ def measure_detector(model: Detector, profile: Profile, dataset: str = "COCO") -
         }
         metric.update([found], [_truth(example, order)])
     result = metric.compute()
-    boxes = sum(len(example.names) for example in material.test)
+    boxes = sum(len(example.names) for example in split.test)
     return {
         "ap50": float(result["map_50"]),
         "map": float(result["map"]),
-        "counts": {"images": len(material.test), "boxes": boxes, "queries": len(order)},
+        "counts": {"images": len(split.test), "boxes": boxes, "queries": len(order)},
     }
 
 
@@ -147,7 +147,7 @@ def measure_generator(model: Generator, profile: Profile, per_concept: int = 10,
     nouns = load_sprites().nouns
     rights, known, counts = {}, {}, 0
     for dataset in DATASETS:
-        names = list(load_material(profile, dataset).names.values())
+        names = list(load_split(profile, dataset).names.values())
         drawn = _draw(model, names, per_concept)
         rights[dataset] = _share_recognised(model, drawn, names, names)
         known[dataset] = _share_recognised(model, drawn, names, nouns)

@@ -14,7 +14,7 @@ import torch
 
 from vwlib.datasets.splits import open_lab
 from vwlib.lab import Lab
-from vwlib.models.device import find_device
+from vwlib.models.memory import find_device
 from vwlib.settings import Profile
 from vwlib.study.plan import Chunk, make_plan
 from vwlib.study.run import work

@@ -19,12 +19,12 @@ from vwlib.concepts import TASKS
 from vwlib.datasets.splits import open_lab
 from vwlib.lab import Lab
 from vwlib.learn import Learned
-from vwlib.models.loading import not_the_originals
+from vwlib.models.loading import altered_weights
 from vwlib.paths import DATA, ROOT
 from vwlib.settings import Profile
 from vwlib.study.digest import as_words, trials_of
 from vwlib.study.formats import ChunkResult
-from vwlib.study.plan import REFERENCES, Chunk, models_of, word_count
+from vwlib.study.plan import REFERENCES, Chunk, word_count
 from vwlib.study.progress import Status, status
 from vwlib.study.runlog import append_run
 from vwlib.study.store import Store
@@ -127,9 +127,9 @@ def run_study(
     store.remove_stale_temporaries()
     results = store.load_all()
     todo = [chunk for chunk, result in results.items() if result is None or (retry_failed and result.failed)]
-    for role, settings in models_of(profile).items() if todo else ():
-        for differs in not_the_originals(settings):
-            log.warning("%s: %s.", role, differs)
+    for role, settings in profile.models.items() if todo else ():
+        for file in altered_weights(settings):
+            log.warning("%s: %s is not the original; results will not be the paper's model's.", role, file)
     # Each run has an order of its own, so that several on one folder seldom compute the same chunk at the same time.
     SystemRandom().shuffle(todo)
     total, left = word_count(tuple(results)), word_count(tuple(todo))

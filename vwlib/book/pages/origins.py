@@ -15,15 +15,14 @@ import torch
 
 from vwlib.book.build import cores, list_chapters
 from vwlib.book.siblings import list_runs
-from vwlib.models.device import find_device
 from vwlib.models.loading import digest_folder, resolve
+from vwlib.models.memory import find_device
 from vwlib.models.precision import precision_of
 from vwlib.paths import ROOT
 from vwlib.settings import Profile
-from vwlib.study.tables import results_root
 from vwlib.study.runlog import read_run_log
 from vwlib.study.store import Store
-from vwlib.tools.doctor import models_of
+from vwlib.study.tables import results_root
 
 
 def versions_table(file: Path = ROOT / "pyproject.toml") -> pd.DataFrame:
@@ -62,7 +61,7 @@ def digests_table(profile: Profile) -> pd.DataFrame:
     """
     rows = [
         (role, digest_folder(settings.source) if resolve(settings.source).is_dir() else "not here")
-        for role, settings, _ in models_of(profile)
+        for role, settings in profile.models.items()
     ]
     return pd.DataFrame(rows, columns=["model", "digest of weights and configuration"])
 
