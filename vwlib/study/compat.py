@@ -37,7 +37,15 @@ def transfer_map(profile, source, target, kind="linear"):
     return lab_of(profile).transfer_map(source, target, kind)
 
 
-def run_grid(profile, trials, sources=("generation", "detection", "classification"), targets=("generation", "detection", "classification"), progress=True, kind="linear", learned=None):
+def run_grid(
+    profile,
+    trials,
+    sources=("generation", "detection", "classification"),
+    targets=("generation", "detection", "classification"),
+    progress=True,
+    kind="linear",
+    learned=None,
+):
     return lab_of(profile).run_trials(trials, sources, targets, kind=kind, learned=learned or {}, progress=progress)
 
 

@@ -98,17 +98,19 @@ def study(
 ) -> None:
     """Learn and score every word of the profile's study; whatever is finished already is kept."""
     from vwlib.study import progress
-    from vwlib.study import store as stored
+    from vwlib.study.store import Store as Results
 
     settings, root = _settings_and_root(profile, store)
     if status:
-        print(progress.status(settings, stored.Store(settings, root)))
+        print(progress.status(Results(settings, root, "np")))
     elif estimate is not None:
-        print(progress.estimate(settings, stored.Store(settings, root), estimate, max(workers, 1)))
+        print(progress.estimate(settings, Results(settings, root), estimate, max(workers, 1)))
     else:
         from vwlib.study import run as runner  # imports the models' libraries, which takes seconds
+        from vwlib.tools.card import write_card
 
         print(runner.run_study(settings, root, workers=workers, scheduler=scheduler, retry_failed=retry_failed))
+        write_card(root)
 
 
 @app.command()
@@ -121,21 +123,21 @@ def experiments(
     ] = False,
 ) -> None:
     """Compute the tables of the experiments beside the study, which must be finished; finished tables are kept."""
-    from vwlib.experiments import EXPERIMENTS, choose, run
-    from vwlib.experiments import status as status_of
+    from vwlib.experiments import running
+    from vwlib.experiments.registry import choose
 
-    chosen = choose(EXPERIMENTS, names or [])
+    chosen = choose(names or [])
     settings, root = _settings_and_root(profile, store)
     if not status:
-        run(settings, chosen, root)
-    for row in status_of(settings, chosen, root).to_dict("records"):
-        print(f"{row['table']:<22} {row['state']:<22} {row['rows']:>8,} rows  {row['is']}")
+        running.run(settings, chosen, root)
+    for row in running.status(settings, chosen, root).to_dict("records"):
+        print(f"{row['table']:<22} {row['state']:<22} {row['rows']:>8,} rows  {row['asks']}")
 
 
 @app.command()
 def claims(profile: ProfileName = MINIATURE, store: Store = None) -> None:
     """Judge the paper's claims on the stored tables, and write the verdicts to claims.json."""
-    from vwlib.experiments import read_tables
+    from vwlib.experiments.running import read_tables
     from vwlib.ledger.claims import judge_claims, verdict_counts, write_claims
 
     _, root = _settings_and_root(profile, store)

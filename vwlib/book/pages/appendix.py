@@ -111,8 +111,17 @@ def study_table() -> pd.DataFrame:
 
 
 def experiments_table() -> pd.DataFrame:
-    """What the experiments beside the study take at each profile."""
-    return _profiles_table(ExperimentSettings, "experiments")
+    """What the experiments beside the study take at each profile: the sizes that several share, then their own."""
+    from vwlib.experiments.registry import EXPERIMENTS  # brings along what computes them
+
+    profiles = {name: load_profile(name) for name in PROFILES}
+    own = [
+        {"setting": size.name, "what it is": size.what}
+        | {name: _plain(size.of(profile)) for name, profile in profiles.items()}
+        for experiment in EXPERIMENTS.values()
+        for size in experiment.sizes
+    ]
+    return pd.concat([_profiles_table(ExperimentSettings, "experiments"), pd.DataFrame(own)], ignore_index=True)
 
 
 def pretraining_table() -> pd.DataFrame:
