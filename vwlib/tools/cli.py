@@ -99,13 +99,13 @@ def study(
 ) -> None:
     """Learn and score every word of the profile's study; whatever is finished already is kept."""
     from vwlib.study import progress
-    from vwlib.study import store as study_store
+    from vwlib.study.store import Store as Results
 
     settings, root = _settings_and_root(profile, store)
     if status:
-        print(progress.status(study_store.Store(settings, root, "np")))
+        print(progress.status(Results(settings, root, "np")))
     elif estimate is not None:
-        print(progress.estimate(settings, study_store.Store(settings, root), estimate, max(workers, 1)))
+        print(progress.estimate(settings, Results(settings, root), estimate, max(workers, 1)))
     else:
         from vwlib.study import run as runner  # imports the models' libraries, which takes seconds
         from vwlib.tools.card import write_card

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from vwlib.book.figures.style import CONCEPT_COLOURS
 from vwlib.book.pages.scripts import SCALE, embed
-from vwlib.experiments.base import vectors_of
 from vwlib.experiments.encoder import own_words
 from vwlib.experiments.layer_statistics import label_words, tsne_of_layers
+from vwlib.experiments.words import vectors_of
 from vwlib.lab import Lab
 from vwlib.layers import (
     block_contributions,
@@ -60,7 +60,7 @@ def words_in(
     words.sort(key=lambda word: (concepts.index(word.concept), anchors.index(word.anchor)))
     trials = trials_of(words)
     if source == REAL:
-        vectors = own_words(study.profile, task, trials)
+        vectors = own_words(lab, task, trials)
     else:
         vectors = lab.transfer(vectors_of(words), source, task)
     return vectors, label_words(trials, study.profile.world)
@@ -174,7 +174,7 @@ def _encoders(lab: Lab, study: StoredStudy, dataset: str, delta: float | None) -
             words = words[off].reset_index(drop=True).assign(task=task, source=source, kind=kind)
             trials = [Trial(word.dataset, word.concept, word.anchor) for word in words.itertuples()]
             anchors = model.embeddings_of([trial.anchor for trial in trials], study.profile.vectors)
-            concepts = own_words(study.profile, task, trials)
+            concepts = own_words(lab, task, trials)
             yield _Entry(model, words, vectors[torch.from_numpy(off)], anchors, concepts)
 
 

@@ -17,12 +17,12 @@ import pandas as pd
 
 from vwlib.book.pages.experiments import tables_of
 from vwlib.book.pages.transfer import JUDGED
-from vwlib.experiments import EXPERIMENTS, read_tables
-from vwlib.experiments.base import TRIALS
+from vwlib.experiments.registry import EXPERIMENTS
+from vwlib.experiments.running import read_tables
 from vwlib.ledger.claims import VERDICTS, here_text, judge_claims, ledger_table, load_claims, verdict_counts
 from vwlib.paths import ROOT
 from vwlib.settings import Profile
-from vwlib.study.tables import results_root
+from vwlib.study.tables import TRIALS, results_root
 
 #: What decides a claim, by its scope.
 SCOPES = {

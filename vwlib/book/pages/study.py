@@ -13,6 +13,7 @@ from vwlib.ledger.summary import is_diagonal
 from vwlib.models import TASKS
 from vwlib.settings import Profile, load_profile
 from vwlib.study.read import StoredStudy, study_of
+from vwlib.study.run import ensure_study
 
 FREE = "unconstrained"
 
@@ -24,12 +25,12 @@ def study_or_stand_in(profile: Profile) -> tuple[StoredStudy, str]:
     Raises FileNotFoundError where nothing can stand in, and ValueError as `study_of` does.
     """
     try:
-        study = study_of(profile)
+        study = study_of(profile, ensure_study(profile))
     except FileNotFoundError as error:
         small = load_profile("smoke")
         if small.classifier != profile.classifier:
             raise
-        study = study_of(small)
+        study = study_of(small, ensure_study(small))
         return (
             study,
             f"{error} Until then the study of profile 'smoke' stands in for it, whose words are hardly learned at all. {describe_study(study)}",
