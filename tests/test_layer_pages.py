@@ -185,12 +185,11 @@ def agreement(first, last):
     )
 
 
-def test_the_table_says_how_layers_group_words_beside_the_papers():
-    (row,) = grouping_table(agreement(-0.8, 0.05), layers=2).to_dict("records")
-    assert row["paper, at layers"] == "1, 8, 16: by anchor; 24: by concept"
-    first, last = row["here, at layers"].split("; ")
-    assert first.startswith("1: by anchor, -0.80") and last.startswith("8: by neither clearly, +0.05")
-    assert row["real words by concept from layer"] == "2"
+def test_the_table_says_how_layers_group_words_beside_the_paper():
+    first, last = grouping_table(agreement(-0.8, 0.05), layers=2).to_dict("records")
+    assert (first["layer"], first["in the paper"], first["here"]) == (1, "by anchor", "by anchor")
+    assert (last["layer"], last["in the paper"], last["here"]) == (8, "by concept", "neither clearly")
+    assert first["concept less anchor"].startswith("-0.80") and last["real words"] == "by concept"
 
 
 def test_scores_are_averaged_with_half_of_the_blocks_and_with_all():
