@@ -8,12 +8,11 @@ import torch
 from exactly import in_full_precision
 from pretend import CPU, GPU, on_pretended_gpu, place_of
 
-from vwlib.layers import activations
+from vwlib.concepts import TASKS
+from vwlib.layers import hidden_states
 from vwlib.learn import learn_trials
-from vwlib.models import TASKS, load_model
-from vwlib.models.device import Room, find_device
 from vwlib.models.generation import Generator
-from vwlib.study.compat import load_material
+from vwlib.models.memory import MemoryBudget, find_device
 from vwlib.trials import make_trials
 
 PROFILE = in_full_precision()
@@ -43,25 +42,25 @@ def modules_of(model):
 
 @pytest.mark.filterwarnings("ignore:User provided device_type of 'cuda'")
 @pytest.mark.parametrize("task", TASKS)
-def test_a_words_whole_way_runs_on_a_gpu_and_comes_to_what_it_comes_to_on_the_cpu(task, free):
-    material, trials = load_material(PROFILE, "COCO"), make_trials(PROFILE, "COCO")[:2]
+def test_a_words_whole_way_runs_on_a_gpu_and_comes_to_what_it_comes_to_on_the_cpu(task, free, precise_lab):
+    material, trials = precise_lab.split("COCO"), make_trials(PROFILE, "COCO")[:2]
 
     def go():
-        model = copy.copy(load_model(task, PROFILE))  # a copy, as it remembers how much fits and where
-        vars(model).pop("room", None)
-        frozen = model.prepare(material.train[:12])
-        learned = learn_trials(model, frozen, trials, steps=2, lr=0.02, batch=2, progress=False)
-        scores = model.evaluate(learned.vectors, [trial.concept for trial in trials], material.names, frozen)
+        model = copy.copy(precise_lab.model(task))  # a copy, as it remembers how much fits and where
+        vars(model).pop("memory", None)
+        features = model.cache_features(material.train[:12])
+        learned = learn_trials(model, features, trials, steps=2, lr=0.02, batch=2, progress=False)
+        scores = model.evaluate(learned.vectors, [trial.concept for trial in trials], material.names, features)
         return [
-            place_of(next(iter(frozen.tensors.values()))),
+            place_of(next(iter(features.tensors.values()))),
             learned.vectors,
             learned.losses,
-            activations(model, learned.vectors),
+            hidden_states(model, learned.vectors),
             scores,
         ]
 
     on_cpu = go()
-    with on_pretended_gpu(*modules_of(load_model(task, PROFILE))):
+    with on_pretended_gpu(*modules_of(precise_lab.model(task))):
         on_gpu = go()
     assert (on_cpu[0], on_gpu[0]) == (CPU, GPU if free > 10**6 else CPU) and all(
         place_of(tensor) == CPU for tensor in on_gpu[1:4]
@@ -93,15 +92,23 @@ class Small:
 
 
 def test_a_part_for_which_memory_runs_out_is_halved_and_what_fitted_remembered():
-    room, work = Room(CPU), Small(3)
-    assert [*chain(*room.parts("things", 10, work))] == list(range(10)) and work.sizes == [10, 5, 2, 2, 2, 2, 2]
-    assert [*chain(*room.parts("things", 4, work))] == list(range(4)) and work.sizes[7:] == [2, 2]
-    assert room.parts("other things", 0, work) == []
+    budget, work = MemoryBudget(CPU), Small(3)
+    assert [*chain(*budget.map_in_batches("things", 10, work))] == list(range(10)) and work.sizes == [
+        10,
+        5,
+        2,
+        2,
+        2,
+        2,
+        2,
+    ]
+    assert [*chain(*budget.map_in_batches("things", 4, work))] == list(range(4)) and work.sizes[7:] == [2, 2]
+    assert budget.map_in_batches("other things", 0, work) == []
 
 
 def test_on_a_gpu_the_first_thing_is_measured_and_the_rest_fills_the_free_memory(free):
-    room, work = Room(GPU), Small(10)
-    assert [*chain(*room.parts("things", 6, work))] == list(range(6)) and work.sizes == [1, 2, 2, 1]
+    budget, work = MemoryBudget(GPU), Small(10)
+    assert [*chain(*budget.map_in_batches("things", 6, work))] == list(range(6)) and work.sizes == [1, 2, 2, 1]
 
 
 def test_a_thing_that_does_not_fit_alone_is_named():
@@ -109,14 +116,14 @@ def test_a_thing_that_does_not_fit_alone_is_named():
         MemoryError,
         match=r"memory of cpu is too small for pictures, even for one at a time; another GPU, .*takes less\.$",
     ):
-        Room(CPU).parts("pictures", 4, Small(0))
+        MemoryBudget(CPU).map_in_batches("pictures", 4, Small(0))
 
 
-def test_on_a_gpu_the_denoiser_computes_again_what_it_would_keep_and_on_the_cpu_it_does_not():
-    usual = load_model("generation", PROFILE)
+def test_on_a_gpu_the_denoiser_computes_again_what_it_would_keep_and_on_the_cpu_it_does_not(precise_lab):
+    usual = precise_lab.model("generation")
     settings = usual.settings.model_copy(update={"recompute": True})
-    frozen, trials = (
-        usual.prepare(load_material(PROFILE, "COCO").train[:1]),
+    features, trials = (
+        usual.cache_features(precise_lab.split("COCO").train[:1]),
         make_trials(PROFILE, "COCO", ["laptop"], ["dog"]),
     )
     kept, gradients = [], []
@@ -129,19 +136,20 @@ def test_on_a_gpu_the_denoiser_computes_again_what_it_would_keep_and_on_the_cpu_
         with torch.autograd.graph.saved_tensors_hooks(
             lambda tensor, sizes=sizes: sizes.append(tensor.nbytes) or tensor, lambda tensor: tensor
         ):
-            loss = generator.losses(leaf, generator.draw_batch(["laptop"], frozen, [trials[0].stream()], 2)).sum()
+            batch = generator.draw_batch(["laptop"], features, [trials[0].stream()], 2)
+            loss = generator.losses(leaf, batch).sum()
         kept.append(sum(sizes))
         gradients.append(torch.autograd.grad(loss, leaf)[0])
     torch.testing.assert_close(*gradients)
     assert kept[1] < kept[0] / 2
 
 
-def test_in_half_precision_small_gradients_are_not_lost():
-    generator = copy.deepcopy(load_model("generation", PROFILE))
+def test_in_half_precision_small_gradients_are_not_lost(precise_lab):
+    generator = copy.deepcopy(precise_lab.model("generation"))
     with torch.no_grad():
         generator.pipeline.unet.conv_out.weight.mul_(1e-4)  # so that the gradients behind it are of the order of 1e-8
-    frozen, trials = (
-        generator.prepare(load_material(PROFILE, "COCO").train[:1]),
+    features, trials = (
+        generator.cache_features(precise_lab.split("COCO").train[:1]),
         make_trials(PROFILE, "COCO", ["laptop"], ["dog"]),
     )
     words = generator.word_table()[[5, 6]][None]
@@ -149,7 +157,8 @@ def test_in_half_precision_small_gradients_are_not_lost():
     for precision in ("float32", "float16"):
         generator.settings = generator.settings.model_copy(update={"precision": precision})
         leaf = words.clone().requires_grad_()
-        loss = generator.losses(leaf, generator.draw_batch(["laptop"], frozen, [trials[0].stream()], 2)).sum()
+        batch = generator.draw_batch(["laptop"], features, [trials[0].stream()], 2)
+        loss = generator.losses(leaf, batch).sum()
         gradients.append(torch.autograd.grad(loss, leaf)[0])
     torch.testing.assert_close(*gradients, rtol=0.05, atol=0.02 * float(gradients[0].abs().max()))
     assert gradients[0].abs().max() > 0 and gradients[1].dtype == torch.float32

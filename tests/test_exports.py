@@ -16,10 +16,10 @@ from PIL import Image
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-from vwlib.files import kind_of
 from vwlib.models import load_generator
 from vwlib.models.loading import digest_folder, resolve
 from vwlib.study.compat import transfer_map
+from vwlib.study.targets import kind_of
 from vwlib.tools.cli import app
 from vwlib.tools.exports import (
     EMBEDS,

@@ -5,7 +5,7 @@ import torch
 
 from vwlib.learn import Learned, ball_radius, learn_trials, learn_words, project_to_ball, raise_if_diverged
 from vwlib.models import TASKS
-from vwlib.models.device import Room
+from vwlib.models.memory import MemoryBudget
 from vwlib.trials import Trial, make_trials
 
 
@@ -67,7 +67,7 @@ def test_constrained_words_stay_near_their_anchor_and_nothing_else_learns(task, 
     distance = (learned.vectors - model.embeddings_of(["cat"])).norm(dim=-1)
     assert (distance[0] <= limit * 1.001).all() and (distance[1] > distance[0]).all()
     assert torch.equal(model.word_table(), before)
-    assert all(not p.requires_grad and p.grad is None for p in model.text_owner.parameters())
+    assert all(not p.requires_grad and p.grad is None for p in model.embedding_module.parameters())
 
 
 def test_an_anchor_of_several_tokens_is_refused(lab):
@@ -79,7 +79,7 @@ class Wrapped:
     """A model with another loss."""
 
     def __init__(self, model):
-        self.model, self.room, self.sizes = model, Room(model.device), []
+        self.model, self.memory, self.sizes = model, MemoryBudget(model.device), []
 
     def __getattr__(self, name):
         return getattr(self.model, name)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 import torch
+from vwlib.experiments.geometry import displacement_table
 
 from vwlib.book.pages.experiments import tables_of
 from vwlib.book.pages.models import describe_models, describe_run, model_table, provenance, quality_table
@@ -33,15 +34,14 @@ from vwlib.book.pages.transfer import (
     transfer_findings,
 )
 from vwlib.concepts import concepts_of
-from vwlib.experiments.geometry import displacement_table
 from vwlib.learn import ball_radius
 from vwlib.ledger.paper import paper_results
-from vwlib.ledger.summary import summarise_grid, summarise_study
+from vwlib.ledger.summary import is_diagonal, summarise_grid, summarise_study
 from vwlib.models import TASKS, load_model
 from vwlib.settings import load_profile
 from vwlib.study.compat import run_grid
 from vwlib.study.read import study_of
-from vwlib.trials import Trial, is_diagonal, make_trials
+from vwlib.trials import Trial, make_trials
 
 PROFILE = load_profile("smoke")
 
@@ -236,7 +236,7 @@ def test_where_words_lie_is_told_for_each_task_and_radius():
 
 
 def test_a_missing_study_is_stood_in_for_and_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr("vwlib.study.bank.DATA", tmp_path)
+    monkeypatch.setattr("vwlib.study.tables.DATA", tmp_path)
     study, told = study_or_stand_in(load_profile("miniature"))
     assert study.profile.name == "smoke"
     assert told.startswith(

@@ -142,7 +142,7 @@ def test_a_radius_that_the_study_lacks_is_named_with_those_that_it_has():
 
 def test_the_command_that_makes_missing_words_writes_where_they_are_looked_for(tmp_path, monkeypatch):
     ran = []
-    monkeypatch.setattr("vwlib.study.bank.CACHE", tmp_path)
+    monkeypatch.setattr("vwlib.study.tables.CACHE", tmp_path)
     monkeypatch.setattr(runner, "run_study", lambda profile, root, **_: ran.append(root))
     for options, root in (
         ([], tmp_path / "on_demand"),

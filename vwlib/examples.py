@@ -55,7 +55,7 @@ class Example:
 
 
 class Pictures(Sequence[Image.Image]):
-    """The pictures of examples, each read when it is asked for: photographs are large, and models take one at a time."""
+    """The pictures of examples, each read when asked for: photographs are large, and models take one at a time."""
 
     def __init__(self, examples: Sequence[Example]) -> None:
         self.examples = examples

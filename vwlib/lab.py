@@ -14,13 +14,16 @@ from torch import Tensor
 from vwlib.concepts import TASKS
 from vwlib.learn import Learned, learn_trials, raise_if_diverged
 from vwlib.maps import PAPER_MAP
-from vwlib.models import Frozen, Score, TaskModel, load_model
+from vwlib.models import load_model
+from vwlib.models.base import CachedFeatures, Score, TaskModel
 from vwlib.settings import Profile
 from vwlib.transfer import TransferMap, fit_transfer
 from vwlib.trials import DatasetSplit, Trial
 
 if TYPE_CHECKING:
-    from vwlib.models import Classifier, Detector, Generator
+    from vwlib.models.classification import Classifier
+    from vwlib.models.detection import Detector
+    from vwlib.models.generation import Generator
 
 M = TypeVar("M")
 Split = Literal["train", "test"]
@@ -51,7 +54,7 @@ class Lab:
         self.profile, self.read_split = profile, read_split
         self.loaded: dict[str, TaskModel] = {}  # by task
         self.splits: dict[str, DatasetSplit] = {}  # by dataset
-        self.cached: dict[tuple[str, str, Split], Frozen] = {}  # by task, dataset and split
+        self.cached: dict[tuple[str, str, Split], CachedFeatures] = {}  # by task, dataset and split
         self.maps: dict[tuple[str, str, str], TransferMap] = {}  # by source, target and kind of map
 
     def model(self, task: str) -> TaskModel:
@@ -101,15 +104,15 @@ class Lab:
             self.splits[dataset] = self.read_split(self.profile, dataset)
         return self.splits[dataset]
 
-    def features(self, task: str, dataset: str, split: Split) -> Frozen:
+    def features(self, task: str, dataset: str, split: Split) -> CachedFeatures:
         """A model's features of a dataset's images; no features for a model that is not judged on test images."""
         key = task, dataset, split
         if key not in self.cached:
             model, images = self.model(task), self.split(dataset)
             if split == "train":
-                self.cached[key] = model.prepare(images.train)
+                self.cached[key] = model.cache_features(images.train)
             else:
-                self.cached[key] = model.prepare(images.test) if model.needs_test_images else Frozen([], {})
+                self.cached[key] = model.cache_features(images.test) if model.needs_test_images else CachedFeatures([], {})
         return self.cached[key]
 
     def transfer_map(self, source: str, target: str, kind: str = PAPER_MAP) -> TransferMap:
@@ -178,7 +181,7 @@ class Lab:
         copies of it. Each concept's name is scored once for all its trials.
         """
         model, names = self.model(target), self.split(trials[0].dataset).names
-        anchors = model.embeddings_of([trial.anchor for trial in trials])[:, None]
+        anchors = model.embeddings_of([trial.anchor for trial in trials])
         rows = self.rows(trials, "anchor", target, self.evaluate(target, anchors, trials))
         for concept in dict.fromkeys(trial.concept for trial in trials):
             same = [trial for trial in trials if trial.concept == concept]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from vwlib.models.base import Frozen, TaskModel
+from vwlib.models.base import CachedFeatures, TaskModel
 from vwlib.trials import Trial
 
 T = TypeVar("T")
@@ -134,7 +134,7 @@ def losses_and_gradient(loss: Loss, words: Tensor, batch: Batch, part: slice) ->
 
 def learn_trials(
     model: TaskModel,
-    features: Frozen,
+    features: CachedFeatures,
     trials: Sequence[Trial],
     *,
     steps: int,
@@ -149,7 +149,7 @@ def learn_trials(
     A word starts as `vectors` copies of its anchor's embedding and draws its images from the trial's own stream.
     Raises ValueError for an anchor that is not a single token, and MemoryError if not even one word fits into memory.
     """
-    start = model.embeddings_of([trial.anchor for trial in trials])[:, None].repeat(1, vectors, 1)
+    start = model.embeddings_of([trial.anchor for trial in trials], vectors)
     return learn_words(
         model.losses,
         start.to(model.device),
@@ -158,12 +158,12 @@ def learn_trials(
         steps=steps,
         lr=lr,
         snapshots=snapshots,
-        parts=partial(model.room.parts, f"learning words from {batch} images a step"),
+        parts=partial(model.memory.map_in_batches, f"learning words from {batch} images a step"),
         progress=f"{model.task} words" if progress else "",
     )
 
 
-def draw_batches(model: TaskModel, features: Frozen, trials: Sequence[Trial], batch: int) -> Iterator[Batch]:
+def draw_batches(model: TaskModel, features: CachedFeatures, trials: Sequence[Trial], batch: int) -> Iterator[Batch]:
     """Batch after batch of the model's images and noise, those of each trial from its own stream."""
     concepts, streams = [trial.concept for trial in trials], [trial.stream() for trial in trials]
     while True:

@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vwlib.concepts import DATASETS, concepts_of, find_dataset
-from vwlib.datasets import PHOTOS, SPLITS, load_dataset, read_things, test_examples, training_examples
+from vwlib.datasets import load_dataset
+from vwlib.datasets.choose import test_examples, training_examples
+from vwlib.datasets.folders import read_things
 from vwlib.datasets.photos import own_examples, photo_settings
+from vwlib.datasets.source import PHOTOS, SPLITS
 from vwlib.miniature.world import ensure_world
 from vwlib.models.loading import resolve
 from vwlib.settings import Profile

@@ -28,21 +28,21 @@ from pydantic_core import PydanticCustomError
 
 from vwlib.concepts import DATASETS, anchors_of, concepts_of
 from vwlib.files import write_whole
-from vwlib.ledger.paper import paper_results
 from vwlib.ledger.estimate import evaluate
+from vwlib.ledger.paper import paper_results
 from vwlib.ledger.statistics import (
     Estimate,
     combined_p,
-    two_way_clustered_estimate,
     design_effect,
     holm,
     pooled_estimate,
     slope_estimate,
+    two_way_clustered_estimate,
 )
+from vwlib.ledger.summary import is_diagonal
 from vwlib.models import TASKS
 from vwlib.paths import DATA
 from vwlib.settings import load_profile
-from vwlib.trials import is_diagonal
 
 CLAIMS = DATA / "paper" / "claims.toml"
 FIRST_RULES = DATA / "paper" / "first_rules.toml"
@@ -106,7 +106,7 @@ KINDS = {
         ("word",),
         None,
     ),
-    # `vwlib.layers.cluster_agreement` of each dataset, task and delta, with these columns added: one row a layer and
+    # `vwlib.experiments.layer_statistics.cluster_agreement` of each dataset, task and delta, with these columns added: one row a layer and
     # grouping.
     "clusters": Kind(
         "agreement of activations with anchors and concepts",
@@ -115,11 +115,11 @@ KINDS = {
         (),
         (),
     ),
-    # `vwlib.layers.truncation_scores`: one row a word, number of blocks and `of` ("concept" or "anchor").
+    # `vwlib.experiments.layer_statistics.truncation_scores`: one row a word, number of blocks and `of` ("concept" or "anchor").
     "truncation": Kind(
         "scores of truncated text encoders", (*_WORD, "task", "kind", "blocks", "of", "value"), _MAKES, ("value",)
     ),
-    # `vwlib.layers.crossing_layers`: one row a word; `crossing` is null where a word never turns to its concept.
+    # `vwlib.experiments.layer_statistics.flip_layers`: one row a word; `crossing` is null where a word never turns to its concept.
     "crossings": Kind(
         "layers at which words turn from anchor to concept",
         (*_WORD, "task", "kind", "crossing", "depth"),

@@ -10,18 +10,21 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from jinja2 import Template
 from PIL import Image
-from safetensors import safe_open
+from safetensors.numpy import load_file
 from torchmetrics.detection import MeanAveragePrecision
 
 from vwlib.concepts import DATASETS
-from vwlib.examples import Example
+from vwlib.examples import Example, Pictures
+from vwlib.lab import Lab
 from vwlib.miniature.scenes import HELD_OUT_STYLE, LAYOUTS, PRETRAINING_STYLES, Drawing, compose
 from vwlib.miniature.sprites import load_sprites
-from vwlib.models import Classifier, Detector, Generator, load_classifier, load_detector, load_generator, load_judge
+from vwlib.models.classification import Classifier
+from vwlib.models.detection import Detector
+from vwlib.models.generation import Generator
 from vwlib.paths import MINIATURE
-from vwlib.settings import MODELS, Profile, load_profile
-from vwlib.study.compat import load_material
+from vwlib.settings import MODELS
 
 PHOTO_DATASETS = ("ImageNet", "COCO", "PASCAL")  # by category; DreamBooth's things are instances
 TARGETS = {
@@ -53,27 +56,19 @@ def share_right(
 ) -> pd.DataFrame:
     """Whether the model names each image rightly among `names`: columns `label`, `held_out`, `right`."""
     choice = [names[index] for index in model.classify(images, names)]
-    return pd.DataFrame(
-        {
-            "label": labels,
-            "held_out": [s == HELD_OUT_STYLE for s in styles],
-            "right": [a == b for a, b in zip(choice, labels, strict=True)],
-        }
-    )
+    right = [a == b for a, b in zip(choice, labels, strict=True)]
+    return pd.DataFrame({"label": labels, "held_out": [s == HELD_OUT_STYLE for s in styles], "right": right})
 
 
-def ten_way(model: Classifier, profile: Profile, datasets: Sequence[str] = PHOTO_DATASETS) -> pd.DataFrame:
+def ten_way(model: Classifier, lab: Lab, datasets: Sequence[str] = PHOTO_DATASETS) -> pd.DataFrame:
     """Zero-shot naming of test images among the ten concept names of their dataset, with a column `dataset`."""
     frames = []
     for dataset in datasets:
-        material = load_material(profile, dataset)
-        label = [material.names[example.label] for example in material.test]
-        images = [example.image() for example in material.test]
-        frames.append(
-            share_right(model, images, label, [e.style for e in material.test], list(material.names.values())).assign(
-                dataset=dataset
-            )
-        )
+        split = lab.split(dataset)
+        labels = [split.names[example.label] for example in split.test]
+        images, styles = Pictures(split.test), [example.style for example in split.test]
+        right = share_right(model, images, labels, styles, list(split.names.values()))
+        frames.append(right.assign(dataset=dataset))
     return pd.concat(frames, ignore_index=True)
 
 
@@ -84,13 +79,16 @@ def _shares(table: pd.DataFrame) -> dict[str, float]:
     }
 
 
-def measure_classifier(model: Classifier, profile: Profile) -> dict:
+def _counts(concept_images: int, nouns: int, noun_images: int) -> dict[str, int]:
+    return {"concept_images": concept_images, "nouns": nouns, "noun_images": noun_images}
+
+
+def measure_classifier(model: Classifier, lab: Lab) -> dict:
     """Ten-way and all-noun accuracy of the classifier; ten-way is the mean over three datasets."""
-    by_dataset = ten_way(model, profile)
+    by_dataset = ten_way(model, lab)
     nouns = noun_images()
-    everything = share_right(
-        model, list(nouns["image"]), list(nouns["noun"]), list(nouns["style"]), load_sprites().nouns
-    )
+    columns = (list(nouns[column]) for column in ("image", "noun", "style"))
+    everything = share_right(model, *columns, load_sprites().nouns)
     means = by_dataset.groupby("dataset")["right"].mean()
     return {
         "ten_way": float(means.mean()),
@@ -98,30 +96,26 @@ def measure_classifier(model: Classifier, profile: Profile) -> dict:
         "ten_way_by_dataset": means.to_dict(),
         "ten_way_by_style": _shares(by_dataset),
         "all_nouns_by_style": _shares(everything),
-        "counts": {
-            "concept_images": len(by_dataset),
-            "nouns": everything["label"].nunique(),
-            "noun_images": len(everything),
-        },
+        "counts": _counts(len(by_dataset), everything["label"].nunique(), len(everything)),
     }
 
 
-def measure_judge(model: Classifier, profile: Profile) -> dict:
+def measure_judge(model: Classifier, lab: Lab) -> dict:
     """The classifier's figures for the judge, and its ten-way accuracy on DreamBooth's instances."""
-    instances = ten_way(model, profile, ("DreamBooth",))
-    return measure_classifier(model, profile) | {"ten_way_dreambooth": float(instances["right"].mean())}
+    instances = ten_way(model, lab, ("DreamBooth",))
+    return measure_classifier(model, lab) | {"ten_way_dreambooth": float(instances["right"].mean())}
 
 
-def measure_detector(model: Detector, profile: Profile, dataset: str = "COCO") -> dict:
+def measure_detector(model: Detector, lab: Lab, dataset: str = "COCO") -> dict:
     """Average precision of the ten concept names as queries on a dataset's test scenes, as COCO scores it."""
-    material = load_material(profile, dataset)
-    frozen = model.prepare(material.test)
+    split = lab.split(dataset)
+    frozen = model.cache_features(split.test)
     with torch.no_grad():
-        features = model.encode_names(material.names.values())
+        features = model.encode_names(split.names.values())
     scores = model.detect(features, frozen)  # (name, image, region)
-    order = list(material.names)
+    order = list(split.names)
     metric = MeanAveragePrecision(backend="faster_coco_eval")
-    for row, example in enumerate(material.test):
+    for row, example in enumerate(split.test):
         best = scores[:, row].flatten().topk(100)
         found = {
             "boxes": frozen.tensors["box"][row, best.indices % scores.shape[2]],
@@ -130,11 +124,11 @@ def measure_detector(model: Detector, profile: Profile, dataset: str = "COCO") -
         }
         metric.update([found], [_truth(example, order)])
     result = metric.compute()
-    boxes = sum(len(example.names) for example in material.test)
+    boxes = sum(len(example.names) for example in split.test)
     return {
         "ap50": float(result["map_50"]),
         "map": float(result["map"]),
-        "counts": {"images": len(material.test), "boxes": boxes, "queries": len(order)},
+        "counts": {"images": len(split.test), "boxes": boxes, "queries": len(order)},
     }
 
 
@@ -146,7 +140,7 @@ def _truth(example: Example, order: list[str]) -> dict[str, torch.Tensor]:
     }
 
 
-def measure_generator(model: Generator, profile: Profile, per_concept: int = 10, per_noun: int = 4) -> dict:
+def measure_generator(model: Generator, lab: Lab, per_concept: int = 10, per_noun: int = 4) -> dict:
     """How often the judge recognises what was drawn for a concept's name: among its dataset's ten names, and among all
     nouns.
 
@@ -155,23 +149,19 @@ def measure_generator(model: Generator, profile: Profile, per_concept: int = 10,
     nouns = load_sprites().nouns
     rights, known, counts = {}, {}, 0
     for dataset in DATASETS:
-        names = list(load_material(profile, dataset).names.values())
+        names = list(lab.split(dataset).names.values())
         drawn = _draw(model, names, per_concept)
-        choice = model.judge.classify(drawn, names).view(len(names), per_concept)
-        rights[dataset] = float((choice == torch.arange(len(names))[:, None]).float().mean())
-        among_all = model.judge.classify(drawn, nouns).view(len(names), per_concept)
-        known[dataset] = float(
-            (among_all == torch.tensor([nouns.index(name) for name in names])[:, None]).float().mean()
-        )
-        counts += choice.numel()
-    choice = model.judge.classify(_draw(model, nouns, per_noun), nouns).view(len(nouns), per_noun)
+        rights[dataset] = _share_recognised(model, drawn, names, names)
+        known[dataset] = _share_recognised(model, drawn, names, nouns)
+        counts += len(drawn)
+    drawn = _draw(model, nouns, per_noun)
     return {
         "ten_way": float(np.mean(list(rights.values()))),
         "all_nouns": float(np.mean(list(known.values()))),
-        "every_noun": float((choice == torch.arange(len(nouns))[:, None]).float().mean()),
+        "every_noun": _share_recognised(model, drawn, nouns, nouns),
         "ten_way_by_dataset": rights,
         "all_nouns_by_dataset": known,
-        "counts": {"concept_images": counts, "nouns": len(nouns), "noun_images": choice.numel()},
+        "counts": _counts(counts, len(nouns), len(drawn)),
     }
 
 
@@ -181,14 +171,19 @@ def _draw(model: Generator, names: Sequence[str], images: int) -> list[Image.Ima
     return [picture for pictures in model.generate(states, images) for picture in pictures]
 
 
-def measure(models: Sequence[str] = tuple(TARGETS), target: Path = MINIATURE / "quality.json") -> dict:
+def _share_recognised(model: Generator, drawn: Sequence[Image.Image], names: list[str], among: list[str]) -> float:
+    """The share of pictures, equally many of each name, in which the judge sees their name `among` some names."""
+    choice = model.judge.classify(drawn, among).view(len(names), -1)
+    return float((choice == torch.tensor([among.index(name) for name in names])[:, None]).float().mean())
+
+
+def measure(lab: Lab, models: Sequence[str] = tuple(TARGETS), target: Path = MINIATURE / "quality.json") -> dict:
     """Measure the named models, write `quality.json` and a model card beside each model, and return the figures."""
-    profile = load_profile("miniature")
     measures = {
-        "classifier": lambda: measure_classifier(load_classifier(profile), profile),
-        "detector": lambda: measure_detector(load_detector(profile), profile),
-        "generator": lambda: measure_generator(load_generator(profile), profile),
-        "judge": lambda: measure_judge(load_judge(profile), profile),
+        "classifier": lambda: measure_classifier(lab.classifier, lab),
+        "detector": lambda: measure_detector(lab.detector, lab),
+        "generator": lambda: measure_generator(lab.generator, lab),
+        "judge": lambda: measure_judge(lab.generator.judge, lab),
     }
     quality = json.loads(target.read_text()) if target.exists() else {}
     for name in models:
@@ -200,9 +195,11 @@ def measure(models: Sequence[str] = tuple(TARGETS), target: Path = MINIATURE / "
 
 
 DESCRIPTIONS = {
-    "classifier": "An open_clip model, trained contrastively on generated scenes and captions. It names images, zero-shot.",
+    "classifier": "An open_clip model, trained contrastively on generated scenes and captions. "
+    "It names images, zero-shot.",
     "detector": "An OWL-v2 of transformers, trained on generated scenes with boxes. It finds what a text names.",
-    "generator": "A Stable Diffusion pipeline of diffusers: text encoder (trained contrastively), autoencoder and denoiser. It draws what a text names.",
+    "generator": "A Stable Diffusion pipeline of diffusers: text encoder (trained contrastively), autoencoder and "
+    "denoiser. It draws what a text names.",
     "judge": "An open_clip model of another architecture than the classifier. It says what the generator drew.",
 }
 FIGURES = {
@@ -217,31 +214,21 @@ def model_card(name: str, figures: dict) -> str:
     """The model's README, from its files and measured figures."""
     folder = MODELS / name
     weights = sorted(folder.rglob("*.safetensors"))
-    parameters = 0
-    for file in weights:
-        with safe_open(file, "pt") as tensors:
-            parameters += sum(math.prod(tensors.get_slice(key).get_shape()) for key in tensors.keys())  # noqa: SIM118 - not a mapping
-    steps = json.loads((folder / "training.json").read_text())["steps"]
-    rows = [f"| {FIGURES[key]} | {figures[key]:.3f} | {bar:.2f} |" for key, bar in TARGETS[name].items()]
-    return "\n".join(
-        [
-            f"# The miniature's {name}",
-            "",
-            DESCRIPTIONS[name],
-            "",
-            f"- Parameters: {parameters / 1e6:.2f} million, stored in half precision ({sum(file.stat().st_size for file in weights) / 1e6:.1f} MB).",
-            f"- Training steps: {', '.join(f'{part} {count}' for part, count in steps.items())}; `make pretrain` repeats them.",
-            f"- Drawing styles seen in training: {', '.join(PRETRAINING_STYLES)}; held out: {HELD_OUT_STYLE}.",
-            "- Made from openly licensed emoji; see `../../LICENSES.md`. The weights are under the project's licence.",
-            "",
-            "| figure | measured | target |",
-            "|---|---|---|",
-            *rows,
-            "",
-            f"Measured by `make quality` on images that no training saw; counts: {json.dumps(figures['counts'])}.",
-            "Good for studying learned words at small scale. It knows drawings of a few hundred things and no photographs.",
-            "",
-        ]
+    parameters = sum(tensor.size for file in weights for tensor in load_file(file).values())
+    template = Template((Path(__file__).parent / "model_card.md.j2").read_text(encoding="utf-8"))
+    return (
+        template.render(
+            name=name,
+            description=DESCRIPTIONS[name],
+            parameters=parameters,
+            size=sum(file.stat().st_size for file in weights),
+            steps=json.loads((folder / "training.json").read_text())["steps"],
+            styles=PRETRAINING_STYLES,
+            held_out=HELD_OUT_STYLE,
+            rows=[(FIGURES[key], figures[key], target) for key, target in TARGETS[name].items()],
+            counts=json.dumps(figures["counts"]),
+        )
+        + "\n"
     )
 
 

@@ -1,49 +1,58 @@
-"""Where the learned words of a study lie, for who only lists or exports them: nothing here imports what learns."""
+"""Finding words among many: by what determined them, or by their id. Nothing here imports torch."""
 
 from __future__ import annotations
 
-import shlex
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Literal
 
-from vwlib.concepts import TASKS
-from vwlib.paths import CACHE, DATA
-from vwlib.settings import Profile, load_profile
-from vwlib.words import Framework, Word, load_words
+import pandas as pd
+
+from vwlib.words import Word
+
+#: What a table of words leaves out: hashes, and settings that are the same for a whole task.
+_LEFT_OUT = ["model", "images", "rate", "batch", "prompt", "precision"]
 
 
-def results_root(profile: Profile) -> Path:
-    """Where a profile's study and tables lie: in the results, or in the cache if they are small enough to be computed
-    when a page asks for them.
+def words_table(words: Sequence[Word]) -> pd.DataFrame:
+    """One row per word: its id, most of its provenance, and how many `vectors` of `d` numbers it has."""
+    rows = [
+        {"word_id": word.word_id, **word.provenance, "vectors": word.vectors.shape[0], "d": word.vectors.shape[1]}
+        for word in words
+    ]
+    columns = ["word_id", *(field.name for field in fields(Word) if field.name != "vectors"), "vectors", "d"]
+    return pd.DataFrame(rows, columns=columns).drop(columns=_LEFT_OUT).astype({"delta": float})
+
+
+def read_delta(text: str) -> float | Literal["free"] | None:
+    """The `delta` of `choose_words` from text: a number, "free", or nothing. Raises ValueError for anything else."""
+    if text in ("", "free"):
+        return "free" if text else None
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"'{text}' is not a delta: give the radius of a ball, such as 0.5, or free.") from None
+
+
+def choose_words(words: Sequence[Word], delta: float | Literal["free"] | None = None, **names: str) -> list[Word]:
+    """The words of a `task`, `dataset`, `concept`, `anchor` and `delta`, if given; "free" is the unconstrained ones.
+
+    Raises ValueError for a name that no word has, so that a typo does not give an empty list.
     """
-    return CACHE / "on_demand" if profile.study.compute_on_demand else DATA
+    wanted: dict[str, object] = {name: value for name, value in names.items() if value}
+    if delta is not None:
+        wanted["delta"] = None if delta == "free" else delta
+    for name, value in wanted.items():
+        known = dict.fromkeys(word.provenance[name] for word in words)
+        if value not in known:
+            listed = ", ".join("free" if other is None else str(other) for other in known)
+            raise ValueError(f"No word has the {name} '{'free' if value is None else value}'; there are {listed}.")
+    return [word for word in words if all(word.provenance[name] == value for name, value in wanted.items())]
 
 
-def bank_file(root: Path, profile: str, task: str) -> Path:
-    """The learned words of a task of a profile's study below `root`."""
-    return root / "words" / profile / f"{task}.safetensors"
-
-
-def bank_of(profile: Profile, root: Path | None = None, framework: Framework = "pt") -> list[Word]:
-    """The published words of a profile, of all tasks; `framework` as for `load_words`.
-
-    Raises FileNotFoundError where there are none, and ValueError where a file is damaged.
-    """
-    there = f" --store {shlex.quote(str(root))}" if root else ""
-    root = root or results_root(profile)
-    files = [file for task in TASKS if (file := bank_file(root, profile.name, task)).exists()]
-    if not files:
-        command = f"`vwlib study --profile {profile.name}{there}`"
-        raise FileNotFoundError(
-            f"There are no words of profile '{profile.name}' in {root / 'words'}; {command} makes them."
-        )
-    return [word for file in files for word in load_words(file, framework)]
-
-
-def words_at(
-    file: Path | None, profile: str | None = None, root: Path | None = None, framework: Framework = "pt"
-) -> list[Word]:
-    """The words of a file or, without one, of the bank of the profile of that name.
-
-    Raises FileNotFoundError and ValueError as `load_words` and `bank_of` do.
-    """
-    return load_words(file, framework) if file else bank_of(load_profile(profile), root, framework)
+def find_word(words: Sequence[Word], word_id: str) -> Word:
+    """The word with that id, or with the only id that begins so. Raises ValueError if there is none, or several."""
+    found = [word for word in words if word_id and word.word_id.startswith(word_id)]
+    if len(found) != 1:
+        raise ValueError(f"{len(found)} of {len(words):,} words have ids that begin with '{word_id}'; see `vwlib words`.")
+    return found[0]

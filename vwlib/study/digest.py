@@ -58,7 +58,7 @@ def precision_here(task: str, profile: Profile) -> str:
         return "float32"
     if profile.generator.precision != "auto":
         return profile.generator.precision  # without asking torch for a device
-    from vwlib.models.device import find_device
+    from vwlib.models.memory import find_device
 
     return precision_of(profile.generator, str(find_device(profile.device)))
 

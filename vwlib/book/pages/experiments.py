@@ -16,8 +16,8 @@ from vwlib.experiments.schemas import SCHEMAS
 from vwlib.ledger.estimate import Estimate
 from vwlib.ledger.judge import claim_cases
 from vwlib.settings import Profile, load_profile
-from vwlib.study.bank import results_root
 from vwlib.study.run import run_study
+from vwlib.study.tables import results_root
 
 
 def tables_of(profile: Profile, names: Sequence[str], root: Path | None = None) -> dict[str, pd.DataFrame]:

@@ -22,7 +22,7 @@ from vwlib.experiments.base import TRIALS
 from vwlib.ledger.claims import VERDICTS, here_text, judge_claims, ledger_table, load_claims, verdict_counts
 from vwlib.paths import ROOT
 from vwlib.settings import Profile
-from vwlib.study.bank import results_root
+from vwlib.study.tables import results_root
 
 #: What decides a claim, by its scope.
 SCOPES = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from vwlib.book.pages.tables import span
-from vwlib.ledger.statistics import two_way_clustered_estimate, holm
+from vwlib.ledger.statistics import holm, two_way_clustered_estimate
 from vwlib.maps import PAPER_MAP
 
 MARGIN = 0.1  # of a score: kinds whose words differ by less for sure carry them alike

@@ -12,9 +12,9 @@ from torchvision.ops import box_iou, nms
 
 from vwlib.examples import Example
 from vwlib.lab import Grid, Lab
+from vwlib.ledger.summary import is_diagonal
 from vwlib.models import Classifier, Detector
 from vwlib.study.read import TrialWords
-from vwlib.trials import is_diagonal
 
 Pictures = list[list[Image.Image | None]]
 SIDES = ["left", "top", "right", "bottom"]
