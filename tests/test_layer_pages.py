@@ -21,7 +21,7 @@ from vwlib.book.pages.layers import (
     strip_words,
     words_in,
 )
-from vwlib.layers import half_way
+from vwlib.layers import half_projection_layer
 from vwlib.models import TASKS, load_model
 from vwlib.settings import load_profile
 from vwlib.study.read import StoredStudy
@@ -112,7 +112,7 @@ def test_projections_are_of_all_words_in_all_encoders_and_real_words_arrive(stud
     assert list(shares["kind"].unique()) == ["learned", REAL, "transferred"]
     ends = shares[(shares["kind"] == REAL) & (shares["layer"] == shares.groupby("task")["layer"].transform("max"))]
     assert ends["value"].tolist() == pytest.approx([1.0] * 6, abs=1e-4)
-    assert set(flip_table(half_way(shares), "half")["encoder of"]) == set(TASKS)
+    assert set(flip_table(half_projection_layer(shares), "half")["encoder of"]) == set(TASKS)
 
 
 def test_contributions_stand_in_a_table_and_those_of_real_words_add_up_to_one(study, lab):

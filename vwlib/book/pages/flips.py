@@ -67,7 +67,7 @@ def part_table(contributions: pd.DataFrame) -> pd.DataFrame:
 def grouping_table(agreement: pd.DataFrame, layers: int = 4) -> pd.DataFrame:
     """Section 5.2: what evenly spaced layers group words by, as the paper sees it for learned words, and here.
 
-    `agreement` is the table of `vwlib.layers.cluster_agreement` for one dataset. The number is the learned words' index
+    `agreement` is the table of `cluster_agreement` for one dataset. The number is the learned words' index
     by concept less that by anchor, with its 95 % interval, which decides.
     """
     rows = []
@@ -91,7 +91,7 @@ def _side(row: pd.Series) -> str:
 def truncation_table(scores: pd.DataFrame) -> pd.DataFrame:
     """Claim 45: mean scores as the anchor and as the concept with half of the blocks and with all of them.
 
-    `scores` is the table of `vwlib.layers.truncation_scores`. Words that start at their concept's own anchor are left
+    `scores` is the table of `truncation_scores`. Words that start at their concept's own anchor are left
     out.
     """
     off, rows = scores[scores["concept"] != scores["anchor_concept"]], []
