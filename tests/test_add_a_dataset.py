@@ -11,7 +11,8 @@ import typer
 
 from vwlib.book.pages.transfer import grid_table
 from vwlib.datasets import load_image
-from vwlib.lab import carry, run_grid, score, summarise_grid
+from vwlib.lab import carry, run_grid, score
+from vwlib.ledger.summary import summarise_grid
 from vwlib.paths import ROOT
 from vwlib.settings import load_profile
 from vwlib.tools import doctor

@@ -20,7 +20,8 @@ from vwlib.paths import CACHE, DATA
 from vwlib.settings import load_profile
 from vwlib.study import read as stored
 from vwlib.study import run as runner
-from vwlib.study.read import StoredStudy, study_of, summarise_study, words_of_grid
+from vwlib.ledger.summary import summarise_grid, summarise_study
+from vwlib.study.read import StoredStudy, study_of, words_of_grid
 from vwlib.tools.cli import app
 from vwlib.trials import Trial
 from vwlib.words import Word

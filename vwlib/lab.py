@@ -13,12 +13,11 @@ import torch
 from torch import Tensor
 
 from vwlib.learn import Learned, ball_radius, learn_words, refuse_failed
-from vwlib.ledger.statistics import mean_estimate, mean_interval
 from vwlib.maps import PAPERS
 from vwlib.models import TASKS, Frozen, Score, load_model
 from vwlib.settings import Profile
 from vwlib.transfer import TransferMap, fit_transfer, nearest_words
-from vwlib.trials import Trial, is_diagonal, load_material
+from vwlib.trials import Trial, load_material
 
 
 @lru_cache(maxsize=24)
@@ -112,25 +111,6 @@ def transfer_map(profile: Profile, source: str, target: str, kind: str = PAPERS)
     is one of `vwlib.maps.MAPS`.
     """
     return fit_transfer(load_model(source, profile), load_model(target, profile), kind=kind)
-
-
-def summarise_grid(table: pd.DataFrame, world: str) -> pd.DataFrame:
-    """Mean of every target and source, over all trials and over those off the diagonal, with two 95 % intervals.
-
-    `low` and `high` take the trials for independent, as the paper does; `crossed_low` and `crossed_high` resample
-    concepts and anchors.
-    """
-    diagonal = is_diagonal(table, world)
-    rows = []
-    for name, chosen in (("all", table), ("off-diagonal", table[~diagonal])):
-        for (target, source), group in chosen.groupby(["evaluated_on", "trained_on"], sort=False):
-            mean, low, high = mean_interval(group["value"])
-            crossed_low, crossed_high = mean_estimate(group).interval()
-            rows.append((name, target, source, mean, low, high, crossed_low, crossed_high, len(group)))
-    return pd.DataFrame(
-        rows,
-        columns=["trials", "evaluated_on", "trained_on", "mean", "low", "high", "crossed_low", "crossed_high", "n"],
-    )
 
 
 def displacements(task: str, profile: Profile, trials: Sequence[Trial], vectors: Tensor) -> pd.DataFrame:

@@ -30,7 +30,7 @@ import pyarrow.parquet as pq
 
 from vwlib.experiments.base import TRIALS, Case, Experiment, case_name, digest_of
 from vwlib.files import write_whole
-from vwlib.ledger.claims import KINDS
+from vwlib.experiments.schemas import SCHEMAS
 from vwlib.paths import CACHE, DATA
 from vwlib.settings import Profile
 from vwlib.study.store import Store
@@ -226,7 +226,7 @@ def read_tables(profile: str, root: Path = DATA) -> dict[str, pd.DataFrame]:
     return {
         path.stem: read_table(path.stem, profile, root)
         for path in sorted(results_folder(profile, root).glob("*.parquet"))
-        if path.stem in KINDS
+        if path.stem == TRIALS or path.stem in SCHEMAS
     }
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from vwlib.concepts import TASKS
-from vwlib.lab import Grid, summarise_grid
+from vwlib.lab import Grid
 from vwlib.learn import Learned
 from vwlib.models.loading import digest_folder
 from vwlib.settings import Profile
@@ -195,13 +195,3 @@ def study_of(profile: Profile, root: Path | None = None) -> StoredStudy:
                 f"The stored {task} words of profile '{profile.name}' were learned in a model with other weights; {command} learns them anew."
             )
     return StoredStudy(profile, table, bank, len(json.loads(store.summary_file.read_text())["failed"]))
-
-
-def summarise_study(table: pd.DataFrame, world: str) -> pd.DataFrame:
-    """Figures 3 and 6: `vwlib.lab.summarise_grid` of each dataset and delta (missing: unconstrained words, floor and
-    ceiling).
-    """
-    parts = []
-    for (dataset, delta), rows in table.groupby(["dataset", "delta"], sort=False, dropna=False):
-        parts.append(summarise_grid(rows, world).assign(dataset=dataset, delta=delta))
-    return pd.concat(parts, ignore_index=True)

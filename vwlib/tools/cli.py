@@ -163,18 +163,20 @@ def claims(
     """Judge the paper's claims on the stored tables of the study and the experiments, and write the verdicts to
     claims.json.
     """
+    from vwlib.book.pages.ledger import for_file, in_words
     from vwlib.experiments import read_tables
-    from vwlib.ledger.claims import judge_claims, verdict_counts, write_claims
+    from vwlib.experiments.schemas import SCHEMAS
+    from vwlib.ledger.judge import judge_claims, verdict_counts, write_claims
     from vwlib.settings import load_profile
     from vwlib.study.bank import results_root
 
     root = (store or results_root(load_profile(profile))).resolve()
-    judged = judge_claims(read_tables(profile, root), profile)
+    judged = in_words(judge_claims(read_tables(profile, root), SCHEMAS, profile))
     for column, rules in (("verdict", ""), ("first_verdict", " by the first rules")):
         print(
             ", ".join(f"{count} {verdict}" for verdict, count in verdict_counts(judged, column).items()) + f"{rules}."
         )
-    print(f"Written to {write_claims(judged, profile, root)}.")
+    print(f"Written to {write_claims(for_file(judged), profile, root)}.")
 
 
 @app.command()

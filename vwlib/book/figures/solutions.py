@@ -21,7 +21,7 @@ from vwlib.book.figures.style import (
     task_panels,
     tasks_in,
 )
-from vwlib.ledger.statistics import crossed_estimate
+from vwlib.ledger.statistics import two_way_clustered_estimate
 
 #: Names and looks of the kinds of words in the table `perturbations`. Only learned words have their task's colour.
 OFFSETS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -85,7 +85,7 @@ def spread_points(table: pd.DataFrame) -> Figure:
     for kind, shift in (("data", 0.13), ("start", -0.13)):
         for place, dataset in enumerate(datasets):
             rows = table[(table["kind"] == kind) & (table["dataset"] == dataset)]
-            spread = crossed_estimate({"spread": rows}, "spread", measure="spread")
+            spread = two_way_clustered_estimate({"spread": rows}, "spread", measure="spread")
             draw_estimate(ax, shift - place, spread, colour, looks[kind])
     ax.set_xlim(left=0)
     names = {"over resampled training images": looks["data"], "over anchors to start from": looks["start"]}
@@ -124,7 +124,7 @@ def compound_points(table: pd.DataFrame) -> Figure:
     for place, task in enumerate(tasks):
         for (kind, measure, marker), shift in zip(marks.values(), (0.22, 0, -0.22), strict=True):
             rows = table[(table["task"] == task) & (table["kind"] == kind)]
-            share = crossed_estimate({"share": rows}, "share", ("concept",), None, measure, limits=(0, 1))
+            share = two_way_clustered_estimate({"share": rows}, "share", ("concept",), None, measure, limits=(0, 1))
             look = {"marker": marker, **filled(TASK_COLOURS[task], marker == "o")}
             draw_estimate(ax, shift - place, share, TASK_COLOURS[task], look)
     ax.set_xlim(0, 1.02)

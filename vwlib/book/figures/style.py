@@ -12,7 +12,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from vwlib.ledger.statistics import Estimate, crossed_estimate
+from vwlib.ledger.estimate import Estimate
+from vwlib.ledger.statistics import mean_estimate
 from vwlib.models import TASKS
 
 WIDTH = 6.6  # inches: the text column of a page
@@ -132,7 +133,7 @@ def draw_means(
 ) -> None:
     """A line of mean shares or scores with 95 % intervals; `points` has a table of trials, or of pairs, by place."""
     found = {
-        place: crossed_estimate({"mean": rows}, "mean", measure=measure, limits=(0, 1), pairs=pairs)
+        place: mean_estimate(rows, measure, pairs=pairs)
         for place, rows in points.items()
     }
     for place, estimate in found.items():

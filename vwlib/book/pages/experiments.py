@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from vwlib.experiments import EXPERIMENTS, choose, read_table, run
-from vwlib.ledger.claims import KINDS
+from vwlib.experiments.schemas import SCHEMAS
 from vwlib.settings import Profile, load_profile
 from vwlib.study.bank import results_root
 from vwlib.study.run import run_study
@@ -29,7 +29,7 @@ def tables_of(profile: Profile, names: Sequence[str], root: Path | None = None) 
         run_study(profile, root, progress=False)
         run(profile, choose(EXPERIMENTS, names), root, progress=False)
     empty = {
-        name: pd.DataFrame(columns=[*KINDS[name].columns]) for name in names if not EXPERIMENTS[name].cases(profile)
+        name: pd.DataFrame(columns=[*SCHEMAS[name].columns]) for name in names if not EXPERIMENTS[name].cases(profile)
     }
     return {name: empty[name] if name in empty else read_table(name, profile.name, root) for name in names}
 

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from vwlib.book.pages.tables import span
-from vwlib.ledger.statistics import Estimate, crossed_estimate, slope_estimate
+from vwlib.ledger.estimate import Estimate
+from vwlib.ledger.statistics import two_way_clustered_estimate, slope_estimate
 from vwlib.models import TASKS
 from vwlib.trials import is_diagonal
 
@@ -21,7 +22,7 @@ def sweep_sentence(table: pd.DataFrame, task: str) -> str:
     counts = np.sort(own["steps"].unique())
     half = counts[counts <= counts[-1] / 2][-1] if (counts <= counts[-1] / 2).any() else counts[0]
     arms = {"half": own[own["steps"] == half], "all": own[own["steps"] == counts[-1]]}
-    rise = crossed_estimate(arms, "all - half", limits=(0, 1))
+    rise = two_way_clustered_estimate(arms, "all - half", limits=(0, 1))
     means = {name: rows["value"].mean() for name, rows in arms.items()}
     return (
         f"{task.capitalize()} words score {means['half']:.2f} after {half} steps and {means['all']:.2f} after {counts[-1]}, "
@@ -55,7 +56,7 @@ def random_sentence(table: pd.DataFrame, task: str, delta: float) -> str:
     for kind, what in RANDOM.items():
         random = own[own["kind"] == kind]
         if len(learned) and len(random):
-            more = crossed_estimate(
+            more = two_way_clustered_estimate(
                 {"random": random, "optimised": learned}, "random - optimised", measure="kept", limits=(0, 1)
             )
             told.append(f"{random['kept'].mean():.0%} of those {what} (a difference of {_signed(more)})")
@@ -89,7 +90,7 @@ def segment_sentence(table: pd.DataFrame, task: str) -> str:
     arms = {kind: own[own["kind"] == kind] for kind in ("ends", "middle")}
     if any(rows.empty for rows in arms.values()):
         return f"There are no two {task} words that do their concept to go between."
-    dip = crossed_estimate(arms, "ends - middle", limits=(0, 1), pairs=True)
+    dip = two_way_clustered_estimate(arms, "ends - middle", limits=(0, 1), pairs=True)
     ends, middle = (rows.set_index(["dataset", "concept", "anchor"])["value"] for rows in arms.values())
     lost = (ends - middle > 0.1).mean()
     ways = "the better of both ways" if (own["kind"] == "curve").any() else "the straight way"
@@ -106,7 +107,7 @@ def likeness_sentence(table: pd.DataFrame) -> str:
     arms = {kind.split()[0]: rows for kind, rows in table.groupby("kind")}
     if not arms:
         return "There are no two words of one concept from different anchors whose pictures could be compared."
-    more = crossed_estimate(arms, "same - other", measure="cosine", pairs=True)
+    more = two_way_clustered_estimate(arms, "same - other", measure="cosine", pairs=True)
     means = {kind: rows["cosine"].mean() for kind, rows in arms.items()}
     return (
         f"Pictures that two anchors' words draw of one concept have a mean cosine of {means['same']:.2f} from the same noise and of {means['other']:.2f} "
@@ -121,7 +122,7 @@ def agreement_of_boxes(table: pd.DataFrame) -> str:
     arms = dict(tuple(table.groupby("kind")))
     if not arms:
         return "There are no two words of one concept from different anchors whose boxes could be compared."
-    more = crossed_estimate(arms, "learned - anchors", measure="agrees", limits=(0, 1), pairs=True)
+    more = two_way_clustered_estimate(arms, "learned - anchors", measure="agrees", limits=(0, 1), pairs=True)
     means = {kind: rows["agrees"].mean() for kind, rows in arms.items()}
     return (
         f"The best boxes of two anchors' words for one concept overlap by half or more in {means['learned']:.0%} of its test images, those of the two anchors "
@@ -135,7 +136,7 @@ def instance_sentence(table: pd.DataFrame) -> str:
     """
     if table.empty:
         return "There are no instances of one category to tell apart: the miniature can draw them, photographs of them are not at hand."
-    found = crossed_estimate({"found": table}, "found", measure="found", limits=(0, 1))
+    found = two_way_clustered_estimate({"found": table}, "found", measure="found", limits=(0, 1))
     low, high = found.interval()
     return f"Of pictures drawn with words learned for one instance, {found.value:.0%} ({low:.0%}\u00a0to\u00a0{high:.0%}) are nearest to it among its category's."
 
@@ -144,7 +145,7 @@ def spread_sentence(table: pd.DataFrame) -> str:
     """E3: whether scores vary more with the training images than with the anchor; `table` is that of `spreads`."""
     arms = {kind: table[table["kind"] == kind] for kind in ("data", "start")}
     found = {kind: rows["spread"].mean() for kind, rows in arms.items()}
-    more = crossed_estimate(arms, "data - start", measure="spread")
+    more = two_way_clustered_estimate(arms, "data - start", measure="spread")
     return (
         f"The scores' standard deviation is {found['data']:.3f} over resampled training images and {found['start']:.3f} over anchors, "
         f"a difference of {more.value:+.3f} ({' to '.join(f'{end:+.3f}' for end in more.interval())})."
@@ -155,12 +156,12 @@ def offset_sentence(table: pd.DataFrame) -> str:
     """Section 1: whether two models learn the same of a concept, and the control K2, two trainings of one model;
     `table` is that of `offsets`.
     """
-    across = crossed_estimate({"cosine": table[table["kind"] == "models"]}, "cosine", measure="cosine", limits=(-1, 1))
+    across = two_way_clustered_estimate({"cosine": table[table["kind"] == "models"]}, "cosine", measure="cosine", limits=(-1, 1))
     told = f"Between two models the mean cosine is {_signed(across)}"
     seeds = table[table["kind"] == "seeds"]
     if seeds.empty:
         return f"{told}. The second training of the classifier, with which to compare, is not here; `vwlib pretrain classifier_twin` makes it."
-    within = crossed_estimate({"cosine": seeds}, "cosine", measure="cosine", limits=(-1, 1))
+    within = two_way_clustered_estimate({"cosine": seeds}, "cosine", measure="cosine", limits=(-1, 1))
     return f"{told}; between two trainings of one model it is {_signed(within)}."
 
 

@@ -14,7 +14,8 @@ import pandas as pd
 from vwlib.book.pages.layers import KINDS, REAL
 from vwlib.book.pages.tables import span
 from vwlib.layers import evenly_spaced, turning_point
-from vwlib.ledger.statistics import Estimate, crossed_estimate, slope_estimate
+from vwlib.ledger.estimate import Estimate
+from vwlib.ledger.statistics import two_way_clustered_estimate, slope_estimate
 from vwlib.models import TASKS
 
 #: Section 5.2: the layers that the paper shows; it finds words grouped by anchor at all of them but the last, where
@@ -36,7 +37,7 @@ def later_than_real(turns: pd.DataFrame, task: str, kind: str = LEARNED, column:
     A word that never turns acts at no layer and is left out; a real word that never does is later than any that does.
     Raises ValueError where no word turns in a place where there is a real one too.
     """
-    return crossed_estimate(_turned(turns, task, kind, column), "words - real", measure=column, positive=True)
+    return two_way_clustered_estimate(_turned(turns, task, kind, column), "words - real", measure=column, sign_test=True)
 
 
 def _turned(turns: pd.DataFrame, task: str, kind: str, column: str) -> dict[str, pd.DataFrame]:
@@ -82,7 +83,7 @@ def part_table(parts: pd.DataFrame) -> pd.DataFrame:
     for task in [task for task in TASKS if task in set(parts["task"])]:
         for kind, words in parts[parts["task"] == task].groupby("kind", sort=False):
             arms = dict(tuple(words.groupby("part")))
-            found = [crossed_estimate(arms, quantity) for quantity in ("attention", "MLP", "attention + MLP")]
+            found = [two_way_clustered_estimate(arms, quantity) for quantity in ("attention", "MLP", "attention + MLP")]
             rows.append((task, kind, *(f"{one.value:.2f}\u00a0({span(*one.interval())})" for one in found)))
     return pd.DataFrame(rows, columns=["encoder of", "words", "by attention", "by MLPs", "the whole way"])
 
@@ -102,7 +103,7 @@ def turn_sentence(turns: pd.DataFrame, task: str, column: str = "crossing") -> s
         return f"{told}. No learned word does, so that there is no layer at which one acts."
     found = later_than_real(turns, task, LEARNED, column)
     low, high = found.interval()
-    layers = crossed_estimate(_turned(turns, task, LEARNED, column), "words - real", measure=column).value
+    layers = two_way_clustered_estimate(_turned(turns, task, LEARNED, column), "words - real", measure=column).value
     told += (
         f"; of the {turned} learned words that do, {found.strict:.0%} are later than the real word in the same place and {found.ties:.0%} turn at the "
         f"same layer (with these counted half {found.value:.0%}, {_percent(low, high)}), in the mean by {layers:+.1f} layers."
@@ -208,7 +209,7 @@ def truncation_table(scores: pd.DataFrame) -> pd.DataFrame:
 def _mean(words: pd.DataFrame) -> str:
     if words.empty:
         return "–"
-    found = crossed_estimate({"words": words}, "words", limits=(0, 1))
+    found = two_way_clustered_estimate({"words": words}, "words", limits=(0, 1))
     return f"{found.value:.2f}\u00a0({span(*found.interval())})"
 
 
