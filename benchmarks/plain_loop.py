@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.ops import box_convert, box_iou
 
-from vwlib.datasets import Example
+from vwlib.examples import Example
 from vwlib.models import Classifier, Detector, Generator, TaskModel
 from vwlib.models.base import draw
 from vwlib.trials import Trial

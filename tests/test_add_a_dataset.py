@@ -10,7 +10,7 @@ import pytest
 import typer
 
 from vwlib.book.pages.transfer import grid_table
-from vwlib.datasets import load_image
+from vwlib.examples import load_image
 from vwlib.lab import carry, run_grid, score
 from vwlib.ledger.summary import summarise_grid
 from vwlib.paths import ROOT

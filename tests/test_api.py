@@ -18,6 +18,9 @@ INSIDE = {
     *(
         "book",
         "datasets.boxes",
+        "datasets.pictures",
+        "datasets.source",
+        "datasets.values",
         "ledger.deviations",
         "ledger.paper",
         "miniature",

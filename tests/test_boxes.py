@@ -7,8 +7,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from vwlib.concepts import concepts_of
-from vwlib.datasets import load_dataset, read_photos
+from vwlib.datasets import load_dataset
 from vwlib.datasets.boxes import box_pictures, propose_boxes, write_proposals
+from vwlib.datasets.folders import read_photos
 from vwlib.models import load_detector
 from vwlib.settings import load_profile
 from vwlib.tools.cli import app

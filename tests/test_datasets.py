@@ -9,18 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vwlib import datasets
 from vwlib.concepts import DATASETS, concepts_of, find_concept
-from vwlib.datasets import (
-    Example,
-    load_dataset,
-    load_image,
-    read_dreambooth,
-    read_imagenet,
-    read_photos,
-    read_voc,
-    training_examples,
-)
+from vwlib.datasets import choose, load_dataset
+from vwlib.datasets.choose import training_examples
+from vwlib.datasets.folders import read_dreambooth, read_photos
+from vwlib.datasets.imagenet import read_imagenet
+from vwlib.datasets.pictures import IMAGE_SUFFIXES
+from vwlib.datasets.voc import read_voc
+from vwlib.examples import Example, load_image
 from vwlib.paths import ROOT
 
 SAMPLES = ROOT.parent / "shared" / "samples"
@@ -264,7 +260,7 @@ def test_a_scaled_copy_keeps_its_boxes_and_another_picture_is_refused(tmp_path):
         training_examples(found, "airplane", 1)
     photo.unlink()
     with pytest.raises(FileNotFoundError, match=r"^The image .*a\.jpg is missing\.$"):
-        datasets.test_examples(found, ["airplane"])
+        choose.test_examples(found, ["airplane"])
 
 
 def test_names_that_lead_out_of_the_dataset_are_refused(tmp_path):
@@ -426,7 +422,7 @@ def test_training_images_follow_from_the_seed():
 
 def test_images_without_boxes_are_used_only_where_none_has_any():
     assert all(len(e.boxes) for e in training_examples(examples(40, boxed=8), "cat"))
-    assert len(datasets.test_examples(examples(40, boxed=3), ["cat"])) == 3
+    assert len(choose.test_examples(examples(40, boxed=3), ["cat"])) == 3
     assert len(training_examples(examples(8), "cat")) == 8
 
 
@@ -446,10 +442,10 @@ def test_dreambooth_and_own_photos_may_have_fewer():
 
 def test_test_images_are_up_to_the_count_of_each_concept_in_order():
     both = examples(6, label="dog") + examples(3)
-    chosen = datasets.test_examples(both, ["cat", "dog"], count=4)
+    chosen = choose.test_examples(both, ["cat", "dog"], count=4)
     assert [e.label for e in chosen] == ["cat"] * 3 + ["dog"] * 4
     with pytest.raises(ValueError, match="Too few test images of 'cow': 0 found"):
-        datasets.test_examples(both, ["cat", "cow"])
+        choose.test_examples(both, ["cat", "cow"])
 
 
 # --- real photographs
@@ -503,12 +499,12 @@ def test_real_imagenet_folders_are_read_without_boxes():
 
 @needs_samples
 def test_every_real_picture_is_read_and_fits_its_annotation():
-    pictures = [path for path in SAMPLES.rglob("*") if path.suffix.lower() in datasets.IMAGE_SUFFIXES]
+    pictures = [path for path in SAMPLES.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES]
     assert len(pictures) > 100 and all(load_image(path).mode == "RGB" for path in pictures)
     for name in ("COCO", "PASCAL"):
         for split in ("train", "test"):
             found = load_dataset(name, SAMPLES / {"COCO": "coco", "PASCAL": "voc"}[name], concepts_of(name), split)
-            chosen = datasets.test_examples(found, dict.fromkeys(example.label for example in found))
+            chosen = choose.test_examples(found, dict.fromkeys(example.label for example in found))
             assert len(chosen) <= len(found) and all(example.size is None for example in chosen)
 
 

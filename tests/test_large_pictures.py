@@ -8,8 +8,10 @@ import torch
 from inputs import picture
 from PIL import Image
 
-from vwlib.datasets import Example, photos, read_photos
+from vwlib.datasets import photos
+from vwlib.datasets.folders import read_photos
 from vwlib.datasets.photos import propose_boxes, with_boxes
+from vwlib.examples import Example
 from vwlib.miniature.scenes import LAYOUTS, random_scene
 from vwlib.miniature.sprites import load_sprites
 from vwlib.models import detection, load_detector

@@ -1,6 +1,4 @@
-"""The page on layers: words of a study and real words in the encoders, and sentences that say of made-up tables what is
-in them.
-"""
+"""The page on layers: words of a study and real words in the encoders, and tables of made-up flips and groups."""
 
 import itertools
 import json
@@ -10,27 +8,18 @@ import pandas as pd
 import pytest
 import torch
 
+from vwlib.book.pages.flips import compare_layers, flip_table, grouping_table, part_table, truncation_table
 from vwlib.book.pages.layers import (
     REAL,
     LayerMap,
+    contributions,
     draw_strip,
     layer_points,
     of_dataset,
     of_kinds,
+    projections,
     strip_words,
-    ways,
-    ways_by_part,
     words_in,
-)
-from vwlib.book.pages.turning import (
-    agreement_sentence,
-    compare_layers,
-    disagreement_sentence,
-    never_sentence,
-    part_table,
-    truncation_table,
-    turn_sentence,
-    turn_table,
 )
 from vwlib.layers import half_way
 from vwlib.models import TASKS, load_model
@@ -76,8 +65,8 @@ def study() -> StoredStudy:
     )
 
 
-def turns(learned, real, transferred=None, depth=8, **further):
-    """Words of 4 x 4 concepts and anchors that turn at these layers."""
+def flips(learned, real, transferred=None, depth=8, **further):
+    """Words of 4 x 4 concepts and anchors that flip at these layers."""
     grid = [(c, a) for c, a in itertools.product(NAMES, NAMES) if c != a]
     kinds = {"learned": learned, REAL: real, "transferred": learned if transferred is None else transferred}
     rows = [("generation", kind, "COCO", c, a, layer, depth) for kind, layer in kinds.items() for c, a in grid]
@@ -117,19 +106,19 @@ def test_points_have_a_row_of_panels_for_each_label(study):
     }
 
 
-def test_ways_are_of_all_words_in_all_encoders_and_real_words_arrive(study):
-    shares = ways(study, "COCO", 0.5)
+def test_projections_are_of_all_words_in_all_encoders_and_real_words_arrive(study):
+    shares = projections(study, "COCO", 0.5)
     assert set(zip(shares["task"], shares["source"], strict=True)) == set(itertools.product(TASKS, (*TASKS, REAL)))
     assert list(shares["kind"].unique()) == ["learned", REAL, "transferred"]
     ends = shares[(shares["kind"] == REAL) & (shares["layer"] == shares.groupby("task")["layer"].transform("max"))]
     assert ends["value"].tolist() == pytest.approx([1.0] * 6, abs=1e-4)
-    assert set(turn_table(half_way(ways), "half")["encoder of"]) == set(TASKS)
+    assert set(flip_table(half_way(shares), "half")["encoder of"]) == set(TASKS)
 
 
-def test_the_parts_of_the_way_stand_in_a_table_and_real_words_go_all_of_it(study):
-    table = part_table(ways_by_part(study, "COCO", 0.5))
+def test_contributions_stand_in_a_table_and_those_of_real_words_add_up_to_one(study):
+    table = part_table(contributions(study, "COCO", 0.5))
     assert len(table) == 3 * len(TASKS)
-    assert table[table["words"] == REAL]["the whole way"].str.startswith("1.00").all()
+    assert table[table["words"] == REAL]["both"].str.startswith("1.00").all()
 
 
 def test_the_strip_has_a_row_for_each_text_and_begins_at_the_next_anchor(study):
@@ -142,68 +131,44 @@ def test_the_strip_has_a_row_for_each_text_and_begins_at_the_next_anchor(study):
 
 
 def test_tables_are_read_for_words_near_their_anchor_and_real_ones():
-    table = turns(6, 3).replace({"kind": {REAL: "swap"}}).assign(delta=0.5)
+    table = flips(6, 3).replace({"kind": {REAL: "swap"}}).assign(delta=0.5)
     table.loc[table["kind"] == "swap", "delta"] = np.nan
     chosen = of_kinds(pd.concat([table, table.assign(delta=1.0).query("kind != 'swap'")]), 0.5)
     assert chosen.groupby("kind", sort=False).size().to_dict() == {"learned": 12, REAL: 12, "transferred": 12}
     assert len(of_dataset(table, "PASCAL")) == len(table)
 
 
+LATER = "flip later than real words"
+
+
 @pytest.mark.parametrize(
-    ("learned", "real", "said"),
-    [
-        (7, 2, "Learned words act later than real ones here. A plain swap of two real words acts in the first half"),
-        (
-            7,
-            6,
-            "Learned words act later than real ones here. A plain swap of two real words acts in the second half of the blocks too",
-        ),
-        (2, 6, "Learned words act earlier than real ones here."),
-        (
-            6,
-            6,
-            "That is no clear difference. A plain swap of two real words acts in the second half of the blocks too: to act late is what this encoder does",
-        ),
-        (7, np.nan, "and most real words never do; "),
-    ],
+    ("learned", "real", "when"),
+    [(7, 2, "later"), (2, 6, "earlier"), (6, 6, "not clearly earlier or later"), (7, np.nan, "–"), (np.nan, 8, "–")],
 )
-def test_the_sentence_says_whether_real_words_act_as_late(learned, real, said):
-    table = turns(learned, real)
-    assert said in turn_sentence(pd.concat([table, table.assign(dataset="PASCAL")]), "generation")
+def test_the_table_says_whether_learned_words_flip_later_than_real_ones(learned, real, when):
+    table = flips(learned, real)
+    shown = flip_table(pd.concat([table, table.assign(dataset="PASCAL")])).set_index("words")
+    assert shown.loc["learned", "so they flip"] == when and shown.loc[REAL, LATER] == "–"
 
 
-def test_words_of_four_concepts_are_too_few_though_all_turn_later():
-    assert "That is no clear difference." in turn_sentence(turns(7, 2), "generation")
+def test_words_of_four_concepts_are_too_few_though_all_flip_later():
+    shown = flip_table(flips(7, 2)).set_index("words").loc["learned"]
+    assert shown["so they flip"] == "not clearly earlier or later" and shown["layers later"] == "+5.0"
 
 
-def test_a_word_that_never_turns_acts_at_no_layer():
-    sentence = turn_sentence(turns(np.nan, 8), "generation")
-    assert "most learned words never score higher for their concept than for their anchor" in sentence
-    assert sentence.endswith("No learned word does, so that there is no layer at which one acts.")
-    few = turns(np.nan, 4)
+def test_words_that_never_flip_are_left_out_of_the_comparison():
+    few = flips(np.nan, 4)
     few.loc[few.query("kind == 'learned'").index[::2], "crossing"] = 6.0
-    told = turn_sentence(few, "generation")
-    assert (
-        "of the 6 learned words that do, 100% are later than the real word in the same place and 0% turn at the same layer"
-        in told
-    )
+    shown = flip_table(few).set_index("words").loc["learned"]
+    assert (shown["number"], shown["never flip"], shown["flip at the same layer"]) == (12, "50%", "0%")
+    assert shown[LATER].startswith("100%")
 
 
-def test_turns_stand_in_a_table_with_those_that_never_do():
-    table = turn_table(turns(5, 2, np.nan)).set_index("words")
-    assert table["half have turned at"].to_dict() == {"learned": "5", REAL: "2", "transferred": "never"}
-    assert table["never turn"].to_dict() == {"learned": "0%", REAL: "0%", "transferred": "100%"}
-    assert (
-        table.loc["learned", "later than real words"].startswith("100%")
-        and table.loc[REAL, "later than real words"] == "–"
-    )
-
-
-def test_mapped_words_that_never_turn_are_counted():
-    assert (
-        "100% of the mapped words never turn to their concept at any number of blocks, 0% of the words"
-        in never_sentence(turns(5, 2, np.nan), "generation")
-    )
+def test_flips_stand_in_a_table_with_words_that_never_do():
+    table = flip_table(flips(5, 2, np.nan)).set_index("words")
+    half = {"learned": "5 of 8", REAL: "2 of 8", "transferred": "never"}
+    assert table["half have flipped by layer"].to_dict() == half
+    assert table["never flip"].to_dict() == {"learned": "0%", REAL: "0%", "transferred": "100%"}
 
 
 def agreement(first, last):
@@ -220,11 +185,11 @@ def agreement(first, last):
     )
 
 
-def test_the_sentence_says_how_words_are_grouped():
-    sentence = agreement_sentence(agreement(-0.8, 0.05), "generation")
-    assert "at layer 1 by anchor (index by concept less index by anchor -0.80, -0.90" in sentence
-    assert "at layer 8 by neither for sure" in sentence
-    assert "Real words group by concept from layer 2 on." in sentence
+def test_the_table_says_how_the_first_and_the_last_layer_group_words():
+    (row,) = grouping_table(agreement(-0.8, 0.05)).to_dict("records")
+    assert row["learned words, first layer"].startswith("1: by anchor, -0.80")
+    assert row["learned words, last layer"].startswith("8: by neither clearly, +0.05")
+    assert row["real words by concept from"] == "2"
 
 
 def test_layers_stand_beside_the_papers():
@@ -238,26 +203,15 @@ def test_layers_stand_beside_the_papers():
 
 def test_scores_are_averaged_with_half_of_the_blocks_and_with_all():
     rows = [
-        turns(0, 0).assign(anchor_concept=lambda t: t["anchor"], blocks=b, of=of, value=v)
+        flips(0, 0).assign(anchor_concept=lambda t: t["anchor"], blocks=b, of=of, value=v)
         for b, of, v in ((0, "anchor", 0.9), (2, "anchor", 0.75))
     ]
-    rows += [turns(0, 0).assign(anchor_concept=lambda t: t["anchor"], blocks=4, of="concept", value=0.5)]
+    rows += [flips(0, 0).assign(anchor_concept=lambda t: t["anchor"], blocks=4, of="concept", value=0.5)]
     table = truncation_table(pd.concat(rows)).set_index("words")
     assert table.loc["learned", "half: anchor"].startswith("0.75") and table.loc["learned", "all: concept"].startswith(
         "0.50"
     )
     assert table.loc["learned", ["half: concept", "all: anchor"]].tolist() == ["–", "–"]
-
-
-@pytest.mark.parametrize(
-    ("slope", "said"), [(-0.3, "falls with"), (0.3, "rises with"), (0.0, "neither falls nor rises")]
-)
-def test_the_sentence_says_whether_disagreement_tells_anything(slope, said):
-    words = pd.concat([turns(0, 0)] * 3, ignore_index=True).assign(delta=np.nan)
-    noise = np.random.default_rng(0).normal(size=(2, len(words)))
-    words = words.assign(disagreement=noise[0], value=0.5 + slope * noise[0] + 0.01 * noise[1])
-    assert said in disagreement_sentence(words, "generation")
-    assert "A trend needs four concepts" in disagreement_sentence(words[words["concept"] == "bear"], "generation")
 
 
 def test_the_map_of_layers_has_every_word_at_every_layer_by_its_name():

@@ -16,8 +16,10 @@ from typer.testing import CliRunner
 
 from vwlib.book.pages.own import likeness, own_commands
 from vwlib.book.pages.pictures import encode_trial
-from vwlib.datasets import PHOTOS, load_image, read_photos, read_things
+from vwlib.datasets.folders import read_photos, read_things
 from vwlib.datasets.photos import describe_photos, with_photos
+from vwlib.datasets.source import PHOTOS
+from vwlib.examples import load_image
 from vwlib.lab import run_grid
 from vwlib.miniature.example import EXAMPLE, write_example
 from vwlib.models import TASKS, load_detector, load_generator

@@ -16,20 +16,14 @@ from PIL import Image
 from test_reading import ENCODINGS, LINE_ENDS, NAMES
 
 from vwlib.concepts import concepts_of, find_concept
-from vwlib.datasets import (
-    IMAGE_SUFFIXES,
-    Pictures,
-    list_images,
-    load_image,
-    read_coco,
-    read_dreambooth,
-    read_imagenet,
-    read_photos,
-    read_things,
-    read_voc,
-    training_examples,
-)
 from vwlib.datasets.boxes import write_proposals
+from vwlib.datasets.choose import training_examples
+from vwlib.datasets.coco import read_coco
+from vwlib.datasets.folders import read_dreambooth, read_photos, read_things
+from vwlib.datasets.imagenet import read_imagenet
+from vwlib.datasets.pictures import IMAGE_SUFFIXES, list_images
+from vwlib.datasets.voc import read_voc
+from vwlib.examples import Pictures, load_image
 
 COCO, PASCAL = concepts_of("COCO"), concepts_of("PASCAL")
 JSON = "instances_train2017.json"

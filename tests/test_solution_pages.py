@@ -1,6 +1,4 @@
-"""What chapters 3 to 5 say of the experiments on solutions: figures and sentences from made-up tables whose answer is
-known.
-"""
+"""What chapters 3 and 5 show of the experiments on solutions, from made-up tables whose answer is known."""
 
 import itertools
 
@@ -13,23 +11,19 @@ from vwlib.book.figures.solutions import compound_points, offset_ranges, random_
 from vwlib.book.figures.style import TASK_COLOURS
 from vwlib.book.figures.transfer import frequency_points
 from vwlib.book.figures.words import sweep_curves
-from vwlib.book.pages.experiments import tables_of
+from vwlib.book.pages.experiments import claim_table, judge_tables, tables_of
 from vwlib.book.pages.solutions import (
-    agreement_of_boxes,
-    compound_sentence,
-    frequency_sentence,
-    instance_sentence,
-    likeness_sentence,
-    offset_sentence,
-    random_sentence,
+    compound_table,
+    likeness_table,
+    random_table,
     reach_table,
-    segment_sentence,
-    spread_sentence,
-    sweep_sentence,
+    segment_table,
+    sweep_table,
 )
 from vwlib.models import TASKS
 from vwlib.settings import load_profile
 
+PROFILE = load_profile("smoke")
 DATASETS, CONCEPTS, ANCHORS = ("ImageNet", "COCO"), "abcd", "wxyz"
 GRID = list(itertools.product(DATASETS, CONCEPTS, ANCHORS))
 
@@ -115,14 +109,16 @@ def test_a_sweep_has_a_curve_for_each_rate_over_the_datasets_that_were_learned_a
     assert shown.get_ydata()[-1] != pytest.approx(own["value"].mean()), "COCO was learned at one rate only"
 
 
-def test_the_rise_in_the_second_half_of_the_steps_is_told_and_what_diverged(swept):
+def test_a_sweep_is_told_with_the_ledgers_change_and_what_diverged(swept):
     steady = swept.assign(value=swept["value"].where(swept["value"].isna(), 0.5 + 0.1 * (swept["steps"] == 100)))
-    assert sweep_sentence(steady, "generation").startswith(
-        "Generation words score 0.50 after 50 steps and 0.60 after 100, a change of +0.10 ("
-    )
-    assert sweep_sentence(steady, "detection").endswith(
-        "; 96 scores are missing, where words diverged at 4 times that rate."
-    )
+    own = steady[steady["factor"] == 1]
+    shown = sweep_table(steady, judge_tables({"sweep": own}, PROFILE)).set_index("words for")
+    assert shown.loc["generation", ["score before", "score at the end"]].tolist() == [
+        "0.50 after 50 steps",
+        "0.60 after 100 steps",
+    ]
+    assert shown.loc["generation", "change (claim 54)"].startswith("+0.100")
+    assert shown["scores missing"].tolist() == ["none", "96 at 4 times the rate", "none"]
 
 
 def test_random_offsets_have_a_curve_for_each_kind(offsets_of_words):
@@ -132,21 +128,14 @@ def test_random_offsets_have_a_curve_for_each_kind(offsets_of_words):
 
 
 def test_learned_words_are_compared_with_random_offsets_of_their_own_radius(offsets_of_words):
-    told = random_sentence(offsets_of_words, "detection", 0.5)
-    own = (
-        offsets_of_words[(offsets_of_words["task"] == "detection") & (offsets_of_words["delta"] == 0.5)]
-        .groupby("kind")["kept"]
-        .mean()
-    )
-    assert (
-        f"{own['optimised']:.0%} of the learned words within δ = 0.5; of random offsets as long, for {own['random']:.0%} of those in any direction"
-        in told
-    )
-    assert f"a difference of {own['random'] - own['optimised']:+.2f} (" in told
-    assert f"{own['random, word']:.0%} of those towards another word" in told
-    assert (
-        random_sentence(offsets_of_words, "detection", 0.2) == "There are no detection words within δ = 0.2 to compare."
-    )
+    shown = random_table(offsets_of_words, judge_tables({"perturbations": offsets_of_words}, PROFILE))
+    near = offsets_of_words[offsets_of_words["delta"] == 0.5]
+    kept = near.groupby(["task", "kind"])["kept"].mean()
+    assert len(shown) == 3 * len(TASKS)
+    row = shown.set_index(["words for", "random offsets"]).loc[("detection", "towards a word")]
+    random, learned = kept["detection", "random, word"], kept["detection", "optimised"]
+    assert row["anchor's output"] == f"{random:.0%}" and row["of learned words"] == f"{learned:.0%}"
+    assert row["difference (claim 49)"].startswith(f"{random - learned:+.2f}")
 
 
 def test_what_learning_reaches_is_told_for_each_radius_and_the_anchor():
@@ -166,16 +155,12 @@ def test_the_way_between_two_words_dips_where_the_table_does(ways):
     assert [len(curves(ax)) for ax in figure.axes] == [1, 2, 2], "there is no curve for generation"
     heights = curves(figure.axes[0])[0].get_ydata()
     assert heights[1] < heights[0] == pytest.approx(heights[2])
-    told = segment_sentence(ways, "detection")
-    assert "on the better of both ways" in told and "a dip of +0.20 (" in told and "100% lose more than 0.1." in told
-    assert "on the straight way" in segment_sentence(ways, "generation")
-    assert not any(curves(ax) for ax in drawn(segment_curves(ways.iloc[:0])).axes), (
-        "where no word solves anything there is nothing to draw"
-    )
-    assert (
-        segment_sentence(ways[ways["task"] != "detection"], "detection")
-        == "There are no two detection words that do their concept to go between."
-    )
+    shown = segment_table(ways, judge_tables({"segments": ways}, PROFILE)).set_index("words for")
+    assert shown["path"].tolist() == ["line", "line or curve", "line or curve"]
+    assert shown.loc["detection", "pairs"] == len(GRID)
+    assert shown.loc["detection", "lose more than 0.1 (claim 39)"].startswith("100%")
+    assert not any(curves(ax) for ax in drawn(segment_curves(ways.iloc[:0])).axes), "there is nothing to draw"
+    assert segment_table(ways.iloc[:0], judge_tables({}, PROFILE)).empty
 
 
 def test_spreads_over_data_and_starts_stand_side_by_side():
@@ -190,11 +175,6 @@ def test_spreads_over_data_and_starts_stand_side_by_side():
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == list(DATASETS) and len(
         curves(figure.axes[0])
     ) == 4
-    means = spreads.groupby("kind")["spread"].mean()
-    assert (
-        f"is {means['data']:.3f} over resampled training images and {means['start']:.3f} over anchors"
-        in spread_sentence(spreads)
-    )
 
 
 def test_offsets_have_a_line_for_each_pair_and_for_the_second_training(cosines):
@@ -202,12 +182,6 @@ def test_offsets_have_a_line_for_each_pair_and_for_the_second_training(cosines):
     assert (
         labels[0] == "generation to detection" and labels[-1] == "two classifiers, from the twin" and len(labels) == 8
     )
-    told = offset_sentence(cosines)
-    assert (
-        "Between two models the mean cosine is +0.08 (" in told
-        and "between two trainings of one model it is +0.48 (" in told
-    )
-    assert offset_sentence(cosines[cosines["kind"] == "models"]).endswith("`vwlib pretrain classifier_twin` makes it.")
 
 
 def of_pairs(column, values):
@@ -222,22 +196,22 @@ def of_pairs(column, values):
 
 
 def test_pictures_and_boxes_of_two_anchors_are_compared_with_what_any_two_share():
-    for kinds, column, sentence in (
-        ({"same noise": 0.8, "other noise": 0.5}, "cosine", likeness_sentence),
-        ({"learned": 0.7, "anchors": 0.4}, "agrees", agreement_of_boxes),
-    ):
-        pairs = of_pairs(column, kinds)
-        means = pairs.groupby("kind")[column].mean()
-        first, second = (means[kind] for kind in kinds)
-        assert f"a difference of {first - second:+.2f} (+" in sentence(pairs)
-    for sentence in (likeness_sentence, agreement_of_boxes):
-        assert sentence(table(["kind", "cosine"], [])).startswith("There are no two words")
+    likeness = of_pairs("cosine", {"same noise": 0.8, "other noise": 0.5})
+    agreement = of_pairs("agrees", {"learned": 0.7, "anchors": 0.4})
+    judged = judge_tables({"likeness": likeness, "agreement": agreement}, PROFILE)
+    shown = likeness_table(likeness, agreement, judged)
+    for (_, row), (table, column) in zip(shown.iterrows(), ((likeness, "cosine"), (agreement, "agrees")), strict=True):
+        means = table.groupby("kind")[column].mean()[list(table["kind"].unique())]
+        assert row[["first", "second"]].tolist() == pytest.approx(means.tolist())
+        assert row.iloc[-1].startswith(f"{means.iloc[0] - means.iloc[1]:+.2f}")
+    nothing = likeness_table(likeness[:0], agreement[:0], judge_tables({}, PROFILE))
+    assert nothing["first"].isna().all() and (nothing.iloc[:, -1] == "–").all()
 
 
-def test_instances_are_told_apart_or_there_are_none():
-    found = table(["found"], [(*cell, n % 4 > 0) for n, cell in enumerate(GRID)])
-    assert "nearest to it among its category's" in instance_sentence(found)
-    assert instance_sentence(found[:0]).startswith("There are no instances")
+def test_a_claim_has_a_row_for_each_case(cosines):
+    shown = claim_table(judge_tables({"offsets": cosines}, PROFILE), 25, "models", "difference")
+    (difference,) = shown["difference"]
+    assert float(difference.split("\u00a0")[0]) < 0
 
 
 def test_compounds_stand_beside_real_words():
@@ -246,21 +220,19 @@ def test_compounds_stand_beside_real_words():
         for c, a, task in itertools.product(CONCEPTS, ANCHORS, TASKS)
         for kind, value in (("learned", 0.9), ("held-out", 0.6))
     ]
-    compounds = table(["task", "kind", "residual", "best", "value"], rows)
+    compounds = table(["task", "kind", "residual", "best", "value"], rows).drop(columns="dataset")
     figure = drawn(compound_points(compounds))
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == list(TASKS) and len(
         curves(figure.axes[0])
     ) == 9
-    told = compound_sentence(compounds, "detection")
-    assert (
-        "two parts leave 90% of a compound's learned word unexplained, the best two words 50%" in told
-        and "best two others leave 60%" in told
-    )
+    shown = compound_table(compounds, judge_tables({"compounds": compounds}, PROFILE)).set_index("words for")
+    assert shown.loc["detection"].iloc[:3].tolist() == pytest.approx([0.9, 0.5, 0.6])
+    assert shown.loc["detection", "parts less that (claim 28)"].startswith("+0.30")
 
 
-def test_where_nothing_can_be_tinted_there_are_no_compounds_and_the_page_says_so():
+def test_where_nothing_can_be_tinted_there_are_no_compounds():
     empty = tables_of(load_profile("paper"), ["compounds"])["compounds"]
-    assert empty.empty and compound_sentence(empty, "generation").startswith("In generation there are no compounds")
+    assert compound_table(empty, judge_tables({"compounds": empty}, PROFILE)).empty
     drawn(compound_points(empty))
 
 
@@ -274,11 +246,3 @@ def test_gain_against_frequency_has_a_point_for_each_thing_and_source():
     frequency = table(["trained_on", "evaluated_on", "nouns", "frequency", "gain"], rows)
     figure = drawn(frequency_points(frequency))
     assert [len(curves(ax)) for ax in figure.axes] == [2 * 2 * len(CONCEPTS)] * 3
-    assert frequency_sentence(frequency, "miniature").startswith(
-        "Over 4 things, the gain rises with how often captions name them: by +0.5"
-    )
-    few = frequency[frequency["concept"].isin(["a", "b"])]
-    assert (
-        frequency_sentence(few, "miniature")
-        == "There is no slope to be had: A trend needs four concepts or more; there are 2."
-    )

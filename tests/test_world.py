@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from vwlib.concepts import DATASETS, concepts_of
-from vwlib.datasets import SPLITS, load_dataset
+from vwlib.datasets import load_dataset
+from vwlib.datasets.source import SPLITS
 from vwlib.miniature import world
 from vwlib.miniature.scenes import HELD_OUT_STYLE, tint
 from vwlib.miniature.sprites import load_sprites, recolour

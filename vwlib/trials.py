@@ -16,8 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from vwlib import datasets
 from vwlib.concepts import DATASETS, concepts_of, find_anchor, find_concept, find_dataset
-from vwlib.datasets import PHOTOS, SPLITS, Example, load_dataset, read_things, reading, test_examples, training_examples
+from vwlib.datasets import load_dataset
+from vwlib.datasets.choose import test_examples, training_examples
+from vwlib.datasets.folders import read_things
 from vwlib.datasets.photos import own_examples, photo_settings
+from vwlib.datasets.source import PHOTOS, SPLITS
+from vwlib.examples import Example
 from vwlib.files import write_whole
 from vwlib.miniature.world import ensure_world
 from vwlib.models.loading import digest_files, digest_folder, resolve
@@ -182,7 +186,7 @@ def material_digests(profile: Profile, dataset: str) -> tuple[str, str]:
     """
     file = None
     if dataset in DATASETS and dataset not in profile.data and profile.world == "miniature":
-        readers = digest_files([Path(module.__file__ or "") for module in (datasets, reading)])
+        readers = digest_files(sorted(Path(datasets.__file__).parent.glob("*.py")))
         file = ensure_world() / f".digests-{dataset}-{profile.train_images}-{profile.test_images}-{readers}.json"
         with suppress(OSError, ValueError):
             train, test = json.loads(file.read_text())

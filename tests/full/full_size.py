@@ -28,7 +28,7 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, Owlv2Config, Owlv2ForObjectDetection, Owlv2ImageProcessor
 
-from vwlib.datasets import Example
+from vwlib.examples import Example
 from vwlib.learn import learn_words, radii
 from vwlib.maps import fit_linear_map
 from vwlib.models import Classifier, Detector, Generator, TaskModel

@@ -1,6 +1,6 @@
 """Boxes for pictures that have none: the detector proposes, a person corrects the file.
 
-The paper's DreamBooth boxes came about in the same way: OWL-v2, asked for the subject's name, then checked by hand.
+The paper made its DreamBooth boxes in the same way: OWL-v2, asked for the subject's name, then checked by hand.
 """
 
 from __future__ import annotations
@@ -10,8 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vwlib.concepts import concepts_of
-from vwlib.datasets import BOXES, SPLITS, Example, load_dataset, read_boxes, read_photos
+from vwlib.datasets import load_dataset
+from vwlib.datasets.folders import read_photos
 from vwlib.datasets.photos import propose_boxes
+from vwlib.datasets.pictures import BOXES
+from vwlib.datasets.source import SPLITS, read_boxes
+from vwlib.examples import Example
 from vwlib.files import write_whole
 from vwlib.models import load_detector
 from vwlib.settings import Profile
@@ -21,8 +25,8 @@ DATASET = "DreamBooth"  # the only one of the four that has no boxes
 
 
 def box_pictures(profile: Profile, photos: Path | None = None) -> str:
-    """Propose boxes for the profile's DreamBooth pictures, or for a folder of own photos of the thing it is named
-    after; say what was done.
+    """Propose boxes for the profile's DreamBooth pictures, or for a folder of own photos named after the thing, and
+    return a notice of how many there are.
 
     Raises ValueError and FileNotFoundError as `vwlib.datasets` does.
     """
@@ -35,16 +39,16 @@ def box_pictures(profile: Profile, photos: Path | None = None) -> str:
         names = {concept.name: concept.prompt_name for concept in concepts}
     unboxed = [example for example in examples if not len(example.boxes)]
     added = write_proposals(root, unboxed, propose_boxes(load_detector(profile), unboxed, names)) if unboxed else 0
-    return f"{added} of {len(examples)} pictures got a box in {root / BOXES}; check them there, (left, top, right, bottom) in px of the upright picture."
+    units = "(left, top, right, bottom) in px of the upright picture"
+    return f"{added} of {len(examples)} pictures got a box in {root / BOXES}; check them there, {units}."
 
 
 def write_proposals(root: Path, examples: Sequence[Example], boxes: Sequence[Sequence[float]]) -> int:
     """Add boxes to `boxes.json` beside the data, a line a picture, and return how many were added.
 
-    What the file has already stays: a person may have corrected it. Names are written as the project writes them,
-    without "./". A box without an area is not written. Raises ValueError where the file is malformed.
+    Boxes that the file has stay: a person may have corrected them. A box without an area is not written. Raises
+    ValueError where the file is malformed.
     """
-    file = root / BOXES
     known = read_boxes(root)
     added = {}
     for example, (left, top, right, bottom) in zip(examples, boxes, strict=True):
@@ -52,5 +56,5 @@ def write_proposals(root: Path, examples: Sequence[Example], boxes: Sequence[Seq
         if name not in known and left < right and top < bottom:
             added[name] = [[left, top, right, bottom]]
     lines = [f"{json.dumps(name)}: {json.dumps(rows)}" for name, rows in sorted((known | added).items())]
-    write_whole(file, ("{\n" + ",\n".join(lines) + "\n}\n").encode())
+    write_whole(root / BOXES, ("{\n" + ",\n".join(lines) + "\n}\n").encode())
     return len(added)

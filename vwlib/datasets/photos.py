@@ -10,7 +10,10 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from vwlib.concepts import DATASETS, find_dataset
-from vwlib.datasets import BOXES, PHOTOS, Example, read_photos
+from vwlib.datasets.folders import read_photos
+from vwlib.datasets.pictures import BOXES
+from vwlib.datasets.source import PHOTOS, SPLITS
+from vwlib.examples import Example
 from vwlib.models import load_detector
 from vwlib.models.loading import resolve
 from vwlib.settings import PhotoSettings, Profile
@@ -24,8 +27,7 @@ def with_photos(profile: Profile, folder: str, name: str = "", beside: str = "Dr
 
     The thing is called `name` or, without one, as its folder is. It is told from the things of `beside`, which is one
     of the four datasets or a folder with a folder of pictures for each thing; one that bears its name is left out.
-    Folders start from the project's root.
-    Raises FileNotFoundError where a folder is missing.
+    Folders start from the project's root. Raises FileNotFoundError where a folder is missing.
     """
     root = resolve(folder)
     if not root.is_dir():
@@ -33,44 +35,36 @@ def with_photos(profile: Profile, folder: str, name: str = "", beside: str = "Dr
     if beside.lower() in map(str.lower, DATASETS):
         beside = find_dataset(beside)
     elif not beside or not resolve(beside).is_dir():
-        raise FileNotFoundError(
-            f"'{beside}' is neither one of {', '.join(DATASETS)} nor a folder with a folder of pictures for each thing."
-        )
+        neither = f"neither one of {', '.join(DATASETS)} nor a folder with a folder of pictures for each thing"
+        raise FileNotFoundError(f"'{beside}' is {neither}.")
     photos = PhotoSettings(folder=str(root), name=name.strip() or root.name.replace("_", " "), beside=beside)
     return profile.model_copy(update={"photos": photos})
 
 
 def photo_settings(profile: Profile) -> PhotoSettings:
-    """Which photos a profile has.
-
-    Raises ValueError where it has none.
-    """
+    """Which photos a profile has. Raises ValueError where it has none."""
     if profile.photos is None:
-        raise ValueError(
-            f"The profile '{profile.name}' has no dataset '{PHOTOS}' before it was given a folder of them."
-        )
+        raise ValueError(f"The profile '{profile.name}' has no '{PHOTOS}': give it a folder with `with_photos` first.")
     return profile.photos
 
 
 def own_examples(profile: Profile, split: str) -> list[Example]:
-    """The profile's own photos of one split, all with boxes as far as the detector finds any.
+    """The profile's own photos of one split, with boxes as far as the detector finds any.
 
     Raises ValueError where none has a box, and otherwise ValueError and FileNotFoundError as `vwlib.datasets` does.
     """
     photos = photo_settings(profile)
     examples = with_boxes(load_detector(profile), read_photos(resolve(photos.folder), photos.name, split))
     if not any(len(example.boxes) for example in examples):
-        raise ValueError(
-            f"The detector finds no '{photos.name}' in the pictures of {photos.folder}; give them boxes in a file {BOXES} beside them."
-        )
+        advice = f"give them boxes in a file {BOXES} beside them"
+        raise ValueError(f"The detector finds no '{photos.name}' in the pictures of {photos.folder}; {advice}.")
     return examples
 
 
 def with_boxes(detector: Detector, examples: Sequence[Example]) -> list[Example]:
-    """The examples with a box of their concept each: their own or, where they have none, the one that the detector
-    proposes for its name.
+    """The examples, each with a box: its own or, where it has none, the one that the detector proposes for its label.
 
-    A proposal without an area is none.
+    A proposal without an area is left out.
     """
     bare = [example for example in examples if not len(example.boxes)]
     proposals = propose_boxes(detector, bare, {example.label: example.label for example in bare})
@@ -85,25 +79,26 @@ def with_boxes(detector: Detector, examples: Sequence[Example]) -> list[Example]
 
 
 def propose_boxes(detector: Detector, examples: Sequence[Example], names: dict[str, str]) -> list[list[float]]:
-    """For each picture the box (left, top, right, bottom) in px that the detector finds likeliest to show the picture's
-    own concept.
+    """For each picture the box (left, top, right, bottom) in px that the detector finds likeliest to show its concept.
 
-    `names` gives the prompt name of each concept. A bar tells how far it is, unless it is done at once.
+    `names` gives the prompt name of each concept. A progress bar appears after half a second.
     """
     bar = tqdm(examples, desc="looking for boxes", unit="picture", delay=0.5, leave=False)
     return [detector.best_box(example, names[example.label]) for example in bar]  # one at a time: photographs are large
 
 
 def describe_photos(profile: Profile) -> str:
-    """How many photos a profile has, for what, and where their boxes are from, in a few sentences."""
+    """A notice: how many photos a profile has, how they are split, and where their boxes are from."""
     photos = photo_settings(profile)
-    train, test = (read_photos(resolve(photos.folder), photos.name, split) for split in ("train", "test"))
+    train, test = (read_photos(resolve(photos.folder), photos.name, split) for split in SPLITS)
     bare = sum(not len(example.boxes) for example in (*train, *test))
     taken = min(len(train), profile.train_images), min(len(test), profile.test_images)
-    told = f"There are {len(train) + len(test)} pictures of the thing: {taken[0]} to learn from, and {taken[1]} held out for testing."
-    if not bare:
-        return f"{told} All have boxes in boxes.json."
-    return (
-        f"{told} {bare} of them have no box in boxes.json: the box that the detector proposes for '{photos.name}' stands in, so that its score "
-        f"says how far a word agrees with the name, not with you. `vwlib boxes --photos` writes the proposals for you to correct."
-    )
+    split = f"{taken[0]} to learn from, and {taken[1]} held out for testing"
+    boxes = "All have boxes in boxes.json."
+    if bare:
+        boxes = (
+            f"{bare} of them have no box in boxes.json: for these the detector proposes a box for '{photos.name}', so "
+            "its score says how far a word agrees with that name, not with you. `vwlib boxes --photos` writes the "
+            "proposals for you to correct."
+        )
+    return f"There are {len(train) + len(test)} pictures of the thing: {split}. {boxes}"

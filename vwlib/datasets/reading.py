@@ -1,8 +1,8 @@
-"""Reading text, JSON and XML as people have them, and saying once what was passed over.
+"""Reading text, JSON and XML as people have them, and naming in the log what was left out.
 
-Text is UTF-8, or UTF-16 and UTF-32 where a byte order mark or the first bytes say so; a byte order mark is no part of
-it, and lines end as any system ends them. XML may name another encoding in its first line. Whatever cannot be read
-raises FileNotFoundError or ValueError with one sentence that names the file.
+Text is UTF-8, or UTF-16 and UTF-32 where a byte order mark or the first bytes say so. Lines end as on any system. XML
+may name another encoding in its first line. Every function raises FileNotFoundError or ValueError, with one sentence
+that names the file, for what it cannot read.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _DECLARED = re.compile(rb"""\s*<\?xml[^>]*\bencoding\s*=\s*["']([\w.:-]+)["']"""
 
 
 def tell(sentence: str) -> None:
-    """Name something that was passed over in the log, once per process: the same files are read again and again."""
+    """Log a sentence about something left out, once per process: the same files are read again and again."""
     if sentence not in _TOLD:
         _TOLD.add(sentence)
         log.warning("%s", sentence)
@@ -44,65 +44,46 @@ def shown(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def one_line(error: BaseException) -> str:
-    """What an error says, on one line."""
+def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split())
 
 
-def is_file(path: Path) -> bool:
-    """Whether there is such a file; False also where no file can have that name."""
-    return os.path.isfile(path)
-
-
 def read_bytes(path: Path) -> bytes:
-    """The content of a file.
-
-    Raises FileNotFoundError where it is missing, and ValueError where it is no file or may not be read.
-    """
+    """The content of a file. Raises ValueError also for a folder or a device."""
     if not os.path.lexists(path):
         raise FileNotFoundError(f"The annotation file {path} is missing.")
-    if os.path.exists(path) and not is_file(path):
+    if os.path.exists(path) and not os.path.isfile(path):
         raise ValueError(f"{path} is no file that can be read, but a folder or a device.")
     try:
         return path.read_bytes()
     except FileNotFoundError as error:  # a link that leads nowhere
         raise FileNotFoundError(f"The annotation file {path} is missing.") from error
     except OSError as error:
-        raise ValueError(f"{path} cannot be read ({error.strerror or one_line(error)}).") from error
+        raise ValueError(f"{path} cannot be read ({error.strerror or _one_line(error)}).") from error
 
 
 def read_text(path: Path) -> str:
-    """The text of a file, without its byte order mark.
-
-    Raises FileNotFoundError and ValueError as `read_bytes` does, and ValueError where it is in no encoding of Unicode.
-    """
+    """The text of a file, without its byte order mark."""
     return _decoded(path, content := read_bytes(path), json.detect_encoding(content))
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a text that say something, without the blanks around them. Raises as `read_text` does."""
+    """The lines of a text that are not blank, stripped."""
     lines = (line.strip() for line in re.split(r"\r\n|\r|\n", read_text(path)))
     return [line for line in lines if line]
 
 
 def read_json(path: Path, unique: bool = False) -> Any:
-    """What a JSON file holds; with `unique` no object in it may give one name two values, of which the first would be
-    lost.
-
-    Raises FileNotFoundError and ValueError as `read_text` does, and ValueError for malformed JSON.
-    """
+    """The content of a JSON file. With `unique`, an object that gives one name two values is refused."""
     text = read_text(path)
     try:
         return json.loads(text, object_pairs_hook=_once if unique else None)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is no valid JSON ({one_line(error)}).") from error
+        raise ValueError(f"{path} is no valid JSON ({_one_line(error)}).") from error
 
 
 def read_xml(path: Path) -> ET.Element:
-    """The root of an XML file, with all tags as they are without a namespace.
-
-    Raises FileNotFoundError and ValueError as `read_bytes` does, and ValueError for malformed XML.
-    """
+    """The root of an XML file; tags lose their namespace."""
     content = read_bytes(path)
     encoding: str = json.detect_encoding(content)
     if encoding == "utf-8" and (declared := _DECLARED.match(content)):
@@ -111,24 +92,23 @@ def read_xml(path: Path) -> ET.Element:
         encoding = encoding if named.startswith(("utf-16", "utf-32", "ucs", "utf_16", "utf_32")) else named
     text = _decoded(path, content, encoding, "valid annotation")
     try:
-        root = ET.fromstring(text.lstrip())  # a text, of which the parser no longer asks for its encoding
+        root = ET.fromstring(text.lstrip())  # of a decoded text the parser ignores the declared encoding
     except (ET.ParseError, ValueError) as error:
-        raise ValueError(f"{path} is no valid annotation ({one_line(error)}).") from error
+        raise ValueError(f"{path} is no valid annotation ({_one_line(error)}).") from error
     for element in root.iter():
         element.tag = element.tag.rpartition("}")[2]
     return root
 
 
 def picture_name(file: Path, name: str, folder: Path) -> str:
-    """The name that `file` gives to a picture below `folder`, without "./" and, unless a file is called so, with no
-    back slash.
+    """The name that `file` gives to a picture below `folder`, in one spelling: no "./", and "/" for a back slash.
 
-    Raises ValueError where it would lead out of the folder.
+    A back slash stays where a file is called so. Raises ValueError for a name that leads out of the folder.
     """
     slashed = PurePosixPath(name.replace("\\", "/"))
     if slashed.is_absolute() or ".." in slashed.parts or PureWindowsPath(name).drive:
         raise ValueError(f"{file} names a picture outside the dataset: {' '.join(name.split())}")
-    if "\\" in name and is_file(folder / name):
+    if "\\" in name and os.path.isfile(folder / name):
         return PurePosixPath(name).as_posix()
     return slashed.as_posix()
 
@@ -139,7 +119,7 @@ def _decoded(path: Path, content: bytes, encoding: str, what: str = "text") -> s
     except LookupError as error:
         raise ValueError(f"{path} is no {what} (its encoding '{encoding}' is unknown).") from error
     except ValueError as error:
-        raise ValueError(f"{path} is no {what} in {encoding.upper()} ({one_line(error)}).") from error
+        raise ValueError(f"{path} is no {what} in {encoding.upper()} ({_one_line(error)}).") from error
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -5,11 +5,11 @@ only reads it.
 
 >>> from vwlib.experiments import read_table, read_tables
 >>> moves = read_table("displacements", "miniature")  # FileNotFoundError says which command makes it
->>> judged = judge_claims(read_tables("miniature"), "miniature")  # all that are there, "trials" included
+>>> judged = judge_claims(read_tables("miniature"), SCHEMAS, "miniature")  # all that are there, "trials" included
 
 `EXPERIMENTS` lists them by the name of their table; `vwlib experiments --status` says what is stored. A table holds the
 columns that
-`vwlib.ledger.claims.KINDS` asks for, and further ones that its function's docstring names. A new one is a function of
+`vwlib.experiments.schemas.SCHEMAS` asks for, and further ones that its function's docstring names. A new one is a function of
 profile, case and sources
 that returns rows, under `uses` with the fields of `ExperimentSettings` that it reads, and a line in `EXPERIMENTS`.
 """

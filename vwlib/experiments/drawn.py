@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from vwlib.concepts import concepts_of
-from vwlib.datasets import Example
+from vwlib.examples import Example
 from vwlib.experiments.base import Case, Sources, learn_anew, trial_rows, uses
 from vwlib.layers import activations
 from vwlib.miniature.scenes import HELD_OUT_STYLE, LAYOUTS, PRETRAINING_STYLES, Drawing, compose

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vwlib.datasets import BOXES
+from vwlib.datasets.pictures import BOXES
 from vwlib.files import write_whole
 from vwlib.miniature.scenes import HELD_OUT_STYLE, LAYOUTS, Drawing, compose
 from vwlib.miniature.sprites import load_sprites

@@ -15,7 +15,7 @@ from safetensors import safe_open
 from torchmetrics.detection import MeanAveragePrecision
 
 from vwlib.concepts import DATASETS
-from vwlib.datasets import Example
+from vwlib.examples import Example
 from vwlib.miniature.scenes import HELD_OUT_STYLE, LAYOUTS, PRETRAINING_STYLES, Drawing, compose
 from vwlib.miniature.sprites import load_sprites
 from vwlib.models import Classifier, Detector, Generator, load_classifier, load_detector, load_generator, load_judge

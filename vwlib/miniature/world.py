@@ -35,7 +35,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from vwlib.concepts import DATASETS, Concept, concepts_of
-from vwlib.datasets import SPLITS
+from vwlib.datasets.source import SPLITS
 from vwlib.files import writing_to
 from vwlib.miniature.scenes import HELD_OUT_STYLE, LAYOUTS, PRETRAINING_STYLES, Drawing, Scene, compose, random_drawing
 from vwlib.miniature.sprites import STYLES, Sprites, load_sprites, read_nouns

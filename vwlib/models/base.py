@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from vwlib.datasets import Example
+from vwlib.examples import Example
 from vwlib.models.device import OnDevice, Room
 from vwlib.splice import Vocabulary, spliced
 

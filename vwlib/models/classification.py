@@ -15,7 +15,7 @@ from open_clip.transformer import text_global_pool
 from PIL import Image
 from torch import Tensor, nn
 
-from vwlib.datasets import Example, Pictures
+from vwlib.examples import Example, Pictures
 from vwlib.models.base import Frozen, Score, TextMixin, draw
 from vwlib.models.judge import Judge, open_model
 from vwlib.models.loading import resolve, seen_words

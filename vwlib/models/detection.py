@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torchvision.ops import box_convert, box_iou
 from transformers import CLIPTokenizer, Owlv2ForObjectDetection, Owlv2ImageProcessor
 
-from vwlib.datasets import Example
+from vwlib.examples import Example
 from vwlib.models.base import Frozen, Score, TextMixin, draw
 from vwlib.models.loading import TEXT_AND_IMAGE, check_folder, load_whole, seen_words, strict_loading
 from vwlib.splice import Vocabulary

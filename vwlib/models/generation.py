@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 from transformers import CLIPImageProcessor, CLIPTextModel
 
-from vwlib.datasets import Example
+from vwlib.examples import Example
 from vwlib.models.base import Frozen, Score, TextMixin, draw
 from vwlib.models.classification import Classifier
 from vwlib.models.detection import clip_vocabulary

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vwlib.concepts import DATASETS
-from vwlib.datasets import Example
+from vwlib.examples import Example
 from vwlib.files import check_target, kind_of, write_whole
 from vwlib.models.loading import hash_file
 from vwlib.settings import Profile

@@ -16,7 +16,10 @@ from typing import Literal
 from safetensors import SafetensorError, safe_open
 
 from vwlib.concepts import DATASETS, Concept, concepts_of
-from vwlib.datasets import FEWER_ALLOWED, SPLITS, Example, load_dataset, test_examples, training_examples
+from vwlib.datasets import load_dataset
+from vwlib.datasets.choose import FEWER_ALLOWED, test_examples, training_examples
+from vwlib.datasets.source import SPLITS
+from vwlib.examples import Example
 from vwlib.miniature import world
 from vwlib.models import TASKS
 from vwlib.models.adapters import find_adapter

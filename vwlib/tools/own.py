@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from vwlib.datasets import PHOTOS
 from vwlib.datasets.photos import describe_photos, photo_settings
+from vwlib.datasets.source import PHOTOS
 from vwlib.lab import Grid, carry, displacements, run_grid
 from vwlib.models import TASKS, load_models
 from vwlib.models.base import NAME_PROMPT

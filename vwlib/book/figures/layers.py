@@ -24,7 +24,7 @@ from vwlib.book.figures.style import (
     task_panels,
     tasks_in,
 )
-from vwlib.ledger.statistics import two_way_clustered_estimate
+from vwlib.ledger.statistics import mean_estimate
 from vwlib.models import TASKS
 
 #: Scores as the concept are drawn solid, those as the anchor dashed.
@@ -173,7 +173,7 @@ def _means(table: pd.DataFrame, x: str, limits: tuple[float, float] = (-np.inf, 
         if limits[0] == -np.inf and np.ptp(group["value"]) < 1e-6:
             rows.append((*key, *[group["value"].mean()] * 3))
         else:
-            mean = two_way_clustered_estimate({"mean": group}, "mean", limits=limits)
+            mean = mean_estimate(group, limits=limits)
             rows.append((*key, mean.value, *mean.interval()))
     return pd.DataFrame(rows, columns=[*keys, "mean", "low", "high"])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any
 
 import pandas as pd
@@ -21,7 +22,7 @@ from vwlib.book.figures.style import (
     task_panels,
     tasks_in,
 )
-from vwlib.ledger.statistics import two_way_clustered_estimate
+from vwlib.ledger.statistics import mean_estimate, two_way_clustered_estimate
 
 #: Names and looks of the kinds of words in the table `perturbations`. Only learned words have their task's colour.
 OFFSETS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -85,7 +86,7 @@ def spread_points(table: pd.DataFrame) -> Figure:
     for kind, shift in (("data", 0.13), ("start", -0.13)):
         for place, dataset in enumerate(datasets):
             rows = table[(table["kind"] == kind) & (table["dataset"] == dataset)]
-            spread = two_way_clustered_estimate({"spread": rows}, "spread", measure="spread")
+            spread = mean_estimate(rows, "spread", limits=(-inf, inf))
             draw_estimate(ax, shift - place, spread, colour, looks[kind])
     ax.set_xlim(left=0)
     names = {"over resampled training images": looks["data"], "over anchors to start from": looks["start"]}

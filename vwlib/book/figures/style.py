@@ -132,10 +132,7 @@ def draw_means(
     ax: Axes, points: Mapping[float, pd.DataFrame], measure: str, look: dict[str, Any], pairs: bool = False
 ) -> None:
     """A line of mean shares or scores with 95 % intervals; `points` has a table of trials, or of pairs, by place."""
-    found = {
-        place: mean_estimate(rows, measure, pairs=pairs)
-        for place, rows in points.items()
-    }
+    found = {place: mean_estimate(rows, measure, pairs=pairs) for place, rows in points.items()}
     for place, estimate in found.items():
         ax.plot([place] * 2, estimate.interval(), color=look["color"], lw=1, alpha=0.7, zorder=2)
     if found:

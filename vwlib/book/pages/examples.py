@@ -16,7 +16,9 @@ import pandas as pd
 from PIL import Image
 
 from vwlib.concepts import DATASETS, concepts_of
-from vwlib.datasets import SPLITS, Example, load_image, training_examples
+from vwlib.datasets.choose import training_examples
+from vwlib.datasets.source import SPLITS
+from vwlib.examples import Example, load_image
 from vwlib.models.loading import fetch_command, resolve
 from vwlib.settings import Profile
 from vwlib.study.cost import FULL_SIZE, cost_table, rates_of_full_size

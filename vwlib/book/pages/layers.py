@@ -1,6 +1,4 @@
-"""The layers of text encoders: words of the stored study and plain real words in them, and in sentences where each of
-them acts.
-"""
+"""Words of the stored study and plain real words in the text encoders, layer by layer."""
 
 from __future__ import annotations
 
@@ -35,9 +33,9 @@ from vwlib.models import TASKS, Generator, TaskModel, load_model
 from vwlib.study.read import StoredStudy, TrialWords
 from vwlib.trials import Trial, is_diagonal, trials_of
 
-#: What pages call the kinds of words of the experiments' tables; a "swap" puts the concept's own word in the anchor's
-#: place.
-KINDS = {"learned": "learned", "transferred": "transferred", "swap": "real words"}
+#: What pages call the kinds of words in the experiments' tables, in the order of figures and tables. Real words are the
+#: baseline: the concept's own word in the anchor's place.
+KINDS = {"learned": "learned", "swap": "real words", "transferred": "transferred"}
 REAL = KINDS["swap"]
 #: What a page says where scripts do not run.
 PLAIN = "The map to point at needs JavaScript. The figures above show the same words."
@@ -46,27 +44,26 @@ PLAIN = "The map to point at needs JavaScript. The figures above show the same w
 def words_in(
     study: StoredStudy, dataset: str, source: str, task: str, delta: float | None
 ) -> tuple[Tensor, pd.DataFrame]:
-    """Vectors (word, vector, d) of a dataset's words in a task's model, and their labels: those learned for `source`,
-    mapped where that is another task.
+    """A dataset's words in a task's model: their vectors (word, vector, d) and their labels.
 
-    The source `REAL` gives the concept's own word in the place of every anchor. Raises ValueError where the study has
-    no such words.
+    They were learned for `source`, and are mapped where that is another task. The source `REAL` gives the concept's own
+    word in the place of every anchor. Raises ValueError where the study has no such words.
     """
     learned = task if source == REAL else source
     words = [word for word in study.bank.values() if (word.task, word.dataset, word.delta) == (learned, dataset, delta)]
     if not words:
         radius = "without constraint" if delta is None else f"within delta {delta:g}"
         raise ValueError(
-            f"The study of profile '{study.profile.name}' has no {learned} words of {dataset} {radius}; it has the radii {study.deltas}."
+            f"The study of profile '{study.profile.name}' has no {learned} words of {dataset} {radius}; "
+            f"it has the radii {study.deltas}."
         )
     concepts, anchors = study.concepts(dataset), study.anchors(dataset)
     words.sort(key=lambda word: (concepts.index(word.concept), anchors.index(word.anchor)))
     trials = trials_of(words)
-    vectors = (
-        own_words(study.profile, task, trials)
-        if source == REAL
-        else carry(study.profile, vectors_of(words), source, task)
-    )
+    if source == REAL:
+        vectors = own_words(study.profile, task, trials)
+    else:
+        vectors = carry(study.profile, vectors_of(words), source, task)
     return vectors, label_words(trials, study.profile.world)
 
 
@@ -78,25 +75,25 @@ def layer_points(
     layers: int = 4,
     random_state: int = 0,
 ) -> pd.DataFrame:
-    """Figures 7 and 12 to 18: `vwlib.layers.tsne_of_layers` of all words of a dataset, at evenly spaced layers.
+    """Figures 7 and 12 to 18: t-SNE (`vwlib.layers.tsne_of_layers`) of all words of a dataset at evenly spaced layers.
 
-    `rows` gives each row of panels, by its label, a source (`words_in`) and the task in whose encoder its words stand;
-    `words` holds the label.
+    `rows` gives for the label of each row of panels a source (`words_in`) and the task whose encoder the words enter;
+    the column `words` holds the label.
     """
-    parts = []
+    tables = []
     for label, (source, task) in rows.items():
         model = load_model(task, study.profile)
         vectors, words = words_in(study, dataset, source, task, delta)
         chosen = evenly_spaced(len(text_blocks(model)), layers)
-        parts.append(
-            tsne_of_layers(activations(model, vectors), words, chosen, random_state=random_state).assign(words=label)
-        )
-    return pd.concat(parts, ignore_index=True)
+        points = tsne_of_layers(activations(model, vectors), words, chosen, random_state=random_state)
+        tables.append(points.assign(words=label))
+    return pd.concat(tables, ignore_index=True)
 
 
 @dataclass(frozen=True)
 class LayerMap:
-    """Figures 7 and 12 to 18 to point at: every word of `layer_points` with its name, a slider over the layers.
+    """Figures 7 and 12 to 18 to point at: each word of `layer_points` with its name, and a slider over the layers.
+
     `_static/layers.js` brings it to life.
     """
 
@@ -104,20 +101,16 @@ class LayerMap:
 
     @property
     def index(self) -> dict[str, Any]:
-        """What the script shows: for each row of panels its words, as places in the lists of concepts and anchors, and
-        their places at each layer.
+        """What the script shows: for each row of panels its words, as positions in the lists of concepts and anchors,
+        and their places at each layer.
         """
         concepts, anchors = (list(self.points[column].unique()) for column in ("concept", "anchor"))
         rows = {}
         for label, points in self.points.groupby("words", sort=False):
             layers = {int(layer): group for layer, group in points.groupby("layer")}
-            first = next(iter(layers.values()))
-            words = [
-                [concepts.index(concept), anchors.index(anchor)]
-                for concept, anchor in zip(first["concept"], first["anchor"], strict=True)
-            ]
+            words = next(iter(layers.values()))[["concept", "anchor"]].to_numpy()
             rows[str(label)] = {
-                "words": words,
+                "words": [[concepts.index(concept), anchors.index(anchor)] for concept, anchor in words],
                 "layers": list(layers),
                 "at": [_places(group) for group in layers.values()],
             }
@@ -133,71 +126,62 @@ class LayerMap:
 def _places(points: pd.DataFrame) -> list[int]:
     """x, y, x, y, ... as whole numbers up to `SCALE`, with a margin."""
     at = points[["x", "y"]].to_numpy()
-    low, high = at.min(0), at.max(0)
-    return [
-        round(SCALE * (0.03 + 0.94 * share)) for share in ((at - low) / np.maximum(high - low, 1e-9)).ravel().tolist()
-    ]
+    shares = (at - at.min(0)) / np.maximum(np.ptp(at, axis=0), 1e-9)
+    return [round(SCALE * (0.03 + 0.94 * share)) for share in shares.ravel().tolist()]
 
 
-def ways(study: StoredStudy, dataset: str, delta: float | None) -> pd.DataFrame:
-    """B2: `vwlib.layers.way_to_concept` in all three encoders, of words learned there, of words mapped there, and of
-    real words.
+def projections(study: StoredStudy, dataset: str, delta: float | None) -> pd.DataFrame:
+    """How far words have moved from anchor to concept at each layer of all three encoders (`way_to_concept`).
 
-    Off the diagonal, in the order learned, real, transferred. Columns `task`, `source` and `kind` say which words they
-    are.
+    The words were learned there, mapped there, or are real words; off the diagonal. Columns `task`, `source` and `kind`
+    say which they are.
     """
-    parts = []
-    for found in _standing(study, dataset, delta):
-        here, start, end = (activations(found.model, v) for v in (found.vectors, found.anchors, found.owners))
-        parts.append(found.label(way_to_concept(here, start, end, found.words)))
-    return pd.concat(parts, ignore_index=True).sort_values("kind", key=_order, kind="stable", ignore_index=True)
+    tables = []
+    for entry in _encoders(study, dataset, delta):
+        states, start, end = (activations(entry.model, v) for v in (entry.vectors, entry.anchors, entry.concepts))
+        tables.append(way_to_concept(states, start, end, entry.words))
+    return in_order(pd.concat(tables, ignore_index=True))
 
 
-def ways_by_part(study: StoredStudy, dataset: str, delta: float | None) -> pd.DataFrame:
-    """B2: `vwlib.layers.way_by_part` of the words of `ways`, with its columns."""
-    parts = []
-    for found in _standing(study, dataset, delta):
-        added, before = (part_activations(found.model, v) for v in (found.vectors, found.anchors))
-        start, end = (activations(found.model, v)[-1] for v in (found.anchors, found.owners))
-        parts.append(found.label(way_by_part(added, before, start, end, found.words)))
-    return pd.concat(parts, ignore_index=True).sort_values("kind", key=_order, kind="stable", ignore_index=True)
+def contributions(study: StoredStudy, dataset: str, delta: float | None) -> pd.DataFrame:
+    """What attention and MLPs contribute to the projections at the last layer (`way_by_part`), for the same words."""
+    tables = []
+    for entry in _encoders(study, dataset, delta):
+        outputs, before = (part_activations(entry.model, v) for v in (entry.vectors, entry.anchors))
+        start, end = (activations(entry.model, v)[-1] for v in (entry.anchors, entry.concepts))
+        tables.append(way_by_part(outputs, before, start, end, entry.words))
+    return in_order(pd.concat(tables, ignore_index=True))
 
 
 @dataclass(frozen=True)
-class _Standing:
-    """Words off the diagonal in one task's encoder, with the vectors (word, vector, d) of their anchors and of their
-    concepts' own words.
-    """
+class _Entry:
+    """Words in a task's encoder, off the diagonal: vectors (word, vector, d) of them, their anchors and concepts."""
 
     model: TaskModel
-    source: str
     words: pd.DataFrame
     vectors: Tensor
     anchors: Tensor
-    owners: Tensor
-
-    def label(self, table: pd.DataFrame) -> pd.DataFrame:
-        kind = "swap" if self.source == REAL else "learned" if self.source == self.model.task else "transferred"
-        return table.assign(task=self.model.task, source=self.source, kind=KINDS[kind])
+    concepts: Tensor
 
 
-def _standing(study: StoredStudy, dataset: str, delta: float | None) -> Iterator[_Standing]:
+def _encoders(study: StoredStudy, dataset: str, delta: float | None) -> Iterator[_Entry]:
     for task in TASKS:
         model = load_model(task, study.profile)
         for source in (*TASKS, REAL):
             vectors, words = words_in(study, dataset, source, task, delta)
-            off = ~is_diagonal(words, study.profile.world)
-            vectors, words = vectors[torch.tensor(off.tolist())], words[off].reset_index(drop=True)
-            trials = [Trial(w.dataset, w.concept, w.anchor) for w in words.itertuples()]
+            off = ~is_diagonal(words, study.profile.world).to_numpy()
+            kind = source if source == REAL else KINDS["learned" if source == task else "transferred"]
+            words = words[off].reset_index(drop=True).assign(task=task, source=source, kind=kind)
+            trials = [Trial(word.dataset, word.concept, word.anchor) for word in words.itertuples()]
             anchors = real_words(model, [trial.anchor for trial in trials], study.profile.vectors)
-            yield _Standing(model, source, words, vectors, anchors, own_words(study.profile, task, trials))
+            concepts = own_words(study.profile, task, trials)
+            yield _Entry(model, words, vectors[torch.from_numpy(off)], anchors, concepts)
 
 
 def strip_words(
     study: StoredStudy, dataset: str, delta: float | None, concept: str = "", anchor: str = ""
 ) -> TrialWords:
-    """The words of one concept and anchor; where they are not named, of the dataset's first concept, and of the next
-    concept's anchor.
+    """The words of one concept and anchor: by default of the dataset's first concept, from the next concept's anchor.
 
     Raises ValueError where the study has no such trial.
     """
@@ -210,21 +194,18 @@ def strip_words(
 def draw_strip(
     study: StoredStudy, words: TrialWords, pictures: int = 8, seed: int = 0
 ) -> tuple[list[list[Image.Image]], list[str], list[str]]:
-    """Figure 7's strip, with its baselines: a picture for each text and number of blocks, all from the same noise; then
-    the labels of rows and columns.
+    """Figure 7's strip with its baselines: a picture for each text and number of blocks, and labels for both.
 
-    At most `pictures` numbers of blocks, evenly spaced. The texts are the anchor word, the words learned for each task
-    (mapped, where it is another than generation) and the concept's own word.
+    All pictures start from the same noise. The texts are the anchor word, the words learned for each task (mapped,
+    where it is another than generation) and the concept's own word. There are at most `pictures` numbers of blocks.
     """
-    model = load_model("generation", study.profile)
+    model, profile = load_model("generation", study.profile), study.profile
     assert isinstance(model, Generator)
-    anchor = real_words(model, [words.trial.anchor], study.profile.vectors)
-    texts = {f"anchor word\n({words.trial.anchor})": anchor}
-    texts |= {
-        f"learned for\n{source}": carry(study.profile, vectors[None], source, "generation")
-        for source, vectors in words.vectors.items()
-    }
-    texts |= {"concept's\nown word": own_words(study.profile, "generation", [words.trial])}
+    trial = words.trial
+    texts = {f"anchor word\n({trial.anchor})": real_words(model, [trial.anchor], profile.vectors)}
+    for source, vectors in words.vectors.items():
+        texts[f"learned for\n{source}"] = carry(profile, vectors[None], source, "generation")
+    texts["concept's\nown word"] = own_words(profile, "generation", [trial])
     depth = len(text_blocks(model))
     blocks = list(range(1, depth + 1)) if depth <= pictures else evenly_spaced(depth, pictures)
     columns = [f"{count} block" + "s" * (count != 1) for count in blocks]
@@ -232,15 +213,13 @@ def draw_strip(
 
 
 def of_kinds(table: pd.DataFrame, delta: float | None, kinds: Sequence[str] = tuple(KINDS)) -> pd.DataFrame:
-    """The rows of an experiment's table for words within `delta` (None: unconstrained) and for real words, which have
-    none; `kind` as pages call it.
+    """The rows of an experiment's table for words within `delta` (None: unconstrained) and for real words.
+
+    Real words have no delta. `kind` is as pages call it.
     """
-    chosen = table[(table["delta"].isna() if delta is None else table["delta"] == delta) | (table["kind"] == "swap")]
-    return (
-        chosen[chosen["kind"].isin(kinds)]
-        .assign(kind=lambda rows: rows["kind"].map(KINDS))
-        .sort_values("kind", key=_order, kind="stable")
-    )
+    within = table["delta"].isna() if delta is None else table["delta"] == delta
+    chosen = table[(within | (table["kind"] == "swap")) & table["kind"].isin(kinds)]
+    return in_order(chosen.assign(kind=chosen["kind"].map(KINDS)))
 
 
 def of_dataset(table: pd.DataFrame, dataset: str) -> pd.DataFrame:
@@ -248,5 +227,7 @@ def of_dataset(table: pd.DataFrame, dataset: str) -> pd.DataFrame:
     return table[table["dataset"] == (dataset if dataset in set(table["dataset"]) else table["dataset"].iloc[0])]
 
 
-def _order(kinds: pd.Series) -> pd.Series:
-    return kinds.map({name: place for place, name in enumerate((KINDS["learned"], REAL, KINDS["transferred"]))})
+def in_order(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows in the order of `KINDS`."""
+    order = list(KINDS.values())
+    return table.sort_values("kind", key=lambda kinds: kinds.map(order.index), kind="stable", ignore_index=True)

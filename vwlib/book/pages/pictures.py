@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.ops import box_iou, nms
 
-from vwlib.datasets import Example
+from vwlib.examples import Example
 from vwlib.lab import Grid, carry
 from vwlib.models import Classifier, Detector, Generator, load_model
 from vwlib.settings import Profile

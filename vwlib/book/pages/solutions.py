@@ -1,203 +1,128 @@
-"""What the tables of the experiments say of the solutions near an anchor, of how they are learned, and of what they
-hold, in sentences.
+"""What the experiments find about solutions: how they are learned, what lies between them, and what they hold.
+
+Tables take the ledger's verdicts (`judged`) and read the quantities that it judges from there.
 """
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 
-from vwlib.book.pages.tables import span
-from vwlib.ledger.estimate import Estimate
-from vwlib.ledger.statistics import two_way_clustered_estimate, slope_estimate
-from vwlib.models import TASKS
-from vwlib.trials import is_diagonal
+from vwlib.book.figures.style import tasks_in
+from vwlib.book.pages.experiments import claim_texts
 
-
-def sweep_sentence(table: pd.DataFrame, task: str) -> str:
-    """Claim 54: how much the score still rises in the second half of the steps, at the task's own learning rate;
-    `table` is that of `rates`.
-    """
-    own = table[(table["task"] == task) & (table["factor"] == 1)].dropna(subset=["value"])
-    counts = np.sort(own["steps"].unique())
-    half = counts[counts <= counts[-1] / 2][-1] if (counts <= counts[-1] / 2).any() else counts[0]
-    arms = {"half": own[own["steps"] == half], "all": own[own["steps"] == counts[-1]]}
-    rise = two_way_clustered_estimate(arms, "all - half", limits=(0, 1))
-    means = {name: rows["value"].mean() for name, rows in arms.items()}
-    return (
-        f"{task.capitalize()} words score {means['half']:.2f} after {half} steps and {means['all']:.2f} after {counts[-1]}, "
-        f"a change of {_signed(rise)}{_failed(table, task)}."
-    )
-
-
-def _failed(table: pd.DataFrame, task: str) -> str:
-    lost = table[(table["task"] == task) & table["value"].isna()]
-    if lost.empty:
-        return ""
-    rates = ", ".join(f"{factor:g}" for factor in sorted(lost["factor"].unique()))
-    return f"; {len(lost)} scores are missing, where words diverged at {rates} times that rate"
-
-
-#: The kinds of random offsets in the table `perturbations`, in words.
+#: The kinds of random offsets in the table `perturbations`, as claim 49 calls them.
 RANDOM = {
     "random": "in any direction",
-    "random, vocabulary": "that vary as the vocabulary does",
-    "random, word": "towards another word",
+    "random, vocabulary": "in a direction of the vocabulary",
+    "random, word": "towards a word",
 }
+#: The radius at which claim 49 compares them with learned words.
+RANDOM_RADIUS = 0.5
 
 
-def random_sentence(table: pd.DataFrame, task: str, delta: float) -> str:
-    """B4, control K5: how often the output is still the anchor's, for learned words and for random offsets as long;
-    `table` is that of `perturbations`.
+def sweep_table(rates: pd.DataFrame, judged: pd.DataFrame) -> pd.DataFrame:
+    """Claim 54: each task's score after the last number of steps and after the one before, at its own learning rate.
+
+    `rates` is the table of that experiment; words that diverged have no value in it.
     """
-    own = table[(table["task"] == task) & (table["delta"] == delta)]
-    learned = own[own["kind"] == "optimised"]
-    told = []
-    for kind, what in RANDOM.items():
-        random = own[own["kind"] == kind]
-        if len(learned) and len(random):
-            more = two_way_clustered_estimate(
-                {"random": random, "optimised": learned}, "random - optimised", measure="kept", limits=(0, 1)
-            )
-            told.append(f"{random['kept'].mean():.0%} of those {what} (a difference of {_signed(more)})")
-    if not told:
-        return f"There are no {task} words within δ = {delta:g} to compare."
-    return (
-        f"In {task}, the output is still the anchor's for {learned['kept'].mean():.0%} of the learned words within δ = {delta:g}; of random offsets as long, "
-        f"for {'; '.join(told)}."
-    )
-
-
-def reach_table(table: pd.DataFrame) -> pd.DataFrame:
-    """B4: mean cosine with a random direction of the encoder's output, of the anchor and of what learning reaches
-    within each radius.
-    """
-    rows = []
-    for task in [task for task in TASKS if task in set(table["task"])]:
-        own = table[table["task"] == task]
-        reached = own.groupby(own["delta"].map("δ = {:g}".format).where(own["delta"].notna(), "free"), sort=False)[
-            "cosine"
-        ].mean()
-        rows.append({"encoder of": task, "anchor": own["start"].mean(), **reached})
+    changes, rows = claim_texts(judged, 54, "+.3f"), []
+    for task in tasks_in(rates):
+        words = rates[rates["task"] == task]
+        means = words[words["factor"] == 1].groupby("steps")["value"].mean()
+        before, last = means.index[-2:][0], means.index[-1]
+        diverged = words[words["value"].isna()]
+        at = ", ".join(f"{factor:g}" for factor in sorted(diverged["factor"].unique()))
+        rows.append(
+            {
+                "words for": task,
+                "score before": f"{means[before]:.2f} after {before} steps",
+                "score at the end": f"{means[last]:.2f} after {last} steps",
+                "change (claim 54)": changes[task],
+                "scores missing": f"{len(diverged)} at {at} times the rate" if len(diverged) else "none",
+            }
+        )
     return pd.DataFrame(rows)
 
 
-def segment_sentence(table: pd.DataFrame, task: str) -> str:
-    """Claim 39: whether the score dips half way between two solutions, on the straight way and on the curve; `table` is
-    that of `segments`.
+def random_table(table: pd.DataFrame, judged: pd.DataFrame) -> pd.DataFrame:
+    """Claim 49, control K5: how often the output is still the anchor's, for random offsets and for learned words.
+
+    `table` is that of the experiment `perturbations`. Offsets have the lengths of those of the learned words within
+    `RANDOM_RADIUS`.
     """
-    own = table[table["task"] == task]
-    arms = {kind: own[own["kind"] == kind] for kind in ("ends", "middle")}
-    if any(rows.empty for rows in arms.values()):
-        return f"There are no two {task} words that do their concept to go between."
-    dip = two_way_clustered_estimate(arms, "ends - middle", limits=(0, 1), pairs=True)
-    ends, middle = (rows.set_index(["dataset", "concept", "anchor"])["value"] for rows in arms.values())
-    lost = (ends - middle > 0.1).mean()
-    ways = "the better of both ways" if (own["kind"] == "curve").any() else "the straight way"
-    return (
-        f"Half way between two {task} words of one concept the score on {ways} is {middle.mean():.2f}, at the ends {ends.mean():.2f}: "
-        f"a dip of {_signed(dip)}. Of the {len(ends)} pairs {lost:.0%} lose more than 0.1."
-    )
+    near, more, rows = table[table["delta"] == RANDOM_RADIUS], claim_texts(judged, 49, "+.2f"), []
+    for task in tasks_in(near):
+        kept = near[near["task"] == task].groupby("kind")["kept"].mean()
+        rows += [
+            (task, name, f"{kept[kind]:.0%}", f"{kept['optimised']:.0%}", more[f"{task}, {name}"])
+            for kind, name in RANDOM.items()
+            if kind in kept
+        ]
+    columns = ["words for", "random offsets", "anchor's output", "of learned words", "difference (claim 49)"]
+    return pd.DataFrame(rows, columns=columns)
 
 
-def likeness_sentence(table: pd.DataFrame) -> str:
-    """Claim 40: whether words from two anchors draw the same picture from the same noise; `table` is that of
-    `likeness`.
+def reach_table(table: pd.DataFrame) -> pd.DataFrame:
+    """Mean cosine of the text feature with a random direction: the anchor's, and what learning reaches in each radius.
+
+    `table` is that of the experiment `reach`.
     """
-    arms = {kind.split()[0]: rows for kind, rows in table.groupby("kind")}
-    if not arms:
-        return "There are no two words of one concept from different anchors whose pictures could be compared."
-    more = two_way_clustered_estimate(arms, "same - other", measure="cosine", pairs=True)
-    means = {kind: rows["cosine"].mean() for kind, rows in arms.items()}
-    return (
-        f"Pictures that two anchors' words draw of one concept have a mean cosine of {means['same']:.2f} from the same noise and of {means['other']:.2f} "
-        f"from different noises, in the judge's features: a difference of {_signed(more)}."
-    )
+    radius = table["delta"].map("δ = {:g}".format).where(table["delta"].notna(), "free")
+    rows = []
+    for task in tasks_in(table):
+        own = table["task"] == task
+        reached = table[own].groupby(radius[own], sort=False)["cosine"].mean()
+        rows.append({"encoder of": task, "anchor": table.loc[own, "start"].mean(), **reached})
+    return pd.DataFrame(rows)
 
 
-def agreement_of_boxes(table: pd.DataFrame) -> str:
-    """Claim 41: whether words from two anchors find the same boxes, beside the anchors themselves; `table` is that of
-    `agreement`.
+def segment_table(table: pd.DataFrame, judged: pd.DataFrame) -> pd.DataFrame:
+    """Claim 39: scores of two solutions and half way between them, and the share of pairs that lose more than 0.1.
+
+    `table` is that of the experiment `segments`. Half way is the better of the straight line and the curve.
     """
-    arms = dict(tuple(table.groupby("kind")))
-    if not arms:
-        return "There are no two words of one concept from different anchors whose boxes could be compared."
-    more = two_way_clustered_estimate(arms, "learned - anchors", measure="agrees", limits=(0, 1), pairs=True)
-    means = {kind: rows["agrees"].mean() for kind, rows in arms.items()}
-    return (
-        f"The best boxes of two anchors' words for one concept overlap by half or more in {means['learned']:.0%} of its test images, those of the two anchors "
-        f"themselves in {means['anchors']:.0%}: a difference of {_signed(more)}."
-    )
+    shares, rows = claim_texts(judged, 39, ".0%"), []
+    for task in tasks_in(table):
+        means = table[table["task"] == task].groupby("kind")["value"].agg(["mean", "size"])
+        ends, middle = (f"{means.loc[kind, 'mean']:.2f}" for kind in ("ends", "middle"))
+        paths = "line or curve" if "curve" in means.index else "line"
+        rows.append((task, paths, means.loc["ends", "size"], ends, middle, shares[task]))
+    columns = ["words for", "path", "pairs", "score at the ends", "half way", "lose more than 0.1 (claim 39)"]
+    return pd.DataFrame(rows, columns=columns)
 
 
-def instance_sentence(table: pd.DataFrame) -> str:
-    """Claim 21: whether pictures drawn with a word for one instance are nearest to it among five of its category;
-    `table` is that of `instances`.
+def likeness_table(likeness: pd.DataFrame, agreement: pd.DataFrame, judged: pd.DataFrame) -> pd.DataFrame:
+    """Claims 40 and 41: whether two anchors' words for one concept draw the same pictures and find the same boxes.
+
+    The arguments are the tables of the experiments of these names. Each mean stands beside what it is compared with.
     """
-    if table.empty:
-        return "There are no instances of one category to tell apart: the miniature can draw them, photographs of them are not at hand."
-    found = two_way_clustered_estimate({"found": table}, "found", measure="found", limits=(0, 1))
-    low, high = found.interval()
-    return f"Of pictures drawn with words learned for one instance, {found.value:.0%} ({low:.0%}\u00a0to\u00a0{high:.0%}) are nearest to it among its category's."
+    compared = [
+        ("pictures, same noise and other noise", "cosine", likeness, ("same noise", "other noise"), 40, ""),
+        (
+            "best boxes, words and their anchors",
+            "agrees",
+            agreement,
+            ("learned", "anchors"),
+            41,
+            "more than the anchors",
+        ),
+    ]
+    rows = []
+    for name, measure, table, kinds, claim, case in compared:
+        means = table.groupby("kind")[measure].mean().reindex(kinds)
+        rows.append((name, *means, claim_texts(judged, claim, "+.2f").get(case, "–")))
+    return pd.DataFrame(rows, columns=["compared", "first", "second", "difference (claims 40 and 41)"])
 
 
-def spread_sentence(table: pd.DataFrame) -> str:
-    """E3: whether scores vary more with the training images than with the anchor; `table` is that of `spreads`."""
-    arms = {kind: table[table["kind"] == kind] for kind in ("data", "start")}
-    found = {kind: rows["spread"].mean() for kind, rows in arms.items()}
-    more = two_way_clustered_estimate(arms, "data - start", measure="spread")
-    return (
-        f"The scores' standard deviation is {found['data']:.3f} over resampled training images and {found['start']:.3f} over anchors, "
-        f"a difference of {more.value:+.3f} ({' to '.join(f'{end:+.3f}' for end in more.interval())})."
-    )
+def compound_table(table: pd.DataFrame, judged: pd.DataFrame) -> pd.DataFrame:
+    """Claim 28: the share of a compound's word that its parts, or the best two words, leave unexplained.
 
-
-def offset_sentence(table: pd.DataFrame) -> str:
-    """Section 1: whether two models learn the same of a concept, and the control K2, two trainings of one model;
-    `table` is that of `offsets`.
+    `table` is that of the experiment `compounds`; "held-out" are the parts' own words, from the best two others.
     """
-    across = two_way_clustered_estimate({"cosine": table[table["kind"] == "models"]}, "cosine", measure="cosine", limits=(-1, 1))
-    told = f"Between two models the mean cosine is {_signed(across)}"
-    seeds = table[table["kind"] == "seeds"]
-    if seeds.empty:
-        return f"{told}. The second training of the classifier, with which to compare, is not here; `vwlib pretrain classifier_twin` makes it."
-    within = two_way_clustered_estimate({"cosine": seeds}, "cosine", measure="cosine", limits=(-1, 1))
-    return f"{told}; between two trainings of one model it is {_signed(within)}."
-
-
-def compound_sentence(table: pd.DataFrame, task: str) -> str:
-    """B3: what a compound's parts leave unexplained of its word; `table` is that of `compounds`."""
-    own = table[table["task"] == task]
-    if own.empty:
-        return f"In {task} there are no compounds: drawings can be tinted, photographs cannot."
-    learned, real = (own[own["kind"] == kind] for kind in ("learned", "held-out"))
-    parts, best, others = learned["residual"].mean(), learned["best"].mean(), real["residual"].mean()
-    return (
-        f"In {task}, its two parts leave {parts:.0%} of a compound's learned word unexplained, the best two words {best:.0%}; of a part's own word the "
-        f"best two others leave {others:.0%}. The compounds' mean score on their task is {learned['value'].mean():.2f}."
-    )
-
-
-def frequency_sentence(table: pd.DataFrame, world: str) -> str:
-    """Claim 22: how the gain of carried words changes with how often captions name the thing; `table` is that of
-    `frequency`.
-
-    Off the diagonal. Nouns of one dataset are about as frequent as each other, so that this is in effect a comparison
-    of the frequent with the rare ones.
-    """
-    try:
-        slope = slope_estimate(table[~is_diagonal(table, world)], "frequency", "gain")
-    except ValueError as error:
-        return f"There is no slope to be had: {error}"
-    low, high = slope.interval()
-    way = "rises" if low > 0 else "falls" if high < 0 else "neither rises nor falls for sure"
-    things = table["concept"].nunique()
-    return (
-        f"Over {things} things, the gain {way} with how often captions name them: by {slope.value:+.2f} for each tenfold ({span(low, high)}), "
-        "as between frequent and rare nouns."
-    )
-
-
-def _signed(found: Estimate) -> str:
-    low, high = found.interval()
-    return f"{found.value:+.2f} ({low:+.2f}\u00a0to\u00a0{high:+.2f})"
+    differences, rows = claim_texts(judged, 28, "+.2f"), []
+    for task in tasks_in(table):
+        means = table[table["task"] == task].groupby("kind")[["residual", "best", "value"]].mean()
+        learned, real = means.loc["learned"], means.loc["held-out"]
+        rows.append((task, learned["residual"], learned["best"], real["residual"], differences[task], learned["value"]))
+    columns = ["words for", "by its two parts", "by the best two words", "a part's word by the best two others"]
+    return pd.DataFrame(rows, columns=[*columns, "parts less that (claim 28)", "score of the compounds"])

@@ -43,3 +43,9 @@ def as_table(frame: pd.DataFrame, digits: int = 2, upright: bool = False) -> Tab
 def span(low: float, high: float) -> str:
     """An interval for reading."""
     return f"{low:.2f}\u00a0to\u00a0{high:.2f}"  # kept on one line
+
+
+def with_interval(value: float, low: float | None, high: float | None, form: str = ".2f") -> str:
+    """A value with its interval, kept on one line; a limit that is not known is a dash."""
+    ends = "\u00a0to\u00a0".join("–" if end is None else format(end, form) for end in (low, high))
+    return f"{value:{form}}\u00a0({ends})"

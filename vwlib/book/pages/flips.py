@@ -1,0 +1,133 @@
+"""The layers at which words flip from their anchor to their concept, always beside the real-word baseline.
+
+Tables hold several kinds of words in their column `kind`, named as `vwlib.book.pages.layers.KINDS` says.
+"""
+
+from __future__ import annotations
+
+from math import inf, isinf
+
+import numpy as np
+import pandas as pd
+
+from vwlib.book.figures.style import tasks_in
+from vwlib.book.pages.layers import KINDS, REAL
+from vwlib.book.pages.tables import with_interval
+from vwlib.layers import evenly_spaced, turning_point
+from vwlib.ledger.statistics import mean_estimate, two_way_clustered_estimate, verdict
+
+#: Section 5.2: the layers that the paper shows. It finds words grouped by concept at the last one, by anchor before.
+PAPER_LAYERS = {"generation": (1, 8, 16, 24), "detection": (1, 4, 8, 12), "classification": (1, 4, 8, 12)}
+LEARNED = KINDS["learned"]
+
+
+def flip_table(flips: pd.DataFrame, column: str = "crossing") -> pd.DataFrame:
+    """Where words flip: for each task and kind the layer by which half of them have, and the share that never do.
+
+    Of the others it tells how many flip at a later layer than the real word in the same anchor's place (ties count one
+    half, as in claim 43), and how many layers later on average. `column` holds the layer of the flip: "crossing",
+    "probe" or "half".
+    """
+    rows = []
+    for task in tasks_in(flips):
+        here = flips[flips["task"] == task]
+        for kind, words in here.groupby("kind", sort=False):
+            median = words[column].fillna(inf).sort_values().iloc[(len(words) - 1) // 2]
+            half = "never" if isinf(median) else f"{median:g} of {here['depth'].max()}"
+            never = f"{words[column].isna().mean():.0%}"
+            rows.append((task, kind, len(words), half, never, *_beside_real_words(here, kind, column)))
+    columns = ["encoder of", "words", "number", "half have flipped by layer", "never flip"]
+    columns += ["flip later than real words", "flip at the same layer", "layers later", "so they flip"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _beside_real_words(flips: pd.DataFrame, kind: str, column: str) -> tuple[str, ...]:
+    arms = {name: flips[flips["kind"] == chosen] for name, chosen in (("words", kind), ("real", REAL))}
+    if kind == REAL or any(rows[column].isna().all() for rows in arms.values()):
+        return ("–",) * 4
+    later = two_way_clustered_estimate(arms, "words - real", measure=column, sign_test=True)
+    layers = two_way_clustered_estimate(arms, "words - real", measure=column)
+    share = with_interval(later.value, *later.interval(), ".0%")
+    when = verdict(later, "later", "earlier", "not clearly earlier or later", zero=0.5)
+    return share, f"{later.ties:.0%}", f"{layers.value:+.1f}", when
+
+
+def part_table(contributions: pd.DataFrame) -> pd.DataFrame:
+    """What attention and MLPs each contribute to the projection on the concept's direction, and both together.
+
+    `contributions` is the table of `vwlib.book.pages.layers.contributions`.
+    """
+    rows = []
+    for task in tasks_in(contributions):
+        for kind, words in contributions[contributions["task"] == task].groupby("kind", sort=False):
+            arms = dict(tuple(words.groupby("part")))
+            sums = [two_way_clustered_estimate(arms, quantity) for quantity in ("attention", "MLP", "attention + MLP")]
+            rows.append((task, kind, *(with_interval(part.value, *part.interval()) for part in sums)))
+    return pd.DataFrame(rows, columns=["encoder of", "words", "by attention", "by MLPs", "both"])
+
+
+def grouping_table(agreement: pd.DataFrame) -> pd.DataFrame:
+    """Claims 44 and 47 for one dataset: whether the first and the last layer group learned words by anchor or concept.
+
+    `agreement` is the table of `vwlib.layers.cluster_agreement`. Numbers are the index by concept less that by anchor.
+    The last column has the layer from which on real words are grouped by concept.
+    """
+    rows = []
+    differences = agreement[(agreement["by"] == "concept - anchor") & (agreement["layer"] > 0)].sort_values("layer")
+    for task in tasks_in(differences):
+        here = differences[differences["task"] == task]
+        learned, real = here[here["kind"] == LEARNED], here[here["kind"] == REAL]
+        ends = [f"{row['layer']}: {_side(row)}, {_ari(row)}" for row in (learned.iloc[0], learned.iloc[-1])]
+        start = turning_point(real["layer"].to_numpy(), (real["low"] > 0).to_numpy())
+        rows.append((task, *ends, "none" if np.isnan(start) else f"{start:g}"))
+    columns = ["encoder of", "learned words, first layer", "learned words, last layer", "real words by concept from"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _ari(row: pd.Series) -> str:
+    return with_interval(row["ari"], row["low"], row["high"], "+.2f")
+
+
+def _side(row: pd.Series) -> str:
+    return "by anchor" if row["high"] < 0 else "by concept" if row["low"] > 0 else "by neither clearly"
+
+
+def compare_layers(agreement: pd.DataFrame, layers: int = 4) -> pd.DataFrame:
+    """Section 5.2: how words are grouped at evenly spaced layers, as the paper sees it and by the index's interval.
+
+    `agreement` is the table of `vwlib.layers.cluster_agreement` for one dataset.
+    """
+    rows = []
+    learned = agreement[(agreement["kind"] == LEARNED) & (agreement["by"] == "concept - anchor")]
+    for task in tasks_in(learned):
+        *early, last = PAPER_LAYERS[task]
+        here = learned[learned["task"] == task].set_index("layer")
+        sides = [f"{layer}: {_side(here.loc[layer])}" for layer in evenly_spaced(int(here.index.max()), layers)]
+        rows.append((task, f"{', '.join(map(str, early))}: by anchor; {last}: by concept", "; ".join(sides)))
+    return pd.DataFrame(rows, columns=["encoder of", "paper, at layers", "here, at layers"])
+
+
+def truncation_table(scores: pd.DataFrame) -> pd.DataFrame:
+    """Claim 45: mean scores as the anchor and as the concept with half of the blocks and with all of them.
+
+    `scores` is the table of `vwlib.layers.truncation_scores`. Words that start at their concept's own anchor are left
+    out.
+    """
+    off, rows = scores[scores["concept"] != scores["anchor_concept"]], []
+    for task in tasks_in(off):
+        here = off[off["task"] == task]
+        counts = np.sort(here["blocks"].unique())
+        half = counts[(counts > 0) & (counts <= counts[-1] / 2)][-1:]
+        for kind, words in here.groupby("kind", sort=False):
+            stages = [words[words["blocks"].isin(stage)] for stage in (half, counts[-1:])]
+            cells = [_mean(stage[stage["of"] == of]) for stage in stages for of in ("anchor", "concept")]
+            rows.append((task, kind, *cells))
+    columns = ["encoder of", "words", "half: anchor", "half: concept", "all: anchor", "all: concept"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _mean(words: pd.DataFrame) -> str:
+    if words.empty:
+        return "–"
+    mean = mean_estimate(words)
+    return with_interval(mean.value, *mean.interval())
