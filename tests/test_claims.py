@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from vwlib.concepts import DATASETS, TASKS, concepts_of
 from vwlib.book.pages.ledger import for_file, here_text, in_words
+from vwlib.concepts import DATASETS, TASKS, concepts_of
 from vwlib.experiments.schemas import SCHEMAS
 from vwlib.ledger import judge as ledger
 from vwlib.ledger.claims import first_digests, load_claims, load_settings
@@ -555,7 +555,10 @@ def test_the_papers_own_profile_decides_about_real_weights(monkeypatch):
             ('value = "words"', 'value = "words.mean()"'),
             "field 'value': 'words.mean()' may only add, subtract, multiply and divide arms.",
         ),
-        (('value = "words"', 'value = "words"\neach = ["sneed"]'), "claims.toml, claim 1, field 'each': 'sneed' has no"),
+        (
+            ('value = "words"', 'value = "words"\neach = ["sneed"]'),
+            "claims.toml, claim 1, field 'each': 'sneed' has no",
+        ),
         (
             ("arms = { words = { ", 'arms = ["nobody"] # { { '),
             "claims.toml, claim 1, field 'arms': 'nobody' is not among the shared arms.",
