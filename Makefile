@@ -62,7 +62,9 @@ bench: $(READY) ## words per second beside a plain loop, into benchmarks/ (twent
 	$(BIN)/python benchmarks/bench.py --profile $(PROFILE)
 
 lock: $(READY) ## write what the pinned packages brought along to versions.lock (for maintainers)
-	$(BIN)/vwlib lock
+	@echo '# What the packages pinned in pyproject.toml bring along, as installed when `make lock` wrote this file: pip install --constraint versions.lock' > versions.lock
+	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+.*//' | tr 'A-Z_' 'a-z-' | grep -vE '^(cuda|nvidia|setuptools|triton|wheel)' \
+		| grep -vxF "$$(grep -oE '[A-Za-z0-9_-]+==[^"]+' pyproject.toml | tr 'A-Z_' 'a-z-')" >> versions.lock
 
 pretrain: $(READY) ## train the miniature's models from the drawings (hours; resumes where it was stopped; for maintainers)
 	$(BIN)/vwlib pretrain

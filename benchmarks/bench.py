@@ -47,11 +47,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from vwlib.book.figures.style import TASK_COLOURS, TASK_MARKERS, WIDTH, theme
 from vwlib.concepts import concepts_of
 from vwlib.files import write_whole
-from vwlib.lab import prepared, score
-from vwlib.learn import Learned, learn_words
+from vwlib.learn import Learned, learn_trials
 from vwlib.models import TASKS, load_model
 from vwlib.settings import Profile, load_profile
-from vwlib.trials import Trial, load_material, make_trials, precision_here
+from vwlib.study.compat import load_material, prepared, score
+from vwlib.study.digest import precision_here
+from vwlib.trials import Trial, make_trials
 
 HERE = Path(__file__).parent
 DATASET = "COCO"
@@ -101,8 +102,8 @@ def ours(profile: Profile, task: str, trials: Sequence[Trial], steps: int, keep:
     model, settings, size = load_model(task, profile), profile.learning[task], profile.study.words_at_once[task]
     frozen = prepared(task, profile, DATASET, "train")
     parts = [trials[start : start + size] for start in range(0, len(trials), size)]
-    how: dict[str, Any] = {"steps": steps, "rate": settings.rate, "batch": settings.batch, "vectors": profile.vectors}
-    return [learn_words(model, frozen, part, keep=keep, progress=False, **how) for part in parts]
+    how: dict[str, Any] = {"steps": steps, "lr": settings.rate, "batch": settings.batch, "vectors": profile.vectors}
+    return [learn_trials(model, frozen, part, snapshots=keep, progress=False, **how) for part in parts]
 
 
 def plain(profile: Profile, task: str, trial: Trial, steps: int) -> Tensor:
@@ -195,7 +196,7 @@ def measure_score(profile: Profile, task: str, judged: int) -> dict[str, float |
     target = mean_score(torch.stack([plain(profile, task, trial, steps) for trial in trials]))
     keep = sorted({max(1, round(share * steps)) for share in KEPT})
     learned = ours(profile, task, trials, keep[-1], keep)
-    scores = {count: mean_score(torch.cat([part.after[count] for part in learned])) for count in keep}
+    scores = {count: mean_score(torch.cat([part.snapshots[count] for part in learned])) for count in keep}
     return {"plain_score": target, "steps_to_score": steps_to(target, scores)}
 
 

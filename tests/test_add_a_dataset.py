@@ -10,14 +10,15 @@ import pytest
 import typer
 
 from vwlib.book.pages.transfer import grid_table
+from vwlib.datasets.splits import CUSTOM_DATASETS, dataset_folder
 from vwlib.examples import load_image
-from vwlib.lab import carry, run_grid, score
 from vwlib.ledger.summary import summarise_grid
 from vwlib.paths import ROOT
 from vwlib.settings import load_profile
+from vwlib.study.compat import carry, load_material, run_grid, score
 from vwlib.tools import doctor
 from vwlib.tools.cli import app
-from vwlib.trials import MATERIALS, Trial, dataset_folder, is_diagonal, load_material
+from vwlib.trials import Trial, is_diagonal
 
 PAGE = (ROOT / "book" / "add_a_dataset.md").read_text()
 BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
@@ -30,7 +31,7 @@ def page(tmp_path_factory):
     names: dict = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("page")))
-        patch.setitem(MATERIALS, "discs", None)
+        patch.setitem(CUSTOM_DATASETS, "discs", None)
         for number, block in enumerate(BLOCKS):
             exec(compile(block, f"add_a_dataset.md, block {number + 1}", "exec"), names)
         yield names

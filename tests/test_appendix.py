@@ -20,6 +20,7 @@ from vwlib.book.pages.origins import chapters_table, digests_table, machine_tabl
 from vwlib.concepts import substitutions
 from vwlib.miniature.pretrain import STEPS
 from vwlib.settings import ExperimentSettings, StudySettings, load_profile
+from vwlib.study.runlog import append_run
 from vwlib.study.store import Store
 
 SMOKE = load_profile("smoke")
@@ -89,7 +90,7 @@ def test_the_studys_hours_come_from_its_log(tmp_path: Path) -> None:
             "learning": 1800,
             "scoring": 90,
         }
-        Store(SMOKE, tmp_path).note(note)
+        append_run(Store(SMOKE, tmp_path).log_file, note)
     assert study_log_table(SMOKE, tmp_path).to_numpy().tolist() == [["words", "detection", 2, 8, "1", "0.05"]]
 
 

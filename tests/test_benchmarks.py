@@ -7,11 +7,11 @@ import pytest
 import torch
 from exactly import in_full_precision
 
-from vwlib.lab import prepared
-from vwlib.learn import learn_words
+from vwlib.learn import learn_trials
 from vwlib.models import TASKS, load_model
 from vwlib.paths import ROOT
-from vwlib.trials import Trial, load_material
+from vwlib.study.compat import load_material, prepared
+from vwlib.trials import Trial
 
 PROFILE = in_full_precision(device="cpu")
 
@@ -29,8 +29,8 @@ def test_the_plain_loop_learns_the_same_word(task):
     model = load_model(task, PROFILE)
     before = model.word_table().clone()
     plain = learn_one_word(model, load_material(PROFILE, "COCO").train, trial, steps=3, rate=0.01)
-    ours = learn_words(
-        model, prepared(task, PROFILE, "COCO", "train"), [trial], steps=3, rate=0.01, progress=False
+    ours = learn_trials(
+        model, prepared(task, PROFILE, "COCO", "train"), [trial], steps=3, lr=0.01, progress=False
     ).vectors[0]
     torch.testing.assert_close(plain, ours, rtol=1e-3, atol=2e-4)
     assert not torch.allclose(plain, before[model.vocabulary.token_of("cat")].expand_as(plain), atol=1e-3)

@@ -11,7 +11,7 @@ import pytest
 
 from vwlib.book.pages.ledger import for_file, here_text, in_words
 from vwlib.concepts import DATASETS, TASKS, concepts_of
-from vwlib.experiments.schemas import SCHEMAS
+from vwlib.experiments.registry import SCHEMAS
 from vwlib.ledger import judge as ledger
 from vwlib.ledger.claims import first_digests, load_claims, load_settings
 from vwlib.ledger.estimate import evaluate

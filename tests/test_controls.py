@@ -8,12 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from vwlib.controls import DIRECTIONS, random_like, twin_of, with_losses
-from vwlib.learn import learn_words
-from vwlib.models import Frozen, load_classifier
+from vwlib.controls import DIRECTIONS, random_like, twin_of
+from vwlib.models import load_classifier
 from vwlib.models.loading import resolve
 from vwlib.settings import load_profile
-from vwlib.trials import Trial
 
 PROFILE = load_profile("smoke")
 ANCHORS = ["dog", "cat"]
@@ -51,17 +49,6 @@ def test_an_unknown_direction_is_one_sentence(words):
         ValueError, match=r"^'upwards' is no kind of random direction; choose from isotropic, vocabulary, word.$"
     ):
         random_like(load_classifier(PROFILE), words[1], ANCHORS, 0, "upwards")
-
-
-def test_a_word_can_be_learned_for_something_else_than_its_task():
-    model = load_classifier(PROFILE)
-    other = with_losses(model, lambda vectors, *_: vectors.pow(2).sum((1, 2)))
-    learned = learn_words(
-        other, Frozen([], {}), [Trial("COCO", "nothing", "dog")], steps=50, rate=0.1, progress=False
-    ).vectors
-    start = model.word_table()[model.vocabulary.token_of("dog")].repeat(4, 1)
-    assert learned.norm() < 0.5 * start.norm()
-    assert "losses" not in vars(model)
 
 
 def test_the_twin_lies_beside_the_classifier_or_is_none(tmp_path):

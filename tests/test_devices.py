@@ -8,12 +8,13 @@ import torch
 from exactly import in_full_precision
 from pretend import CPU, GPU, on_pretended_gpu, place_of
 
-from vwlib.layers import activations
-from vwlib.learn import learn_words
+from vwlib.layers import hidden_states
+from vwlib.learn import learn_trials
 from vwlib.models import TASKS, load_model
-from vwlib.models.device import Room, find_device
 from vwlib.models.generation import Generator
-from vwlib.trials import load_material, make_trials
+from vwlib.models.memory import MemoryBudget, find_device
+from vwlib.study.compat import load_material
+from vwlib.trials import make_trials
 
 PROFILE = in_full_precision()
 
@@ -47,15 +48,15 @@ def test_a_words_whole_way_runs_on_a_gpu_and_comes_to_what_it_comes_to_on_the_cp
 
     def go():
         model = copy.copy(load_model(task, PROFILE))  # a copy, as it remembers how much fits and where
-        vars(model).pop("room", None)
-        frozen = model.prepare(material.train[:12])
-        learned = learn_words(model, frozen, trials, steps=2, rate=0.02, batch=2, progress=False)
-        scores = model.evaluate(learned.vectors, [trial.concept for trial in trials], material.names, frozen)
+        vars(model).pop("memory", None)
+        features = model.cache_features(material.train[:12])
+        learned = learn_trials(model, features, trials, steps=2, lr=0.02, batch=2, progress=False)
+        scores = model.evaluate(learned.vectors, [trial.concept for trial in trials], material.names, features)
         return [
-            place_of(next(iter(frozen.tensors.values()))),
+            place_of(next(iter(features.tensors.values()))),
             learned.vectors,
             learned.losses,
-            activations(model, learned.vectors),
+            hidden_states(model, learned.vectors),
             scores,
         ]
 
@@ -92,15 +93,15 @@ class Small:
 
 
 def test_a_part_for_which_memory_runs_out_is_halved_and_what_fitted_remembered():
-    room, work = Room(CPU), Small(3)
-    assert [*chain(*room.parts("things", 10, work))] == list(range(10)) and work.sizes == [10, 5, 2, 2, 2, 2, 2]
-    assert [*chain(*room.parts("things", 4, work))] == list(range(4)) and work.sizes[7:] == [2, 2]
-    assert room.parts("other things", 0, work) == []
+    budget, work = MemoryBudget(CPU), Small(3)
+    assert [*chain(*budget.map_in_batches("things", 10, work))] == list(range(10)) and work.sizes == [10, 5, 2, 2, 2, 2, 2]
+    assert [*chain(*budget.map_in_batches("things", 4, work))] == list(range(4)) and work.sizes[7:] == [2, 2]
+    assert budget.map_in_batches("other things", 0, work) == []
 
 
 def test_on_a_gpu_the_first_thing_is_measured_and_the_rest_fills_the_free_memory(free):
-    room, work = Room(GPU), Small(10)
-    assert [*chain(*room.parts("things", 6, work))] == list(range(6)) and work.sizes == [1, 2, 2, 1]
+    budget, work = MemoryBudget(GPU), Small(10)
+    assert [*chain(*budget.map_in_batches("things", 6, work))] == list(range(6)) and work.sizes == [1, 2, 2, 1]
 
 
 def test_a_thing_that_does_not_fit_alone_is_named():
@@ -108,14 +109,14 @@ def test_a_thing_that_does_not_fit_alone_is_named():
         MemoryError,
         match=r"memory of cpu is too small for pictures, even for one at a time; another GPU, .*takes less\.$",
     ):
-        Room(CPU).parts("pictures", 4, Small(0))
+        MemoryBudget(CPU).map_in_batches("pictures", 4, Small(0))
 
 
 def test_on_a_gpu_the_denoiser_computes_again_what_it_would_keep_and_on_the_cpu_it_does_not():
     usual = load_model("generation", PROFILE)
     settings = usual.settings.model_copy(update={"recompute": True})
-    frozen, trials = (
-        usual.prepare(load_material(PROFILE, "COCO").train[:1]),
+    features, trials = (
+        usual.cache_features(load_material(PROFILE, "COCO").train[:1]),
         make_trials(PROFILE, "COCO", ["laptop"], ["dog"]),
     )
     kept, gradients = [], []
@@ -128,7 +129,8 @@ def test_on_a_gpu_the_denoiser_computes_again_what_it_would_keep_and_on_the_cpu_
         with torch.autograd.graph.saved_tensors_hooks(
             lambda tensor, sizes=sizes: sizes.append(tensor.nbytes) or tensor, lambda tensor: tensor
         ):
-            loss = generator.losses(leaf, ["laptop"], frozen, [trials[0].stream()], 2).sum()
+            batch = generator.draw_batch(["laptop"], features, [trials[0].stream()], 2)
+            loss = generator.losses(leaf, batch).sum()
         kept.append(sum(sizes))
         gradients.append(torch.autograd.grad(loss, leaf)[0])
     torch.testing.assert_close(*gradients)
@@ -139,8 +141,8 @@ def test_in_half_precision_small_gradients_are_not_lost():
     generator = copy.deepcopy(load_model("generation", PROFILE))
     with torch.no_grad():
         generator.pipeline.unet.conv_out.weight.mul_(1e-4)  # so that the gradients behind it are of the order of 1e-8
-    frozen, trials = (
-        generator.prepare(load_material(PROFILE, "COCO").train[:1]),
+    features, trials = (
+        generator.cache_features(load_material(PROFILE, "COCO").train[:1]),
         make_trials(PROFILE, "COCO", ["laptop"], ["dog"]),
     )
     words = generator.word_table()[[5, 6]][None]
@@ -148,7 +150,8 @@ def test_in_half_precision_small_gradients_are_not_lost():
     for precision in ("float32", "float16"):
         generator.settings = generator.settings.model_copy(update={"precision": precision})
         leaf = words.clone().requires_grad_()
-        loss = generator.losses(leaf, ["laptop"], frozen, [trials[0].stream()], 2).sum()
+        batch = generator.draw_batch(["laptop"], features, [trials[0].stream()], 2)
+        loss = generator.losses(leaf, batch).sum()
         gradients.append(torch.autograd.grad(loss, leaf)[0])
     torch.testing.assert_close(*gradients, rtol=0.05, atol=0.02 * float(gradients[0].abs().max()))
     assert gradients[0].abs().max() > 0 and gradients[1].dtype == torch.float32

@@ -17,8 +17,10 @@ from vwlib.maps import MAPS
 from vwlib.models import TASKS, Frozen, load_model
 from vwlib.models.loading import resolve
 from vwlib.settings import load_profile
+from vwlib.study.compat import load_material
+from vwlib.study.digest import as_words
 from vwlib.study.plan import make_plan
-from vwlib.trials import Trial, as_words, load_material
+from vwlib.trials import Trial
 
 PROFILE = load_profile("smoke")
 FULL = load_profile("miniature")
@@ -187,8 +189,8 @@ def test_a_word_that_diverged_has_no_value(monkeypatch):
     vectors[0] = torch.nan
     monkeypatch.setattr(
         learning,
-        "learn_words",
-        lambda *_, **settings: Learned(vectors, torch.zeros(1, 2), dict.fromkeys(settings["keep"], vectors)),
+        "learn_trials",
+        lambda *_, **settings: Learned(vectors, torch.zeros(1, 2), dict.fromkeys(settings["snapshots"], vectors)),
     )
     table = learning.rates(PROFILE, {"task": "classification", "dataset": "COCO", "factor": "4"}, Given(PROFILE))
     assert table.groupby("steps")["value"].count().tolist() == [1, 1] and set(table["rate"]) == {

@@ -19,7 +19,7 @@ import pytest
 
 from vwlib.experiments import EXPERIMENTS, Tables, choose, read_table, read_tables, run, solutions, status, uses
 from vwlib.experiments.base import lighter
-from vwlib.experiments.schemas import SCHEMAS
+from vwlib.experiments.registry import SCHEMAS
 from vwlib.ledger.judge import judge_claims
 from vwlib.settings import ExperimentSettings, load_profile
 from vwlib.study.run import run_study

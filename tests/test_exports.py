@@ -17,9 +17,9 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from vwlib.files import kind_of
-from vwlib.lab import transfer_map
 from vwlib.models import load_generator
 from vwlib.models.loading import digest_folder, resolve
+from vwlib.study.compat import transfer_map
 from vwlib.tools.cli import app
 from vwlib.tools.exports import (
     EMBEDS,

@@ -15,7 +15,7 @@ from vwlib.examples import Example
 from vwlib.miniature.scenes import LAYOUTS, random_scene
 from vwlib.miniature.sprites import load_sprites
 from vwlib.models import detection, load_detector
-from vwlib.models.device import Room
+from vwlib.models.memory import MemoryBudget
 from vwlib.settings import load_profile
 
 DETECTOR = load_detector(load_profile("miniature"))
@@ -96,7 +96,7 @@ def test_only_some_pixels_are_kept_and_only_some_go_through_at_once(tmp_path, gi
     assert len(DETECTOR._kept) == 2
     parts = []
     monkeypatch.setattr(
-        Room, "parts", lambda room, kind, count, work, most=None: parts.append(most) or [work(slice(0, count))]
+        MemoryBudget, "map_in_batches", lambda room, kind, count, work, most=None: parts.append(most) or [work(slice(0, count))]
     )
     for pixels, most in ((2**22, 32), (96 * 96 * 3, 3), (1, 1)):
         monkeypatch.setattr(detection, "AT_ONCE", pixels)

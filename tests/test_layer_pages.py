@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from vwlib.book.pages.flips import compare_layers, flip_table, grouping_table, part_table, truncation_table
+from vwlib.book.pages.flips import flip_table, grouping_table, part_table, truncation_table
 from vwlib.book.pages.layers import (
     REAL,
     LayerMap,
@@ -185,20 +185,12 @@ def agreement(first, last):
     )
 
 
-def test_the_table_says_how_the_first_and_the_last_layer_group_words():
-    (row,) = grouping_table(agreement(-0.8, 0.05)).to_dict("records")
-    assert row["learned words, first layer"].startswith("1: by anchor, -0.80")
-    assert row["learned words, last layer"].startswith("8: by neither clearly, +0.05")
-    assert row["real words by concept from"] == "2"
-
-
-def test_layers_stand_beside_the_papers():
-    table = compare_layers(agreement(-0.8, 0.8), layers=2)
-    assert table.iloc[0].tolist() == [
-        "generation",
-        "1, 8, 16: by anchor; 24: by concept",
-        "1: by anchor; 8: by concept",
-    ]
+def test_the_table_says_how_layers_group_words_beside_the_papers():
+    (row,) = grouping_table(agreement(-0.8, 0.05), layers=2).to_dict("records")
+    assert row["paper, at layers"] == "1, 8, 16: by anchor; 24: by concept"
+    first, last = row["here, at layers"].split("; ")
+    assert first.startswith("1: by anchor, -0.80") and last.startswith("8: by neither clearly, +0.05")
+    assert row["real words by concept from layer"] == "2"
 
 
 def test_scores_are_averaged_with_half_of_the_blocks_and_with_all():

@@ -11,13 +11,15 @@ from open_clip.tokenizer import SimpleTokenizer
 from PIL import Image
 from torchmetrics.detection import MeanAveragePrecision
 
-from vwlib.lab import prepared
 from vwlib.miniature.scenes import LAYOUTS, random_scene
 from vwlib.miniature.sprites import load_sprites
-from vwlib.models import TASKS, Frozen, load_model
-from vwlib.models.device import Room
+from vwlib.concepts import TASKS
+from vwlib.models import load_model
+from vwlib.models.base import CachedFeatures
+from vwlib.models.memory import MemoryBudget
 from vwlib.splice import PLACEHOLDER, Vocabulary, spliced
-from vwlib.trials import Trial, load_material
+from vwlib.study.compat import load_material, prepared
+from vwlib.trials import Trial
 
 PROFILE = in_full_precision()
 
@@ -61,8 +63,8 @@ def test_end_of_text_is_the_largest_id(model):
 def test_regions_are_written_where_they_stay_however_many_parts_they_come_in(images, monkeypatch):
     detector, joined, cat = load_model("detection", PROFILE), [], torch.cat
     whole = detector.encode_images(images)
-    monkeypatch.setitem(vars(detector), "room", Room(torch.device("cpu")))
-    detector.room.fitting["images"] = 3
+    monkeypatch.setitem(vars(detector), "memory", MemoryBudget(torch.device("cpu")))
+    detector.memory.sizes["images"] = 3
     monkeypatch.setattr(torch, "cat", lambda *given, **more: joined.append(cat(*given, **more)) or joined[-1])
     parts = detector.encode_images(images)
     torch.testing.assert_close(parts, whole)
@@ -115,15 +117,15 @@ def test_classifier_ids_are_open_clips():
 def test_detector_logits_are_transformers(images):
     model = load_model("detection", PROFILE)
     texts = ["a photo of a cat", "a photo of a dog", "car"]
-    frozen = model.encode_images(images)
+    features = model.encode_images(images)
     pixels = model.processor(images=images, return_tensors="pt").pixel_values
     ids = model.vocabulary.prompts(texts)
     output = model.model(input_ids=ids.repeat(len(images), 1), pixel_values=pixels, attention_mask=None)
     ours = (
-        torch.einsum("ird,td->irt", frozen["region"], model.encode_prompts(texts)) + frozen["shift"][..., None]
-    ) * frozen["scale"][..., None]
+        torch.einsum("ird,td->irt", features["region"], model.encode_prompts(texts)) + features["shift"][..., None]
+    ) * features["scale"][..., None]
     torch.testing.assert_close(ours, output.logits, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(frozen["objectness"], output.objectness_logits, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(features["objectness"], output.objectness_logits, rtol=1e-5, atol=1e-5)
 
 
 @torch.no_grad()
@@ -177,25 +179,25 @@ def test_finding_the_concept_in_another_concepts_image_is_right():
         "kind": torch.tensor([[0, -1], [1, 0], [1, 0]]),
         "ignored": torch.tensor([[False, False], [False, False], [False, True]]),
     }
-    frozen = Frozen(["cat", "dog", "dog"], tensors)
+    features = CachedFeatures(["cat", "dog", "dog"], tensors)
     detector = load_model("detection", PROFILE)
     finds_cats = torch.tensor([[0.9, 0.1], [0.8, 0.1], [0.95, 0.1]])
     finds_dogs = finds_cats.flip(1)
-    assert detector.average_precision(finds_cats, "cat", frozen).value == 1
-    assert detector.average_precision(finds_dogs, "cat", frozen).value < 0.5
-    with pytest.raises(ValueError, match="no true box of 'bird'"):
-        detector.average_precision(finds_cats, "bird", frozen)
+    assert detector.average_precision(finds_cats, "cat", features).value == 1
+    assert detector.average_precision(finds_dogs, "cat", features).value < 0.5
+    with pytest.raises(ValueError, match="'bird'"):
+        detector.average_precision(finds_cats, "bird", features)
 
 
 def test_detector_prepares_every_annotated_object():
     """Each image's own concept has positive regions, and other concepts' objects are kept with their kind."""
     material = load_material(PROFILE, "COCO")
-    frozen = prepared("detection", PROFILE, "COCO", "test")
-    order = list(dict.fromkeys(frozen.concepts))
+    features = prepared("detection", PROFILE, "COCO", "test")
+    order = list(dict.fromkeys(features.concepts))
     for row, example in enumerate(material.test):
-        kinds = [kind for kind in frozen.tensors["kind"][row].tolist() if kind >= 0]
+        kinds = [kind for kind in features.tensors["kind"][row].tolist() if kind >= 0]
         assert sorted(order[kind] for kind in kinds) == sorted(example.names)
-        assert frozen.tensors["positive"][row].any()
+        assert features.tensors["positive"][row].any()
     assert any(len(set(example.names)) > 1 for example in material.test)
 
 
@@ -215,7 +217,7 @@ def test_average_precision_is_torchmetrics():
         torch.from_numpy(rng.integers(-1, 2, (images, boxes))),
         torch.from_numpy(rng.random((images, boxes)) < 0.2),
     )
-    frozen = Frozen(["cat", "dog"] * (images // 2), {"box": found, "truth": truth, "kind": kind, "ignored": ignored})
+    features = CachedFeatures(["cat", "dog"] * (images // 2), {"box": found, "truth": truth, "kind": kind, "ignored": ignored})
     score = torch.from_numpy(rng.random((images, regions)).astype(np.float32))
     for concept, number in (("cat", 0), ("dog", 1)):
         metric = MeanAveragePrecision(backend="faster_coco_eval")
@@ -230,6 +232,6 @@ def test_average_precision_is_torchmetrics():
             metric.update(
                 [answers], [{"boxes": truth[row, asked], "labels": none, "iscrowd": ignored[row, asked].int()}]
             )
-        expected, ours = metric.compute(), load_model("detection", PROFILE).average_precision(score, concept, frozen)
+        expected, ours = metric.compute(), load_model("detection", PROFILE).average_precision(score, concept, features)
         assert 0 < ours.value < ours.more["ap50"] < 1
         assert ours.value == float(expected["map"]) and ours.more["ap50"] == float(expected["map_50"])

@@ -47,13 +47,16 @@ from vwlib.book.pages.transfer import (
 )
 from vwlib.book.pages.words import encode_stages, landing_table, stage_scores
 from vwlib.concepts import concepts_of
-from vwlib.lab import Grid, displacements, run_grid, summarise_grid
+from vwlib.experiments.geometry import displacement_table
+from vwlib.lab import Grid
 from vwlib.learn import Learned, ball_radius
 from vwlib.ledger.paper import paper_results
+from vwlib.ledger.summary import summarise_grid, summarise_study
 from vwlib.models import TASKS, load_model, load_models
 from vwlib.settings import load_profile
-from vwlib.study.read import TrialWords, study_of, summarise_study
-from vwlib.trials import Trial, is_diagonal, load_material, make_trials
+from vwlib.study.compat import load_material, run_grid
+from vwlib.study.read import TrialWords, study_of
+from vwlib.trials import Trial, is_diagonal, make_trials
 
 PROFILE = load_profile("smoke")
 
@@ -123,7 +126,9 @@ def test_displacements_are_in_units_of_the_balls_radius():
     offset = torch.zeros_like(table[token])
     offset[0] = 0.4 * ball_radius(table[known], known.index(token), 1.0)
     trial = Trial("COCO", "cup", "dog", 0.5)
-    moves = displacements("classification", PROFILE, [trial], torch.stack([table[token], table[token] + offset])[None])
+    moves = displacement_table(
+        load_model("classification", PROFILE), [trial], torch.stack([table[token], table[token] + offset])[None]
+    )
     assert moves["distance"].tolist() == pytest.approx([0, 0.4], abs=1e-4)
     assert moves["is_anchor"].all()
 
@@ -275,7 +280,7 @@ def test_where_words_lie_is_told_for_each_task_and_radius():
 
 
 def test_a_missing_study_is_stood_in_for_and_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr("vwlib.study.bank.DATA", tmp_path)
+    monkeypatch.setattr("vwlib.study.tables.DATA", tmp_path)
     study, told = study_or_stand_in(load_profile("miniature"))
     assert study.profile.name == "smoke"
     assert told.startswith(

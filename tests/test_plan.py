@@ -7,9 +7,10 @@ import pytest
 
 from vwlib.models.loading import resolve
 from vwlib.settings import Profile, load_profile
+from vwlib.study.compat import load_material
+from vwlib.study.digest import digest_examples
 from vwlib.study.plan import chunk_digests, make_plan, settings_of
 from vwlib.study.store import Store
-from vwlib.trials import digest_examples, load_material
 
 PROFILE = load_profile("smoke")
 

@@ -9,14 +9,13 @@ import pandas as pd
 import pytest
 import torch
 
-from vwlib.lab import score
 from vwlib.models import load_model, precision
 from vwlib.models.precision import Speeds, measure, precision_of, training_autocast
 from vwlib.settings import load_profile
-from vwlib.study.bank import bank_of
-from vwlib.study.plan import chunk_digests, make_plan
-from vwlib.study.store import Store, word_ids
-from vwlib.trials import as_words, trials_of
+from vwlib.study.compat import score
+from vwlib.study.digest import as_words, trials_of
+from vwlib.study.plan import chunk_digests, make_plan, word_ids
+from vwlib.study.store import Store, bank_of
 
 SMOKE, MINIATURE = load_profile("smoke"), load_profile("miniature")
 ARTIFICIAL = {"float32": 8.0, "bfloat16": 2.0}  # ms
@@ -98,7 +97,7 @@ def test_stored_words_score_alike_in_both_precisions():
     words = sorted(bank, key=lambda word: word.word_id)[:10]
     assert {word.precision for word in words} == {"bfloat16"}
     stored = (
-        pd.read_parquet(Store(MINIATURE).table_file).query("evaluated_on == 'generation'").set_index("word_id")["value"]
+        pd.read_parquet(Store(MINIATURE).table_file()).query("evaluated_on == 'generation'").set_index("word_id")["value"]
     )
     found = score("generation", forced("float32"), torch.stack([word.vectors for word in words]), trials_of(words))
     differences = pd.Series([one.value for one in found]) - stored[[word.word_id for word in words]].to_numpy()

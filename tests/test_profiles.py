@@ -4,8 +4,7 @@ import pytest
 
 from vwlib.models import TASKS
 from vwlib.settings import load_profile
-from vwlib.study.plan import make_plan
-from vwlib.study.store import word_ids
+from vwlib.study.plan import make_plan, word_ids
 
 
 @pytest.mark.parametrize("name", ["smoke", "miniature", "paper"])

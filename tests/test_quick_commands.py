@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from vwlib.study.bank import words_at
+from vwlib.study.store import words_at
 from vwlib.tools.cli import app
 
 HEAVY = (

@@ -18,13 +18,14 @@ import psutil
 import pytest
 import torch
 
+from vwlib.lab import Lab
 from vwlib.learn import Learned
 from vwlib.settings import load_profile
 from vwlib.study import run as runner
 from vwlib.study import store
 from vwlib.study.plan import WORDS, make_plan, word_count
 from vwlib.study.progress import status
-from vwlib.study.run import compute, run_study
+from vwlib.study.run import run_study
 from vwlib.study.store import Part, Store, pack_part, unpack_part
 from vwlib.tools.cli import app
 from vwlib.words import load_words
@@ -200,7 +201,7 @@ def test_a_damaged_published_file_is_named_and_written_again_from_the_chunks(
 def test_a_damaged_table_alone_is_named_and_scored_again_without_learning(copy, whole, harm, caplog, monkeypatch):
     shutil.rmtree(copy / "chunks")
     damage(copy / "results" / "smoke" / "trials.parquet", harm)
-    monkeypatch.setattr(runner, "learn_whatever_comes", lambda *_, **__: pytest.fail("learned again"))
+    monkeypatch.setattr(Lab, "learn", lambda *_, **__: pytest.fail("learned again"))
     run_study(PROFILE, copy, progress=False)
     assert "trials.parquet is damaged" in caplog.text
     assert contents(copy) == contents(whole)
@@ -266,17 +267,17 @@ def test_an_unwritable_folder_stops_with_one_sentence(tmp_path, capsys):
     assert "cannot be written to" in error and "Traceback" not in error
 
 
-def test_a_diverged_word_is_recorded_as_failed_and_retried_on_request(copy, whole, monkeypatch):
+def test_a_diverged_word_is_recorded_as_failed_and_retried_on_request(copy, whole, monkeypatch, lab):
     chunk = next(chunk for chunk in make_plan(PROFILE) if chunk.kind == WORDS and chunk.task == "classification")
-    learn = runner.learn_whatever_comes
+    learn = Lab.learn
 
     def diverging(*arguments, **settings) -> Learned:
         learned = learn(*arguments, **settings)
         learned.vectors[1, 0, 0] = torch.nan
         return learned
 
-    monkeypatch.setattr(runner, "learn_whatever_comes", diverging)
-    part = compute(PROFILE, chunk)
+    monkeypatch.setattr(Lab, "learn", diverging)
+    part = runner.score_chunk(lab, chunk, runner.learn_chunk(lab, chunk))
     assert (
         len(part.words) == 3 and len(part.failed) == 1 and not {row["word_id"] for row in part.rows} & set(part.failed)
     )
@@ -319,9 +320,9 @@ def test_status_tells_how_long_the_rest_takes(copy):
     assert left.seconds_left == 0 and not left.missing
 
 
-def test_a_chunk_that_another_process_has_finished_meanwhile_is_not_computed(copy, monkeypatch):
+def test_a_chunk_that_another_process_has_finished_meanwhile_is_not_computed(copy, monkeypatch, lab):
     nothing_is_computed(monkeypatch)
-    runner.work(PROFILE, Store(PROFILE, copy), make_plan(PROFILE)[-1])
+    runner.work(lab, Store(PROFILE, copy), make_plan(PROFILE)[-1])
 
 
 def test_what_a_killed_process_left_is_removed_and_what_another_is_writing_stays(copy, whole, monkeypatch):

@@ -15,12 +15,12 @@ from vwlib.book.pages.transfer import over_datasets, premise, premise_sentence
 from vwlib.experiments import read_table
 from vwlib.lab import Grid
 from vwlib.learn import Learned
+from vwlib.ledger.summary import summarise_study
 from vwlib.models import TASKS
 from vwlib.paths import CACHE, DATA
 from vwlib.settings import load_profile
 from vwlib.study import read as stored
 from vwlib.study import run as runner
-from vwlib.ledger.summary import summarise_grid, summarise_study
 from vwlib.study.read import StoredStudy, study_of, words_of_grid
 from vwlib.tools.cli import app
 from vwlib.trials import Trial
@@ -142,7 +142,7 @@ def test_a_radius_that_the_study_lacks_is_named_with_those_that_it_has():
 
 def test_the_command_that_makes_missing_words_writes_where_they_are_looked_for(tmp_path, monkeypatch):
     ran = []
-    monkeypatch.setattr("vwlib.study.bank.CACHE", tmp_path)
+    monkeypatch.setattr("vwlib.study.tables.CACHE", tmp_path)
     monkeypatch.setattr(runner, "run_study", lambda profile, root, **_: ran.append(root))
     for options, root in (
         ([], tmp_path / "on_demand"),

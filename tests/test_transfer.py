@@ -6,10 +6,10 @@ import torch
 from exactly import in_full_precision
 
 from vwlib.controls import random_rotation, rotated_copy
-from vwlib.lab import prepared
-from vwlib.learn import learn_words
+from vwlib.learn import learn_trials
 from vwlib.maps import MAPS, fit_linear_map
 from vwlib.models import TASKS, load_model
+from vwlib.study.compat import load_material, prepared
 from vwlib.transfer import (
     fit_transfer,
     held_out_quality,
@@ -21,7 +21,7 @@ from vwlib.transfer import (
     retrieval,
     shared_words,
 )
-from vwlib.trials import load_material, make_trials
+from vwlib.trials import make_trials
 
 PROFILE = in_full_precision()
 
@@ -56,7 +56,7 @@ def test_shared_words_are_far_more_than_dimensions():
 def test_a_rotated_copy_transfers_perfectly(task):
     model, trials = load_model(task, PROFILE), make_trials(PROFILE, "COCO")[:2]
     twin = rotated_copy(model, seed=3)
-    learned = learn_words(model, prepared(task, PROFILE, "COCO", "train"), trials, steps=5, rate=0.02, progress=False)
+    learned = learn_trials(model, prepared(task, PROFILE, "COCO", "train"), trials, steps=5, lr=0.02, progress=False)
     mapping = fit_transfer(model, twin)
     torch.testing.assert_close(mapping.matrix, random_rotation(len(mapping.matrix), 3), rtol=1e-2, atol=1e-3)
     moved = mapping(learned.vectors)

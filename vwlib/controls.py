@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -34,7 +34,7 @@ def rotated_copy(model: TaskModel, seed: int = 0) -> TaskModel:
     with torch.no_grad():
         turned.weight.copy_((table.weight.double() @ rotation.double()).float())
         back.weight.copy_(rotation)  # a linear layer multiplies by its transposed weight, so x R becomes x R Rᵀ = x
-    twin.text_owner.token_embedding = nn.Sequential(turned, back).requires_grad_(False)
+    twin.embedding_module.token_embedding = nn.Sequential(turned, back).requires_grad_(False)
     return twin
 
 
@@ -81,12 +81,3 @@ def random_like(
     else:
         raise ValueError(f"'{direction}' is no kind of random direction; choose from {', '.join(DIRECTIONS)}.")
     return centre + torch.nn.functional.normalize(way, dim=-1) * (vectors - centre).norm(dim=-1, keepdim=True)
-
-
-def with_losses(model: TaskModel, losses: Callable[..., torch.Tensor]) -> TaskModel:
-    """The same model with another loss, `losses` in place of `TaskModel.losses`: words can then be learned for
-    something else than its task.
-    """
-    other = copy.copy(model)
-    vars(other)["losses"] = losses
-    return other

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import stat
@@ -9,11 +10,20 @@ import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from vwlib.paths import CACHE
 
 Kind = Literal["nothing", "file", "folder", "dead link", "no ordinary file"]
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds. Raises ValueError in one sentence where it cannot be read."""
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise ValueError(f"{path} cannot be read as JSON: {reason}.") from error
 
 
 @contextmanager

@@ -1,188 +1,215 @@
-"""Trials: learn words for one task, move them to the others, score them everywhere."""
+"""One run: its models, images, cached features and maps, and the trials that it runs with them (section 4)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import pandas as pd
-import torch
 from torch import Tensor
 
-from vwlib.learn import Learned, ball_radius, learn_words, refuse_failed
-from vwlib.maps import PAPERS
-from vwlib.models import TASKS, Frozen, Score, load_model
+from vwlib.concepts import TASKS
+from vwlib.learn import Learned, learn_trials, raise_if_diverged
+from vwlib.maps import PAPER_MAP
+from vwlib.models import load_model
+from vwlib.models.base import CachedFeatures, Score, TaskModel
 from vwlib.settings import Profile
-from vwlib.transfer import TransferMap, fit_transfer, nearest_words
-from vwlib.trials import Trial, load_material
+from vwlib.transfer import TransferMap, fit_transfer
+from vwlib.trials import DatasetSplit, Trial
 
+if TYPE_CHECKING:
+    from vwlib.models import Classifier, Detector, Generator
 
-@lru_cache(maxsize=24)
-def prepared(task: str, profile: Profile, dataset: str, split: str) -> Frozen:
-    """A model's frozen work on a dataset's training or test images, once per process."""
-    material = load_material(profile, dataset)
-    return load_model(task, profile).prepare(material.train if split == "train" else material.test)
-
-
-def learn(task: str, profile: Profile, trials: Sequence[Trial], progress: bool = True) -> Learned:
-    """Learn the words of trials of one dataset for one task, with the profile's settings.
-
-    Raises FloatingPointError where a word stops being a number.
-    """
-    learned = learn_whatever_comes(task, profile, trials, progress)
-    refuse_failed(learned, task, trials)
-    return learned
-
-
-def learn_whatever_comes(task: str, profile: Profile, trials: Sequence[Trial], progress: bool = True) -> Learned:
-    """`learn`, but words that diverge are left as they are; `Learned.finite` tells them."""
-    settings = profile.learning[task]
-    frozen = prepared(task, profile, trials[0].dataset, "train")
-    return learn_words(
-        load_model(task, profile),
-        frozen,
-        trials,
-        steps=settings.steps,
-        rate=settings.rate,
-        batch=settings.batch,
-        vectors=profile.vectors,
-        progress=progress,
-    )
-
-
-def score(task: str, profile: Profile, vectors: Tensor, trials: Sequence[Trial]) -> list[Score]:
-    """Score word vectors (word, vector, d of the task's model) on a task's test images."""
-    dataset = trials[0].dataset
-    model, names = load_model(task, profile), load_material(profile, dataset).names
-    test = prepared(task, profile, dataset, "test") if task != "generation" else Frozen([], {})
-    return model.evaluate(vectors, [trial.concept for trial in trials], names, test, seed=trials[0].seed)
+M = TypeVar("M")
+Split = Literal["train", "test"]
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Trials, their words in every source model, and the table of scores (design: long form, one row a trial and
-    evaluation).
-    """
+    """Trials, the words learned for them by source task, and one row for each trial and evaluation."""
 
     trials: list[Trial]
     learned: dict[str, Learned]
-    table: pd.DataFrame
+    rows: list[dict[str, Any]]
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """The rows as a table."""
+        return pd.DataFrame(self.rows)
 
 
-def run_grid(
-    profile: Profile,
-    trials: Sequence[Trial],
-    sources: Sequence[str] = TASKS,
-    targets: Sequence[str] = TASKS,
-    progress: bool = True,
-    kind: str = PAPERS,
-    learned: Mapping[str, Learned] = MappingProxyType({}),
-) -> Grid:
-    """Experiment 1 (section 4): learn every trial's word for each source task, and score it on every target task.
+class Lab:
+    """What one run has loaded, in plain dicts. Everything is loaded or computed when it is first asked for.
 
-    A word is scored as it is on its own task and mapped (equation 3, or another `kind` of map) on the others. Beside
-    the words stand the floor, the anchor word itself in the target (`trained_on` "anchor"), and the ceiling, the
-    concept's own name (`trained_on` "name"). What is `learned` already, say by the study, is not learned again.
+    `read_split` reads a dataset for a profile; `vwlib.datasets.splits.open_lab` makes a lab with the usual one. What
+    you put into a dict beforehand is used as it is, say a model of your own in `loaded`.
     """
-    trials = list(trials)
-    learned = {source: learned.get(source) or learn(source, profile, trials, progress) for source in sources}
-    rows = []
-    for target in targets:
-        rows += reference_rows(target, profile, trials)
-        for source in sources:
-            vectors = carry(profile, learned[source].vectors, source, target, kind)
-            rows += score_rows(profile, trials, source, target, score(target, profile, vectors, trials), kind=kind)
-    return Grid(trials, learned, pd.DataFrame(rows))
 
+    def __init__(self, profile: Profile, read_split: Callable[[Profile, str], DatasetSplit]) -> None:
+        self.profile, self.read_split = profile, read_split
+        self.loaded: dict[str, TaskModel] = {}  # by task
+        self.splits: dict[str, DatasetSplit] = {}  # by dataset
+        self.cached: dict[tuple[str, str, Split], CachedFeatures] = {}  # by task, dataset and split
+        self.maps: dict[tuple[str, str, str], TransferMap] = {}  # by source, target and kind of map
 
-def carry(profile: Profile, vectors: Tensor, source: str, target: str, kind: str = PAPERS) -> Tensor:
-    """Equation 3: word vectors of the source task's model as the target's, mapped with the map fitted on all shared
-    words.
-    """
-    return vectors if source == target else transfer_map(profile, source, target, kind)(vectors)
+    def model(self, task: str) -> TaskModel:
+        """The model of a task. Raises ValueError for an unknown task and FileNotFoundError for missing weights."""
+        if task not in self.loaded:
+            self.loaded[task] = load_model(task, self.profile)
+        return self.loaded[task]
 
+    @property
+    def models(self) -> dict[str, TaskModel]:
+        """The models of all tasks."""
+        return {task: self.model(task) for task in TASKS}
 
-@lru_cache(maxsize=48)
-def transfer_map(profile: Profile, source: str, target: str, kind: str = PAPERS) -> TransferMap:
-    """The transfer map of an ordered pair of tasks, fitted once per process on all words that both models know; `kind`
-    is one of `vwlib.maps.MAPS`.
-    """
-    return fit_transfer(load_model(source, profile), load_model(target, profile), kind=kind)
+    @property
+    def generator(self) -> Generator:
+        """The generator. Raises ValueError if a model of another class takes its place."""
+        from vwlib.models.generation import Generator
 
+        return self._model_of("generation", Generator)
 
-def displacements(task: str, profile: Profile, trials: Sequence[Trial], vectors: Tensor) -> pd.DataFrame:
-    """How far each vector of each learned word (word, vector, d) lies from its anchor, and which word it is nearest to.
+    @property
+    def detector(self) -> Detector:
+        """The detector. Raises ValueError if a model of another class takes its place."""
+        from vwlib.models.detection import Detector
 
-    One row a vector; `distance` is in units of delta, the anchor's distance to its nearest other word.
-    """
-    model = load_model(task, profile)
-    table, known = model.word_table(), model.vocabulary.words()
-    rows = []
-    for trial, word in zip(trials, vectors, strict=True):
-        anchor = model.vocabulary.token_of(trial.anchor)
-        ids = sorted({*known.values(), anchor})
-        unit = ball_radius(table[ids], ids.index(anchor), 1.0)
-        for number, (vector, nearest) in enumerate(zip(word, nearest_words(word, model, 1), strict=True), 1):
-            distance = float((vector - table[anchor]).norm()) / unit
-            of = (task, trial.dataset, trial.concept, trial.anchor, trial.delta, trial.seed, number)
-            rows.append((*of, distance, nearest[0], nearest[0] == trial.anchor))
-    columns = ["task", "dataset", "concept", "anchor", "delta", "seed", "vector", "distance", "nearest", "is_anchor"]
-    return pd.DataFrame(rows, columns=columns).astype({"delta": float})
+        return self._model_of("detection", Detector)
 
+    @property
+    def classifier(self) -> Classifier:
+        """The classifier. Raises ValueError if a model of another class takes its place."""
+        from vwlib.models.classification import Classifier
 
-def reference_rows(target: str, profile: Profile, trials: Sequence[Trial]) -> list[dict[str, Any]]:
-    """Floor and ceiling of a target task: the anchor word, and the words of the concept's own name, in the target's
-    table.
+        return self._model_of("classification", Classifier)
 
-    The floor is the anchor as one word, as in a prompt (control K4); a learned word starts as `profile.vectors` copies
-    of it. The name is scored once per concept, and its trials share the score.
-    """
-    model, names = load_model(target, profile), load_material(profile, trials[0].dataset).names
-    table = model.word_table()
-    anchors = torch.stack([table[model.vocabulary.token_of(t.anchor)] for t in trials])[:, None]
-    rows = score_rows(profile, trials, "anchor", target, score(target, profile, anchors, trials))
-    for concept in dict.fromkeys(t.concept for t in trials):
-        own = [t for t in trials if t.concept == concept]
-        vectors = table[model.vocabulary.encode(names[concept])][None]
-        rows += score_rows(profile, own, "name", target, score(target, profile, vectors, own[:1]) * len(own))
-    return rows
+    def _model_of(self, task: str, kind: type[M]) -> M:
+        model = self.model(task)
+        if not isinstance(model, kind):
+            needs = f"{kind.__name__} or a class derived from it"
+            raise ValueError(
+                f"The {task} model of the profile '{self.profile.name}' is a {type(model).__name__}, and this needs a {needs}."
+            )
+        return model
 
+    def split(self, dataset: str) -> DatasetSplit:
+        """The images of a dataset. Raises ValueError and FileNotFoundError as `read_split` does."""
+        if dataset not in self.splits:
+            self.splits[dataset] = self.read_split(self.profile, dataset)
+        return self.splits[dataset]
 
-def score_rows(
-    profile: Profile,
-    trials: Sequence[Trial],
-    source: str,
-    target: str,
-    scores: Sequence[Score],
-    word_ids: Sequence[str | None] | None = None,
-    kind: str = PAPERS,
-) -> list[dict[str, Any]]:
-    """Rows of the table of trials (design.md, section 7): one a trial, for words of `source` scored on `target`.
+    def features(self, task: str, dataset: str, split: Split) -> CachedFeatures:
+        """A model's features of a dataset's images; no features for a model that is not judged on test images."""
+        key = task, dataset, split
+        if key not in self.cached:
+            model, images = self.model(task), self.split(dataset)
+            if split == "train":
+                self.cached[key] = model.cache_features(images.train)
+            else:
+                self.cached[key] = model.cache_features(images.test) if model.needs_test_images else CachedFeatures([], {})
+        return self.cached[key]
 
-    `kind` is that of the map by which words of another task came, as `carry` was given it.
-    """
-    carried = source in TASKS and source != target
-    steps = profile.learning[source].steps if source in profile.learning else 0
-    return [
-        {
-            "study": profile.name,
-            "dataset": t.dataset,
-            "concept": t.concept,
-            "anchor": t.anchor,
-            "trained_on": source,
-            "delta": t.delta,
-            "seed": t.seed,
-            "evaluated_on": target,
-            "metric": s.metric,
-            "value": s.value,
-            "n": s.n,
-            "map": kind if carried else "none",
-            "steps": steps,
-            "word_id": word_id,
-            **s.more,
-        }
-        for t, s, word_id in zip(trials, scores, word_ids or [None] * len(trials), strict=True)
-    ]
+    def transfer_map(self, source: str, target: str, kind: str = PAPER_MAP) -> TransferMap:
+        """Equations 1 and 2: the map from a source model's words to a target's, fitted on all words that both know."""
+        key = source, target, kind
+        if key not in self.maps:
+            self.maps[key] = fit_transfer(self.model(source), self.model(target), kind=kind)
+        return self.maps[key]
+
+    def transfer(self, vectors: Tensor, source: str, target: str, kind: str = PAPER_MAP) -> Tensor:
+        """Equation 3: a source model's word vectors (..., d_source) as the target's (..., d_target)."""
+        return vectors if source == target else self.transfer_map(source, target, kind)(vectors)
+
+    def learn(
+        self, task: str, trials: Sequence[Trial], allow_divergence: bool = False, progress: bool = True, **changes: Any
+    ) -> Learned:
+        """Section 3: learn the words of trials of one dataset for one task.
+
+        The profile gives the settings; `changes` replace some of those of `vwlib.learn.learn_trials`.
+        Raises FloatingPointError if a word diverges, unless `allow_divergence`.
+        """
+        chosen = self.profile.learning[task]
+        settings = {"steps": chosen.steps, "lr": chosen.rate, "batch": chosen.batch, "vectors": self.profile.vectors}
+        features = self.features(task, trials[0].dataset, "train")
+        learned = learn_trials(self.model(task), features, trials, progress=progress, **(settings | changes))
+        if not allow_divergence:
+            raise_if_diverged(learned, task, trials)
+        return learned
+
+    def evaluate(self, task: str, vectors: Tensor, trials: Sequence[Trial]) -> list[Score]:
+        """Table 1: the metric of each trial's word (word, vector, d of the task's model) on the task's test images."""
+        dataset = trials[0].dataset
+        features, names = self.features(task, dataset, "test"), self.split(dataset).names
+        return self.model(task).evaluate(vectors, [t.concept for t in trials], names, features, seed=trials[0].seed)
+
+    def run_trials(
+        self,
+        trials: Sequence[Trial],
+        sources: Sequence[str] = TASKS,
+        targets: Sequence[str] = TASKS,
+        *,
+        kind: str = PAPER_MAP,
+        learned: Mapping[str, Learned] = MappingProxyType({}),
+        references: bool = True,
+        progress: bool = True,
+    ) -> Grid:
+        """Section 4: learn every trial's word for each source task and score it on every target task.
+
+        A word is scored as it is on its own task, and mapped with a map of `kind` on the others. `references` adds the
+        scores of the anchors and of the concepts' names. Words that are `learned` already are not learned again.
+        Raises FloatingPointError if a word diverges.
+        """
+        trials, rows = list(trials), list[dict[str, Any]]()
+        words = {source: learned.get(source) or self.learn(source, trials, progress=progress) for source in sources}
+        for target in targets:
+            rows += self.reference_rows(target, trials) if references else []
+            for source, result in words.items():
+                scores = self.evaluate(target, self.transfer(result.vectors, source, target, kind), trials)
+                rows += self.rows(trials, source, target, scores, kind)
+        return Grid(trials, words, rows)
+
+    def reference_rows(self, target: str, trials: Sequence[Trial]) -> list[dict[str, Any]]:
+        """The floor and the ceiling of a target task: the anchor word, and the words of the concept's own name.
+
+        The floor is the anchor as one word, as in a prompt (control K4); a learned word starts as `profile.vectors`
+        copies of it. Each concept's name is scored once for all its trials.
+        """
+        model, names = self.model(target), self.split(trials[0].dataset).names
+        anchors = model.embeddings_of([trial.anchor for trial in trials])
+        rows = self.rows(trials, "anchor", target, self.evaluate(target, anchors, trials))
+        for concept in dict.fromkeys(trial.concept for trial in trials):
+            same = [trial for trial in trials if trial.concept == concept]
+            vectors = model.word_table()[model.vocabulary.encode(names[concept])][None]
+            rows += self.rows(same, "name", target, self.evaluate(target, vectors, same[:1]) * len(same))
+        return rows
+
+    def rows(
+        self, trials: Sequence[Trial], source: str, target: str, scores: Sequence[Score], kind: str = PAPER_MAP
+    ) -> list[dict[str, Any]]:
+        """One row per trial: words of `source` (a task, "anchor" or "name") scored on `target`."""
+        mapped = source in TASKS and source != target
+        learning = self.profile.learning.get(source)
+        return [
+            {
+                "study": self.profile.name,
+                "dataset": trial.dataset,
+                "concept": trial.concept,
+                "anchor": trial.anchor,
+                "trained_on": source,
+                "delta": trial.delta,
+                "seed": trial.seed,
+                "evaluated_on": target,
+                "metric": score.metric,
+                "value": score.value,
+                "n": score.n,
+                "map": kind if mapped else "none",
+                "steps": learning.steps if learning else 0,
+                "word_id": None,
+                **score.more,
+            }
+            for trial, score in zip(trials, scores, strict=True)
+        ]

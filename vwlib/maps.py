@@ -21,7 +21,7 @@ from torch import Tensor, nn
 Carry = Callable[[Tensor], Tensor]
 Fit = Callable[[Tensor, Tensor, int], Carry]
 
-PAPERS = "linear"  # the paper's kind of map
+PAPER_MAP = "linear"  # the paper's kind of map
 STRENGTHS = np.logspace(
     -6, 3, 28
 )  # of ridge's penalty, to choose from, in units of the mean of the eigenvalues of YᵀY about the mean
@@ -43,7 +43,7 @@ class Affine:
         return moved if self.offset is None else moved + self.offset.to(vectors.dtype)
 
 
-def find_kind(name: str) -> str:
+def find_map(name: str) -> str:
     """The name of a kind of map.
 
     Raises ValueError for a name that is none.
@@ -59,7 +59,7 @@ def fit_map(kind: str, source: Tensor, target: Tensor, seed: int = 0) -> Carry:
     Raises ValueError for a kind that there is not, for tables of different lengths, and where there are too few words
     for the kind.
     """
-    return MAPS[find_kind(kind)](source, target, seed)
+    return MAPS[find_map(kind)](source, target, seed)
 
 
 def check_words(source: Tensor, target: Tensor, needed: int) -> None:
@@ -268,7 +268,7 @@ def _train(
 
 #: Kinds of map by name, the paper's first.
 MAPS: dict[str, Fit] = {
-    PAPERS: fit_linear,
+    PAPER_MAP: fit_linear,
     "bias": fit_bias,
     "ridge": fit_ridge,
     "procrustes": fit_procrustes,

@@ -118,27 +118,20 @@ class StudySettings(_Settings):
 
 
 class ExperimentSettings(_Settings):
-    """The sizes of the experiments beside the study (`vwlib.experiments`): their grids and numbers of draws."""
+    """Sizes that several experiments share, and values by name for their own (`vwlib.experiments.base.Size`)."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
 
     #: Concepts, and anchors, of each dataset.
     grid: dict[str, PositiveInt] = {"generation": 3, "detection": 3, "classification": 4}
     test_images: PositiveInt = 8  # per concept, where a word is scored many times
     pictures: PositiveInt = 2  # drawn for a word there
     near: PositiveFloat = 0.5  # the delta of words near their anchor; one of the study's
-    draws: PositiveInt = 1000  # of a bootstrap
-    #: Numbers of blocks to which the generator's text encoder is cut; the others' to every number.
-    generation_depths: PositiveInt = 5
-    random_offsets: PositiveInt = 2  # beside a learned word, alike in all dimensions; of each further kind there is one
-    reach: tuple[PositiveInt, PositiveInt] = (8, 100)  # random targets for each anchor, and steps towards them
-    rates: tuple[PositiveFloat, ...] = (0.25, 1.0, 4.0)  # learning rates, in units of the task's own
-    step_shares: tuple[PositiveFloat, ...] = (0.125, 0.25, 0.5, 0.75, 1.0)  # of the task's own number of steps
-    resamples: PositiveInt = 5  # of the training images
-    starts: PositiveInt = 5  # anchors beside them
-    points: PositiveInt = 9  # on the segment between two solutions, its ends included
-    noises: PositiveInt = 8  # from which two words' pictures are compared
-    compounds: tuple[PositiveInt, PositiveInt] = (3, 3)  # colours and nouns
-    instances: tuple[PositiveInt, PositiveInt] = (4, 5)  # categories, and instances of each
-    rarer: tuple[PositiveInt, PositiveInt] = (10, 2)  # nouns that are no concept, and anchors to learn them from
+
+    @property
+    def own(self) -> dict[str, Any]:
+        """Values in the place of experiments' own sizes, unchecked."""
+        return self.model_extra or {}
 
 
 class Profile(_Settings):
@@ -166,6 +159,19 @@ class Profile(_Settings):
     anchors: PositiveInt = 2
     study: StudySettings = StudySettings()
     experiments: ExperimentSettings = ExperimentSettings()
+
+    @property
+    def models(self) -> dict[str, ModelSettings]:
+        """Every model that a run loads, by role: that of each task, the judges and the safety checker."""
+        models = {
+            "generation": self.generator,
+            "detection": self.detector,
+            "classification": self.classifier,
+            "judge": self.judge,
+            "second_judge": self.second_judge,
+            "safety_checker": self.generator.safety_checker,
+        }
+        return {role: settings for role, settings in models.items() if settings}
 
     def model_of(self, task: str) -> ModelSettings:
         """The settings of a task's model. Raises ValueError for an unknown task."""

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vwlib.maps import MAPS, PAPERS, Affine, Carry, fit_map
+from vwlib.maps import MAPS, PAPER_MAP, Affine, Carry, fit_map
 from vwlib.models.base import TaskModel
 
 
@@ -26,7 +26,7 @@ class TransferMap:
     source: str
     target: str
     carry: Carry
-    kind: str = PAPERS
+    kind: str = PAPER_MAP
 
     def __call__(self, vectors: Tensor) -> Tensor:
         """Equation 3: move vectors (..., d_source) into the target's space (..., d_target)."""
@@ -55,7 +55,7 @@ def embeddings_of(model: TaskModel, words: list[str]) -> Tensor:
 
 
 def fit_transfer(
-    source: TaskModel, target: TaskModel, words: list[str] | None = None, kind: str = PAPERS, seed: int = 0
+    source: TaskModel, target: TaskModel, words: list[str] | None = None, kind: str = PAPER_MAP, seed: int = 0
 ) -> TransferMap:
     """The transfer map from one model to another, fitted on all words that both know, or on `words`; `kind` is one of
     `vwlib.maps.MAPS`.
@@ -88,7 +88,7 @@ def retrieval(mapped: Tensor, table: Tensor, truth: Tensor, at: int = 1) -> Tens
 
 
 def held_out_quality(
-    source: TaskModel, target: TaskModel, folds: int = 5, seed: int = 0, kind: str = PAPERS
+    source: TaskModel, target: TaskModel, folds: int = 5, seed: int = 0, kind: str = PAPER_MAP
 ) -> pd.DataFrame:
     """How well a kind of map carries words that it was not fitted on, by cross-validation over the shared words.
 
@@ -129,7 +129,7 @@ def held_out_quality(
     )
 
 
-def quality_of_all(models: dict[str, TaskModel], folds: int = 5, seed: int = 0, kind: str = PAPERS) -> pd.DataFrame:
+def quality_of_all(models: dict[str, TaskModel], folds: int = 5, seed: int = 0, kind: str = PAPER_MAP) -> pd.DataFrame:
     """`held_out_quality` of all ordered pairs, one below the other."""
     return pd.concat(
         [

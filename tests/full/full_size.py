@@ -29,7 +29,7 @@ from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, Owlv2Config, Owlv2ForObjectDetection, Owlv2ImageProcessor
 
 from vwlib.examples import Example
-from vwlib.learn import learn_words, radii
+from vwlib.learn import learn_trials, radii
 from vwlib.maps import fit_linear_map
 from vwlib.models import Classifier, Detector, Generator, TaskModel
 from vwlib.settings import GeneratorSettings, ModelSettings, load_profile
@@ -321,7 +321,7 @@ def measure(name: str, scale: str, root: Path) -> dict[str, Any]:
     trials = [Trial("COCO", "cat", "bear", delta=0.5)]
     with clock(f"{STEPS} steps"):  # one word, one image a step (two where the loss needs an image of each kind)
         batch = 2 if model.task == "classification" else 1
-        learned = learn_words(model, frozen, trials, steps=STEPS, rate=0.02, batch=batch, progress=False)
+        learned = learn_trials(model, frozen, trials, steps=STEPS, lr=0.02, batch=batch, progress=False)
     anchor = model.word_table()[model.vocabulary.token_of("bear")]
     distances, radius = (learned.vectors[0] - anchor).norm(dim=-1), radii(model, trials)
     assert torch.isfinite(learned.losses).all() and learned.vectors.shape == (1, 4, len(cat)), (

@@ -273,14 +273,14 @@ def make_ready(profile: str) -> None:
     study computed on demand.
     """
     from vwlib.miniature.world import ensure_world
-    from vwlib.study.bank import results_root
     from vwlib.study.progress import status
     from vwlib.study.store import Store
+    from vwlib.study.tables import results_root
 
     settings = load_profile(profile)
     if settings.world == "miniature":
         ensure_world()
-    if not settings.study.compute_on_demand or not status(settings, Store(settings, results_root(settings))).missing:
+    if not settings.study.compute_on_demand or not status(Store(settings, results_root(settings))).missing:
         return
     if subprocess.run([sys.executable, "-m", "vwlib", "study", "--profile", profile], check=False).returncode:
         raise BookError(f"The study of profile '{profile}' could not be computed; what stopped it stands above.")

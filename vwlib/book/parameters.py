@@ -23,7 +23,7 @@ from pydantic import (
 )
 
 from vwlib.concepts import concepts_of, find_anchor, find_concept, find_dataset
-from vwlib.maps import PAPERS, find_kind
+from vwlib.maps import PAPER_MAP, find_map
 from vwlib.paths import ROOT
 from vwlib.settings import LARGEST_SEED, Profile, load_profile
 from vwlib.words import check_words_file
@@ -79,9 +79,7 @@ Folder = Annotated[str, _text(_folder)]  # from the project's root, or empty
 WordsFile = Annotated[str, _text(_words_file)]  # from the project's root, or empty
 Words = Annotated[list[str], Field(max_length=20), BeforeValidator(lambda value: _distinct(_listed(value)))]
 Kinds = Annotated[
-    list[Annotated[str, _text(find_kind)]],
-    Field(min_length=1),
-    BeforeValidator(lambda value: _distinct(_listed(value))),
+    list[Annotated[str, _text(find_map)]], Field(min_length=1), BeforeValidator(lambda value: _distinct(_listed(value)))
 ]
 Datasets = Annotated[
     list[Dataset], Field(min_length=1, max_length=4), BeforeValidator(lambda value: _distinct(_listed(value)))
@@ -124,8 +122,8 @@ class TransferMaps(Parameters):
 
     @model_validator(mode="after")
     def _papers_is_there(self) -> TransferMaps:
-        if PAPERS not in self.kinds:
-            raise ValueError(f"kinds must have '{PAPERS}', the paper's map, among them")
+        if PAPER_MAP not in self.kinds:
+            raise ValueError(f"kinds must have '{PAPER_MAP}', the paper's map, among them")
         return self
 
 

@@ -15,11 +15,11 @@ from vwlib.datasets.folders import read_photos
 from vwlib.datasets.photos import propose_boxes
 from vwlib.datasets.pictures import BOXES
 from vwlib.datasets.source import SPLITS, read_boxes
+from vwlib.datasets.splits import dataset_folder
 from vwlib.examples import Example
 from vwlib.files import write_whole
 from vwlib.models import load_detector
 from vwlib.settings import Profile
-from vwlib.trials import dataset_folder
 
 DATASET = "DreamBooth"  # the only one of the four that has no boxes
 

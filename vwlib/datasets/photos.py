@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -48,13 +48,15 @@ def photo_settings(profile: Profile) -> PhotoSettings:
     return profile.photos
 
 
-def own_examples(profile: Profile, split: str) -> list[Example]:
-    """The profile's own photos of one split, with boxes as far as the detector finds any.
+def own_examples(profile: Profile, split: str, detector: Callable[[], Detector] | None = None) -> list[Example]:
+    """The profile's own photos of one split, all with boxes as far as the detector finds any.
 
     Raises ValueError where none has a box, and otherwise ValueError and FileNotFoundError as `vwlib.datasets` does.
     """
     photos = photo_settings(profile)
-    examples = with_boxes(load_detector(profile), read_photos(resolve(photos.folder), photos.name, split))
+    examples = read_photos(resolve(photos.folder), photos.name, split)
+    if not all(len(example.boxes) for example in examples):
+        examples = with_boxes(detector() if detector else load_detector(profile), examples)
     if not any(len(example.boxes) for example in examples):
         advice = f"give them boxes in a file {BOXES} beside them"
         raise ValueError(f"The detector finds no '{photos.name}' in the pictures of {photos.folder}; {advice}.")

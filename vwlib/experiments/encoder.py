@@ -1,6 +1,4 @@
-"""Experiments on the layers of the text encoder (section 5.2): the numbers of `vwlib.layers` for all words, with a
-plain swap of real words beside them.
-"""
+"""What the layers of the text encoder make of all words (section 5.2), with a plain swap of real words beside them."""
 
 from __future__ import annotations
 
@@ -9,44 +7,47 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from pydantic import PositiveInt
 from torch import Tensor
 
-from vwlib.concepts import concepts_of, find_concept
-from vwlib.experiments.base import Case, Sources, lighter, off_diagonal, trial_rows, uses, vectors_of
-from vwlib.lab import carry, prepared
-from vwlib.layers import (
-    activations,
+from vwlib.concepts import TASKS, concepts_of, find_concept
+from vwlib.experiments.base import Experiment, ExperimentCase, Size, Sources, per
+from vwlib.experiments.layer_statistics import (
     cluster_agreement,
-    crossing_layers,
+    flip_layers,
     label_words,
     probe_scores,
-    real_words,
-    text_blocks,
     truncation_scores,
 )
-from vwlib.models import TASKS, Frozen, TaskModel, load_model
-from vwlib.settings import Profile
-from vwlib.trials import Trial, load_material, trials_of
+from vwlib.experiments.words import off_diagonal, trial_rows, vectors_of
+from vwlib.lab import Lab
+from vwlib.layers import hidden_states
+from vwlib.ledger.schemas import TRIAL, TableSchema
+from vwlib.models import TaskModel
+from vwlib.study.digest import trials_of
+from vwlib.study.tables import TRIALS
+from vwlib.trials import Trial
 from vwlib.words import Word
 
 
 @dataclass(frozen=True)
 class WordSet:
-    """Words that stand in one encoder: learned for its task, learned for another and mapped ("transferred"), or plain
-    real words ("swap").
-    """
+    """Words in one encoder: learned for its task, learned for another and mapped ("transferred"), or real ("swap")."""
 
     kind: str
     trained_on: str  # the task, or "name" for real words
     trials: list[Trial]
     vectors: Tensor  # (word, vector, d)
 
+    def labels(self, world: str) -> pd.DataFrame:
+        """`vwlib.experiments.layer_statistics.label_words` of the trials, with the set's kind and origin."""
+        words = label_words(self.trials, world).assign(kind=self.kind, trained_on=self.trained_on)
+        return words.astype({"delta": float})
 
-def word_sets(
-    profile: Profile, case: Case, sources: Sources, deltas: Sequence[float | None], small: bool = False
-) -> Iterator[WordSet]:
-    """All words of a dataset in a task's encoder, or only those of the small grid: for each delta the learned and the
-    transferred ones, then the swap.
+
+def word_sets(lab: Lab, case: ExperimentCase, sources: Sources, small: bool = False) -> Iterator[WordSet]:
+    """All words of a dataset in a task's encoder, or only those of the small grid: for words near their anchors and
+    for unconstrained ones the learned and the transferred, then the swap.
 
     The swap has a row for each concept and anchor, as the others have: the concept's own word in the anchor's place,
     whatever that is.
@@ -61,134 +62,178 @@ def word_sets(
         return [word for word in sources.words(source, dataset, delta) if (word.concept, word.anchor) in wanted]
 
     trials: dict[tuple[str, str], Trial] = {}
-    for delta in deltas:
+    for delta in (sources.sizes.near, None):
         for source in (task, *(other for other in TASKS if other != task)):
             if words := of(source, delta):
                 kind = "learned" if source == task else "transferred"
-                yield WordSet(kind, source, trials_of(words), carry(profile, vectors_of(words), source, task))
+                yield WordSet(kind, source, trials_of(words), lab.transfer(vectors_of(words), source, task))
             trials |= {(word.concept, word.anchor): Trial(dataset, word.concept, word.anchor) for word in words}
     plain = list(trials.values())
-    yield WordSet("swap", "name", plain, own_words(profile, task, plain))
+    yield WordSet("swap", "name", plain, own_words(lab, task, plain))
 
 
-def own_words(profile: Profile, task: str, trials: Sequence[Trial]) -> Tensor:
+def own_words(lab: Lab, task: str, trials: Sequence[Trial]) -> Tensor:
     """The single real word of each trial's concept, as often as a learned word has vectors: (word, vector, d)."""
-    owners = [find_concept(trial.concept, trial.dataset, profile.world).anchor for trial in trials]
-    return real_words(load_model(task, profile), owners, profile.vectors)
+    owners = [find_concept(trial.concept, trial.dataset, lab.profile.world).anchor for trial in trials]
+    return lab.model(task).embeddings_of(owners, lab.profile.vectors)
 
 
-@uses("near", "draws")
-def clusters(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame:
-    """Figures 7 and 12 to 18: `vwlib.layers.cluster_agreement` of all words near their anchors, and of all
-    unconstrained ones, in one task's encoder.
+def clusters(lab: Lab, case: ExperimentCase, sources: Sources) -> pd.DataFrame:
+    """`vwlib.experiments.layer_statistics.cluster_agreement` of all words near their anchors, and of all unconstrained
+    ones, in one task's encoder.
 
     `trained_on` tells transferred words apart.
     """
-    model = load_model(case["task"], profile)
     tables = []
-    for found in word_sets(profile, case, sources, [profile.experiments.near, None]):
-        words = label_words(found.trials, profile.world)
-        agreement = cluster_agreement(activations(model, found.vectors), words, draws=profile.experiments.draws)
-        (delta,) = {trial.delta for trial in found.trials}
-        tables.append(
-            agreement.assign(
-                dataset=case["dataset"], task=case["task"], kind=found.kind, trained_on=found.trained_on, delta=delta
-            )
-        )
-    return pd.concat([table.astype({"delta": float}) for table in tables], ignore_index=True)
+    for found in word_sets(lab, case, sources):
+        states, words = hidden_states(lab.model(case["task"]), found.vectors), found.labels(lab.profile.world)
+        agreement = cluster_agreement(states, words, draws=sources.sizes.draws)
+        of = {"dataset": case["dataset"], "task": case["task"], "kind": found.kind, "trained_on": found.trained_on}
+        tables.append(agreement.assign(**of, delta=words["delta"].iloc[0]))
+    return pd.concat(tables, ignore_index=True)
 
 
-def depths(model: TaskModel, profile: Profile) -> list[int]:
+def depths(model: TaskModel, generation_depths: int) -> list[int]:
     """To how many blocks an encoder is cut: every number, but for the generator, whose pictures take long, only evenly
     spaced ones.
     """
-    blocks = len(text_blocks(model))
+    blocks = len(model.blocks)
     if model.task != "generation":
         return list(range(blocks + 1))
-    return sorted({round(step) for step in np.linspace(0, blocks, profile.experiments.generation_depths)})
+    return sorted({round(step) for step in np.linspace(0, blocks, generation_depths)})
 
 
-@uses("near", "grid", "test_images", "pictures", "generation_depths")
-def truncation(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame:
-    """Figure 7 as numbers: `vwlib.layers.truncation_scores` of the small grid's words, near their anchors and
+def truncation(lab: Lab, case: ExperimentCase, sources: Sources) -> pd.DataFrame:
+    """`vwlib.experiments.layer_statistics.truncation_scores` of the small grid's words, near their anchors and
     unconstrained.
     """
-    task, dataset, fewer = case["task"], case["dataset"], lighter(profile)
-    model, names = load_model(task, fewer), load_material(fewer, dataset).names
-    test = prepared(task, fewer, dataset, "test") if task != "generation" else Frozen([], {})
-    tables = []
-    for found in word_sets(profile, case, sources, [profile.experiments.near, None], small=True):
-        words = (
-            label_words(found.trials, profile.world)
-            .assign(kind=found.kind, trained_on=found.trained_on)
-            .astype({"delta": float})
-        )
-        tables.append(truncation_scores(model, found.vectors, words, names, test, depths(model, profile)))
+    task, dataset, few = case["task"], case["dataset"], sources.reduced(lab)
+    model, names, test = few.model(task), few.split(dataset).names, few.features(task, dataset, "test")
+    blocks = depths(model, sources.sizes.generation_depths)
+    tables = [
+        truncation_scores(model, found.vectors, found.labels(lab.profile.world), names, test, blocks)
+        for found in word_sets(lab, case, sources, small=True)
+    ]
     return pd.concat(tables, ignore_index=True)
 
 
-@uses("near", "grid")
-def probes(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame:
-    """B8: `vwlib.layers.probe_scores` of the small grid's words, near their anchors and unconstrained."""
-    model = load_model(case["task"], profile)
-    own = {concept.name: concept.anchor for concept in concepts_of(case["dataset"], profile.world)}
-    tables = []
-    for found in word_sets(profile, case, sources, [profile.experiments.near, None], small=True):
-        words = (
-            label_words(found.trials, profile.world)
-            .assign(kind=found.kind, trained_on=found.trained_on)
-            .astype({"delta": float})
-        )
-        tables.append(probe_scores(model, found.vectors, words, own))
+def probes(lab: Lab, case: ExperimentCase, sources: Sources) -> pd.DataFrame:
+    """`vwlib.experiments.layer_statistics.probe_scores` of the small grid's words, near their anchors and
+    unconstrained.
+    """
+    own = {concept.name: concept.anchor for concept in concepts_of(case["dataset"], lab.profile.world)}
+    tables = [
+        probe_scores(lab.model(case["task"]), found.vectors, found.labels(lab.profile.world), own)
+        for found in word_sets(lab, case, sources, small=True)
+    ]
     return pd.concat(tables, ignore_index=True)
 
 
-@uses()
-def crossings(_: Profile, case: Case, sources: Sources) -> pd.DataFrame:
-    """Section 5.2: `vwlib.layers.crossing_layers` of the table `truncation`."""
+def crossings(_: Lab, case: ExperimentCase, sources: Sources) -> pd.DataFrame:
+    """`vwlib.experiments.layer_statistics.flip_layers` of the table `truncation`."""
     table = sources.tables["truncation"]
-    return crossing_layers(table[(table["task"] == case["task"]) & (table["dataset"] == case["dataset"])])
+    return flip_layers(table[(table["task"] == case["task"]) & (table["dataset"] == case["dataset"])])
 
 
-def leaning(layers: Tensor, anchors: Tensor, concepts: Tensor) -> Tensor:
+def relative_distance(layers: Tensor, anchors: Tensor, concepts: Tensor) -> Tensor:
     """At each layer, how much nearer words are to their concept's own word than to their anchor: (layer, word), from -1
     at the anchor to 1 at the concept.
 
-    All activations are (layer, word, d), of the words and of the two real words in the same prompt.
+    All hidden states are (layer, word, d), of the words and of the two real words in the same prompt.
     """
     from_anchor, from_concept = ((layers - real).norm(dim=-1) for real in (anchors, concepts))
     return (from_anchor - from_concept) / (from_anchor + from_concept)
 
 
-@uses()
-def disagreement(profile: Profile, case: Case, sources: Sources) -> pd.DataFrame:
-    """Section 5.2, appendix A: how differently the first and the last layer see a word (the difference of `leaning`),
-    and its score in other models.
+def disagreement(lab: Lab, case: ExperimentCase, sources: Sources) -> pd.DataFrame:
+    """How differently the first and the last layer see a word (the difference of `relative_distance`), and its score in
+    other models.
 
     Words of delta 1 and unconstrained, among which there are both those that transfer and those that do not.
     `disagreement` is 2 for a word that the first layer takes for its anchor and the last one for its concept; `value`
     is the mean over the two other tasks.
     """
-    task, dataset, model = case["task"], case["dataset"], load_model(case["task"], profile)
+    task, dataset, model = case["task"], case["dataset"], lab.model(case["task"])
     table = sources.trials
     mapped = table[(table["trained_on"] == task) & (table["evaluated_on"] != task)].groupby("word_id")["value"].mean()
-    tables = []
-    for delta in (*(d for d in (max(profile.study.deltas, default=None),) if d is not None), None):
+    deltas, tables = lab.profile.study.deltas, []
+    for delta in ([max(deltas)] if deltas else []) + [None]:
         words = sources.words(task, dataset, delta)
-        off = set(off_diagonal(profile, trials_of(words)))
+        off = set(off_diagonal(lab.profile, trials_of(words)))
         words = [word for word, trial in zip(words, trials_of(words), strict=True) if trial in off]
         trials = trials_of(words)
-        anchors = real_words(model, [trial.anchor for trial in trials], profile.vectors)
-        states = [
-            activations(model, vectors) for vectors in (vectors_of(words), anchors, own_words(profile, task, trials))
-        ]
-        leans = leaning(*states)
-        found = trial_rows(
-            trials,
-            task=task,
-            disagreement=(leans[-1] - leans[1]).double().numpy(),
-            first=leans[1].numpy(),
-            last=leans[-1].numpy(),
-        )
-        tables.append(found.assign(value=[mapped[word.word_id] for word in words]))
+        anchors = model.embeddings_of([trial.anchor for trial in trials], lab.profile.vectors)
+        sets = vectors_of(words), anchors, own_words(lab, task, trials)
+        near = relative_distance(*(hidden_states(model, vectors) for vectors in sets))
+        first, last = near[1], near[-1]
+        columns = {"disagreement": (last - first).double().numpy(), "first": first.numpy(), "last": last.numpy()}
+        tables.append(trial_rows(trials, task=task, **columns, value=[mapped[word.word_id] for word in words]))
     return pd.concat(tables, ignore_index=True)
+
+
+EXPERIMENTS = (
+    Experiment(
+        name="clusters",
+        question="Whether activations group by anchor or by concept, layer by layer (figures 7 and 12 to 18).",
+        compute=clusters,
+        cases=per("task", "dataset"),
+        needs=(TRIALS,),
+        shared=("near",),
+        sizes=(Size("draws", PositiveInt, 1000, smoke=50, what="draws of a bootstrap"),),
+        schema=TableSchema(
+            "agreement of activations with anchors and concepts",
+            ("dataset", "task", "kind", "delta", "layer", "by", "ari", "low", "high"),
+            units=(),
+        ),
+    ),
+    Experiment(
+        name="truncation",
+        question="Scores of anchor and concept with truncated text encoders, and of a swap of real words (figure 7).",
+        compute=truncation,
+        cases=per("task", "dataset"),
+        needs=(TRIALS,),
+        shared=("near", "grid", "test_images", "pictures"),
+        sizes=(
+            Size(
+                "generation_depths",
+                PositiveInt,
+                5,
+                smoke=3,
+                what="numbers of blocks to which the generator's text encoder is cut; the others' to every number",
+            ),
+        ),
+        schema=TableSchema(
+            "scores of truncated text encoders", (*TRIAL, "task", "kind", "blocks", "of", "value"), shares=("value",)
+        ),
+    ),
+    Experiment(
+        name="crossings",
+        question="The layer at which a word turns from its anchor to its concept (section 5.2).",
+        compute=crossings,
+        cases=per("task", "dataset"),
+        needs=("truncation",),
+        schema=TableSchema(
+            "layers at which words turn from anchor to concept",
+            (*TRIAL, "task", "kind", "crossing", "depth"),
+            shares=("never",),
+        ),
+    ),
+    Experiment(
+        name="probes",
+        question="What a linear probe of each layer takes a word for, its concept or its anchor (section 5.2).",
+        compute=probes,
+        cases=per("task", "dataset"),
+        needs=(TRIALS,),
+        shared=("near", "grid"),
+    ),
+    Experiment(
+        name="disagreement",
+        question="Disagreement of first and last layer about a word, beside its transfer (section 5.2, appendix A).",
+        compute=disagreement,
+        cases=per("task", "dataset"),
+        needs=(TRIALS,),
+        schema=TableSchema(
+            "early and late layers' disagreement beside transfer", (*TRIAL, "task", "disagreement", "value")
+        ),
+    ),
+)

@@ -1,78 +1,83 @@
-"""Running experiments: case after case, in this process. What is finished is never computed again."""
+"""Running experiments: case after case, in this process. Finished cases are never computed again."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 from tqdm.auto import tqdm
 
-from vwlib.experiments.base import TRIALS, Experiment, Sources, case_name
-from vwlib.experiments.tables import Tables, read_records, read_table
+from vwlib.datasets.splits import open_lab
+from vwlib.experiments.base import Experiment, Sources, case_name
+from vwlib.experiments.registry import SCHEMAS, check_sizes
 from vwlib.paths import DATA
-from vwlib.settings import Profile
+from vwlib.settings import Profile, load_profile
 from vwlib.study.run import threads
-
-
-def choose(experiments: Mapping[str, Experiment], names: Sequence[str]) -> list[Experiment]:
-    """The experiments of these names and those whose tables they need, each after what it needs; all of them without a
-    name.
-
-    Raises ValueError for a name that is no experiment's.
-    """
-    for name in names:
-        if name not in experiments:
-            raise ValueError(f"'{name}' is no experiment; there are {', '.join(experiments)}.")
-    found: dict[str, Experiment] = {}
-
-    def add(name: str) -> None:
-        for needed in experiments[name].needs:
-            if needed != TRIALS:
-                add(needed)
-        found.setdefault(name, experiments[name])
-
-    for name in names or experiments:
-        add(name)
-    return list(found.values())
+from vwlib.study.store import Store
+from vwlib.study.tables import TRIALS
 
 
 def run(profile: Profile, chosen: Sequence[Experiment], root: Path = DATA, progress: bool = True) -> None:
-    """Compute whatever is missing, damaged or stale of the chosen experiments' tables. Killed at any point, the next
+    """Compute the tables of the chosen experiments that are missing, damaged or stale. Killed at any point, the next
     run goes on.
 
-    Raises FileNotFoundError that names the command where the study's words are missing, OSError where a folder cannot
-    be written to.
+    Raises FileNotFoundError that names the command where the study's words are missing, and OSError where a folder
+    cannot be written to.
     """
+    check_sizes(profile)
+    lab = open_lab(profile)
     for experiment in chosen:
-        tables = Tables(profile, root)
-        if not tables.trouble(experiment):
+        if state(experiment, store := Store(profile, root)) == "stored":
             continue
-        sources = Sources(
-            profile, root, {name: read_table(name, profile.name, root) for name in experiment.needs if name != TRIALS}
-        )
-        cases = experiment.cases(profile)
-        parts = []
-        for case in (bar := tqdm(cases, desc=experiment.name, unit="case", disable=not progress)):
-            bar.set_postfix_str(case_name(case))
-            rows = tables.load_case(experiment, case)
+        tables = {name: store.read_table(name) for name in experiment.needs if name != TRIALS}
+        sources = Sources(profile, root, tables, experiment.sizes_of(profile))
+        digest, cases = experiment.digest(store), []
+        for case in (bar := tqdm(experiment.cases(profile), experiment.name, unit="case", disable=not progress)):
+            bar.set_postfix_str(name := case_name(case))
+            rows = store.load_case(experiment.name, digest, name)
             if rows is None:
                 with threads(profile.study.threads):
-                    rows = experiment.compute(profile, case, sources)
-                tables.save_case(experiment, case, rows)
-            parts.append(rows)
-        if parts:
-            tables.publish(experiment, parts)
+                    rows = experiment.compute(lab, case, sources)
+                store.save_case(experiment.name, digest, name, rows)
+            cases.append(rows)
+        if cases:
+            needs = {name: store.checksum(name) for name in experiment.needs}
+            store.publish_table(experiment.name, cases, says=experiment.question, digest=digest, needs=needs)
+
+
+def state(experiment: Experiment, store: Store) -> str:
+    """What is known of an experiment's table: "stored", "missing", "damaged" or "stale" (made from something else)."""
+    if trouble := store.trouble(experiment.name):
+        return trouble
+    try:
+        fresh = experiment.digest(store) == store.record(experiment.name).get("digest")
+    except FileNotFoundError:  # a table that it was made from is gone
+        fresh = False
+    return "stored" if fresh else "stale"
 
 
 def status(profile: Profile, chosen: Sequence[Experiment], root: Path = DATA) -> pd.DataFrame:
-    """One row an experiment: `table`, `state` ("stored", "missing", "damaged" or "stale"), how many `rows` are stored,
-    and what it `is`.
+    """One row an experiment: its `table` and `state`, how many `rows` are stored, and what it `asks`."""
+    check_sizes(profile)
+    store = Store(profile, root)
+    rows = [
+        (
+            experiment.name,
+            state(experiment, store) if experiment.cases(profile) else "not for this profile",
+            store.record(experiment.name).get("rows", 0),
+            experiment.question,
+        )
+        for experiment in chosen
+    ]
+    return pd.DataFrame(rows, columns=["table", "state", "rows", "asks"])
+
+
+def read_tables(profile: str, root: Path = DATA) -> dict[str, pd.DataFrame]:
+    """The stored tables of a profile that the ledger judges by, by name.
+
+    Raises ValueError where one was damaged or altered.
     """
-    tables, records = Tables(profile, root), read_records(profile.name, root)
-    rows = []
-    for experiment in chosen:
-        state = tables.trouble(experiment) or "stored"
-        state = state if experiment.cases(profile) else "not for this profile"
-        rows.append((experiment.name, state, records.get(experiment.name, {}).get("rows", 0), experiment.says))
-    return pd.DataFrame(rows, columns=["table", "state", "rows", "is"])
+    store = Store(load_profile(profile), root)
+    names = sorted({TRIALS, *SCHEMAS})
+    return {name: store.read_table(name) for name in names if store.table_file(name).exists()}

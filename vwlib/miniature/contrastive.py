@@ -1,6 +1,4 @@
-"""Contrastive pretraining of image and text towers from captions: the classifier, the judge, and the generator's text
-encoder.
-"""
+"""Contrastive pretraining of image and text towers from captions: classifier, judge, the generator's text encoder."""
 
 from __future__ import annotations
 
@@ -14,14 +12,13 @@ from torch import Tensor
 from vwlib.miniature.captions import caption, name_prompt, names_of
 from vwlib.miniature.pool import Pool
 from vwlib.miniature.sprites import Sprites
-from vwlib.miniature.training import Loss
-from vwlib.models.precision import training_autocast
+from vwlib.miniature.training import Loss, training_autocast
 
 Encode = Callable[[Tensor], Tensor]
 
 
 def to_tensor(images: np.ndarray, mean: float = 0.5, std: float = 0.5) -> Tensor:
-    """uint8 images (image, y, x, 3) to float (image, 3, y, x), scaled to [-1, 1] by default, channels last in memory."""
+    """uint8 images (image, y, x, 3) to float (image, 3, y, x), channels last in memory; by default in [-1, 1]."""
     pixels = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).float()
     return pixels.div_(255).sub_(mean).div_(std).contiguous(memory_format=torch.channels_last)
 
@@ -38,12 +35,11 @@ def contrastive_loss(
     choices: int = 160,
     captions: int = 48,
 ) -> Loss:
-    """CLIP's loss, made denser: each image against `choices` names, and `captions` of the images against their
-    captions.
+    """CLIP's loss, made denser: each image against `choices` names, `captions` of the images against their captions.
 
     With a few hundred nouns a batch names many of them twice; in-batch pairs alone would push an image from captions
-    that are true of it. So the noun is learned against a list of distinct names (the batch's own and random others),
-    and attributes against captions whose text differs. Both encoders return (n, d) features, not yet normalised.
+    that are true of it. So nouns are learned against a list of distinct names (the batch's and random others), and
+    attributes against captions of another text. Both encoders return (n, d) features, not yet normalised.
     """
     names = names_of(sprites)
 
@@ -77,11 +73,10 @@ def contrastive_loss(
 
 
 def augment(images: Tensor, rng: np.random.Generator) -> Tensor:
-    """Move, turn, scale and recolour each image a little: what makes a thing that thing is neither its place nor its
-    exact colours.
+    """Move, turn, scale and recolour each image (image, 3, y, x) in [-1, 1] a little: neither place nor exact colours
+    make a thing what it is.
 
-    (image, 3, y, x) in [-1, 1], both ways. Shifts stay within a twentieth of the side, so that captions about places
-    stay true.
+    Shifts stay within a twentieth of the side: captions about places stay true.
     """
     count = len(images)
     angle, scale = rng.normal(0, 0.04, count), rng.uniform(0.94, 1.06, count)
@@ -91,9 +86,8 @@ def augment(images: Tensor, rng: np.random.Generator) -> Tensor:
     grid = F.affine_grid(torch.from_numpy(affine.astype(np.float32)), list(images.shape), align_corners=False)
     moved = F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
     colour = torch.from_numpy(_colour_matrices(rng, count))
-    moved = torch.einsum("ncyx,ndc->ndyx", moved, colour) + torch.from_numpy(
-        rng.normal(0, 0.05, (count, 1, 1, 1)).astype(np.float32)
-    )
+    brightness = torch.from_numpy(rng.normal(0, 0.05, (count, 1, 1, 1)).astype(np.float32))
+    moved = torch.einsum("ncyx,ndc->ndyx", moved, colour) + brightness
     return moved.clamp(-1, 1).contiguous(memory_format=torch.channels_last)
 
 
@@ -104,6 +98,5 @@ def _colour_matrices(rng: np.random.Generator, count: int) -> np.ndarray:
     cross = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / np.sqrt(3)
     hue = rng.normal(0, 0.1, (count, 1, 1))  # radians
     turn = np.cos(hue) * (np.eye(3) - grey) + np.sin(hue) * cross
-    return (rng.uniform(0.88, 1.08, (count, 1, 1)) * (grey + rng.uniform(0.75, 1.2, (count, 1, 1)) * turn)).astype(
-        np.float32
-    )
+    contrast, saturation = rng.uniform(0.88, 1.08, (count, 1, 1)), rng.uniform(0.75, 1.2, (count, 1, 1))
+    return (contrast * (grey + saturation * turn)).astype(np.float32)

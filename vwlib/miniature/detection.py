@@ -16,8 +16,7 @@ from vwlib.miniature.captions import describe, name_prompt, names_of
 from vwlib.miniature.contrastive import to_tensor
 from vwlib.miniature.pool import Pool
 from vwlib.miniature.sprites import Sprites
-from vwlib.miniature.training import Loss
-from vwlib.models.precision import training_autocast
+from vwlib.miniature.training import Loss, training_autocast
 
 #: Mean and standard deviation with which OWL-v2's processor normalises pixels (CLIP's).
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)

@@ -1,4 +1,4 @@
-"""Training of the generator: text encoder from captions, autoencoder from pixels, denoiser from latents and captions."""
+"""Training of the generator: text encoder from captions, autoencoder from pixels, denoiser from latents."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ from vwlib.miniature.captions import caption, names_of
 from vwlib.miniature.contrastive import to_tensor
 from vwlib.miniature.pool import Pool
 from vwlib.miniature.sprites import Sprites
-from vwlib.miniature.training import Loss, save_atomically
-from vwlib.models.precision import training_autocast
+from vwlib.miniature.training import Loss, save_tensors, training_autocast
 
 
 class TextAndImage(nn.Module):
@@ -43,9 +42,7 @@ class TextAndImage(nn.Module):
 
 
 def features(tower: nn.Module, pixels: Tensor) -> list[Tensor]:
-    """What the image tower makes of images after its stem and its first three stages, each place's feature of unit
-    length.
-    """
+    """The image tower's features after its stem and each of its first three stages, of unit length at each place."""
     parts = dict(tower.named_children())
     found = [parts["stem"](pixels)]
     for stage in list(parts["stages"].children())[:3]:
@@ -56,9 +53,9 @@ def features(tower: nn.Module, pixels: Tensor) -> list[Tensor]:
 def autoencoder_loss(
     pool: Pool, model: AutoencoderKL, tower: nn.Module, *, batch: int = 32, kl: float = 1e-4, perceptual: float = 0.3
 ) -> Loss:
-    """Absolute error of pixels and of their differences (which keeps edges sharp), of a trained tower's features (which
-    keeps what
-    tells things apart), and a weak pull towards the normal prior."""
+    """Absolute error of pixels, of their differences (sharp edges) and of a trained tower's features (what tells things
+    apart), and a weak pull towards the normal prior.
+    """
 
     def loss(rng: np.random.Generator, noise: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         pixels = to_tensor(pool.images[rng.integers(len(pool), size=batch)])
@@ -89,7 +86,7 @@ def encode_pool(pool: Pool, model: AutoencoderKL, target: Path, batch: int = 250
             with training_autocast():
                 mean = model.encode(to_tensor(pool.images[start : start + batch])).latent_dist.mean
             latents[start : start + batch] = mean.float().numpy()
-        save_atomically({"latents": torch.from_numpy(latents)}, target)
+        save_tensors({"latents": torch.from_numpy(latents)}, target)
     return load_file(target)["latents"]
 
 

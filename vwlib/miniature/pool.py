@@ -1,15 +1,15 @@
-"""A pool of rendered scenes: rendering costs more than a training step, so pretraining draws each scene several times."""
+"""A pool of rendered scenes: rendering costs more than a training step, so each scene is used several times."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 from tqdm.auto import tqdm
 
 from vwlib.concepts import DATASETS, concepts_of
+from vwlib.files import writing_folder
 from vwlib.miniature.scenes import BACKGROUNDS, COLOURS, LAYOUTS, Drawing, Placed, Scene, random_scene
 from vwlib.miniature.sprites import STYLES, Sprites
 from vwlib.paths import CACHE
@@ -70,17 +70,19 @@ def render_pool(
     The pool is kept in the cache under a name that says what determines it, so a resumed training finds it.
     """
     name = "-".join(f"{layout}{share:g}" for layout, share in mix.items())
-    path = (
-        CACHE / "pools" / f"{name}-{count}x{size}-seed{seed}-{len(sprites.nouns)}nouns-x{concept_weight:g}-v{VERSION}"
-    )
+    name += f"-{count}x{size}-seed{seed}-{len(sprites.nouns)}nouns-x{concept_weight:g}-v{VERSION}"
+    path = CACHE / "pools" / name
     if not (path / "images.npy").exists():
-        _render(path, sprites, mix, count, size, seed, concept_weight)
+        arrays = _render(sprites, mix, count, size, seed, concept_weight)
+        with writing_folder(path, overwrite=True) as new:
+            for key, array in arrays.items():
+                np.save(new / f"{key}.npy", array)
     return Pool({file.stem: np.load(file, mmap_mode="r") for file in path.glob("*.npy")}, sprites.nouns)
 
 
 def _render(
-    path: Path, sprites: Sprites, mix: dict[str, float], count: int, size: int, seed: int, concept_weight: float
-) -> None:
+    sprites: Sprites, mix: dict[str, float], count: int, size: int, seed: int, concept_weight: float
+) -> dict[str, np.ndarray]:
     per_object = (count, _MOST_OBJECTS)
     arrays: dict[str, np.ndarray] = {
         "images": np.empty((count, size, size, 3), np.uint8),
@@ -108,11 +110,4 @@ def _render(
             arrays["colour"][i, k] = _COLOURS.index(placed.drawing.colour) if placed.drawing.colour else -1
             arrays["box"][i, k] = placed.box
             arrays["angle"][i, k], arrays["share"][i, k] = placed.angle, placed.share
-    path.mkdir(parents=True, exist_ok=True)
-    for key in sorted(
-        arrays, key=lambda key: key == "images"
-    ):  # the images last: their presence marks the pool as whole
-        temporary = path / f"{key}.partial"
-        with temporary.open("wb") as file:
-            np.save(file, arrays[key])
-        temporary.rename(path / f"{key}.npy")
+    return arrays

@@ -14,7 +14,6 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderKL
 from diffusers.models.attention_processor import AttnProcessor
-from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from vwlib.miniature import architectures
@@ -23,10 +22,9 @@ from vwlib.miniature.detection import detection_loss
 from vwlib.miniature.generation import TextAndImage, autoencoder_loss, denoising_loss, encode_pool, latent_scale
 from vwlib.miniature.pool import Pool, render_pool
 from vwlib.miniature.sprites import load_sprites
-from vwlib.miniature.training import Schedule, averaged_weights, checkpoint_step, train
+from vwlib.miniature.training import Schedule, Weights, averaged_weights, checkpoint_step, train
 from vwlib.paths import CACHE
 
-Weights = dict[str, Tensor]
 CHECKPOINTS = CACHE / "checkpoints"
 #: How long each training takes. The denoiser's first is broken off, its rate still high, once it can draw: see its
 #: `horizon`.
@@ -54,7 +52,7 @@ DRAWING_CONCEPT_WEIGHT = 12.0
 
 def checkpoint_of(name: str) -> Path:
     """Where the training of a model keeps its checkpoint."""
-    return CHECKPOINTS / f"{name}.safetensors"
+    return CHECKPOINTS / f"{name}.pt"
 
 
 def latents_of(name: str) -> Path:
@@ -74,43 +72,28 @@ def trained(name: str) -> Weights:
 
 def trained_text_encoder() -> Weights:
     """The text encoder's weights, without the image tower that taught it."""
-    return {
-        key.removeprefix("text."): value for key, value in trained("text_encoder").items() if key.startswith("text.")
-    }
+    weights = trained("text_encoder").items()
+    return {key.removeprefix("text."): value for key, value in weights if key.startswith("text.")}
 
 
-def _pretrain_open_clip(name: str, config: dict, seed: int, schedule: Schedule, scenes: int | None = None) -> Path:
-    """Train one on the scenes of the seed `scenes`, by default its own."""
+def _pretrain_open_clip(name: str, shape: str, seed: int, scenes: int) -> Path:
+    """The classifier or the judge, from images and captions; `scenes` is the seed of its scenes."""
     sprites = load_sprites()
-    pool = render_pool(sprites, CONTRASTIVE_MIX, 100_000, architectures.IMAGE_SIZE, seed if scenes is None else scenes)
-    model = architectures.build_open_clip(config, seed).train()
+    pool = render_pool(sprites, CONTRASTIVE_MIX, 100_000, architectures.IMAGE_SIZE, scenes)
+    model = architectures.build_open_clip(shape, seed).train()
     loss = contrastive_loss(
         pool, sprites, model.encode_image, model.encode_text, model.logit_scale, architectures.tokenize
     )
     # On a CPU the flash kernel's backward pass in bfloat16 is several times slower than plain matrix products.
     with sdpa_kernel(SDPBackend.MATH):
-        return train(model, loss, schedule, seed=seed, checkpoint=checkpoint_of(name))
+        return train(model, loss, Schedule(STEPS[name], 1.5e-3), seed=seed, checkpoint=checkpoint_of(name))
 
 
-def pretrain_classifier(steps: int = STEPS["classifier"]) -> Path:
-    """The classifier, an open_clip model, from images and captions."""
-    return _pretrain_open_clip("classifier", architectures.CLASSIFIER, 11, Schedule(steps, 1.5e-3))
+def _pretrain_detector(name: str, rate: float, seed: int, start: str | None = None) -> Path:
+    """The detector, an OWL-v2, from boxes and names.
 
-
-def pretrain_classifier_twin(steps: int = STEPS["classifier_twin"]) -> Path:
-    """Control K2: the classifier's second training, from the same scenes and for as long; only the first weights and
-    the order of the batches differ.
+    Where it goes on from the training `start` it is refined: tighter boxes, and scores that say how well they fit.
     """
-    return _pretrain_open_clip("classifier_twin", architectures.CLASSIFIER, 21, Schedule(steps, 1.5e-3), scenes=11)
-
-
-def pretrain_judge(steps: int = STEPS["judge"]) -> Path:
-    """The judge of generations, another open_clip model of another architecture."""
-    return _pretrain_open_clip("judge", architectures.JUDGE, 12, Schedule(steps, 1.5e-3))
-
-
-def _pretrain_detector(name: str, schedule: Schedule, seed: int, start: str | None = None) -> Path:
-    """Train it, refined where it starts from the weights of the training `start`."""
     sprites = load_sprites()
     pool = render_pool(sprites, DETECTION_MIX, 60_000, architectures.DETECTION_SIZE, 13)
     model = architectures.build_detector(13).train()
@@ -118,37 +101,25 @@ def _pretrain_detector(name: str, schedule: Schedule, seed: int, start: str | No
         model.load_state_dict(trained(start))
     model.owlv2.vision_model.compile(dynamic=False)
     loss = detection_loss(pool, sprites, model, refined=start is not None)
+    schedule = Schedule(STEPS[name], rate, warmup=300)
     return train(model, loss, schedule, seed=seed, checkpoint=checkpoint_of(name))
-
-
-def pretrain_detector(steps: int = STEPS["detector"]) -> Path:
-    """The detector, an OWL-v2, from boxes and names."""
-    return _pretrain_detector("detector", Schedule(steps, 1e-3, warmup=300), 13)
-
-
-def refine_detector(steps: int = STEPS["detector_refined"]) -> Path:
-    """The detector again, from where its first training ended: tighter boxes, and scores that say how well they fit."""
-    return _pretrain_detector("detector_refined", Schedule(steps, 5e-4, warmup=300), 23, start="detector")
 
 
 def _generation_pool() -> Pool:
     return render_pool(load_sprites(), GENERATION_MIX, 100_000, architectures.IMAGE_SIZE, 14)
 
 
-def pretrain_text_encoder(steps: int = STEPS["text_encoder"]) -> Path:
-    """The generator's text encoder, from images and captions, beside an image tower that is thrown away."""
-    pool = _generation_pool()
+def _pretrain_text_encoder() -> Path:
+    """The generator's text encoder, from images and captions, with an image tower that is thrown away."""
     model = TextAndImage(architectures.build_text_encoder(14)).train().to(memory_format=torch.channels_last)
-    loss = contrastive_loss(
-        pool, load_sprites(), model.encode_image, model.encode_text, model.logit_scale, architectures.tokenize
-    )
-    return train(model, loss, Schedule(steps, 1.5e-3), seed=14, checkpoint=checkpoint_of("text_encoder"))
+    encoders = (model.encode_image, model.encode_text, model.logit_scale)
+    loss = contrastive_loss(_generation_pool(), load_sprites(), *encoders, architectures.tokenize)
+    name = "text_encoder"
+    return train(model, loss, Schedule(STEPS[name], 1.5e-3), seed=14, checkpoint=checkpoint_of(name))
 
 
-def pretrain_autoencoder(steps: int = STEPS["autoencoder"]) -> Path:
-    """The generator's autoencoder, from images, with an eye on what the image tower beside the text encoder sees in
-    them.
-    """
+def _pretrain_autoencoder() -> Path:
+    """The generator's autoencoder, from images and from the features that the text encoder's image tower finds."""
     both = TextAndImage(architectures.build_text_encoder(14))
     both.load_state_dict(trained("text_encoder"))
     tower = both.image.eval().requires_grad_(False).to(memory_format=torch.channels_last)
@@ -156,7 +127,8 @@ def pretrain_autoencoder(steps: int = STEPS["autoencoder"]) -> Path:
     for part in (model.encoder, model.decoder):
         part.compile(dynamic=False)
     loss = autoencoder_loss(_generation_pool(), model, tower)
-    return train(model, loss, Schedule(steps, 2e-3), seed=15, checkpoint=checkpoint_of("autoencoder"))
+    name = "autoencoder"
+    return train(model, loss, Schedule(STEPS[name], 2e-3), seed=15, checkpoint=checkpoint_of(name))
 
 
 def trained_autoencoder() -> AutoencoderKL:
@@ -167,7 +139,10 @@ def trained_autoencoder() -> AutoencoderKL:
 
 
 def _pretrain_unet(name: str, mix: dict[str, float], schedule: Schedule, seed: int, start: str | None = None) -> Path:
-    """Train it on the scenes of a mix, from the weights of the training `start`, by default from none."""
+    """The generator's denoiser, from latents and captions; text encoder and autoencoder stay as they are.
+
+    It goes on from the training `start`, by default from none.
+    """
     sprites = load_sprites()
     pool = render_pool(sprites, mix, 100_000, architectures.IMAGE_SIZE, seed, DRAWING_CONCEPT_WEIGHT)
     text = architectures.build_text_encoder(14)
@@ -183,29 +158,21 @@ def _pretrain_unet(name: str, mix: dict[str, float], schedule: Schedule, seed: i
     return train(unet, loss, schedule, seed=seed, checkpoint=checkpoint_of(name))
 
 
-def pretrain_unet(steps: int = STEPS["unet"]) -> Path:
-    """The generator's denoiser, from latents and captions; text encoder and autoencoder stay as they are."""
-    return _pretrain_unet("unet", DRAWING_MIX, Schedule(steps, 1e-3, decay=0.01, average=0.999, horizon=10_000), 16)
-
-
-def continue_unet(steps: int = STEPS["unet_scenes"]) -> Path:
-    """The denoiser's second training, from where its first ended, mostly on scenes."""
-    return _pretrain_unet(
-        "unet_scenes", COMPOSING_MIX, Schedule(steps, 8e-4, decay=0.01, average=0.999), 17, start="unet"
-    )
-
-
-#: Every training in an order in which each finds what it needs.
-TRAININGS: dict[str, Callable[..., Path]] = {
-    "judge": pretrain_judge,
-    "classifier": pretrain_classifier,
-    "detector": pretrain_detector,
-    "detector_refined": refine_detector,
-    "text_encoder": pretrain_text_encoder,
-    "autoencoder": pretrain_autoencoder,
-    "unet": pretrain_unet,
-    "unet_scenes": continue_unet,
-    "classifier_twin": pretrain_classifier_twin,
+#: The denoiser first learns to draw, then goes on to scenes.
+_DRAW = Schedule(STEPS["unet"], 1e-3, decay=0.01, average=0.999, horizon=10_000)
+_COMPOSE = Schedule(STEPS["unet_scenes"], 8e-4, decay=0.01, average=0.999)
+#: Every training in an order in which each finds what it needs. The classifier's twin is control K2: its second
+#: training, from the same scenes and for as long; only the first weights and the order of the batches differ.
+TRAININGS: dict[str, Callable[[], Path]] = {
+    "judge": lambda: _pretrain_open_clip("judge", "judge", 12, 12),
+    "classifier": lambda: _pretrain_open_clip("classifier", "classifier", 11, 11),
+    "detector": lambda: _pretrain_detector("detector", 1e-3, 13),
+    "detector_refined": lambda: _pretrain_detector("detector_refined", 5e-4, 23, "detector"),
+    "text_encoder": _pretrain_text_encoder,
+    "autoencoder": _pretrain_autoencoder,
+    "unet": lambda: _pretrain_unet("unet", DRAWING_MIX, _DRAW, 16),
+    "unet_scenes": lambda: _pretrain_unet("unet_scenes", COMPOSING_MIX, _COMPOSE, 17, "unet"),
+    "classifier_twin": lambda: _pretrain_open_clip("classifier_twin", "classifier", 21, 11),
 }
 
 
@@ -218,10 +185,3 @@ def pretrain(names: list[str] | None = None) -> list[Path]:
         if name not in TRAININGS:
             raise ValueError(f"'{name}' is no model of the miniature; choose from {', '.join(TRAININGS)}.")
     return [TRAININGS[name]() for name in names or TRAININGS]
-
-
-if __name__ == "__main__":
-    import sys
-
-    torch.set_num_threads(1)
-    pretrain(sys.argv[1:])

@@ -10,18 +10,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from jinja2 import Template
 from PIL import Image
-from safetensors import safe_open
+from safetensors.numpy import load_file
 from torchmetrics.detection import MeanAveragePrecision
 
 from vwlib.concepts import DATASETS
-from vwlib.examples import Example
+from vwlib.datasets.splits import load_split
+from vwlib.examples import Example, Pictures
 from vwlib.miniature.scenes import HELD_OUT_STYLE, LAYOUTS, PRETRAINING_STYLES, Drawing, compose
 from vwlib.miniature.sprites import load_sprites
 from vwlib.models import Classifier, Detector, Generator, load_classifier, load_detector, load_generator, load_judge
 from vwlib.paths import MINIATURE
 from vwlib.settings import MODELS, Profile, load_profile
-from vwlib.trials import load_material
 
 PHOTO_DATASETS = ("ImageNet", "COCO", "PASCAL")  # by category; DreamBooth's things are instances
 TARGETS = {
@@ -53,27 +54,19 @@ def share_right(
 ) -> pd.DataFrame:
     """Whether the model names each image rightly among `names`: columns `label`, `held_out`, `right`."""
     choice = [names[index] for index in model.classify(images, names)]
-    return pd.DataFrame(
-        {
-            "label": labels,
-            "held_out": [s == HELD_OUT_STYLE for s in styles],
-            "right": [a == b for a, b in zip(choice, labels, strict=True)],
-        }
-    )
+    right = [a == b for a, b in zip(choice, labels, strict=True)]
+    return pd.DataFrame({"label": labels, "held_out": [s == HELD_OUT_STYLE for s in styles], "right": right})
 
 
 def ten_way(model: Classifier, profile: Profile, datasets: Sequence[str] = PHOTO_DATASETS) -> pd.DataFrame:
     """Zero-shot naming of test images among the ten concept names of their dataset, with a column `dataset`."""
     frames = []
     for dataset in datasets:
-        material = load_material(profile, dataset)
-        label = [material.names[example.label] for example in material.test]
-        images = [example.image() for example in material.test]
-        frames.append(
-            share_right(model, images, label, [e.style for e in material.test], list(material.names.values())).assign(
-                dataset=dataset
-            )
-        )
+        split = load_split(profile, dataset)
+        labels = [split.names[example.label] for example in split.test]
+        images, styles = Pictures(split.test), [example.style for example in split.test]
+        right = share_right(model, images, labels, styles, list(split.names.values()))
+        frames.append(right.assign(dataset=dataset))
     return pd.concat(frames, ignore_index=True)
 
 
@@ -84,13 +77,16 @@ def _shares(table: pd.DataFrame) -> dict[str, float]:
     }
 
 
+def _counts(concept_images: int, nouns: int, noun_images: int) -> dict[str, int]:
+    return {"concept_images": concept_images, "nouns": nouns, "noun_images": noun_images}
+
+
 def measure_classifier(model: Classifier, profile: Profile) -> dict:
     """Ten-way and all-noun accuracy of the classifier; ten-way is the mean over three datasets."""
     by_dataset = ten_way(model, profile)
     nouns = noun_images()
-    everything = share_right(
-        model, list(nouns["image"]), list(nouns["noun"]), list(nouns["style"]), load_sprites().nouns
-    )
+    columns = (list(nouns[column]) for column in ("image", "noun", "style"))
+    everything = share_right(model, *columns, load_sprites().nouns)
     means = by_dataset.groupby("dataset")["right"].mean()
     return {
         "ten_way": float(means.mean()),
@@ -98,11 +94,7 @@ def measure_classifier(model: Classifier, profile: Profile) -> dict:
         "ten_way_by_dataset": means.to_dict(),
         "ten_way_by_style": _shares(by_dataset),
         "all_nouns_by_style": _shares(everything),
-        "counts": {
-            "concept_images": len(by_dataset),
-            "nouns": everything["label"].nunique(),
-            "noun_images": len(everything),
-        },
+        "counts": _counts(len(by_dataset), everything["label"].nunique(), len(everything)),
     }
 
 
@@ -114,14 +106,14 @@ def measure_judge(model: Classifier, profile: Profile) -> dict:
 
 def measure_detector(model: Detector, profile: Profile, dataset: str = "COCO") -> dict:
     """Average precision of the ten concept names as queries on a dataset's test scenes, as COCO scores it."""
-    material = load_material(profile, dataset)
-    frozen = model.prepare(material.test)
+    split = load_split(profile, dataset)
+    frozen = model.prepare(split.test)
     with torch.no_grad():
-        features = model.encode_names(material.names.values())
+        features = model.encode_names(split.names.values())
     scores = model.detect(features, frozen)  # (name, image, region)
-    order = list(material.names)
+    order = list(split.names)
     metric = MeanAveragePrecision(backend="faster_coco_eval")
-    for row, example in enumerate(material.test):
+    for row, example in enumerate(split.test):
         best = scores[:, row].flatten().topk(100)
         found = {
             "boxes": frozen.tensors["box"][row, best.indices % scores.shape[2]],
@@ -130,11 +122,11 @@ def measure_detector(model: Detector, profile: Profile, dataset: str = "COCO") -
         }
         metric.update([found], [_truth(example, order)])
     result = metric.compute()
-    boxes = sum(len(example.names) for example in material.test)
+    boxes = sum(len(example.names) for example in split.test)
     return {
         "ap50": float(result["map_50"]),
         "map": float(result["map"]),
-        "counts": {"images": len(material.test), "boxes": boxes, "queries": len(order)},
+        "counts": {"images": len(split.test), "boxes": boxes, "queries": len(order)},
     }
 
 
@@ -155,23 +147,19 @@ def measure_generator(model: Generator, profile: Profile, per_concept: int = 10,
     nouns = load_sprites().nouns
     rights, known, counts = {}, {}, 0
     for dataset in DATASETS:
-        names = list(load_material(profile, dataset).names.values())
+        names = list(load_split(profile, dataset).names.values())
         drawn = _draw(model, names, per_concept)
-        choice = model.judge.classify(drawn, names).view(len(names), per_concept)
-        rights[dataset] = float((choice == torch.arange(len(names))[:, None]).float().mean())
-        among_all = model.judge.classify(drawn, nouns).view(len(names), per_concept)
-        known[dataset] = float(
-            (among_all == torch.tensor([nouns.index(name) for name in names])[:, None]).float().mean()
-        )
-        counts += choice.numel()
-    choice = model.judge.classify(_draw(model, nouns, per_noun), nouns).view(len(nouns), per_noun)
+        rights[dataset] = _share_recognised(model, drawn, names, names)
+        known[dataset] = _share_recognised(model, drawn, names, nouns)
+        counts += len(drawn)
+    drawn = _draw(model, nouns, per_noun)
     return {
         "ten_way": float(np.mean(list(rights.values()))),
         "all_nouns": float(np.mean(list(known.values()))),
-        "every_noun": float((choice == torch.arange(len(nouns))[:, None]).float().mean()),
+        "every_noun": _share_recognised(model, drawn, nouns, nouns),
         "ten_way_by_dataset": rights,
         "all_nouns_by_dataset": known,
-        "counts": {"concept_images": counts, "nouns": len(nouns), "noun_images": choice.numel()},
+        "counts": _counts(counts, len(nouns), len(drawn)),
     }
 
 
@@ -179,6 +167,12 @@ def _draw(model: Generator, names: Sequence[str], images: int) -> list[Image.Ima
     with torch.no_grad():
         states = model.encode_names(names)
     return [picture for pictures in model.generate(states, images) for picture in pictures]
+
+
+def _share_recognised(model: Generator, drawn: Sequence[Image.Image], names: list[str], among: list[str]) -> float:
+    """The share of pictures, equally many of each name, in which the judge sees their name `among` some names."""
+    choice = model.judge.classify(drawn, among).view(len(names), -1)
+    return float((choice == torch.tensor([among.index(name) for name in names])[:, None]).float().mean())
 
 
 def measure(models: Sequence[str] = tuple(TARGETS), target: Path = MINIATURE / "quality.json") -> dict:
@@ -200,9 +194,11 @@ def measure(models: Sequence[str] = tuple(TARGETS), target: Path = MINIATURE / "
 
 
 DESCRIPTIONS = {
-    "classifier": "An open_clip model, trained contrastively on generated scenes and captions. It names images, zero-shot.",
+    "classifier": "An open_clip model, trained contrastively on generated scenes and captions. "
+    "It names images, zero-shot.",
     "detector": "An OWL-v2 of transformers, trained on generated scenes with boxes. It finds what a text names.",
-    "generator": "A Stable Diffusion pipeline of diffusers: text encoder (trained contrastively), autoencoder and denoiser. It draws what a text names.",
+    "generator": "A Stable Diffusion pipeline of diffusers: text encoder (trained contrastively), autoencoder and "
+    "denoiser. It draws what a text names.",
     "judge": "An open_clip model of another architecture than the classifier. It says what the generator drew.",
 }
 FIGURES = {
@@ -217,31 +213,21 @@ def model_card(name: str, figures: dict) -> str:
     """The model's README, from its files and measured figures."""
     folder = MODELS / name
     weights = sorted(folder.rglob("*.safetensors"))
-    parameters = 0
-    for file in weights:
-        with safe_open(file, "pt") as tensors:
-            parameters += sum(math.prod(tensors.get_slice(key).get_shape()) for key in tensors.keys())  # noqa: SIM118 - not a mapping
-    steps = json.loads((folder / "training.json").read_text())["steps"]
-    rows = [f"| {FIGURES[key]} | {figures[key]:.3f} | {bar:.2f} |" for key, bar in TARGETS[name].items()]
-    return "\n".join(
-        [
-            f"# The miniature's {name}",
-            "",
-            DESCRIPTIONS[name],
-            "",
-            f"- Parameters: {parameters / 1e6:.2f} million, stored in half precision ({sum(file.stat().st_size for file in weights) / 1e6:.1f} MB).",
-            f"- Training steps: {', '.join(f'{part} {count}' for part, count in steps.items())}; `make pretrain` repeats them.",
-            f"- Drawing styles seen in training: {', '.join(PRETRAINING_STYLES)}; held out: {HELD_OUT_STYLE}.",
-            "- Made from openly licensed emoji; see `../../LICENSES.md`. The weights are under the project's licence.",
-            "",
-            "| figure | measured | target |",
-            "|---|---|---|",
-            *rows,
-            "",
-            f"Measured by `make quality` on images that no training saw; counts: {json.dumps(figures['counts'])}.",
-            "Good for studying learned words at small scale. It knows drawings of a few hundred things and no photographs.",
-            "",
-        ]
+    parameters = sum(tensor.size for file in weights for tensor in load_file(file).values())
+    template = Template((Path(__file__).parent / "model_card.md.j2").read_text(encoding="utf-8"))
+    return (
+        template.render(
+            name=name,
+            description=DESCRIPTIONS[name],
+            parameters=parameters,
+            size=sum(file.stat().st_size for file in weights),
+            steps=json.loads((folder / "training.json").read_text())["steps"],
+            styles=PRETRAINING_STYLES,
+            held_out=HELD_OUT_STYLE,
+            rows=[(FIGURES[key], figures[key], target) for key, target in TARGETS[name].items()],
+            counts=json.dumps(figures["counts"]),
+        )
+        + "\n"
     )
 
 

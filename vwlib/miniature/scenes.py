@@ -33,9 +33,7 @@ BACKGROUNDS = ("plain", "gradient", "striped", "checkered", "dotted", "cloudy")
 
 @dataclass(frozen=True)
 class Layout:
-    """How many objects a scene holds, how large they are, as shares of the image's side, how they lie, on what, and how
-    they are drawn.
-    """
+    """How many objects a scene holds, how large (as shares of the image's side), where, on what and how drawn."""
 
     objects: tuple[int, int]  # fewest and most objects
     main: tuple[float, float]  # longer side of the first object, which is the largest
@@ -59,15 +57,17 @@ _MANY = Layout((4, 6), (0.54, 0.72), (0.19, 0.30))
 
 
 def _pointed(layout: Layout, main: tuple[float, float]) -> Layout:
-    """What a dataset's images have in common: somebody has pointed a camera. The main thing is near the middle,
-    upright, before a pale ground.
+    """A dataset's images, as if taken with a camera: the main thing near the middle, upright, on a pale ground.
 
-    It matters to the generator: of what its latents are, a noun decides a sixth to a third here, and a fortieth to a
-    fifteenth in the scenes above.
+    It matters to the generator: here the noun explains 17 to 33 % of the latent variance, in the scenes above 2.5 to
+    7 %.
     """
     return replace(layout, main=main, wander=0.05, tilt=5.0, fallen=0.0, vivid=0.3)
 
 
+#: From portraits the generator learns to draw: there a noun explains half of the latents.
+_STILL = Layout((1, 1), (0.84, 0.92), (0.0, 0.0), tilt=0.0, fallen=0.0, mirrored=0.0, wander=0.015, tinted=0.0)
+_PORTRAIT = replace(_STILL, backgrounds=("plain",), grounds=("white",), styles=("noto", "fluent"))
 #: Every layout by its name: scenes to learn to see from, the datasets, and portraits.
 LAYOUTS = {
     "One": _ONE,
@@ -77,20 +77,7 @@ LAYOUTS = {
     "DreamBooth": _pointed(_ONE, (0.60, 0.90)),
     "PASCAL": _pointed(_FEW, (0.60, 0.80)),
     "COCO": _pointed(_MANY, (0.58, 0.74)),
-    # From portraits the generator learns to draw: there a noun decides half.
-    "Portrait": Layout(
-        (1, 1),
-        (0.84, 0.92),
-        (0.0, 0.0),
-        tilt=0.0,
-        fallen=0.0,
-        mirrored=0.0,
-        wander=0.015,
-        backgrounds=("plain",),
-        grounds=("white",),
-        tinted=0.0,
-        styles=("noto", "fluent"),
-    ),
+    "Portrait": _PORTRAIT,
 }
 
 
@@ -106,12 +93,10 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Placed:
-    """A drawing in a scene. `box` is (left, top, right, bottom) of its visible pixels, in px, right and bottom
-    exclusive.
-    """
+    """A drawing in a scene."""
 
     drawing: Drawing
-    box: tuple[int, int, int, int]
+    box: tuple[int, int, int, int]  # (left, top, right, bottom) of its visible pixels, right and bottom exclusive
     angle: float  # degrees, anticlockwise
     share: float  # longer side over the image's side
 
@@ -151,8 +136,7 @@ def transform(sprite: Image.Image, side: float, angle: float, mirror: bool) -> I
     if mirror:
         picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     if angle:
-        # Pillow rotates premultiplied pictures only by way of RGBA; the edge is safe because the outside is (0, 0, 0,
-        # 0).
+        # Pillow rotates premultiplied pictures only as RGBA; the edge is safe because the outside is (0, 0, 0, 0).
         picture = picture.convert("RGBA").rotate(angle, Image.Resampling.BICUBIC, expand=True)
     picture = picture.convert("RGBA")
     box = picture.getchannel("A").point(lambda alpha: 255 * (alpha > 96)).getbbox()
@@ -216,9 +200,7 @@ def compose(rng: np.random.Generator, sprites: Sprites, drawings: list[Drawing],
             window[mask[max(-top, 0) :, max(-left, 0) :][: window.shape[0], : window.shape[1]]] = len(placed)
             placed.append((drawing, angle, share))
             break
-    objects = [
-        Placed(drawing, _box(owner == index), angle, share) for index, (drawing, angle, share) in enumerate(placed)
-    ]
+    objects = [Placed(drawing, _box(owner == index), *how) for index, (drawing, *how) in enumerate(placed)]
     return Scene(canvas, kind, colours, objects)
 
 
@@ -230,23 +212,17 @@ def _box(mask: np.ndarray) -> tuple[int, int, int, int]:
 def _try_place(
     rng: np.random.Generator, mask: np.ndarray, owner: np.ndarray, objects: int, wander: float
 ) -> tuple[int, int] | None:
-    """A random place (left, top), up to a tenth outside the image, or None where it would hide too much of another
-    object.
-    """
+    """A random place (left, top), up to a tenth outside the image; None where it would hide too much of another."""
     size = owner.shape[0]
     height, width = mask.shape
-    slack = [max(0, length // 10) for length in (width, height)]
-    spans = [
-        (min(-slack[axis], size - length), max(size - length + slack[axis], 0))
-        for axis, length in enumerate((width, height))
-    ]
-    if objects == 0:  # the main object stays inside the image where it fits
-        spans = [(min(0, size - length), max(0, size - length)) for length in (width, height)]
-        free = [(size - length) // 2 for length in (width, height)]
-        far = round(wander * size)
-        spans = [
-            (max(low, middle - far), min(high, middle + far)) for (low, high), middle in zip(spans, free, strict=True)
-        ]
+    spans = []
+    for length in (width, height):
+        rest, slack = size - length, length // 10
+        if objects:
+            spans.append((min(-slack, rest), max(rest + slack, 0)))
+        else:  # the main object stays inside the image where it fits, and near the middle
+            far = round(wander * size)
+            spans.append((max(min(0, rest), rest // 2 - far), min(max(0, rest), rest // 2 + far)))
     left, top = (int(rng.integers(low, high + 1)) for low, high in spans)
     window = owner[max(top, 0) : top + height, max(left, 0) : left + width]
     covered = window[mask[max(-top, 0) :, max(-left, 0) :][: window.shape[0], : window.shape[1]]]
@@ -264,9 +240,7 @@ def random_drawing(rng: np.random.Generator, nouns: list[str], styles: tuple[str
 def random_scene(
     rng: np.random.Generator, sprites: Sprites, layout: Layout, size: int, weights: np.ndarray | None = None
 ) -> Scene:
-    """A scene of distinct random nouns, `size` × `size` px; `weights` (noun,) are their probabilities, equal by
-    default.
-    """
+    """A scene of distinct random nouns, `size` × `size` px; `weights` (noun,) are their probabilities."""
     count = int(rng.integers(layout.objects[0], layout.objects[1] + 1))
     nouns = [sprites.nouns[i] for i in rng.choice(len(sprites.nouns), count, replace=False, p=weights)]
     drawings = [random_drawing(rng, [noun], layout.styles, layout.tinted) for noun in nouns]

@@ -40,21 +40,12 @@ class Sprites:
 
     @cached_property
     def nouns(self) -> list[str]:
-        """The nouns of the miniature's language, in the order of the noun list; the order is the axis `noun` of
-        all-noun scores.
-        """
+        """The nouns of the miniature's language, in the order of the noun list: the axis `noun` of all-noun scores."""
         return list(self.table.loc[self.table["use"] == "language", "noun"])
-
-    @cached_property
-    def reserve(self) -> list[str]:
-        """Nouns that are drawn but that no model is taught: things for which the miniature has neither picture nor
-        word.
-        """
-        return list(self.table.loc[self.table["use"] == "reserve", "noun"])
 
 
 def read_nouns(path: Path = MINIATURE / "nouns.csv") -> pd.DataFrame:
-    """The noun list: columns `noun`, `icon`, `synonyms` (a list of words), `category`, `use` ("language" or "reserve")."""
+    """The noun list: columns `noun`, `icon`, `synonyms` (a list), `category`, `use` ("language" or "reserve")."""
     table = pd.read_csv(path, keep_default_na=False)
     return table.assign(synonyms=table["synonyms"].str.split())
 
@@ -66,9 +57,7 @@ def load_sprites(path: Path = MINIATURE / "sprites.parquet") -> Sprites:
     Raises FileNotFoundError where the file is missing; `vwlib sprites` rebuilds it from the npm packages.
     """
     if not path.exists():
-        raise FileNotFoundError(
-            f"{path} is missing: restore it from the repository, or rebuild it with `vwlib sprites`."
-        )
+        raise FileNotFoundError(f"{path} is missing: restore it from the repository, or run `vwlib sprites`.")
     images: dict[str, dict[str, Image.Image]] = {}
     for row in pd.read_parquet(path).itertuples():
         images.setdefault(row.noun, {})[row.style] = Image.open(io.BytesIO(row.webp)).convert("RGBA")
@@ -80,10 +69,10 @@ def render_icon(body: str, width: int, height: int, left: int = 0, top: int = 0)
     import resvg_py  # only maintainers rebuild the drawings, so it is no dependency of the library
 
     side = 4 * SPRITE_SIZE
-    svg = f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="{left} {top} {width} {height}">{body}</svg>'
-    picture = Image.open(io.BytesIO(bytes(resvg_py.svg_to_bytes(svg_string=svg, width=side, height=side)))).convert(
-        "RGBA"
-    )
+    spaces = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+    svg = f'<svg {spaces} viewBox="{left} {top} {width} {height}">{body}</svg>'
+    png = bytes(resvg_py.svg_to_bytes(svg_string=svg, width=side, height=side))
+    picture = Image.open(io.BytesIO(png)).convert("RGBA")
     # Faint shadows would make the box larger than what one sees.
     visible = picture.getchannel("A").point(lambda alpha: 255 * (alpha > 24))
     picture = picture.crop(visible.getbbox())
@@ -109,10 +98,8 @@ def build_sprites(node_modules: Path, target: Path = MINIATURE / "sprites.parque
             if name not in icons["icons"]:
                 raise KeyError(f"{package} has no drawing '{noun.icon}' for the noun '{noun.noun}'.")
             icon = icons["icons"][name]
-            box = {
-                key: icon.get(key, icons.get(key, default))
-                for key, default in (("width", 16), ("height", 16), ("left", 0), ("top", 0))
-            }
+            usual = {"width": 16, "height": 16, "left": 0, "top": 0}
+            box = {key: icon.get(key, icons.get(key, default)) for key, default in usual.items()}
             buffer = io.BytesIO()
             render_icon(icon["body"], **box).save(buffer, "webp", lossless=True, method=6, exact=False)
             rows.append({"noun": noun.noun, "style": style, "webp": buffer.getvalue()})

@@ -3,18 +3,15 @@
 | dataset | an image shows | style |
 |---|---|---|
 | ImageNet | one large object, by its category | any |
-| DreamBooth | one *instance*: the same recoloured drawing in every image of its subject; only place and background vary
-| held out, but for two |
+| DreamBooth | one *instance*: the same recoloured drawing in every image; place and ground vary | mostly held out |
 | COCO | four to six objects in clutter; the main one, the largest, is the concept | any |
 | PASCAL | one to three objects; the main one, the largest, is the concept | any |
 
 Training images use the styles of pretraining. Of the test images one in six - there are six styles - is drawn in the
-style that
-is held out of pretraining, all its objects alike; the others in the styles of pretraining. `styles.json` beside each
-dataset says which style an image's main object has. The other objects of COCO and PASCAL scenes are another of the
-dataset's
-concepts with probability 0.15, else a noun that is no concept of the dataset and that nobody would call by a concept's
-name.
+style that is held out of pretraining, with all its objects. DreamBooth's drawings are of the held-out style, but for
+two. `styles.json` beside each dataset gives the style of an image's main object. Each other object of COCO and PASCAL
+scenes is another of the dataset's concepts with probability 0.15. Otherwise it is a noun that is no concept of the
+dataset, and that nobody would call by a concept's name.
 
 Every scene follows from the seed, its dataset, concept, split and index alone: more images change none of the others.
 """
@@ -22,9 +19,8 @@ Every scene follows from the seed, its dataset, concept, split and index alone: 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
-import shutil
-import tempfile
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -36,7 +32,7 @@ from tqdm.auto import tqdm
 
 from vwlib.concepts import DATASETS, Concept, concepts_of
 from vwlib.datasets.source import SPLITS
-from vwlib.files import writing_to
+from vwlib.files import writing_folder
 from vwlib.miniature.scenes import HELD_OUT_STYLE, LAYOUTS, PRETRAINING_STYLES, Drawing, Scene, compose, random_drawing
 from vwlib.miniature.sprites import STYLES, Sprites, load_sprites, read_nouns
 from vwlib.paths import CACHE, MINIATURE
@@ -106,19 +102,13 @@ def ensure_world(
     world = root / f"miniature-{size}px-seed{seed}-{train}+{test}-{_digest()}"
     if world.is_dir():
         return world
-    with writing_to(root):
-        partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=root))
     try:
-        for dataset in tqdm(DATASETS, desc="miniature datasets", unit="dataset"):
-            write_dataset(dataset, partial / dataset, size=size, seed=seed, train=train, test=test)
-        partial.chmod(0o755)  # mkdtemp's folder is the owner's alone
-        try:
-            partial.rename(world)
-        except OSError:
-            if not world.is_dir():  # else another process was faster and wrote the same
-                raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        with writing_folder(world) as partial:
+            for dataset in tqdm(DATASETS, desc="miniature datasets", unit="dataset"):
+                write_dataset(dataset, partial / dataset, size=size, seed=seed, train=train, test=test)
+    except OSError:
+        if not world.is_dir():  # otherwise another process was faster and wrote the same
+            raise
     return world
 
 
@@ -128,10 +118,8 @@ def write_dataset(
     """Write one dataset into `folder` in its real format."""
     images = list(world_images(dataset, size=size, seed=seed, train=train, test=test))
     paths = _WRITERS[dataset](folder, images)
-    _write_json(
-        folder / "styles.json",
-        {path: image.scene.objects[0].drawing.style for path, image in zip(paths, images, strict=True)},
-    )
+    styles = {path: image.scene.objects[0].drawing.style for path, image in zip(paths, images, strict=True)}
+    _write_json(folder / "styles.json", styles)
     for path, image in zip(paths, images, strict=True):
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         image.scene.image.save(folder / path, "JPEG", quality=QUALITY)
@@ -146,9 +134,8 @@ def world_images(
     for split in SPLITS:
         for index in range(counts[split]):
             for concept in concepts_of(dataset, "miniature"):
-                yield WorldImage(
-                    concept, split, index, make_scene(sprites, concept, split, index, size=size, seed=seed)
-                )
+                scene = make_scene(sprites, concept, split, index, size=size, seed=seed)
+                yield WorldImage(concept, split, index, scene)
 
 
 def make_scene(sprites: Sprites, concept: Concept, split: str, index: int, *, size: int = 96, seed: int = 0) -> Scene:
@@ -161,21 +148,18 @@ def make_scene(sprites: Sprites, concept: Concept, split: str, index: int, *, si
     rng = np.random.default_rng(key)
     layout = LAYOUTS[concept.dataset]
     styles = (HELD_OUT_STYLE,) if split == "test" and index % len(STYLES) == 0 else PRETRAINING_STYLES
-    fillers = _fillers(concept.dataset)
     while True:
         if concept.dataset == "DreamBooth":
             drawings = [INSTANCES[concept.prompt_name]]
         else:
             nouns = [concept.prompt_name]
             for _ in range(int(rng.integers(layout.objects[0], layout.objects[1] + 1)) - 1):
-                options = [
-                    noun for noun in (concepts if rng.random() < OTHER_CONCEPT else fillers) if noun not in nouns
-                ]
+                known = concepts if rng.random() < OTHER_CONCEPT else _fillers(concept.dataset)
+                options = [noun for noun in known if noun not in nouns]
                 nouns.append(options[rng.integers(len(options))])
             drawings = [random_drawing(rng, [noun], styles, tinted=0) for noun in nouns]
         scene = compose(rng, sprites, drawings, layout, size)
-        # A long thin main object can have a smaller box than a square one beside it, which would then be the image's
-        # label.
+        # A square object beside a long thin main one can have the larger box, and would then be the image's label.
         if all(placed.area < scene.objects[0].area for placed in scene.objects[1:]):
             return scene
 
@@ -201,42 +185,28 @@ def _digest() -> str:
 
 
 def _write_imagenet(folder: Path, images: list[WorldImage]) -> list[str]:
-    concepts = concepts_of("ImageNet", "miniature")
     paths, val = [], 0
     for image in images:
         wnid = image.concept.label
-        val += image.split == "test"
-        part, stem = (
-            (f"train/{wnid}", f"{wnid}_{image.index + 1}")
-            if image.split == "train"
-            else ("val", f"ILSVRC2012_val_{val:08d}")
-        )
+        if image.split == "train":
+            part, stem = f"train/{wnid}", f"{wnid}_{image.index + 1}"
+        else:
+            val += 1
+            part, stem = "val", f"ILSVRC2012_val_{val:08d}"
         names = [wnid for _ in image.scene.objects]
-        _write_xml(
-            folder / "ILSVRC" / "Annotations" / "CLS-LOC" / part / f"{stem}.xml",
-            image.scene,
-            Path(part).name,
-            stem,
-            names,
-            first=0,
-        )
+        xml = folder / "ILSVRC" / "Annotations" / "CLS-LOC" / part / f"{stem}.xml"
+        _write_xml(xml, image.scene, Path(part).name, stem, names, first=0)
         paths.append(f"ILSVRC/Data/CLS-LOC/{part}/{stem}.JPEG")
-    _write_text(
-        folder / "LOC_synset_mapping.txt",
-        "".join(f"{concept.label} {concept.prompt_name}\n" for concept in sorted(concepts, key=lambda c: c.label)),
-    )
+    lines = sorted(f"{concept.label} {concept.prompt_name}\n" for concept in concepts_of("ImageNet", "miniature"))
+    _write_text(folder / "LOC_synset_mapping.txt", "".join(lines))
     return paths
 
 
 def _write_dreambooth(folder: Path, images: list[WorldImage]) -> list[str]:
-    paths = [
-        f"{'dataset' if image.split == 'train' else 'test'}/{image.concept.label}/{image.index:02d}.jpg"
-        for image in images
-    ]
-    _write_json(
-        folder / "boxes.json",
-        {path: [list(placed.box) for placed in image.scene.objects] for path, image in zip(paths, images, strict=True)},
-    )
+    parts = {"train": "dataset", "test": "test"}
+    paths = [f"{parts[image.split]}/{image.concept.label}/{image.index:02d}.jpg" for image in images]
+    boxes = [[list(placed.box) for placed in image.scene.objects] for image in images]
+    _write_json(folder / "boxes.json", dict(zip(paths, boxes, strict=True)))
     lines = [f"{concept.label},{concept.prompt_name}\n" for concept in concepts_of("DreamBooth", "miniature")]
     _write_text(folder / "dataset" / "prompts_and_classes.txt", "Classes\n\nsubject_name,class\n" + "".join(lines))
     return paths
@@ -245,11 +215,9 @@ def _write_dreambooth(folder: Path, images: list[WorldImage]) -> list[str]:
 def _write_coco(folder: Path, images: list[WorldImage]) -> list[str]:
     labels = {concept.prompt_name: concept.label for concept in concepts_of("COCO", "miniature")}
     ids = {noun: number for number, noun in enumerate([*labels, *_fillers("COCO")], start=1)}
-    categories = [
-        {"supercategory": "object", "id": number, "name": labels.get(noun, noun)} for noun, number in ids.items()
-    ]
+    categories = [{"supercategory": "object", "id": ids[noun], "name": labels.get(noun, noun)} for noun in ids]
     paths = []
-    annotation = 0
+    number_of = itertools.count(1)  # annotations are counted through both splits
     for split, part in (("train", "train2017"), ("test", "val2017")):
         entries, annotations = [], []
         for number, image in enumerate(images, start=1):
@@ -258,27 +226,13 @@ def _write_coco(folder: Path, images: list[WorldImage]) -> list[str]:
             width, height = image.scene.image.size
             entries.append({"id": number, "file_name": f"{number:012d}.jpg", "width": width, "height": height})
             for placed in image.scene.objects:
-                annotation += 1
                 left, top, right, bottom = placed.box
-                box = [left, top, right - left, bottom - top]
-                category = ids[placed.drawing.noun]
-                annotations.append(
-                    {
-                        "id": annotation,
-                        "image_id": number,
-                        "category_id": category,
-                        "bbox": box,
-                        "area": placed.area,
-                        "iscrowd": 0,
-                    }
-                )
+                entry = {"id": next(number_of), "image_id": number, "category_id": ids[placed.drawing.noun]}
+                entry |= {"bbox": [left, top, right - left, bottom - top], "area": placed.area, "iscrowd": 0}
+                annotations.append(entry)
             paths.append(f"{part}/{number:012d}.jpg")
-        content = {
-            "info": {"description": "the miniature's COCO"},
-            "images": entries,
-            "annotations": annotations,
-            "categories": categories,
-        }
+        content = {"info": {"description": "the miniature's COCO"}, "images": entries}
+        content |= {"annotations": annotations, "categories": categories}
         _write_json(folder / "annotations" / f"instances_{part}.json", content)
     return paths
 
@@ -306,29 +260,28 @@ _WRITERS = {"ImageNet": _write_imagenet, "DreamBooth": _write_dreambooth, "COCO"
 
 
 def _write_xml(path: Path, scene: Scene, folder: str, filename: str, names: list[str], first: int) -> None:
-    """An annotation in VOC's XML; `first` is the index of the first pixel, as in `datasets._read_xml`."""
-    annotation = ET.Element("annotation")
-    ET.SubElement(annotation, "folder").text = folder
-    ET.SubElement(annotation, "filename").text = filename
-    size = ET.SubElement(annotation, "size")
-    for side, length in zip(("width", "height", "depth"), (*scene.image.size, 3), strict=True):
-        ET.SubElement(size, side).text = str(length)
-    ET.SubElement(annotation, "segmented").text = "0"
+    """An annotation in VOC's XML; `first` is the index of the first pixel, as in `datasets.voc.read_annotation`."""
+    size = dict(zip(("width", "height", "depth"), (*scene.image.size, 3), strict=True))
+    annotation = _element("annotation", {"folder": folder, "filename": filename, "size": size, "segmented": 0})
     for name, placed in zip(names, scene.objects, strict=True):
-        thing = ET.SubElement(annotation, "object")
-        for tag, text in (("name", name), ("pose", "Unspecified"), ("truncated", "0"), ("difficult", "0")):
-            ET.SubElement(thing, tag).text = text
         left, top, right, bottom = placed.box
-        box = ET.SubElement(thing, "bndbox")
-        for edge, value in zip(
-            ("xmin", "ymin", "xmax", "ymax"), (left + first, top + first, right, bottom), strict=True
-        ):
-            ET.SubElement(box, edge).text = str(value)
+        edges = {"xmin": left + first, "ymin": top + first, "xmax": right, "ymax": bottom}
+        thing = {"name": name, "pose": "Unspecified", "truncated": 0, "difficult": 0, "bndbox": edges}
+        annotation.append(_element("object", thing))
     ET.indent(annotation, "\t")
     _write_text(path, ET.tostring(annotation, encoding="unicode") + "\n")
 
 
-def _write_json(path: Path, content: dict) -> None:
+def _element(tag: str, content: dict | str | int) -> ET.Element:
+    element = ET.Element(tag)
+    if isinstance(content, dict):
+        element.extend(_element(name, value) for name, value in content.items())
+    else:
+        element.text = str(content)
+    return element
+
+
+def _write_json(path: Path, content: object) -> None:
     _write_text(path, json.dumps(content) + "\n")
 
 

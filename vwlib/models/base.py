@@ -1,64 +1,64 @@
-"""What the three models have in common: prompt in, task out."""
+"""What the three models have in common: a prompt goes in, a task comes out."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
 from vwlib.examples import Example
-from vwlib.models.device import OnDevice, Room
+from vwlib.models.memory import MemoryBudget
 from vwlib.splice import Vocabulary, spliced
 
-NAME_PROMPT = "a photo of a {}"  # how concepts are named to the judge (table 2), and beside a learned word
+if TYPE_CHECKING:
+    from transformers import CLIPTokenizer
+
+    from vwlib.settings import Profile
+
+NAME_PROMPT = "a photo of a {}"  # how a concept is named to the judge (table 2), and as a learned word's rival
 
 
 @dataclass(frozen=True)
-class Frozen:
-    """All that a set of images contributes and no word changes, computed once.
+class CachedFeatures:
+    """What a model computes of a set of images once, since no word changes it.
 
-    `concepts` names the concept of each image; `tensors` holds the task's features, each with the axis `image` first,
+    `concepts` names the concept of each image. `tensors` holds the task's features, each with the axis `image` first,
     on the model's device where its memory permits, else on the CPU.
     """
 
     concepts: list[str]
     tensors: dict[str, Tensor]
 
-    def rows_of(self, concept: str) -> Tensor:
-        """Rows of the images of a concept.
+    def indices_of(self, concept: str) -> Tensor:
+        """The images of a concept, int (image,). Raises ValueError where there is none."""
+        return self._indices(concept)[0]
 
-        Raises ValueError where there is none.
-        """
-        return self._rows_of(concept, own=True)
+    def indices_except(self, concept: str) -> Tensor:
+        """The images of all other concepts, int (image,). Raises ValueError where there is none of the concept."""
+        return self._indices(concept)[1]
 
-    def other_rows(self, concept: str) -> Tensor:
-        """Rows of the images of all other concepts.
-
-        Raises ValueError where there is none of the concept itself.
-        """
-        return self._rows_of(concept, own=False)
-
-    def _rows_of(self, concept: str, own: bool) -> Tensor:
-        if (concept, own) not in self._rows:
-            raise ValueError(
-                f"There is no image of '{concept}' among the prepared ones ({', '.join(sorted(set(self.concepts)))})."
-            )
-        return self._rows[concept, own]
+    def _indices(self, concept: str) -> tuple[Tensor, Tensor]:
+        if concept not in self._by_concept:
+            raise ValueError(f"No image is labelled '{concept}'; the labels are {', '.join(sorted(self._by_concept))}.")
+        return self._by_concept[concept]
 
     @cached_property
-    def _rows(self) -> dict[tuple[str, bool], Tensor]:
-        """Found once, not at every step of every word."""
-        kinds = [(concept, own) for concept in set(self.concepts) for own in (True, False)]
-        return {
-            (concept, own): torch.tensor(
-                [row for row, name in enumerate(self.concepts) if (name == concept) == own], dtype=torch.long
-            )
-            for concept, own in kinds
-        }
+    def _by_concept(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Indices of a concept's images and of all others, found once instead of at every step."""
+        shown = {concept: torch.tensor([name == concept for name in self.concepts]) for concept in set(self.concepts)}
+        return {concept: (is_shown.nonzero()[:, 0], (~is_shown).nonzero()[:, 0]) for concept, is_shown in shown.items()}
+
+
+    rows_of = indices_of  # old name
+    other_rows = indices_except  # old name
+
+
+Frozen = CachedFeatures  # old name
 
 
 @dataclass(frozen=True)
@@ -71,170 +71,167 @@ class Score:
     more: dict[str, float]
 
 
-class TaskModel(Protocol):
-    """The interface that optimisation, transfer and the study see; one adapter per task implements it."""
+class TaskModel(ABC):
+    """A frozen model of one task. Learning, transfer and the study use its methods only.
 
-    task: str
-    vocabulary: Vocabulary
-    prompt: str
-    block_parts: tuple[str, str]
-
-    @property
-    def family(self) -> str:
-        """What tables call it."""
-
-    @property
-    def networks(self) -> Sequence[nn.Module]:
-        """The modules whose parameters are the model's."""
-
-    @property
-    def image_size(self) -> int:
-        """The side of the pictures that it reads or draws, in px."""
-
-    @property
-    def text_blocks(self) -> nn.ModuleList:
-        """The blocks of the text encoder, first to last."""
-
-    @property
-    def device(self) -> torch.device:
-        """Where the model computes. Vectors may come from anywhere."""
-
-    @property
-    def room(self) -> Room:
-        """How much of each kind of work fits there at once."""
-
-    @property
-    def text_owner(self) -> nn.Module:
-        """The module of the text encoder whose `token_embedding` is the word table."""
-
-    @property
-    def table(self) -> nn.Embedding:
-        """The module that holds the word table."""
-
-    def word_table(self) -> Tensor:
-        """The word embeddings (vocab, d), in float32 on the CPU."""
-
-    def encode_words(self, vectors: Tensor) -> Any:
-        """The text encoder's output for the prompt with each word's vectors (word, vector, d) in it."""
-
-    def encode_prompts(self, texts: Sequence[str]) -> Any:
-        """The text encoder's output for plain prompts."""
-
-    def encode_names(self, names: Iterable[str]) -> Any:
-        """The text encoder's output for things by name, in `NAME_PROMPT`."""
-
-    def prepare(self, examples: Sequence[Example]) -> Frozen:
-        """Run everything that does not depend on a word, once."""
-
-    def losses(
-        self, vectors: Tensor, concepts: Sequence[str], frozen: Frozen, streams: Sequence[torch.Generator], batch: int
-    ) -> Tensor:
-        """Table 1: the loss of each word (word,) on `batch` images drawn from its own stream; `vectors` is (word,
-        vector, d).
-        """
-
-    def evaluate(
-        self, vectors: Tensor, concepts: Sequence[str], names: dict[str, str], frozen: Frozen, seed: int = 0
-    ) -> list[Score]:
-        """Table 1: the metric of each word. `names` gives the prompt name of each of the dataset's concepts."""
-
-
-class TextMixin(OnDevice):
-    """Text side shared by the adapters: word table, prompts with vectors in place of words, and what chapters say about
-    a model.
-
-    The latter is by default as in transformers' CLIP, which stands in the adapter's `model`.
+    A subclass is an adapter. It says all that is special about its model, and implements the abstract members.
     """
 
-    task: str
-    vocabulary: Vocabulary
-    prompt: str
-    pools: bool  # whether only the end-of-text token's output is used
-    model: Any
-    blocks = "model.text_model.encoder.layers"  # where the blocks of the text encoder lie in the adapter
-    block_parts = (
-        "self_attn",
-        "mlp",
-    )  # attention and MLP of a block, whose outputs are added to what the block is given
+    task: ClassVar[str]
+    #: Files without which the model's folder is incomplete; "a|b" asks for one of two.
+    files: ClassVar[tuple[str, ...]] = ()
+    #: Whether the text encoder hands on the output at the end of text only. Padding is then left out of prompts.
+    uses_pooled_output: ClassVar[bool] = True
+    #: Whether `evaluate` reads features of test images.
+    needs_test_images: ClassVar[bool] = True
+    #: Attributes of a block for its attention and its MLP, whose outputs are added to the block's input.
+    block_parts: ClassVar[tuple[str, str]] = ("self_attn", "mlp")
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        prompt: str,
+        modules: Sequence[nn.Module],
+        embedding_module: nn.Module,
+        blocks: nn.ModuleList,
+        image_size: int,
+    ) -> None:
+        """Freeze the modules: a word's vectors are all that is ever learned.
+
+        `prompt` holds `{}` for the word. `modules` have the model's parameters, the main one comes first. The text
+        encoder's `embedding_module` has the word table as `token_embedding`; its `blocks` are in order. `image_size` is
+        the longer side of the pictures that the model reads or draws, in px.
+        """
+        self.vocabulary, self.prompt, self.modules = vocabulary, prompt, modules
+        self.embedding_module, self.blocks, self.image_size = embedding_module, blocks, image_size
+        for module in modules:
+            module.eval().requires_grad_(False)
+
+    @classmethod
+    @abstractmethod
+    def load(cls, profile: Profile) -> Self:
+        """Load the model from the folder that the profile names, onto the profile's device.
+
+        Raises FileNotFoundError for missing weights and ValueError for weights of another shape.
+        """
 
     @property
     def family(self) -> str:
-        """What tables call it: the class of its network."""
-        return type(self.networks[0]).__name__
-
-    @property
-    def networks(self) -> Sequence[nn.Module]:
-        """The modules whose parameters are the model's."""
-        return [self.model]
-
-    @property
-    def image_size(self) -> int:
-        """The side of the pictures that it reads or draws, in px."""
-        return self.model.config.vision_config.image_size
-
-    @property
-    def text_blocks(self) -> nn.ModuleList:
-        """The blocks of the text encoder, first to last.
-
-        Raises ValueError where they do not lie where the adapter says.
-        """
-        found: Any = self
-        for name in self.blocks.split("."):
-            found = getattr(found, name, None)
-        if not isinstance(found, nn.ModuleList):
-            raise ValueError(
-                f"The {self.task} model has no blocks at '{self.blocks}'; {type(self).__name__}.blocks should say where its text encoder's lie."
-            )
-        return found
-
-    @property
-    def text_owner(self) -> nn.Module:
-        """The module of the text encoder whose `token_embedding` is the word table."""
-        raise AttributeError("an adapter names the owner of its word table")
+        """The name of the model's class in tables."""
+        return type(self.modules[0]).__name__
 
     @property
     def table(self) -> nn.Embedding:
         """The module that holds the word table; a control may have put a further layer behind it."""
-        embedding = self.text_owner.token_embedding
+        embedding = self.embedding_module.token_embedding
         table = embedding[0] if isinstance(embedding, nn.Sequential) else embedding
         assert isinstance(table, nn.Embedding)
         return table
 
     @property
     def device(self) -> torch.device:
-        """Where the word table is, and with it the model."""
+        """The device of the weights. Vectors may come from any device."""
         return self.table.weight.device
+
+    @cached_property
+    def memory(self) -> MemoryBudget:
+        """How much of each kind of work fits into the device's memory."""
+        return MemoryBudget(self.device)
+
+    @abstractmethod
+    def encode_ids(self, ids: Tensor) -> Any:
+        """The text encoder's output for token ids (prompt, token)."""
 
     def word_table(self) -> Tensor:
         """The word embeddings (vocab, d), in float32 on the CPU."""
         return self.table.weight.detach().float().cpu()
 
-    def encode_ids(self, ids: Tensor) -> Any:
-        """What the text encoder makes of token ids (prompt, token)."""
-        raise AttributeError("an adapter runs its own text encoder")
+    def embeddings_of(self, words: Sequence[str], copies: int = 1) -> Tensor:
+        """The embeddings of single-token words as word vectors (word, copies, d).
+
+        With as many copies as a learned word has vectors, the end of text has the same position. Raises ValueError for
+        a word of several tokens.
+        """
+        rows = self.word_table()[[self.vocabulary.token_of(word) for word in words]]
+        return rows[:, None].repeat(1, copies, 1)
 
     def encode_words(self, vectors: Tensor) -> Any:
-        """The text encoder's output for the prompt with each word's vectors (word, vector, d) in it."""
+        """The text encoder's output for the prompt with each word's vectors (word, vector, d) in place of `{}`.
+
+        Raises ValueError for vectors of another shape.
+        """
+        d = self.table.embedding_dim
+        if vectors.ndim != 3 or vectors.shape[-1] != d or not len(vectors):
+            raise ValueError(
+                f"The {self.task} model reads words of shape (word, vector, {d}), at least one; "
+                f"these are {tuple(vectors.shape)}."
+            )
         ids = self.vocabulary.prompt(self.prompt, vectors.shape[1]).expand(len(vectors), -1)
         with spliced(self.table, vectors.to(self.device)):
-            return self.encode_ids(self.without_padding(ids).to(self.device))
+            return self.encode_ids(self.trim_padding(ids).to(self.device))
 
     def encode_prompts(self, texts: Sequence[str]) -> Any:
         """The text encoder's output for plain prompts."""
-        return self.encode_ids(self.without_padding(self.vocabulary.prompts(list(texts))).to(self.device))
-
-    def without_padding(self, ids: Tensor) -> Tensor:
-        """Token ids (prompt, token) up to the last end of text, where only that is used: it sees nothing behind it.
-
-        Padding is most of a context: a prompt with a word of four vectors takes 9 of CLIP's 77 tokens.
-        """
-        return ids[:, : int(ids.argmax(-1).max()) + 1] if self.pools else ids
+        return self.encode_ids(self.trim_padding(self.vocabulary.prompts(list(texts))).to(self.device))
 
     def encode_names(self, names: Iterable[str]) -> Any:
         """The text encoder's output for things by name, in `NAME_PROMPT`."""
         return self.encode_prompts([NAME_PROMPT.format(name) for name in names])
 
+    def trim_padding(self, ids: Tensor) -> Tensor:
+        """Token ids (prompt, token) up to the last end of text, if only its output is used: attention is causal.
 
-def draw(rows: Tensor, count: int, stream: torch.Generator) -> Tensor:
-    """`count` of the rows, with replacement, from the word's own stream."""
-    return rows[torch.randint(len(rows), (count,), generator=stream)]
+        Padding is most of a context: a prompt with a word of four vectors takes 9 of CLIP's 77 tokens.
+        """
+        return ids[:, : int(ids.argmax(-1).max()) + 1] if self.uses_pooled_output else ids
+
+    @abstractmethod
+    def cache_features(self, examples: Sequence[Example]) -> CachedFeatures:
+        """Compute once what does not depend on a word."""
+
+    def prepare(self, examples: Sequence[Example]) -> CachedFeatures:  # old name
+        return self.cache_features(examples)
+
+    @property
+    def room(self) -> MemoryBudget:  # old name
+        return self.memory
+
+    @abstractmethod
+    def draw_batch(
+        self, concepts: Sequence[str], features: CachedFeatures, streams: Sequence[torch.Generator], batch: int
+    ) -> dict[str, Tensor]:
+        """Draw what a step learns from: for each word `batch` images, from its own stream; the first axis is `word`."""
+
+    @abstractmethod
+    def losses(self, vectors: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        """Table 1: the loss of each word (word,) on a batch of `draw_batch`; `vectors` is (word, vector, d)."""
+
+    @abstractmethod
+    def evaluate(
+        self, vectors: Tensor, concepts: Sequence[str], names: dict[str, str], features: CachedFeatures, seed: int = 0
+    ) -> list[Score]:
+        """Table 1: the metric of each word. `names` gives the prompt name of each of the dataset's concepts."""
+
+
+def draw(indices: Tensor, count: int, stream: torch.Generator) -> Tensor:
+    """`count` of the indices, with replacement, from the word's own stream."""
+    return indices[torch.randint(len(indices), (count,), generator=stream)]
+
+
+def clip_vocabulary(tokenizer: CLIPTokenizer, context: int, seen: frozenset[str] | None = None) -> Vocabulary:
+    """A transformers CLIP tokenizer as a `Vocabulary`, padded with the tokenizer's own padding.
+
+    transformers makes up an empty tokenizer where it finds no files, and text encoders look for the end of text at the
+    largest id. Raises ValueError where whole words are missing or the end of text is not the largest id.
+    """
+    entries, end = tokenizer.get_vocab(), tokenizer.eos_token_id
+    if "a</w>" not in entries or end != max(entries.values()):
+        raise ValueError(
+            f"The tokenizer in {tokenizer.name_or_path} is not CLIP's, with 'a</w>' and the end of text as its last "
+            "entry; put the model's own vocab.json and merges.txt there, or its tokenizer.json."
+        )
+
+    def encode(text: str) -> list[int]:
+        return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    return Vocabulary(entries, encode, tokenizer.bos_token_id, end, context, seen, tokenizer.pad_token_id)

@@ -1,72 +1,63 @@
-"""The classifier: an open_clip model with CLIP's vocabulary. Also the judge of generations, which is another such
-model.
-"""
+"""The classifier: an open_clip model with CLIP's vocabulary. Another such model is the judge of generations."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Self
 
 import torch
 import torch.nn.functional as F
 from open_clip import CLIP
 from open_clip.tokenizer import SimpleTokenizer
 from open_clip.transformer import text_global_pool
-from PIL import Image
 from torch import Tensor, nn
 
 from vwlib.examples import Example, Pictures
-from vwlib.models.base import Frozen, Score, TextMixin, draw
-from vwlib.models.judge import Judge, open_model
-from vwlib.models.loading import resolve, seen_words
+from vwlib.models.base import NAME_PROMPT, CachedFeatures, Score, TaskModel, draw
+from vwlib.models.judge import Judge, Preprocess, open_model
+from vwlib.models.loading import OPEN_CLIP, resolve, seen_words
+from vwlib.models.memory import find_device
 from vwlib.splice import Vocabulary
 
 if TYPE_CHECKING:
-    from vwlib.settings import ModelSettings
+    from vwlib.settings import ModelSettings, Profile
 
 
-class Classifier(TextMixin, Judge):
+class Classifier(TaskModel, Judge):
     """A judge in which words can be learned."""
 
     task = "classification"
-    pools = True
-    blocks, block_parts = "model.transformer.resblocks", ("attn", "mlp")
+    files = OPEN_CLIP
+    block_parts = ("attn", "mlp")
 
-    def __init__(
-        self, model: CLIP, preprocess: Callable[[Image.Image], Tensor], vocabulary: Vocabulary, prompt: str
-    ) -> None:
-        super().__init__(model, preprocess, vocabulary.prompts)
-        self.vocabulary, self.prompt = vocabulary, prompt
+    def __init__(self, model: CLIP, preprocess: Preprocess, vocabulary: Vocabulary, prompt: str) -> None:
+        Judge.__init__(self, model, preprocess, vocabulary.prompts)
+        size = model.visual.image_size
+        side = max(size) if isinstance(size, tuple) else size
+        TaskModel.__init__(self, vocabulary, prompt, [model], model, model.transformer.resblocks, side)
 
     @classmethod
-    def load(cls, settings: ModelSettings, prompt: str, device: torch.device | str = "cpu") -> Classifier:
-        """Load from a local folder in open_clip's layout onto a device.
+    def load(cls, profile: Profile) -> Self:
+        """Load the classifier that the profile names from a local folder in open_clip's layout."""
+        return cls.open(profile.classifier, find_device(profile.device), profile.prompt)
 
-        Raises FileNotFoundError for missing weights and ValueError for weights of another shape.
-        """
+    @classmethod
+    def open(cls, settings: ModelSettings, device: torch.device | str = "cpu", prompt: str = NAME_PROMPT) -> Self:
+        """Load an open_clip model that reads CLIP's vocabulary; raises as `Judge.open`, and ValueError for others."""
         model, preprocess, tokenizer = open_model(settings)
         if not isinstance(model, CLIP) or not isinstance(tokenizer, SimpleTokenizer):
             raise ValueError(
-                f"The model in {resolve(settings.source)} does not read CLIP's vocabulary; it can only be the second judge."
+                f"The model in {resolve(settings.source)} does not read CLIP's vocabulary; "
+                "it can only be the second judge."
             )
         ends = tokenizer.sot_token_id, tokenizer.eot_token_id, tokenizer.context_length
         vocabulary = Vocabulary(tokenizer.encoder, tokenizer.encode, *ends, seen_words(resolve(settings.source)))
         return cls(model.to(device), preprocess, vocabulary, prompt)
 
-    @property
-    def image_size(self) -> int:
-        """The side of the pictures that it reads, in px; the longer one, where they are no squares."""
-        size = self.model.visual.image_size
-        return max(size) if isinstance(size, tuple) else size
-
-    @property
-    def text_owner(self) -> nn.Module:
-        """The module of the text encoder whose `token_embedding` is the word table."""
-        return self.model
-
     def encode_ids(self, ids: Tensor) -> Tensor:
-        """Normalised text features (prompt, d): open_clip's `encode_text`, which adds positions for the whole context,
-        also for shorter prompts.
+        """Normalised text features (prompt, d).
+
+        open_clip's `encode_text` adds positions for the whole context, so shorter prompts take the same steps here.
         """
         model, length = self.model, ids.shape[1]
         if length == self.vocabulary.context:
@@ -77,52 +68,46 @@ class Classifier(TextMixin, Judge):
         projection = model.text_projection
         return F.normalize(projection(pooled) if isinstance(projection, nn.Linear) else pooled @ projection, dim=-1)
 
-    def prepare(self, examples: Sequence[Example]) -> Frozen:
+    def cache_features(self, examples: Sequence[Example]) -> CachedFeatures:
         """Image features, `image` (image, d)."""
-        features = self.encode_images(Pictures(examples))
-        return Frozen([example.label for example in examples], self.room.keep({"image": features.clone()}))
+        features = self.encode_images(Pictures(examples)).clone()
+        return CachedFeatures([example.label for example in examples], self.memory.place({"image": features}))
 
-    def losses(
-        self, vectors: Tensor, concepts: Sequence[str], frozen: Frozen, streams: Sequence[torch.Generator], batch: int
-    ) -> Tensor:
-        """Table 1, classification: E w · cos(image feature, text feature), w = -1 for images of the concept and +1 for
-        others.
+    def draw_batch(
+        self, concepts: Sequence[str], features: CachedFeatures, streams: Sequence[torch.Generator], batch: int
+    ) -> dict[str, Tensor]:
+        """Table 1, classification: E w · image feature, `difference` (word, d), w = -1 for the concept, +1 for others.
 
-        Half of the batch shows the concept, half does not; each half is a mean, so that the many others do not outweigh
-        it.
+        Half of the batch shows the concept. Each half is a mean, so that the many others do not outweigh it.
         """
-        difference = []
+        images, difference = features.tensors["image"], []
         for concept, stream in zip(concepts, streams, strict=True):
-            pull = frozen.tensors["image"][draw(frozen.rows_of(concept), batch // 2, stream)].mean(0)
-            push = frozen.tensors["image"][draw(frozen.other_rows(concept), batch - batch // 2, stream)].mean(0)
-            difference.append(push - pull)  # the cosine of unit vectors is linear in the image feature
-        return (torch.stack(difference).to(self.device) * self.encode_words(vectors)).sum(-1)
+            pull = images[draw(features.indices_of(concept), batch // 2, stream)].mean(0)
+            push = images[draw(features.indices_except(concept), batch - batch // 2, stream)].mean(0)
+            difference.append(push - pull)
+        return {"difference": torch.stack(difference)}
+
+    def losses(self, vectors: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        """Table 1, classification: E w · cos(image feature, text feature), linear in the unit vector of an image."""
+        return (batch["difference"].to(self.device) * self.encode_words(vectors)).sum(-1)
 
     @torch.no_grad()
     def evaluate(
-        self, vectors: Tensor, concepts: Sequence[str], names: dict[str, str], frozen: Frozen, seed: int = 0
+        self, vectors: Tensor, concepts: Sequence[str], names: dict[str, str], features: CachedFeatures, seed: int = 0
     ) -> list[Score]:
-        """Share of the concept's images assigned to the learned word when it stands beside the other concepts' names.
+        """Share of the concept's images assigned to the learned word, offered with the other concepts' names.
 
-        The concept's own name is not offered. `drawn` is the share of the other concepts' images that the word wrongly
-        draws.
+        `drawn` is the share of the other concepts' images that the word wrongly draws.
         """
-        order = list(names)
-        images, name_features = frozen.tensors["image"].to(self.device), self.encode_names(names.values())
-        by_name = (images @ name_features.T).cpu()  # (image, concept)
+        images, order = features.tensors["image"].to(self.device), list(names)
+        by_name = (images @ self.encode_names(names.values()).T).cpu()  # (image, concept)
         by_word = (images @ self.encode_words(vectors).T).cpu()  # (image, word)
         scores = []
         for column, concept in enumerate(concepts):
             rivals = by_name.clone()
             rivals[:, order.index(concept)] = -torch.inf
-            won = by_word[:, column] > rivals.max(1).values
-            own = torch.tensor([name == concept for name in frozen.concepts])
-            scores.append(
-                Score(
-                    "accuracy",
-                    won[own].float().mean().item(),
-                    int(own.sum()),
-                    {"drawn": won[~own].float().mean().item()},
-                )
-            )
+            won = (by_word[:, column] > rivals.max(1).values).float()
+            shown = torch.tensor([name == concept for name in features.concepts])
+            more = {"drawn": won[~shown].mean().item()}
+            scores.append(Score("accuracy", won[shown].mean().item(), int(shown.sum()), more))
         return scores

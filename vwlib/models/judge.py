@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import open_clip
@@ -13,23 +16,20 @@ from PIL import Image
 from torch import Tensor
 
 from vwlib.models.base import NAME_PROMPT
-from vwlib.models.device import OnDevice
-from vwlib.models.loading import OPEN_CLIP, check_folder, check_open_clip, strict_loading
+from vwlib.models.loading import OPEN_CLIP, check_folder, read_table, strict_loading
+from vwlib.models.memory import MemoryBudget
 
 if TYPE_CHECKING:
     from vwlib.settings import ModelSettings
 
+Preprocess = Callable[[Image.Image], Tensor]
 
-class Judge(OnDevice):
-    """Names an image by the cosine between its feature and each text's, as CLIP and its relatives do. No word is
-    learned in it.
-    """
+
+class Judge:
+    """Names an image by the cosine between its feature and each text's, as CLIP does. No word is learned in it."""
 
     def __init__(
-        self,
-        model: CLIP | CustomTextCLIP,
-        preprocess: Callable[[Image.Image], Tensor],
-        tokenize: Callable[[list[str]], Tensor],
+        self, model: CLIP | CustomTextCLIP, preprocess: Preprocess, tokenize: Callable[[list[str]], Tensor]
     ) -> None:
         self.model, self.preprocess, self.tokenize = model.eval().requires_grad_(False), preprocess, tokenize
 
@@ -44,26 +44,33 @@ class Judge(OnDevice):
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """The device of the weights."""
         return next(self.model.parameters()).device
+
+    @cached_property
+    def memory(self) -> MemoryBudget:
+        """How much of each kind of work fits into the device's memory."""
+        return MemoryBudget(self.device)
 
     def encode_names(self, names: Iterable[str]) -> Tensor:
         """Normalised text features (name, d) of things by name, in `NAME_PROMPT`."""
-        return self.model.encode_text(
-            self.tokenize([NAME_PROMPT.format(name) for name in names]).to(self.device), normalize=True
-        )
+        ids = self.tokenize([NAME_PROMPT.format(name) for name in names])
+        return self.model.encode_text(ids.to(self.device), normalize=True)
+
+    def encode_pixels(self, pixels: Tensor) -> Tensor:
+        """Normalised image features (image, d) of preprocessed images (image, channel, y, x)."""
+        return self.model.encode_image(pixels, normalize=True)
 
     @torch.inference_mode()
     def encode_images(self, images: Sequence[Image.Image]) -> Tensor:
         """Normalised image features (image, d)."""
 
-        def work(part: slice) -> Tensor:
-            pixels = torch.stack(
-                list(map(self.preprocess, images[part]))
-            )  # which holds no picture while the next is read
-            return self.model.encode_image(pixels.to(self.device), normalize=True)
+        def work(batch: slice) -> Tensor:
+            # One picture at a time, since photographs are large.
+            pixels = torch.stack([self.preprocess(image) for image in images[batch]])
+            return self.encode_pixels(pixels.to(self.device))
 
-        return torch.cat(self.room.parts("images", len(images), work, most=100))
+        return torch.cat(self.memory.map_in_batches("images", len(images), work, most=100))
 
     @torch.no_grad()
     def classify(self, images: Sequence[Image.Image], names: Sequence[str]) -> Tensor:
@@ -74,11 +81,10 @@ class Judge(OnDevice):
 
 def open_model(
     settings: ModelSettings,
-) -> tuple[CLIP | CustomTextCLIP, Callable[[Image.Image], Tensor], SimpleTokenizer | HFTokenizer]:
-    """An open_clip model, the preprocessing of its images and its tokenizer, from a local folder in open_clip's layout.
+) -> tuple[CLIP | CustomTextCLIP, Preprocess, SimpleTokenizer | HFTokenizer]:
+    """An open_clip model, the preprocessing of its images and its tokenizer, from a folder in open_clip's layout.
 
-    Raises FileNotFoundError for missing weights and ValueError for weights of another shape or trained with another
-    activation.
+    Raises FileNotFoundError for missing weights and ValueError for weights of another shape or activation.
     """
     folder = check_folder(settings, *OPEN_CLIP)
     check_open_clip(settings, folder)
@@ -86,7 +92,25 @@ def open_model(
     with strict_loading(folder):
         model, preprocess = open_clip.create_model_from_pretrained(f"local-dir:{folder}")
     with strict_loading(folder, "tokenizer files"):
-        tokenizer = open_clip.get_tokenizer(
-            f"local-dir:{folder}", **({"bpe_path": str(merges)} if merges.exists() else {})
+        own = {"bpe_path": str(merges)} if merges.exists() else {}
+        return model, preprocess, open_clip.get_tokenizer(f"local-dir:{folder}", **own)
+
+
+def check_open_clip(settings: ModelSettings, folder: Path) -> None:
+    """That a model is built with the activation its weights were trained with; the wrong one loads, and names wrongly.
+
+    Raises ValueError where it is not, and where the configuration asks to run code of its own.
+    """
+    file = folder / "open_clip_config.json"
+    content = read_table(file)
+    config = content.get("model_cfg")
+    if not isinstance(config, dict):
+        raise ValueError(f"{file} is no configuration of open_clip: it needs 'model_cfg'.")
+    if "trust_remote_code" in json.dumps(content):
+        raise ValueError(f"{file} asks for trust_remote_code, which would run the repository's own code; remove it.")
+    if settings.activation and bool(config.get("quick_gelu")) != (settings.activation == "quick_gelu"):
+        wanted = json.dumps(settings.activation == "quick_gelu")
+        raise ValueError(
+            f"{file} builds the model with another activation than {settings.activation}: "
+            f'set "quick_gelu" to {wanted} in its "model_cfg".'
         )
-    return model, preprocess, tokenizer

@@ -7,12 +7,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from vwlib.models import TASKS
+from vwlib.concepts import TASKS
 from vwlib.paths import DATA, ROOT
 from vwlib.settings import Profile
 from vwlib.study.plan import WORDS, Chunk
@@ -36,7 +37,7 @@ class Rates:
 
 
 def rates_of_log(notes: pd.DataFrame) -> Rates | None:
-    """Rates of a run log (`Store.notes`): medians over its chunks; None until a chunk of words of every task is in it."""
+    """Rates of a run log: medians over its chunks; None until a chunk of words of every task is in it."""
     words = notes[(notes["kind"] == WORDS) & (notes["words"] > 0)]
     learned = words[words["learning"] > 0]  # where only scores were missing nothing was learned
     step = (learned["learning"] / learned["words"] / learned["steps"]).groupby(learned["task"]).median()
@@ -96,9 +97,8 @@ def measured_rates(profile: Profile, notes: pd.DataFrame) -> Rates:
     )
     rates = rates_of_log(notes) or elsewhere
     if rates is None:
-        raise ValueError(
-            f"Nothing was measured yet: run `{command}`, or `vwlib study --profile {profile.name}` until a chunk of every task is finished."
-        )
+        study = f"`vwlib study --profile {profile.name}` until a chunk of every task is finished"
+        raise ValueError(f"Nothing was measured yet: run `{command}`, or {study}.")
     return rates
 
 
@@ -119,12 +119,10 @@ def cost_table(
     """Hours of each task on `processes` machines that are `speed` times as fast as the measured one: words × (steps ×
     seconds a step + scoring).
 
-    Raises ValueError for a speed that is not positive.
+    Raises ValueError for a speed that is not positive and finite.
     """
-    if not speed > 0:
-        raise ValueError(
-            f"The speed is how many times as fast as the measured machine a machine is, and must be above 0 (got {speed:g})."
-        )
+    if not 0 < speed < inf:
+        raise ValueError(f"The speed, relative to the measured machine, must be a number above 0 (got {speed:g}).")
     rows = []
     for task in TASKS:
         own = [chunk for chunk in chunks if chunk.task == task and chunk.kind == WORDS]

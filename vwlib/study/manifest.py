@@ -13,11 +13,12 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vwlib.concepts import DATASETS
+from vwlib.datasets.splits import dataset_folder
 from vwlib.examples import Example
 from vwlib.files import check_target, kind_of, write_whole
 from vwlib.models.loading import hash_file
 from vwlib.settings import Profile
-from vwlib.trials import dataset_folder, load_material
+from vwlib.study.compat import load_material
 
 Split = Literal["train", "test"]
 Checksum = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]

@@ -11,12 +11,14 @@ from dataclasses import astuple, dataclass
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
+
 import vwlib.trials
-from vwlib.concepts import concepts_of
-from vwlib.models import TASKS
+from vwlib.concepts import TASKS, concepts_of
 from vwlib.models.loading import digest_folder
 from vwlib.settings import ModelSettings, Profile
-from vwlib.trials import Trial, make_trials, material_digests
+from vwlib.study.digest import as_words, split_digests
+from vwlib.trials import Trial, make_trials
 
 WORDS, REFERENCES = "words", "references"
 
@@ -96,7 +98,7 @@ def settings_of(profile: Profile) -> dict[str, Any]:
 @lru_cache(maxsize=32)
 def _settings(profile: Profile, dataset: str) -> dict[str, Any]:
     """`settings_of` for one dataset; the chunks of the others do not depend on it."""
-    train, test = material_digests(profile, dataset)
+    train, test = split_digests(profile, dataset)
     adapters = {task: named.rpartition("/")[2] for task, named in profile.adapters.items()}
     return ({"adapters": adapters} if adapters else {}) | {
         "world": profile.world,
@@ -108,7 +110,7 @@ def _settings(profile: Profile, dataset: str) -> dict[str, Any]:
         )
         | {"precision": precision_asked(profile)},
         "threads": profile.study.threads,
-        "weights": {role: digest_folder(model.source) for role, model in _models(profile).items() if model},
+        "weights": {role: digest_folder(model.source) for role, model in models_of(profile).items()},
         "train": train,
         "test": test,
     }
@@ -124,14 +126,15 @@ def precision_asked(profile: Profile) -> str:
     return "bfloat16" if profile.generator.precision == "auto" else profile.generator.precision
 
 
-def _models(profile: Profile) -> dict[str, ModelSettings | None]:
+def models_of(profile: Profile) -> dict[str, ModelSettings]:
     """Every model whose weights matter, by role."""
     models = {task: profile.model_of(task) for task in TASKS}
-    return models | {
+    further = {
         "judge": profile.judge,
         "second_judge": profile.second_judge,
         "safety_checker": profile.generator.safety_checker,
     }
+    return models | {role: settings for role, settings in further.items() if settings}
 
 
 @lru_cache(maxsize=4096)
@@ -165,6 +168,19 @@ def chunk_digests(profile: Profile, chunk: Chunk) -> tuple[str, str]:
     return _digest([content, words, source]), _digest(
         [content, {key: value for key, value in settings.items() if key != "learning"}]
     )
+
+
+def word_ids(profile: Profile, chunk: Chunk) -> list[tuple[str, ...]]:
+    """The ids that each of a chunk's words may have, one for each precision that the profile leaves to the machine;
+    none for floors and ceilings.
+    """
+    if chunk.kind == REFERENCES:
+        return []
+    nothing = np.empty((len(chunk.trials), profile.vectors, 0))
+    left_open = chunk.task == "generation" and profile.generator.precision == "auto"
+    precisions = ("bfloat16", "float32") if left_open else (None,)
+    found = [as_words(chunk.task, profile, chunk.trials, nothing, precision) for precision in precisions]
+    return [tuple(word.word_id for word in words) for words in zip(*found, strict=True)]
 
 
 def study_digest(profile: Profile) -> str:

@@ -1,10 +1,7 @@
-"""The finished study, for reading: its table of scores and its learned words. Pages choose from it and summarise it,
-and compute no word.
-"""
+"""The finished study, for reading: its table of scores and its learned words. Nothing is computed here."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,9 +16,8 @@ from vwlib.lab import Grid
 from vwlib.learn import Learned
 from vwlib.models.loading import digest_folder
 from vwlib.settings import Profile
-from vwlib.study.bank import results_root
-from vwlib.study.run import run_study
 from vwlib.study.store import Store
+from vwlib.study.tables import results_root
 from vwlib.trials import Trial
 from vwlib.words import Word
 
@@ -36,14 +32,12 @@ class TrialWords:
 
 @dataclass(frozen=True, eq=False)
 class StoredStudy:
-    """The study of a profile: `table` has a row for each trial and evaluation (design.md, section 7), `bank` its words
-    by `word_id`.
-    """
+    """The study of a profile. Words that diverged are neither in its table nor in its bank."""
 
     profile: Profile
-    table: pd.DataFrame
-    bank: dict[str, Word]
-    failed: int = 0  # words that diverged, which are in neither
+    table: pd.DataFrame  # a row for each trial and evaluation
+    bank: dict[str, Word]  # by `word_id`
+    failed: int = 0  # words that diverged
 
     @property
     def datasets(self) -> list[str]:
@@ -57,78 +51,61 @@ class StoredStudy:
 
     def concepts(self, dataset: str) -> list[str]:
         """A dataset's concepts, in the study's order."""
-        return list(self._names[dataset][0]) if dataset in self._names else []
+        return self._names.get(dataset, ([], []))[0]
 
     def anchors(self, dataset: str) -> list[str]:
         """A dataset's anchor words, in the study's order."""
-        return list(self._names[dataset][1]) if dataset in self._names else []
+        return self._names.get(dataset, ([], []))[1]
 
     @cached_property
     def _names(self) -> dict[str, tuple[list[str], list[str]]]:
         """Each dataset's concepts and anchors; asked for with every word, while the table is long."""
         groups = self.table.groupby("dataset", sort=False)
-        return {
-            str(dataset): (list(rows["concept"].unique()), list(rows["anchor"].unique())) for dataset, rows in groups
-        }
+        return {str(name): (list(rows["concept"].unique()), list(rows["anchor"].unique())) for name, rows in groups}
 
     @cached_property
     def _by_trial(self) -> dict[tuple[str, str, str, float | None], dict[str, Word]]:
         """The words of each dataset, concept, anchor and delta, by task."""
-        found: dict[tuple[str, str, str, float | None], dict[str, Word]] = {}
+        words: dict[tuple[str, str, str, float | None], dict[str, Word]] = {}
         for word in self.bank.values():
-            found.setdefault((word.dataset, word.concept, word.anchor, word.delta), {})[word.task] = word
-        return found
+            words.setdefault((word.dataset, word.concept, word.anchor, word.delta), {})[word.task] = word
+        return words
 
-    def present(self, datasets: Sequence[str]) -> list[str]:
+    def available(self, datasets: Sequence[str]) -> list[str]:
         """Those of the datasets that the study has; its first where it has none of them."""
         return [dataset for dataset in datasets if dataset in self.datasets] or self.datasets[:1]
 
     def check_radius(self, delta: float) -> None:
-        """That the study has balls of a radius.
+        """Raise ValueError unless the study has balls of a radius."""
+        self._check("delta", delta, self.deltas)
 
-        Raises ValueError where it has not.
-        """
-        if delta not in self.deltas:
-            raise ValueError(
-                f"The study of profile '{self.profile.name}' has no words within delta {delta:g}; it has the radii {self.deltas}."
-            )
+    def _check(self, kind: str, value: object, known: Sequence[object]) -> None:
+        if value not in known:
+            names = ", ".join("unconstrained" if name is None else str(name) for name in known)
+            raise ValueError(f"The study of profile '{self.profile.name}' has no {kind} '{value}'; it has {names}.")
 
     def words_of(self, dataset: str, concept: str, anchor: str, delta: float | None = None) -> TrialWords:
         """The words learned for one concept from one anchor, without those that diverged.
 
         Raises ValueError where the study has no such trial.
         """
-        known = (
-            ("dataset", dataset, self.datasets),
-            ("concept", concept, self.concepts(dataset)),
-            ("anchor", anchor, self.anchors(dataset)),
-        )
-        for kind, name, names in (*known, ("delta", delta, [*self.deltas, None])):
-            if name not in names:
-                there = ", ".join("unconstrained" if other is None else str(other) for other in names)
-                raise ValueError(f"The study of profile '{self.profile.name}' has no {kind} '{name}'; it has {there}.")
+        self._check("dataset", dataset, self.datasets)
+        self._check("concept", concept, self.concepts(dataset))
+        self._check("anchor", anchor, self.anchors(dataset))
+        self._check("delta", delta, [*self.deltas, None])
         words = self._by_trial.get((dataset, concept, anchor, delta), {})
         seed = next((word.seed for word in words.values()), 0)
-        return TrialWords(
-            Trial(dataset, concept, anchor, delta, seed), {task: words[task].vectors for task in TASKS if task in words}
-        )
+        vectors = {task: words[task].vectors for task in TASKS if task in words}
+        return TrialWords(Trial(dataset, concept, anchor, delta, seed), vectors)
 
     def learned(self, trials: Sequence[Trial]) -> dict[str, Learned]:
-        """The words of trials by task, where the study has all of them; else nothing.
-
-        Their losses are not stored.
-        """
+        """The words of trials by task, where the study has all of them; else nothing. Their losses are not stored."""
         found = [self._by_trial.get((t.dataset, t.concept, t.anchor, t.delta), {}) for t in trials]
-        if not all(
-            words.get(task) and words[task].seed == t.seed
-            for t, words in zip(trials, found, strict=True)
-            for task in TASKS
-        ):
-            return {}
-        return {
-            task: Learned(torch.stack([words[task].vectors for words in found]), torch.empty(0, len(trials)))
-            for task in TASKS
-        }
+        for trial, words in zip(trials, found, strict=True):
+            if any(task not in words or words[task].seed != trial.seed for task in TASKS):
+                return {}
+        losses = torch.empty(0, len(trials))
+        return {task: Learned(torch.stack([words[task].vectors for words in found]), losses) for task in TASKS}
 
     def grid(
         self,
@@ -138,29 +115,29 @@ class StoredStudy:
         delta: float | None = None,
         most: int = 6,
     ) -> list[list[TrialWords]]:
-        """The words of concepts (rows) from anchors (columns); where none are named, of the dataset's first, at most
-        `most`.
+        """The words of concepts (rows) from anchors (columns); by default of the dataset's first, at most `most`.
 
         Raises ValueError where the study has no such trial.
         """
         rows, columns = concepts or self.concepts(dataset)[:most], anchors or self.anchors(dataset)[:most]
         return [[self.words_of(dataset, concept, anchor, delta) for anchor in columns] for concept in rows]
 
-    def from_the_next(self, datasets: Sequence[str], count: int, delta: float | None = None) -> list[TrialWords]:
-        """The words of the datasets' first concepts, `count` of each, every one from the next concept's anchor, so that
-        none starts at its own name.
+    def off_diagonal_examples(
+        self, datasets: Sequence[str], count: int, delta: float | None = None
+    ) -> list[TrialWords]:
+        """The words of the datasets' first concepts, `count` of each, every one from the next concept's anchor.
 
         A trial of which a word diverged is passed over.
         """
-        found = []
+        examples = []
         for dataset in datasets:
             concepts, anchors = self.concepts(dataset), self.anchors(dataset)
             trials = [
                 self.words_of(dataset, concept, anchors[(row + 1) % len(anchors)], delta)
                 for row, concept in enumerate(concepts)
             ]
-            found += [words for words in trials if len(words.vectors) == len(TASKS)][:count]
-        return found
+            examples += [words for words in trials if len(words.vectors) == len(TASKS)][:count]
+        return examples
 
 
 def words_of_grid(grid: Grid, rows: Sequence[int]) -> list[TrialWords]:
@@ -172,26 +149,20 @@ def words_of_grid(grid: Grid, rows: Sequence[int]) -> list[TrialWords]:
 
 
 def study_of(profile: Profile, root: Path | None = None) -> StoredStudy:
-    """The published study of a profile. One small enough (`compute_on_demand`) is computed into the cache where it is
-    missing.
+    """The published study of a profile.
 
     Raises FileNotFoundError where it is missing, and ValueError where its files are damaged or its words are other
     models' words.
     """
-    root = root or results_root(profile)
-    if profile.study.compute_on_demand:
-        run_study(profile, root, progress=False)
-    store, command = Store(profile, root), f"`vwlib study --profile {profile.name}`"
-    if not store.table_file.exists():
+    store, command = Store(profile, root or results_root(profile)), f"`vwlib study --profile {profile.name}`"
+    if not store.table_file().exists():
         raise FileNotFoundError(f"The study of profile '{profile.name}' is not stored here; {command} makes it.")
-    table, bank = pd.read_parquet(store.table_file), store.bank
+    table, bank = pd.read_parquet(store.table_file()), store.bank
+    words = f"words of profile '{profile.name}'"
     if not set(table["word_id"].dropna()) <= bank.keys():
-        raise ValueError(
-            f"The stored words of profile '{profile.name}' are damaged or incomplete; {command} mends them."
-        )
+        raise ValueError(f"The stored {words} are damaged or incomplete; {command} mends them.")
     for task in TASKS:
-        if {word.model for word in bank.values() if word.task == task} - {digest_folder(profile.model_of(task).source)}:
-            raise ValueError(
-                f"The stored {task} words of profile '{profile.name}' were learned in a model with other weights; {command} learns them anew."
-            )
-    return StoredStudy(profile, table, bank, len(json.loads(store.summary_file.read_text())["failed"]))
+        weights = {word.model for word in bank.values() if word.task == task}
+        if weights - {digest_folder(profile.model_of(task).source)}:
+            raise ValueError(f"The stored {task} {words} were learned with other weights; {command} learns them anew.")
+    return StoredStudy(profile, table, bank, len(store.failed))

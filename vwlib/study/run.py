@@ -1,107 +1,97 @@
-"""Running the study: chunk after chunk in this process, or on a Dask cluster. What is finished is never computed again."""
+"""Running the study: chunk after chunk in this process, or on a Dask cluster. Finished chunks are never computed again."""
 
 from __future__ import annotations
 
 import logging
-import os
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from random import SystemRandom
-from typing import TYPE_CHECKING
 
 import torch
 from tqdm.auto import tqdm
 
-from vwlib.lab import carry, learn_whatever_comes, reference_rows, score, score_rows
-from vwlib.models import TASKS
-from vwlib.models.device import find_device
-from vwlib.models.loading import not_the_originals
+from vwlib.concepts import TASKS
+from vwlib.datasets.splits import open_lab
+from vwlib.lab import Lab
+from vwlib.learn import Learned
+from vwlib.models.loading import altered_weights
 from vwlib.paths import DATA, ROOT
 from vwlib.settings import Profile
-from vwlib.study.plan import REFERENCES, Chunk, make_plan, word_count
-from vwlib.study.progress import Status, status_of
-from vwlib.study.store import Part, Progress, Store
-from vwlib.tools.doctor import models_of
-from vwlib.trials import as_words, trials_of
-from vwlib.words import Word
-
-if TYPE_CHECKING:
-    from distributed import Client
+from vwlib.study.digest import as_words, trials_of
+from vwlib.study.formats import ChunkResult
+from vwlib.study.plan import REFERENCES, Chunk, word_count
+from vwlib.study.progress import Status, status
+from vwlib.study.runlog import append_run
+from vwlib.study.store import Store
+from vwlib.study.tables import results_root
 
 log = logging.getLogger(__name__)
 
 
-def compute(profile: Profile, chunk: Chunk, known: Sequence[Word] | None = None) -> Part:
-    """Experiments 1 and 2 for one chunk: learn its words, unless they are `known`, and score each on all three tasks.
-
-    A word that diverges is neither kept nor scored, but named in `Part.failed`.
-    """
-    return score_chunk(profile, chunk, learn_chunk(profile, chunk) if known is None else Part(list(known)))
-
-
-def learn_chunk(profile: Profile, chunk: Chunk) -> Part:
+def learn_chunk(lab: Lab, chunk: Chunk) -> ChunkResult:
     """A chunk's words, and the ids of those that diverged; no words where the chunk is floors and ceilings."""
     if chunk.kind == REFERENCES:
-        return Part()
-    learned = learn_whatever_comes(chunk.task, profile, chunk.trials, progress=False)
-    words, finite = as_words(chunk.task, profile, chunk.trials, learned.vectors), learned.finite.tolist()
-    fine = [word for word, is_finite in zip(words, finite, strict=True) if is_finite]
-    return Part(fine, failed=[word.word_id for word, is_finite in zip(words, finite, strict=True) if not is_finite])
+        return ChunkResult()
+    learned = lab.learn(chunk.task, chunk.trials, allow_divergence=True, progress=False)
+    words = as_words(chunk.task, lab.profile, chunk.trials, learned.vectors)
+    finite = dict(zip([word.word_id for word in words], learned.finite.tolist(), strict=True))
+    return ChunkResult(
+        [word for word in words if finite[word.word_id]], failed=[key for key in finite if not finite[key]]
+    )
 
 
-def score_chunk(profile: Profile, chunk: Chunk, learned: Part) -> Part:
+def score_chunk(lab: Lab, chunk: Chunk, learned: ChunkResult) -> ChunkResult:
     """A chunk's learned words with the rows of their scores on all three tasks, or of its floors and ceilings."""
     if chunk.kind == REFERENCES:
-        return Part(rows=reference_rows(chunk.task, profile, chunk.trials))
+        return ChunkResult(rows=lab.reference_rows(chunk.task, chunk.trials))
     if not learned.words:
         return learned
-    ids, trials = [word.word_id for word in learned.words], trials_of(learned.words)
-    vectors = torch.stack([word.vectors for word in learned.words])
-    by_target = []
-    for target in TASKS:
-        scores = score(target, profile, carry(profile, vectors, chunk.task, target), trials)
-        by_target.append(score_rows(profile, trials, chunk.task, target, scores, ids))
-    return Part(learned.words, [row for rows in zip(*by_target, strict=True) for row in rows], learned.failed)
+    count, vectors = len(learned.words), torch.stack([word.vectors for word in learned.words])
+    words = {chunk.task: Learned(vectors, torch.empty(0, count))}
+    grid = lab.run_trials(trials_of(learned.words), [chunk.task], learned=words, references=False, progress=False)
+    rows = [
+        grid.rows[target * count + row] | {"word_id": word.word_id}
+        for row, word in enumerate(learned.words)
+        for target in range(len(TASKS))
+    ]
+    return ChunkResult(learned.words, rows, learned.failed)
 
 
-def work(profile: Profile, store: Store, chunk: Chunk) -> None:
+def work(lab: Lab, store: Store, chunk: Chunk) -> None:
     """Compute one chunk into the store, unless another process was faster, and note in the run log what it took."""
-    part = store.load(chunk)
-    if part is not None and not part.failed:
+    result = store.load(chunk)
+    if result is not None and not result.failed:
         return
-    with threads(profile.study.threads):
+    with threads(lab.profile.study.threads):
         start = time.perf_counter()
-        known = store.known_words(chunk)
-        learned = learn_chunk(profile, chunk) if known is None else Part(known)
+        words = store.cached_words(chunk)
+        learned = learn_chunk(lab, chunk) if words is None else ChunkResult(words)
         half = time.perf_counter()
-        store.save(chunk, score_chunk(profile, chunk, learned))
+        store.save(chunk, score_chunk(lab, chunk, learned))
         end = time.perf_counter()
-    store.note(
-        {
-            "chunk": chunk.name,
-            "kind": chunk.kind,
-            "task": chunk.task,
-            "words": len(chunk.trials),
-            "steps": profile.learning[chunk.task].steps,
-            "learning": round(half - start, 3) if known is None else 0,
-            "scoring": round(end - half, 3),
-            "host": socket.gethostname(),
-            "commit": commit(),
-            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
-    )
+    record = {
+        "chunk": chunk.name,
+        "kind": chunk.kind,
+        "task": chunk.task,
+        "words": len(chunk.trials),
+        "steps": lab.profile.learning[chunk.task].steps,
+        "learning": round(half - start, 3) if words is None else 0,
+        "scoring": round(end - half, 3),
+        "host": socket.gethostname(),
+        "commit": commit(),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    append_run(store.log_file, record)
 
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    """Compute with `count` threads: sums depend on how many share them, and on one kind of processor the study's bytes
-    must not.
-    """
+    """Compute with `count` threads: sums depend on how many share them, and the study's bytes must not."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -112,10 +102,8 @@ def threads(count: int) -> Iterator[None]:
 
 def commit() -> str | None:
     """The commit of the working copy, if it is one."""
-    found = subprocess.run(
-        ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    )
-    return found.stdout.strip() or None
+    command = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or None
 
 
 def run_study(
@@ -136,142 +124,42 @@ def run_study(
     Raises OSError where the store cannot be written to.
     """
     store = Store(profile, root)
-    store.tidy()
-    parts = store.load_all()
-    todo = [chunk for chunk, part in parts.items() if part is None or (retry_failed and part.failed)]
-    for role, settings, _ in models_of(profile) if todo else ():
-        for differs in not_the_originals(settings):
-            log.warning("%s: %s.", role, differs)
+    store.remove_stale_temporaries()
+    results = store.load_all()
+    todo = [chunk for chunk, result in results.items() if result is None or (retry_failed and result.failed)]
+    for role, settings in profile.models.items() if todo else ():
+        for file in altered_weights(settings):
+            log.warning("%s: %s is not the original; results will not be the paper's model's.", role, file)
     # Each run has an order of its own, so that several on one folder seldom compute the same chunk at the same time.
     SystemRandom().shuffle(todo)
-    total, done = word_count(tuple(parts)), word_count(tuple(parts)) - word_count(tuple(todo))
-    with tqdm(total=total, initial=done, desc=f"{profile.name} study", unit="word", disable=not progress) as bar:
-        for chunk in (
-            _on_cluster(profile, store, todo, workers, scheduler)
-            if workers or scheduler
-            else _in_process(profile, store, todo)
-        ):
-            parts[chunk] = store.load(chunk)
-            bar.update(len(chunk.trials) if chunk.kind != REFERENCES else 0)
+    total, left = word_count(tuple(results)), word_count(tuple(todo))
+    with tqdm(
+        total=total, initial=total - left, desc=f"{profile.name} study", unit="word", disable=not progress
+    ) as bar:
+        for chunk in _finished(store, todo, workers, scheduler):
+            results[chunk] = store.load(chunk)
+            bar.update(word_count((chunk,)))
             bar.set_postfix_str(chunk.name, refresh=True)
-    store.publish(parts)
-    finished = {chunk: Progress(len(part.words), part.failed) if part else None for chunk, part in parts.items()}
-    return status_of(profile, store, finished, unfit=[])
+    store.publish(results)
+    return status(store, results)
 
 
-def _in_process(profile: Profile, store: Store, todo: Sequence[Chunk]) -> Iterator[Chunk]:
+def _finished(store: Store, todo: list[Chunk], workers: int, scheduler: str | None) -> Iterator[Chunk]:
+    """The chunks, each once it is computed."""
+    if workers or scheduler:
+        from vwlib.study.cluster import run_on_cluster
+
+        yield from run_on_cluster(store, todo, workers, scheduler)
+        return
+    lab = open_lab(store.profile)
     for chunk in todo:
-        work(profile, store, chunk)
+        work(lab, store, chunk)
         yield chunk
 
 
-def work_remotely(profile: str, root: str, name: str) -> str:
-    """A worker's task: one chunk, by name, into the shared store. Models and images stay loaded in the worker's
-    process.
-    """
-    settings = Profile.model_validate_json(profile)
-    chunk = next(chunk for chunk in make_plan(settings) if chunk.name == name)
-    work(settings, Store(settings, Path(root)), chunk)
-    return name
-
-
-def _on_cluster(
-    profile: Profile, store: Store, todo: Sequence[Chunk], workers: int, scheduler: str | None
-) -> Iterator[Chunk]:
-    """Chunks as Dask tasks, in the order in which they finish; a lost worker's chunk goes to another.
-
-    Raises ModuleNotFoundError where Dask is not installed.
-    """
-    try:
-        from distributed import KilledWorker, as_completed
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("Running on several processes needs Dask: pip install 'vwlib[grid]'.") from error
-    if not todo:
-        return  # no cluster for nothing
-    by_name = {chunk.name: chunk for chunk in todo}
-    # A local worker sees one GPU only, its own, whichever number the profile's has here.
-    settings = profile if scheduler or not visible_gpus(profile) else profile.model_copy(update={"device": "cuda"})
-    with connected(profile, workers, scheduler) as client:
-        client.wait_for_workers(1)  # a cluster's jobs may still wait in its queue
-        # Some clusters announce their GPUs; one task at a time then takes one.
-        gpus = any(
-            "GPU" in worker.get("resources", {}) for worker in client.scheduler_info(n_workers=-1)["workers"].values()
-        )
-        futures = client.map(
-            work_remotely,
-            [settings.model_dump_json()] * len(todo),
-            [str(store.root)] * len(todo),
-            list(by_name),
-            pure=False,
-            retries=1,
-            resources={"GPU": 1} if gpus else None,
-        )
-        for future in as_completed(futures):
-            try:
-                yield by_name[future.result()]
-            except KilledWorker as error:
-                raise ConnectionError(
-                    f"Workers were lost again and again, perhaps out of memory ({error}). What is finished is kept."
-                ) from error
-
-
-@contextmanager
-def connected(profile: Profile, workers: int, scheduler: str | None) -> Iterator[Client]:
-    """A client of the cluster at `scheduler`, or of a new local one of `workers` processes, on GPUs each with one of
-    its own.
-
-    Raises ValueError where more processes are asked for than there are GPUs.
-    """
-    from distributed import Client, LocalCluster, Nanny, Scheduler, SpecCluster
-
-    if scheduler:
-        with Client(scheduler) as client:
-            yield client
-        return
-    environment = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(profile.study.threads))
-    gpus = visible_gpus(profile)
-    cluster: SpecCluster
-    if not gpus:
-        cluster = LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            processes=True,
-            memory_limit=0,
-            dashboard_address=None,
-            env=environment,
-        )
-    elif workers > len(gpus):
-        raise ValueError(
-            f"{workers} workers were asked for, but each takes a GPU of its own and there are {len(gpus)}; ask for at most so many."
-        )
-    else:
-        options = {
-            "nthreads": 1,
-            "memory_limit": 0,
-            "host": "127.0.0.1",
-            "dashboard": False,
-            "resources": {"GPU": 1},
-            "silence_logs": logging.WARNING,
-        }
-        specs = [
-            {"cls": Nanny, "options": options | {"env": environment | {"CUDA_VISIBLE_DEVICES": gpu}}}
-            for gpu in gpus[:workers]
-        ]
-        manager = {"cls": Scheduler, "options": {"host": "127.0.0.1", "dashboard": False, "dashboard_address": ":0"}}
-        cluster = SpecCluster(workers=dict(enumerate(specs)), scheduler=manager, silence_logs=logging.WARNING)
-    with cluster, Client(cluster) as client:
-        yield client
-
-
-def visible_gpus(profile: Profile) -> list[str]:
-    """The GPUs that a profile's device stands for, as CUDA_VISIBLE_DEVICES names them: all that this process sees, or
-    the one it names.
-
-    None where the device is the CPU.
-    """
-    device = find_device(profile.device)
-    if device.type != "cuda":
-        return []
-    named = os.environ.get("CUDA_VISIBLE_DEVICES", "").replace(" ", "")
-    gpus = named.split(",") if named else [str(index) for index in range(torch.cuda.device_count())]
-    return gpus[: torch.cuda.device_count()] if device.index is None else [gpus[device.index]]
+def ensure_study(profile: Profile, root: Path | None = None) -> Path:
+    """The root of a profile's results; a study small enough (`compute_on_demand`) is computed there where it is missing."""
+    root = root or results_root(profile)
+    if profile.study.compute_on_demand:
+        run_study(profile, root, progress=False)
+    return root

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer import Argument, Option
 from typer.core import TyperGroup
 
 
@@ -17,11 +18,9 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except (ValueError, OSError, MemoryError, ModuleNotFoundError, FloatingPointError, RuntimeError) as error:
-            # Of the last kind is also a GPU whose memory ran out, by name: importing torch for it would slow every
-            # command down.
-            if os.environ.get("VWLIB_DEBUG") or (
-                isinstance(error, RuntimeError) and type(error).__name__ != "OutOfMemoryError"
-            ):
+            # The only RuntimeError for users is a GPU whose memory ran out, known by name: importing torch is slow.
+            unforeseen = isinstance(error, RuntimeError) and type(error).__name__ != "OutOfMemoryError"
+            if os.environ.get("VWLIB_DEBUG") or unforeseen:
                 raise
             typer.secho(f"Error: {error}", fg=typer.colors.RED, err=True)
             raise typer.Exit(1) from error
@@ -35,22 +34,27 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+ProfileName = Annotated[str, Option("--profile", envvar="VWLIB_PROFILE", help="smoke, miniature or paper.")]
+Store = Annotated[
+    Path | None,
+    Option("--store", help="Folder of the results and words; by default where the profile's study is kept."),
+]
+WordsFile = Annotated[Path | None, Option("--words", help="A words file; by default the bank of the profile's study.")]
+Overwrite = Annotated[bool, Option("--overwrite", help="Replace an earlier file; learned words and models never.")]
+MINIATURE = "miniature"
+
 
 @app.command()
 def book(
-    profile: Annotated[str, typer.Option(envvar="VWLIB_PROFILE", help="smoke, miniature or paper.")] = "miniature",
+    profile: ProfileName = MINIATURE,
     only: Annotated[
-        list[str] | None,
-        typer.Option(help="Execute only this chapter (repeat for more); the others stay as last executed."),
+        list[str] | None, Option(help="Execute only this chapter (repeat for more); the others stay as they are.")
     ] = None,
     jobs: Annotated[
-        int, typer.Option(min=0, help="Chapters executed at a time; 0: one a core, at most four, and one on GPUs.")
+        int, Option(min=0, help="Chapters executed at a time; 0: one a core, at most four, and one on GPUs.")
     ] = 0,
     check: Annotated[
-        bool,
-        typer.Option(
-            "--check", help="Only say whether the built pages may be published: exit code 1 where anything has changed."
-        ),
+        bool, Option("--check", help="Only say whether the built pages are up to date: exit code 1 where not.")
     ] = False,
 ) -> None:
     """Execute the chapters that changed and build the book into _build/html."""
@@ -66,12 +70,8 @@ def book(
 
 
 @app.command()
-def links(
-    profile: Annotated[str, typer.Option(envvar="VWLIB_PROFILE", help="smoke, miniature or paper.")] = "miniature",
-) -> None:
-    """Ask every address that the executed chapters link to whether it is there; needs a network. Exit code 1 where one
-    is not.
-    """
+def links(profile: ProfileName = MINIATURE) -> None:
+    """Check every address that the executed chapters link to; needs a network. Exit code 1 where one is dead."""
     from vwlib.book.build import check_links
 
     dead = check_links(profile)
@@ -81,72 +81,51 @@ def links(
 
 @app.command()
 def study(
-    profile: Annotated[str, typer.Option(envvar="VWLIB_PROFILE", help="smoke, miniature or paper.")] = "miniature",
+    profile: ProfileName = MINIATURE,
     workers: Annotated[
-        int,
-        typer.Option(
-            min=0, help="Local processes (which need the extra 'grid'), on GPUs one each; 0 computes in this one."
-        ),
+        int, Option(min=0, help="Local processes (with the extra 'grid'), on GPUs one each; 0 computes in this one.")
     ] = 0,
     scheduler: Annotated[
-        str | None, typer.Option(help="Address of a running Dask scheduler, such as tcp://host:8786.")
+        str | None, Option(help="Address of a running Dask scheduler, such as tcp://host:8786.")
     ] = None,
-    store: Annotated[
-        Path | None, typer.Option(help="Folder of the results and words; by default where the profile's study is kept.")
-    ] = None,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Learn the words again that diverged.")] = False,
-    status: Annotated[bool, typer.Option("--status", help="Only say what is done, missing and failed.")] = False,
+    store: Store = None,
+    retry_failed: Annotated[bool, Option("--retry-failed", help="Learn the words again that diverged.")] = False,
+    status: Annotated[bool, Option("--status", help="Only say what is done, missing and failed.")] = False,
     estimate: Annotated[
         float | None,
-        typer.Option(
-            help="Only say what the study takes on machines this many times as fast as the measured one, as many as --workers."
-        ),
+        Option(help="Only say how long it takes on --workers machines this many times as fast as the measured one."),
     ] = None,
 ) -> None:
     """Learn and score every word of the profile's study; whatever is finished already is kept."""
-    from vwlib.settings import load_profile
     from vwlib.study import progress
-    from vwlib.study.bank import results_root
-    from vwlib.study.store import Store
+    from vwlib.study import store as stored
 
-    settings = load_profile(profile)
-    root = (store or results_root(settings)).resolve()
+    settings, root = _settings_and_root(profile, store)
     if status:
-        print(progress.status(settings, Store(settings, root)))
+        print(progress.status(settings, stored.Store(settings, root)))
     elif estimate is not None:
-        print(progress.estimate(settings, Store(settings, root), estimate, max(workers, 1)))
+        print(progress.estimate(settings, stored.Store(settings, root), estimate, max(workers, 1)))
     else:
-        from vwlib.study import run as runner  # brings the models' libraries along, which take seconds to import
+        from vwlib.study import run as runner  # imports the models' libraries, which takes seconds
 
         print(runner.run_study(settings, root, workers=workers, scheduler=scheduler, retry_failed=retry_failed))
 
 
 @app.command()
 def experiments(
-    names: Annotated[
-        list[str] | None, typer.Argument(help="Which tables, by name; all of them if none is named.")
-    ] = None,
-    profile: Annotated[str, typer.Option(envvar="VWLIB_PROFILE", help="smoke, miniature or paper.")] = "miniature",
-    store: Annotated[
-        Path | None, typer.Option(help="Folder of the results and words; by default where the profile's study is kept.")
-    ] = None,
+    names: Annotated[list[str] | None, Argument(help="Which tables, by name; all of them if none is named.")] = None,
+    profile: ProfileName = MINIATURE,
+    store: Store = None,
     status: Annotated[
-        bool,
-        typer.Option(
-            "--status", help="Only say which tables are stored, missing, damaged or made from something else."
-        ),
+        bool, Option("--status", help="Only say which tables are stored, missing, damaged or out of date.")
     ] = False,
 ) -> None:
-    """Compute the tables of the experiments beside the study, which needs to be finished; whatever is finished already
-    is kept.
-    """
+    """Compute the tables of the experiments beside the study, which must be finished; finished tables are kept."""
     from vwlib.experiments import EXPERIMENTS, choose, run
     from vwlib.experiments import status as status_of
-    from vwlib.settings import load_profile
-    from vwlib.study.bank import results_root
 
-    settings, chosen = load_profile(profile), choose(EXPERIMENTS, names or [])
-    root = (store or results_root(settings)).resolve()
+    chosen = choose(EXPERIMENTS, names or [])
+    settings, root = _settings_and_root(profile, store)
     if not status:
         run(settings, chosen, root)
     for row in status_of(settings, chosen, root).to_dict("records"):
@@ -154,41 +133,27 @@ def experiments(
 
 
 @app.command()
-def claims(
-    profile: Annotated[str, typer.Option(envvar="VWLIB_PROFILE", help="smoke, miniature or paper.")] = "miniature",
-    store: Annotated[
-        Path | None, typer.Option(help="Folder of the results and words; by default where the profile's study is kept.")
-    ] = None,
-) -> None:
-    """Judge the paper's claims on the stored tables of the study and the experiments, and write the verdicts to
-    claims.json.
-    """
+def claims(profile: ProfileName = MINIATURE, store: Store = None) -> None:
+    """Judge the paper's claims on the stored tables, and write the verdicts to claims.json."""
     from vwlib.book.pages.ledger import for_file, in_words
-    from vwlib.experiments import read_tables
-    from vwlib.experiments.schemas import SCHEMAS
+    from vwlib.experiments.registry import SCHEMAS
+    from vwlib.experiments.running import read_tables
     from vwlib.ledger.judge import judge_claims, verdict_counts, write_claims
-    from vwlib.settings import load_profile
-    from vwlib.study.bank import results_root
 
-    root = (store or results_root(load_profile(profile))).resolve()
+    _, root = _settings_and_root(profile, store)
     judged = in_words(judge_claims(read_tables(profile, root), SCHEMAS, profile))
     for column, rules in (("verdict", ""), ("first_verdict", " by the first rules")):
-        print(
-            ", ".join(f"{count} {verdict}" for verdict, count in verdict_counts(judged, column).items()) + f"{rules}."
-        )
+        counts = verdict_counts(judged, column).items()
+        print(", ".join(f"{count} {verdict}" for verdict, count in counts) + f"{rules}.")
     print(f"Written to {write_claims(for_file(judged), profile, root)}.")
 
 
 @app.command()
 def doctor(
-    profile: Annotated[str, typer.Option(envvar="VWLIB_PROFILE", help="smoke, miniature or paper.")] = "miniature",
-    checksums: Annotated[
-        bool, typer.Option(help="Compare the weights with the originals' checksums (reads them once).")
-    ] = True,
+    profile: ProfileName = MINIATURE,
+    checksums: Annotated[bool, Option(help="Compare the weights with the originals' checksums.")] = True,
 ) -> None:
-    """Say what is ready for a run and what is missing: devices, weights, datasets. Exit code 1 where something is
-    missing.
-    """
+    """Say which devices, weights and datasets are ready for a run. Exit code 1 where something is missing."""
     from vwlib.settings import load_profile
     from vwlib.tools.doctor import examine
 
@@ -199,12 +164,10 @@ def doctor(
 
 @app.command()
 def manifest(
-    file: Annotated[Path, typer.Argument(help="The manifest, a json file.")],
-    profile: Annotated[str, typer.Option(envvar="VWLIB_PROFILE", help="smoke, miniature or paper.")] = "miniature",
-    check: Annotated[
-        bool, typer.Option("--check", help="Compare the images at hand with the manifest instead of writing it.")
-    ] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier manifest.")] = False,
+    file: Annotated[Path, Argument(help="The manifest, a json file.")],
+    profile: ProfileName = MINIATURE,
+    check: Annotated[bool, Option("--check", help="Compare the images at hand with the manifest.")] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Write down which images a profile trains and tests on, with their checksums, or find out which differ."""
     from vwlib.settings import load_profile
@@ -227,17 +190,13 @@ def manifest(
 @app.command()
 def boxes(
     photos: Annotated[
-        Path | None,
-        typer.Option(help="A folder of own photos, named after the thing they show; without it DreamBooth's pictures."),
+        Path | None, Option(help="A folder of own photos, named after the thing; without it DreamBooth's pictures.")
     ] = None,
-    profile: Annotated[
-        str, typer.Option(envvar="VWLIB_PROFILE", help="smoke, miniature or paper: whose detector proposes.")
-    ] = "miniature",
+    profile: ProfileName = MINIATURE,
 ) -> None:
-    """Let the detector propose a box for every picture without one, and add them to boxes.json for a person to correct."""
-    print(
-        f"Reading the pictures{f' in {photos}' if photos else ''} and loading the detector.", flush=True
-    )  # which takes a while
+    """Let the profile's detector propose a box for every picture without one; correct them in boxes.json."""
+    where = f" in {photos}" if photos else ""
+    print(f"Reading the pictures{where} and loading the detector.", flush=True)  # which takes a while
 
     from vwlib.datasets.boxes import box_pictures
     from vwlib.settings import load_profile
@@ -247,35 +206,27 @@ def boxes(
 
 @app.command()
 def learn(
-    images: Annotated[Path, typer.Option(help="A folder with some pictures of one thing, perhaps with boxes.json.")],
-    anchor: Annotated[
-        str, typer.Option(help="The word to start from, a single token, say the kind of thing that it is.")
-    ],
-    name: Annotated[str, typer.Option(help="What the thing is called; by default as its folder is.")] = "",
+    images: Annotated[Path, Option(help="A folder with some pictures of one thing, perhaps with boxes.json.")],
+    anchor: Annotated[str, Option(help="The word to start from, a single token, say the kind of thing that it is.")],
+    name: Annotated[str, Option(help="What the thing is called; by default as its folder is.")] = "",
     beside: Annotated[
-        str,
-        typer.Option(
-            help="What it is told from: one of the four datasets, or a folder with a folder of pictures for each thing."
-        ),
+        str, Option(help="What it is told from: one of the four datasets, or a folder of a folder for each thing.")
     ] = "DreamBooth",
     delta: Annotated[
-        float,
-        typer.Option(min=0, help="Radius of the ball around the anchor, in neighbour distances; 0: unconstrained."),
+        float, Option(min=0, help="Radius of the ball around the anchor, in neighbour distances; 0: unconstrained.")
     ] = 0.0,
-    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of images and noise.")] = 0,
+    seed: Annotated[int, Option(min=0, max=2**63 - 1, help="Of images and noise.")] = 0,
     task: Annotated[
-        list[str] | None, typer.Option(help="Learn only for this task (repeat for more); by default for all three.")
+        list[str] | None, Option(help="Learn only for this task (repeat for more); by default for all three.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Words file to add the words to; it is made where it is not there.")] = Path(
-        "words.safetensors"
-    ),
-    profile: Annotated[str, typer.Option(envvar="VWLIB_PROFILE", help="smoke, miniature or paper.")] = "miniature",
+    out: Annotated[Path, Option(help="Words file to which the words are added.")] = Path("words.safetensors"),
+    profile: ProfileName = MINIATURE,
 ) -> None:
     """Learn a word for a thing of your own in each of the three models, and score it in all of them."""
     print(f"Reading the pictures in {images} and loading the models.", flush=True)  # which takes a while
 
+    from vwlib.concepts import TASKS
     from vwlib.datasets.photos import with_photos
-    from vwlib.models import TASKS
     from vwlib.settings import load_profile
     from vwlib.tools.own import learn_photos
 
@@ -286,103 +237,74 @@ def learn(
 
 @app.command()
 def words(
-    file: Annotated[
-        Path | None, typer.Option("--words", help="A words file; by default the bank of the profile's study.")
-    ] = None,
-    task: Annotated[str, typer.Option(help="Only words learned for this task.")] = "",
-    dataset: Annotated[str, typer.Option(help="Only words of this dataset.")] = "",
-    concept: Annotated[str, typer.Option(help="Only words of this concept.")] = "",
-    anchor: Annotated[str, typer.Option(help="Only words from this anchor.")] = "",
-    delta: Annotated[
-        str, typer.Option(help="Only words within a ball of this radius; free: the unconstrained ones.")
-    ] = "",
-    csv: Annotated[bool, typer.Option("--csv", help="Comma-separated instead of a table.")] = False,
-    profile: Annotated[
-        str, typer.Option(envvar="VWLIB_PROFILE", help="smoke, miniature or paper: whose bank.")
-    ] = "miniature",
-    store: Annotated[
-        Path | None, typer.Option(help="Folder of the results and words; by default where the profile's study is kept.")
-    ] = None,
+    file: WordsFile = None,
+    task: Annotated[str, Option(help="Only words learned for this task.")] = "",
+    dataset: Annotated[str, Option(help="Only words of this dataset.")] = "",
+    concept: Annotated[str, Option(help="Only words of this concept.")] = "",
+    anchor: Annotated[str, Option(help="Only words from this anchor.")] = "",
+    delta: Annotated[str, Option(help="Only words within a ball of this radius; free: the unconstrained ones.")] = "",
+    csv: Annotated[bool, Option("--csv", help="Comma-separated instead of a table.")] = False,
+    profile: ProfileName = MINIATURE,
+    store: Store = None,
 ) -> None:
     """List the learned words of the bank or of a words file."""
-    from vwlib.study.bank import words_at
     from vwlib.words import choose_words, read_delta, words_table
 
-    _one_place(file, store)
     table = words_table(
-        choose_words(words_at(file, profile, store, "np"), task, dataset, concept, anchor, read_delta(delta))
+        choose_words(_words_at(file, profile, store), task, dataset, concept, anchor, read_delta(delta))
     )
-    print(
-        table.to_csv(index=False).rstrip()
-        if csv
-        else f"{table.to_string(index=False, na_rep='free')}\n{len(table):,} words."
-    )
+    listed = f"{table.to_string(index=False, na_rep='free')}\n{len(table):,} words."
+    print(table.to_csv(index=False).rstrip() if csv else listed)
 
 
 @app.command()
 def export(
     word_id: Annotated[
-        str, typer.Argument(help="The word's id, or as much of it as no other begins with; `vwlib words` lists them.")
+        str, Argument(help="The word's id, or a beginning that no other id has; `vwlib words` lists them.")
     ],
-    to: Annotated[Path, typer.Option(help="The file, or with --form concept the new folder, to write.")],
+    to: Annotated[Path, Option(help="The file, or with --form concept the new folder, to write.")],
     form: Annotated[
-        str,
-        typer.Option(
-            help="diffusers, embedding (AUTOMATIC1111's web interface, ComfyUI) or concept (a folder to publish)."
-        ),
+        str, Option(help="diffusers, embedding (AUTOMATIC1111's web interface, ComfyUI) or concept (a folder).")
     ] = "diffusers",
-    token: Annotated[
-        str, typer.Option(help="What prompts call the word, such as <my-cat>; by default its concept.")
-    ] = "",
-    transfer: Annotated[
-        bool, typer.Option("--transfer", help="Carry a word of the detector or the classifier into the generator.")
-    ] = False,
-    photos: Annotated[
-        Path | None, typer.Option(help="With --form concept: a folder of pictures to publish with the word.")
-    ] = None,
+    token: Annotated[str, Option(help="What prompts call the word, such as <my-cat>; by default its concept.")] = "",
+    transfer: Annotated[bool, Option("--transfer", help="Map another task's word into the generator.")] = False,
+    photos: Annotated[Path | None, Option(help="With --form concept: a folder of pictures to publish.")] = None,
     licence: Annotated[
-        str | None, typer.Option("--license", help="With --form concept: the hub's identifier of the licence.")
+        str | None, Option("--license", help="With --form concept: the hub's identifier of the licence.")
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an earlier export; learned words and models never.")
-    ] = False,
-    file: Annotated[
-        Path | None, typer.Option("--words", help="A words file; by default the bank of the profile's study.")
-    ] = None,
-    profile: Annotated[
-        str, typer.Option(envvar="VWLIB_PROFILE", help="smoke, miniature or paper: whose bank.")
-    ] = "miniature",
-    store: Annotated[
-        Path | None, typer.Option(help="Folder of the results and words; by default where the profile's study is kept.")
-    ] = None,
+    overwrite: Overwrite = False,
+    file: WordsFile = None,
+    profile: ProfileName = MINIATURE,
+    store: Store = None,
 ) -> None:
     """Write a learned word for other programs. Nothing that is there is replaced without --overwrite."""
-    from vwlib.study.bank import words_at
     from vwlib.tools.exports import export_word
     from vwlib.words import find_word
 
-    _one_place(file, store)
-    word = find_word(words_at(file, profile, store, "np"), word_id)
+    word = find_word(_words_at(file, profile, store), word_id)
     print(export_word(word, form, to, token, transfer, photos, licence, overwrite))
 
 
-def _one_place(file: Path | None, store: Path | None) -> None:
-    """That words are looked for in one place only."""
+def _settings_and_root(profile: str, store: Path | None) -> tuple[Any, Path]:
+    from vwlib.settings import load_profile
+    from vwlib.study.bank import results_root
+
+    settings = load_profile(profile)
+    return settings, (store or results_root(settings)).resolve()
+
+
+def _words_at(file: Path | None, profile: str, store: Path | None) -> list[Any]:
+    """The words of a file or of a bank. Raises ValueError where both are named."""
+    from vwlib.study.bank import words_at
+
     if file and store:
-        raise ValueError(
-            "--store is for the bank of a profile's study; --words names a file to read instead. Give one of the two."
-        )
+        raise ValueError("--words names a file and --store the place of a profile's bank; give one of the two.")
+    return words_at(file, profile, store, "np")
 
 
 @app.command()
-def convert(
-    folder: Annotated[
-        Path, typer.Argument(help="A model's folder, such as that of a whole pipeline or of one of its parts.")
-    ],
-) -> None:
-    """Write a model's pickled weights as safetensors, the only form that is loaded. What is safetensors already stays
-    as it is.
-    """
+def convert(folder: Annotated[Path, Argument(help="The folder of a model or of one of its parts.")]) -> None:
+    """Write a model's pickled weights as safetensors, the only form that is loaded."""
     from vwlib.models.loading import convert_folder
 
     written = convert_folder(folder)
@@ -391,13 +313,9 @@ def convert(
 
 @app.command()
 def pretrain(
-    models: Annotated[
-        list[str] | None, typer.Argument(help="Which models, by name; all of them if none is named.")
-    ] = None,
+    models: Annotated[list[str] | None, Argument(help="Which models, by name; all of them if none is named.")] = None,
 ) -> None:
-    """Train the miniature's models from the drawings; resumes where it was stopped. For maintainers: the weights are in
-    the repository.
-    """
+    """Train the miniature's models from the drawings, or go on where it was stopped. For maintainers."""
     from vwlib.miniature import export, pretrain
 
     pretrain.pretrain(models)
@@ -418,26 +336,15 @@ def quality() -> None:
 
 
 @app.command()
-def lock() -> None:
-    """Write the versions of the packages that the pinned ones bring along to versions.lock. For maintainers, after new
-    versions are pinned.
-    """
-    from vwlib.tools.lock import write_lock
-
-    print(f"Written to {write_lock()}.")
-
-
-@app.command()
 def sprites(
     node_modules: Annotated[
-        Path, typer.Argument(help="The folder that `npm install` filled; see data/miniature/LICENSES.md.")
+        Path, Argument(help="The folder that `npm install` filled; see data/miniature/LICENSES.md.")
     ],
 ) -> None:
     """Render the drawings again from the npm packages. For maintainers: they are in the repository."""
     from vwlib.miniature.sprites import build_sprites
 
-    table = build_sprites(node_modules)
-    print(f"Rendered {len(table)} drawings.")
+    print(f"Rendered {len(build_sprites(node_modules))} drawings.")
 
 
 @app.command()

@@ -46,7 +46,7 @@ def generation_vectors(word: Word, transfer: bool = False) -> Tensor:
         raise ValueError(f"Only a generation word can be loaded into a Stable Diffusion pipeline; {told}")
     import torch
 
-    from vwlib.lab import carry
+    from vwlib.study.compat import carry
 
     profile = load_profile(word.profile)
     if digest_folder(profile.model_of(word.task).source) != word.model:

@@ -15,7 +15,7 @@ from matplotlib.patches import Patch
 
 from vwlib.ledger.estimate import Estimate
 from vwlib.ledger.statistics import mean_estimate
-from vwlib.models import TASKS
+from vwlib.concepts import TASKS
 
 WIDTH = 6.6  # inches: the text column of a page
 

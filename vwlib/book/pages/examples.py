@@ -18,14 +18,15 @@ from PIL import Image
 from vwlib.concepts import DATASETS, concepts_of
 from vwlib.datasets.choose import training_examples
 from vwlib.datasets.source import SPLITS
+from vwlib.datasets.splits import dataset_folder
 from vwlib.examples import Example, load_image
-from vwlib.models.loading import fetch_command, resolve
+from vwlib.models.loading import resolve
 from vwlib.settings import Profile
 from vwlib.study.cost import FULL_SIZE, cost_table, rates_of_full_size
 from vwlib.study.manifest import entry
 from vwlib.study.plan import make_plan
-from vwlib.tools.doctor import ORIGINS, models_of, read_split
-from vwlib.trials import dataset_folder
+from vwlib.tools.doctor import ORIGINS, read_split
+from vwlib.tools.weights import fetch_command
 
 #: The folder of each dataset below a folder of real samples, as in the paper's profile.
 SAMPLE_FOLDERS = {"ImageNet": "imagenet", "DreamBooth": "dreambooth", "COCO": "coco", "PASCAL": "voc"}
@@ -205,7 +206,7 @@ def manifest_table(found: Sequence[Holdings], count: int, digits: int = 16) -> p
 def weights_table(profile: Profile) -> pd.DataFrame:
     """What a profile's models are copies of: one row a model, with the size of what there is to fetch."""
     rows = [
-        (role, model.hub or "the project's own", model.gigabytes, model.source) for role, model, _ in models_of(profile)
+        (role, model.hub or "the project's own", model.gigabytes, model.source) for role, model in profile.models.items()
     ]
     return pd.DataFrame(rows, columns=["role", "repository", "GB", "folder"]).set_index("role")
 
@@ -259,8 +260,7 @@ def paper_costs(profile: Profile, speed: float = 1.0, file: Path = FULL_SIZE) ->
 
 def commands(profile: Profile) -> str:
     """All commands from an empty folder to figure 3 at a profile, from its own settings."""
-    models = list(models_of(profile))
-    fetched = [model for _, model, _ in models if model.hub]
+    fetched = [model for model in profile.models.values() if model.hub]
     total = sum(model.gigabytes or 0 for model in fetched)
     lines = [
         "# The project and its environment",

@@ -6,16 +6,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import pandas as pd
 
 from vwlib.book.pages.tables import with_interval
-from vwlib.experiments import EXPERIMENTS, choose, read_table, run
-from vwlib.experiments.schemas import SCHEMAS
-from vwlib.ledger.judge import judge_claims
+from vwlib.experiments.registry import EXPERIMENTS, SCHEMAS, choose
+from vwlib.experiments.running import run
+from vwlib.ledger.estimate import Estimate
+from vwlib.ledger.judge import claim_cases
 from vwlib.settings import Profile, load_profile
-from vwlib.study.bank import results_root
 from vwlib.study.run import run_study
+from vwlib.study.tables import read_table, results_root
 
 
 def tables_of(profile: Profile, names: Sequence[str], root: Path | None = None) -> dict[str, pd.DataFrame]:
@@ -54,27 +56,30 @@ def tables_or_stand_in(profile: Profile, names: Sequence[str]) -> tuple[dict[str
         return tables_of(small, names), notice
 
 
-def judge_tables(tables: Mapping[str, pd.DataFrame], profile: Profile) -> pd.DataFrame:
-    """The ledger's verdicts (`vwlib.ledger.judge.judge_claims`) on these tables alone: what a page reads from it.
+def claim_of(number: int, tables: Mapping[str, pd.DataFrame], profile: Profile) -> dict[str, Estimate]:
+    """What the ledger estimates for a claim, by case: pages take from it every quantity that a claim judges.
 
-    Tables that the ledger does not know and tables without rows are left out.
+    Without the claim's table, or without rows in it, there are no cases.
     """
     known = {name: table for name, table in tables.items() if name in SCHEMAS and len(table)}
-    return judge_claims(known, SCHEMAS, profile.name)
+    return claim_cases(number, known, SCHEMAS, profile.world)
 
 
-def claim_texts(judged: pd.DataFrame, claim: int, form: str) -> dict[str, str]:
-    """What the ledger finds in each case of a claim: the value with its 95 % interval, or a dash for missing rows.
+def claim_table(
+    cases: Mapping[str, Estimate],
+    quantity: str,
+    case: str = "case",
+    form: str = "+.2f",
+    arms: Mapping[str, str] = MappingProxyType({}),
+) -> pd.DataFrame:
+    """A row for each case of a claim: its name, the means of the arms, the quantity with its 95 % interval, the trials.
 
-    `judged` is that of `judge_tables`. Raises KeyError for an unknown claim.
+    `case` and `quantity` head their columns. `arms` gives those of the arms that are shown a heading; their means are
+    over the trials that all arms share.
     """
-    cases = judged.set_index("id").at[claim, "cases"]
-    return {
-        case["case"]: with_interval(case["ours"], *case["interval"], form) if case["interval"] else "–"
-        for case in cases
-    }
-
-
-def claim_table(judged: pd.DataFrame, claim: int, case: str, quantity: str, form: str = "+.2f") -> pd.DataFrame:
-    """What the ledger finds in each case of a claim, a row a case; `case` and `quantity` head the columns."""
-    return pd.DataFrame(claim_texts(judged, claim, form).items(), columns=[case, quantity])
+    rows = []
+    for name, estimate in cases.items():
+        means = {heading: estimate.means[arm] for arm, heading in arms.items() if arm in estimate.means}
+        found = with_interval(estimate.value, *estimate.interval(), form)
+        rows.append({case: name, **means, quantity: found, "trials": estimate.n})
+    return pd.DataFrame(rows, columns=[case, *dict.fromkeys(arms.values()), quantity, "trials"])

@@ -22,8 +22,8 @@ from vwlib.experiments.base import vectors_of
 from vwlib.experiments.sheets import SIDE, sheet_of
 from vwlib.models import TASKS, load_model
 from vwlib.settings import Profile, load_profile
+from vwlib.study.compat import load_material
 from vwlib.study.read import StoredStudy
-from vwlib.trials import load_material
 
 #: Below the folder of the book's pages, where the sheets of pictures lie.
 FOLDER = "explorer"

@@ -13,7 +13,8 @@ import pandas as pd
 from vwlib.book.figures.style import tasks_in
 from vwlib.book.pages.layers import KINDS, REAL
 from vwlib.book.pages.tables import with_interval
-from vwlib.layers import evenly_spaced, turning_point
+from vwlib.experiments.layer_statistics import first_sustained_layer
+from vwlib.layers import evenly_spaced
 from vwlib.ledger.statistics import mean_estimate, two_way_clustered_estimate, verdict
 
 #: Section 5.2: the layers that the paper shows. It finds words grouped by concept at the last one, by anchor before.
@@ -66,45 +67,29 @@ def part_table(contributions: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["encoder of", "words", "by attention", "by MLPs", "both"])
 
 
-def grouping_table(agreement: pd.DataFrame) -> pd.DataFrame:
-    """Claims 44 and 47 for one dataset: whether the first and the last layer group learned words by anchor or concept.
+def grouping_table(agreement: pd.DataFrame, layers: int = 4) -> pd.DataFrame:
+    """Section 5.2: whether evenly spaced layers group learned words by anchor or by concept, in the paper and here.
 
-    `agreement` is the table of `vwlib.layers.cluster_agreement`. Numbers are the index by concept less that by anchor.
-    The last column has the layer from which on real words are grouped by concept.
+    `agreement` is the table of `vwlib.layers.cluster_agreement` for one dataset. Numbers are the index by concept less
+    that by anchor, with 95 % intervals. The last column has the layer from which on real words are grouped by concept.
     """
     rows = []
     differences = agreement[(agreement["by"] == "concept - anchor") & (agreement["layer"] > 0)].sort_values("layer")
     for task in tasks_in(differences):
+        *early, last = PAPER_LAYERS[task]
         here = differences[differences["task"] == task]
-        learned, real = here[here["kind"] == LEARNED], here[here["kind"] == REAL]
-        ends = [f"{row['layer']}: {_side(row)}, {_ari(row)}" for row in (learned.iloc[0], learned.iloc[-1])]
-        start = turning_point(real["layer"].to_numpy(), (real["low"] > 0).to_numpy())
-        rows.append((task, *ends, "none" if np.isnan(start) else f"{start:g}"))
-    columns = ["encoder of", "learned words, first layer", "learned words, last layer", "real words by concept from"]
+        learned, real = here[here["kind"] == LEARNED].set_index("layer"), here[here["kind"] == REAL]
+        sides = [_side(layer, learned.loc[layer]) for layer in evenly_spaced(int(learned.index.max()), layers)]
+        start = first_sustained_layer(real["layer"].to_numpy(), (real["low"] > 0).to_numpy())
+        paper = f"{', '.join(map(str, early))}: by anchor; {last}: by concept"
+        rows.append((task, paper, "; ".join(sides), "none" if np.isnan(start) else f"{start:g}"))
+    columns = ["encoder of", "paper, at layers", "here, at layers", "real words by concept from layer"]
     return pd.DataFrame(rows, columns=columns)
 
 
-def _ari(row: pd.Series) -> str:
-    return with_interval(row["ari"], row["low"], row["high"], "+.2f")
-
-
-def _side(row: pd.Series) -> str:
-    return "by anchor" if row["high"] < 0 else "by concept" if row["low"] > 0 else "by neither clearly"
-
-
-def compare_layers(agreement: pd.DataFrame, layers: int = 4) -> pd.DataFrame:
-    """Section 5.2: how words are grouped at evenly spaced layers, as the paper sees it and by the index's interval.
-
-    `agreement` is the table of `vwlib.layers.cluster_agreement` for one dataset.
-    """
-    rows = []
-    learned = agreement[(agreement["kind"] == LEARNED) & (agreement["by"] == "concept - anchor")]
-    for task in tasks_in(learned):
-        *early, last = PAPER_LAYERS[task]
-        here = learned[learned["task"] == task].set_index("layer")
-        sides = [f"{layer}: {_side(here.loc[layer])}" for layer in evenly_spaced(int(here.index.max()), layers)]
-        rows.append((task, f"{', '.join(map(str, early))}: by anchor; {last}: by concept", "; ".join(sides)))
-    return pd.DataFrame(rows, columns=["encoder of", "paper, at layers", "here, at layers"])
+def _side(layer: int, row: pd.Series) -> str:
+    side = "by anchor" if row["high"] < 0 else "by concept" if row["low"] > 0 else "by neither clearly"
+    return f"{layer}: {side}, {with_interval(row['ari'], row['low'], row['high'], '+.2f')}"
 
 
 def truncation_table(scores: pd.DataFrame) -> pd.DataFrame:
@@ -120,14 +105,8 @@ def truncation_table(scores: pd.DataFrame) -> pd.DataFrame:
         half = counts[(counts > 0) & (counts <= counts[-1] / 2)][-1:]
         for kind, words in here.groupby("kind", sort=False):
             stages = [words[words["blocks"].isin(stage)] for stage in (half, counts[-1:])]
-            cells = [_mean(stage[stage["of"] == of]) for stage in stages for of in ("anchor", "concept")]
-            rows.append((task, kind, *cells))
+            cells = [stage[stage["of"] == of] for stage in stages for of in ("anchor", "concept")]
+            means = [mean_estimate(cell) if len(cell) else None for cell in cells]
+            rows.append((task, kind, *(with_interval(m.value, *m.interval()) if m else "–" for m in means)))
     columns = ["encoder of", "words", "half: anchor", "half: concept", "all: anchor", "all: concept"]
     return pd.DataFrame(rows, columns=columns)
-
-
-def _mean(words: pd.DataFrame) -> str:
-    if words.empty:
-        return "–"
-    mean = mean_estimate(words)
-    return with_interval(mean.value, *mean.interval())

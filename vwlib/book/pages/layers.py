@@ -16,22 +16,20 @@ from vwlib.book.figures.style import CONCEPT_COLOURS
 from vwlib.book.pages.scripts import SCALE, embed
 from vwlib.experiments.base import vectors_of
 from vwlib.experiments.encoder import own_words
-from vwlib.lab import carry
+from vwlib.experiments.layer_statistics import label_words, tsne_of_layers
 from vwlib.layers import (
-    activations,
+    block_contributions,
+    contributions_to_direction,
     draw_truncated,
     evenly_spaced,
-    label_words,
-    part_activations,
-    real_words,
-    text_blocks,
-    tsne_of_layers,
-    way_by_part,
-    way_to_concept,
+    hidden_states,
+    projection_on_concept_direction,
 )
 from vwlib.models import TASKS, Generator, TaskModel, load_model
+from vwlib.study.compat import carry
+from vwlib.study.digest import trials_of
 from vwlib.study.read import StoredStudy, TrialWords
-from vwlib.trials import Trial, is_diagonal, trials_of
+from vwlib.trials import Trial, is_diagonal
 
 #: What pages call the kinds of words in the experiments' tables, in the order of figures and tables. Real words are the
 #: baseline: the concept's own word in the anchor's place.
@@ -75,7 +73,7 @@ def layer_points(
     layers: int = 4,
     random_state: int = 0,
 ) -> pd.DataFrame:
-    """Figures 7 and 12 to 18: t-SNE (`vwlib.layers.tsne_of_layers`) of all words of a dataset at evenly spaced layers.
+    """Figures 7 and 12 to 18: t-SNE (`vwlib.experiments.layer_statistics.tsne_of_layers`) of all words of a dataset at evenly spaced layers.
 
     `rows` gives for the label of each row of panels a source (`words_in`) and the task whose encoder the words enter;
     the column `words` holds the label.
@@ -84,8 +82,8 @@ def layer_points(
     for label, (source, task) in rows.items():
         model = load_model(task, study.profile)
         vectors, words = words_in(study, dataset, source, task, delta)
-        chosen = evenly_spaced(len(text_blocks(model)), layers)
-        points = tsne_of_layers(activations(model, vectors), words, chosen, random_state=random_state)
+        chosen = evenly_spaced(len(model.blocks), layers)
+        points = tsne_of_layers(hidden_states(model, vectors), words, chosen, random_state=random_state)
         tables.append(points.assign(words=label))
     return pd.concat(tables, ignore_index=True)
 
@@ -131,25 +129,25 @@ def _places(points: pd.DataFrame) -> list[int]:
 
 
 def projections(study: StoredStudy, dataset: str, delta: float | None) -> pd.DataFrame:
-    """How far words have moved from anchor to concept at each layer of all three encoders (`way_to_concept`).
+    """How far words have moved from anchor to concept at each layer of all three encoders (`projection_on_concept_direction`).
 
     The words were learned there, mapped there, or are real words; off the diagonal. Columns `task`, `source` and `kind`
     say which they are.
     """
     tables = []
     for entry in _encoders(study, dataset, delta):
-        states, start, end = (activations(entry.model, v) for v in (entry.vectors, entry.anchors, entry.concepts))
-        tables.append(way_to_concept(states, start, end, entry.words))
+        states, start, end = (hidden_states(entry.model, v) for v in (entry.vectors, entry.anchors, entry.concepts))
+        tables.append(projection_on_concept_direction(states, start, end, entry.words))
     return in_order(pd.concat(tables, ignore_index=True))
 
 
 def contributions(study: StoredStudy, dataset: str, delta: float | None) -> pd.DataFrame:
-    """What attention and MLPs contribute to the projections at the last layer (`way_by_part`), for the same words."""
+    """What attention and MLPs contribute to the projections at the last layer (`contributions_to_direction`), for the same words."""
     tables = []
     for entry in _encoders(study, dataset, delta):
-        outputs, before = (part_activations(entry.model, v) for v in (entry.vectors, entry.anchors))
-        start, end = (activations(entry.model, v)[-1] for v in (entry.anchors, entry.concepts))
-        tables.append(way_by_part(outputs, before, start, end, entry.words))
+        outputs, before = (block_contributions(entry.model, v) for v in (entry.vectors, entry.anchors))
+        start, end = (hidden_states(entry.model, v)[-1] for v in (entry.anchors, entry.concepts))
+        tables.append(contributions_to_direction(outputs, before, start, end, entry.words))
     return in_order(pd.concat(tables, ignore_index=True))
 
 
@@ -173,7 +171,7 @@ def _encoders(study: StoredStudy, dataset: str, delta: float | None) -> Iterator
             kind = source if source == REAL else KINDS["learned" if source == task else "transferred"]
             words = words[off].reset_index(drop=True).assign(task=task, source=source, kind=kind)
             trials = [Trial(word.dataset, word.concept, word.anchor) for word in words.itertuples()]
-            anchors = real_words(model, [trial.anchor for trial in trials], study.profile.vectors)
+            anchors = model.embeddings_of([trial.anchor for trial in trials], study.profile.vectors)
             concepts = own_words(study.profile, task, trials)
             yield _Entry(model, words, vectors[torch.from_numpy(off)], anchors, concepts)
 
@@ -202,11 +200,11 @@ def draw_strip(
     model, profile = load_model("generation", study.profile), study.profile
     assert isinstance(model, Generator)
     trial = words.trial
-    texts = {f"anchor word\n({trial.anchor})": real_words(model, [trial.anchor], profile.vectors)}
+    texts = {f"anchor word\n({trial.anchor})": model.embeddings_of([trial.anchor], profile.vectors)}
     for source, vectors in words.vectors.items():
         texts[f"learned for\n{source}"] = carry(profile, vectors[None], source, "generation")
     texts["concept's\nown word"] = own_words(profile, "generation", [trial])
-    depth = len(text_blocks(model))
+    depth = len(model.blocks)
     blocks = list(range(1, depth + 1)) if depth <= pictures else evenly_spaced(depth, pictures)
     columns = [f"{count} block" + "s" * (count != 1) for count in blocks]
     return draw_truncated(model, torch.cat(list(texts.values())), blocks, seed), list(texts), columns

@@ -17,15 +17,14 @@ import pandas as pd
 
 from vwlib.book.pages.experiments import tables_of
 from vwlib.book.text import template
-from vwlib.experiments import EXPERIMENTS, read_tables
-from vwlib.experiments.base import TRIALS
-from vwlib.experiments.schemas import SCHEMAS
+from vwlib.experiments.registry import EXPERIMENTS, SCHEMAS
+from vwlib.experiments.running import read_tables
 from vwlib.ledger.claims import Claim, load_claims, load_settings
 from vwlib.ledger.judge import LEVEL, VERDICTS, judge_claims, two_digits, verdict_counts
 from vwlib.ledger.tables import OTHERS
 from vwlib.paths import ROOT
 from vwlib.settings import Profile
-from vwlib.study.bank import results_root
+from vwlib.study.tables import results_root
 
 #: What decides a claim, by its scope.
 SCOPES = {

@@ -8,7 +8,7 @@ from vwlib.book.pages.tables import span
 from vwlib.ledger.claims import load_settings
 from vwlib.ledger.judge import LEVEL
 from vwlib.ledger.statistics import holm, two_way_clustered_estimate
-from vwlib.maps import PAPERS
+from vwlib.maps import PAPER_MAP
 
 
 def kind_table(quality: pd.DataFrame) -> pd.DataFrame:
@@ -18,9 +18,9 @@ def kind_table(quality: pd.DataFrame) -> pd.DataFrame:
     columns = ["r2_fitted", "r2", "cosine", "top1", "top5"]
     pairs = quality.groupby(["map", "source", "target"], sort=False)[columns].mean()
     r2 = pairs["r2"].unstack("map")
-    better = r2.gt(r2[PAPERS], axis=0).sum().astype(str)
+    better = r2.gt(r2[PAPER_MAP], axis=0).sum().astype(str)
     shown = pairs.groupby(level="map", sort=False).mean()
-    return shown.assign(**{"pairs better than the paper's": better.where(better.index != PAPERS, "")})
+    return shown.assign(**{"pairs better than the paper's": better.where(better.index != PAPER_MAP, "")})
 
 
 def compare_kinds(table: pd.DataFrame) -> pd.DataFrame:
@@ -33,9 +33,9 @@ def compare_kinds(table: pd.DataFrame) -> pd.DataFrame:
     """
     margin, arms = load_settings().alike, {str(kind): rows for kind, rows in table.groupby("map", sort=False)}
     found = {
-        kind: two_way_clustered_estimate({"kind": rows, "paper": arms[PAPERS]}, "kind - paper", limits=(0, 1))
+        kind: two_way_clustered_estimate({"kind": rows, "paper": arms[PAPER_MAP]}, "kind - paper", limits=(0, 1))
         for kind, rows in arms.items()
-        if kind != PAPERS
+        if kind != PAPER_MAP
     }
     rows = [
         (e.value, *e.interval(), min(1.0, 2 * min(e.p_above(0), e.p_below(0))), e.p_within(-margin, margin) < LEVEL)
@@ -50,7 +50,7 @@ def gain_table(table: pd.DataFrame, compared: pd.DataFrame) -> pd.DataFrame:
     shown = table.groupby("map", sort=False)[["r2", "value", "gain"]].mean()
     beside = pd.DataFrame(
         {
-            f"less {PAPERS}": compared["difference"].map("{:+.2f}".format),
+            f"less {PAPER_MAP}": compared["difference"].map("{:+.2f}".format),
             "interval": [span(*row) for row in compared[["low", "high"]].itertuples(index=False)],
             "p": compared["p"],
             "alike": compared["alike"].map({True: "yes", False: "no"}),

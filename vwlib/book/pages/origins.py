@@ -15,14 +15,14 @@ import torch
 
 from vwlib.book.build import cores, list_chapters
 from vwlib.book.siblings import list_runs
-from vwlib.models.device import find_device
 from vwlib.models.loading import digest_folder, resolve
+from vwlib.models.memory import find_device
 from vwlib.models.precision import precision_of
 from vwlib.paths import ROOT
 from vwlib.settings import Profile
-from vwlib.study.bank import results_root
+from vwlib.study.runlog import read_run_log
 from vwlib.study.store import Store
-from vwlib.tools.doctor import models_of
+from vwlib.study.tables import results_root
 
 
 def versions_table(file: Path = ROOT / "pyproject.toml") -> pd.DataFrame:
@@ -61,7 +61,7 @@ def digests_table(profile: Profile) -> pd.DataFrame:
     """
     rows = [
         (role, digest_folder(settings.source) if resolve(settings.source).is_dir() else "not here")
-        for role, settings, _ in models_of(profile)
+        for role, settings in profile.models.items()
     ]
     return pd.DataFrame(rows, columns=["model", "digest of weights and configuration"])
 
@@ -93,7 +93,7 @@ def _seed(notebook: dict) -> str:
 
 def study_log_table(profile: Profile, root: Path | None = None) -> pd.DataFrame:
     """What the study took, by task and kind of its parts, from the run log; no row where there is no log."""
-    notes = Store(profile, root or results_root(profile)).notes().drop_duplicates("chunk", keep="last")
+    notes = read_run_log(Store(profile, root or results_root(profile)).log_file).drop_duplicates("chunk", keep="last")
     grouped = notes.groupby(["kind", "task"])
     table = grouped.agg(
         parts=("chunk", "count"), words=("words", "sum"), learning=("learning", "sum"), scoring=("scoring", "sum")

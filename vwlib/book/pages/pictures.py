@@ -11,25 +11,24 @@ from torch import Tensor
 from torchvision.ops import box_iou, nms
 
 from vwlib.examples import Example
-from vwlib.lab import Grid, carry
-from vwlib.models import Classifier, Detector, Generator, load_model
-from vwlib.settings import Profile
+from vwlib.lab import Grid, Lab
+from vwlib.models import Classifier, Detector
 from vwlib.study.read import TrialWords
-from vwlib.trials import is_diagonal, load_material
+from vwlib.trials import is_diagonal
+
+Pictures = list[list[Image.Image | None]]
+SIDES = ["left", "top", "right", "bottom"]
 
 
 def found_boxes(model: Detector, examples: Sequence[Example], features: Tensor, overlap: float = 0.5) -> pd.DataFrame:
-    """What the detector finds for text features (row, image, d), and the true boxes: the table that
-    `figures.draw_detections` takes.
+    """What the detector finds for text features (row, image, d), and the true boxes, as `draw_detections` takes them.
 
-    On each image the best boxes that overlap each other by at most `overlap`, as many as the image has true boxes of
-    its concept; in px.
+    An image has as many found boxes as true ones: the best that overlap each other by at most `overlap`; in px.
     """
     frozen = model.prepare(examples)
     scores = model.detect(features.flatten(0, 1), frozen).unflatten(
         0, features.shape[:2]
-    )  # (row, image of the query, image, region)
-    columns = ["row", "image", "left", "top", "right", "bottom", "score"]
+    )  # (row, query, image, region)
     found = []
     for column, example in enumerate(examples):
         truth = example.boxes_of(example.label)
@@ -39,12 +38,12 @@ def found_boxes(model: Detector, examples: Sequence[Example], features: Tensor, 
             best = nms(boxes, score, overlap)[: max(1, len(truth))]
             found += [(row, column, *box.tolist(), float("nan")) for box in truth]
             found += [(row, column, *(boxes[region] * side).tolist(), float(score[region])) for region in best]
-    return pd.DataFrame(found, columns=columns)
+    return pd.DataFrame(found, columns=["row", "image", *SIDES, "score"])
 
 
 @torch.no_grad()
 def name_scores(model: Classifier, examples: Sequence[Example], names: dict[str, str]) -> pd.DataFrame:
-    """Cosine of each image with each name in `NAME_PROMPT`: the table that `figures.score_bars` takes."""
+    """Cosine of each image with each name in `NAME_PROMPT`: the table that `score_bars` takes."""
     text = model.encode_names(names.values())
     cosine = model.encode_images([example.image() for example in examples]) @ text.T
     rows = [
@@ -59,18 +58,17 @@ def name_scores(model: Classifier, examples: Sequence[Example], names: dict[str,
 def word_scores(
     model: Classifier, examples: Sequence[Example], concept: str, names: dict[str, str], words: dict[str, Tensor]
 ) -> pd.DataFrame:
-    """Mean cosine of a concept's images with the other concepts' names and with one word: the table that
-    `figures.score_panels` takes.
+    """Mean cosine of a concept's images with one word and with the other concepts' names, as `score_panels` takes it.
 
-    `words` gives the text feature (1, d) of the word that stands in each panel in the place of the concept's name.
+    `words` gives for each panel the text feature (1, d) of the word that stands in the place of the concept's name.
     """
     mean = model.encode_images([example.image() for example in examples if example.label == concept]).mean(0)
     others = [name for other, name in names.items() if other != concept]
-    rivals = (model.encode_names(others) @ mean).tolist()
+    rivals = list(zip(others, (model.encode_names(others) @ mean).tolist(), strict=True))
     rows = []
     for panel, feature in words.items():
         rows.append((panel, "(word)", float(feature[0] @ mean), True))
-        rows += [(panel, name, score, False) for name, score in zip(others, rivals, strict=True)]
+        rows += [(panel, name, score, False) for name, score in rivals]
     return pd.DataFrame(rows, columns=["panel", "name", "score", "is_true"])
 
 
@@ -92,124 +90,97 @@ def named(judge: Classifier, pictures: Sequence[Image.Image], names: dict[str, s
 
 
 @torch.no_grad()
-def encode_trial(task: str, profile: Profile, words: TrialWords) -> Tensor:
-    """What a task's text encoder makes of a trial: the anchor word, the words learned for each task, carried here, and
-    the concept's name (text, ...).
+def encode_trial(lab: Lab, task: str, words: TrialWords) -> Tensor:
+    """The output (text, ...) of a task's text encoder for the anchor word, each task's word, and the concept's name.
+
+    Words that were learned for another task are mapped.
     """
-    model, trial = load_model(task, profile), words.trial
-    name = load_material(profile, trial.dataset).names[trial.concept]
-    plain = model.encode_prompts([profile.prompt.format(trial.anchor), profile.prompt.format(name)])
-    learned = [
-        model.encode_words(carry(profile, vectors[None], source, task)) for source, vectors in words.vectors.items()
-    ]
-    return torch.cat([plain[:1], *learned, plain[1:]])
+    model, trial, prompt = lab.model(task), words.trial, lab.profile.prompt
+    name = lab.split(trial.dataset).names[trial.concept]
+    plain = model.encode_prompts([prompt.format(trial.anchor), prompt.format(name)])
+    vectors = [lab.transfer(learned[None], source, task) for source, learned in words.vectors.items()]
+    return torch.cat([plain[:1], *map(model.encode_words, vectors), plain[1:]])
 
 
-def draw_trials(
-    profile: Profile, chosen: Sequence[TrialWords], targets: bool = False
-) -> tuple[list[list[Image.Image | None]], list[list[str]]]:
-    """Figure 4: for each trial a picture for each text of `encode_trial`, all from the same noise, and the name that
-    the judge gives to each.
+def draw_trials(lab: Lab, chosen: Sequence[TrialWords], targets: bool = False) -> tuple[Pictures, list[list[str]]]:
+    """Figure 4: for each trial a picture for each text of `encode_trial`, all from the same noise, and its judged name.
 
-    With `targets` each row begins with a training image of the concept, about which the judge is not asked.
+    With `targets` each row begins with a training image of the concept, which the judge is not shown.
     """
-    model = load_model("generation", profile)
-    assert isinstance(model, Generator)
-    pictures: list[list[Image.Image | None]] = []
+    pictures: Pictures = []
     verdicts = []
     for words in chosen:
-        material = load_material(profile, words.trial.dataset)
-        drawn = [row[0] for row in model.generate(encode_trial("generation", profile, words), 1, words.trial.seed)]
-        target = [example.image() for example in first_of(material.train, [words.trial.concept])] if targets else []
+        trial, split = words.trial, lab.split(words.trial.dataset)
+        drawn = [row[0] for row in lab.generator.generate(encode_trial(lab, "generation", words), 1, trial.seed)]
+        target = [example.image() for example in first_of(split.train, [trial.concept])] if targets else []
         pictures.append([*target, *drawn])
-        verdicts.append([*("" for _ in target), *named(model.judge, drawn, material.names)])
+        verdicts.append([*("" for _ in target), *named(lab.generator.judge, drawn, split.names)])
     return pictures, verdicts
 
 
-def detect_trials(profile: Profile, chosen: Sequence[TrialWords]) -> tuple[list[Image.Image], pd.DataFrame]:
-    """Figure 4 for the detector: a test image of each trial's concept, and the boxes that it finds on it for each text
-    of `encode_trial`.
+def detect_trials(lab: Lab, chosen: Sequence[TrialWords]) -> tuple[list[Image.Image], pd.DataFrame]:
+    """Figure 4 for the detector: a test image of each trial's concept, and what it finds there for each text.
 
-    The table is that of `found_boxes`, with a row for each text.
+    The table is that of `found_boxes`, with a row for each text of `encode_trial`.
     """
-    model = load_model("detection", profile)
-    assert isinstance(model, Detector)
-    examples = [
-        example
-        for words in chosen
-        for example in first_of(load_material(profile, words.trial.dataset).test, [words.trial.concept])
-    ]
-    features = torch.stack([encode_trial("detection", profile, words) for words in chosen], dim=1)
-    return [example.image() for example in examples], found_boxes(model, examples, features)
+    examples = [_test_image(lab, words) for words in chosen]
+    features = torch.stack([encode_trial(lab, "detection", words) for words in chosen], dim=1)
+    return [example.image() for example in examples], found_boxes(lab.detector, examples, features)
+
+
+def _test_image(lab: Lab, words: TrialWords) -> Example:
+    return first_of(lab.split(words.trial.dataset).test, [words.trial.concept])[0]
 
 
 @torch.no_grad()
-def draw_grid(
-    profile: Profile, grid: Sequence[Sequence[TrialWords]], seed: int = 0
-) -> tuple[list[list[Image.Image | None]], list[list[str]]]:
-    """Figures 5 and 8 to 11: a picture for each generation word of a grid, all from the same noise, and the names that
-    the judge gives them.
+def draw_grid(lab: Lab, grid: Sequence[Sequence[TrialWords]], seed: int = 0) -> tuple[Pictures, list[list[str]]]:
+    """Figures 5 and 8 to 11: a picture for each generation word of a grid, all from the same noise, and its judged name.
 
     A word that diverged has no picture and no name.
     """
-    model = load_model("generation", profile)
-    assert isinstance(model, Generator)
-    pictures: list[list[Image.Image | None]] = [[None] * len(row) for row in grid]
+    pictures: Pictures = [[None] * len(row) for row in grid]
     verdicts = [[""] * len(row) for row in grid]
     places = [(y, x) for y, row in enumerate(grid) for x, words in enumerate(row) if "generation" in words.vectors]
-    states = model.encode_words(torch.stack([grid[y][x].vectors["generation"] for y, x in places]))
-    for (y, x), (drawn,) in zip(places, model.generate(states, 1, seed), strict=True):
+    states = lab.generator.encode_words(torch.stack([grid[y][x].vectors["generation"] for y, x in places]))
+    for (y, x), (drawn,) in zip(places, lab.generator.generate(states, 1, seed), strict=True):
         pictures[y][x] = drawn
-        (verdicts[y][x],) = named(model.judge, [drawn], load_material(profile, grid[y][x].trial.dataset).names)
+        (verdicts[y][x],) = named(lab.generator.judge, [drawn], lab.split(grid[y][x].trial.dataset).names)
     return pictures, verdicts
 
 
-def named_rightly(
-    profile: Profile, grid: Sequence[Sequence[TrialWords]], verdicts: Sequence[Sequence[str]]
-) -> tuple[int, int]:
+def named_rightly(lab: Lab, grid: Sequence[Sequence[TrialWords]], verdicts: Sequence[Sequence[str]]) -> tuple[int, int]:
     """How many pictures of `draw_grid` the judge gives their concept's name, and of how many."""
-    asked = [
-        (words.trial, verdict)
-        for row, line in zip(grid, verdicts, strict=True)
-        for words, verdict in zip(row, line, strict=True)
-        if verdict
-    ]
-    right = [verdict == load_material(profile, trial.dataset).names[trial.concept] for trial, verdict in asked]
-    return sum(right), len(right)
+    pairs = [pair for row, line in zip(grid, verdicts, strict=True) for pair in zip(row, line, strict=True) if pair[1]]
+    trials = [(words.trial, verdict) for words, verdict in pairs]
+    return sum(verdict == lab.split(t.dataset).names[t.concept] for t, verdict in trials), len(trials)
 
 
 @torch.no_grad()
-def detect_grid(
-    profile: Profile, grid: Sequence[Sequence[TrialWords]]
-) -> tuple[list[list[Image.Image | None]], pd.DataFrame]:
-    """Figures 5 and 8 to 11 for the detector: a test image of each row's concept, and what every detection word of the
-    row finds on it.
+def detect_grid(lab: Lab, grid: Sequence[Sequence[TrialWords]]) -> tuple[Pictures, pd.DataFrame]:
+    """Figures 5 and 8 to 11 for the detector: a test image of each row's concept, and what every word finds on it.
 
-    The table is that of `found_boxes`, `image` being the column. A word that diverged has no image.
+    The table is that of `found_boxes`; `image` is the column. A word that diverged has no image.
     """
-    model = load_model("detection", profile)
-    assert isinstance(model, Detector)
-    images: list[list[Image.Image | None]] = []
+    images: Pictures = []
     boxes = []
     for y, row in enumerate(grid):
-        examples = first_of(load_material(profile, row[0].trial.dataset).test, [row[0].trial.concept])
-        images.append([examples[0].image() if "detection" in words.vectors else None for words in row])
-        places = [x for x, image in enumerate(images[-1]) if image is not None]
-        if places:
-            features = model.encode_words(torch.stack([row[x].vectors["detection"] for x in places]))
-            found = found_boxes(model, examples, features[:, None])
-            boxes.append(found.assign(row=y, image=found["row"].map(dict(enumerate(places)))))
+        example = _test_image(lab, row[0])
+        learned = {x: words.vectors["detection"] for x, words in enumerate(row) if "detection" in words.vectors}
+        images.append([example.image() if x in learned else None for x in range(len(row))])
+        if learned:
+            features = lab.detector.encode_words(torch.stack(list(learned.values())))
+            found = found_boxes(lab.detector, [example], features[:, None])
+            boxes.append(found.assign(row=y, image=found["row"].map(dict(enumerate(learned)))))
     return images, pd.concat(boxes, ignore_index=True)
 
 
 def hits(boxes: pd.DataFrame, overlap: float = 0.5) -> tuple[int, int]:
-    """On how many of the images in a table of `found_boxes` the best box overlaps a true one by at least `overlap`
-    (IoU), and of how many.
+    """On how many images of a table of `found_boxes` the best box overlaps a true one by `overlap` (IoU), and of how
+    many.
     """
-    sides = ["left", "top", "right", "bottom"]
     right = []
     for _, image in boxes.groupby(["row", "image"]):
-        best = image.sort_values("score", ascending=False)[sides].head(1).to_numpy()
-        truth = image.loc[image["score"].isna(), sides].to_numpy()
-        right.append(len(truth) > 0 and bool((box_iou(torch.tensor(best), torch.tensor(truth)) >= overlap).any()))
+        best = image.sort_values("score", ascending=False)[SIDES].head(1).to_numpy()
+        truth = image.loc[image["score"].isna(), SIDES].to_numpy()
+        right.append(bool((box_iou(torch.tensor(best), torch.tensor(truth)) >= overlap).any()))
     return sum(right), len(right)

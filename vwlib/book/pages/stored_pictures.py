@@ -1,6 +1,4 @@
-"""What the words of the study draw, cut out of the sheets that are stored with it: no page draws anew what the study
-has drawn.
-"""
+"""What the words of the study draw, cut out of the sheets that are stored with it: no page draws it again."""
 
 from __future__ import annotations
 
@@ -13,96 +11,87 @@ import pandas as pd
 from PIL import Image
 
 from vwlib.book.pages.experiments import tables_of
-from vwlib.book.pages.pictures import draw_grid, draw_trials, first_of
+from vwlib.book.pages.pictures import Pictures, draw_grid, draw_trials, first_of
+from vwlib.concepts import TASKS
 from vwlib.experiments.sheets import SIDE
-from vwlib.models import TASKS
-from vwlib.study.read import StoredStudy, TrialWords
-from vwlib.trials import load_material
+from vwlib.lab import Lab
+from vwlib.study.read import TrialWords
 
-Pictures = list[list[Image.Image | None]]
+Named = tuple[Pictures, list[list[str]]]
 
 
 @dataclass(frozen=True, eq=False)
 class Sheets:
-    """The pictures in the table `sheets` (`vwlib.experiments.sheets`), by dataset, source, radius, concept and anchor.
+    """The pictures in the table `sheets` (`vwlib.experiments.sheets`), by dataset, source and radius.
 
-    A source is a task, or "anchor" and "name", whose pictures do not depend on the concept and on the anchor.
+    A source is a task, "anchor" or "name". Pictures of anchors do not depend on the concept, those of names not on the
+    anchor.
     """
 
-    study: StoredStudy
+    lab: Lab
     table: pd.DataFrame
 
     @cached_property
-    def _rows(self) -> dict[tuple[str, str, float | None], tuple[Image.Image, dict[str, list[str]]]]:
-        """Each sheet, decoded once, and its lists."""
-        rows = {}
-        for row in self.table.to_dict("records"):
-            key = (row["dataset"], row["trained_on"], None if pd.isna(row["delta"]) else row["delta"])
-            lists = {name: list(row[name]) for name in ("concepts", "anchors", "named")}
-            rows[key] = (Image.open(io.BytesIO(row["sheet"])).convert("RGB"), lists)
-        return rows
+    def _rows(self) -> dict[tuple[str, str, float | None], tuple[Image.Image, pd.Series]]:
+        return {
+            (row["dataset"], row["trained_on"], None if pd.isna(row["delta"]) else row["delta"]): (
+                Image.open(io.BytesIO(row["sheet"])).convert("RGB"),
+                row,
+            )
+            for _, row in self.table.iterrows()
+        }
 
     def picture(
         self, source: str, dataset: str, concept: str, anchor: str, delta: float | None = None
     ) -> tuple[Image.Image | None, str]:
-        """The picture of one word and what the judge calls it, by its name in prompts; none, and nothing, where the
-        word diverged.
+        """The picture of one word and the name that the judge gives it; (None, "") for a word that diverged.
 
-        Raises KeyError where the sheets lack the dataset, source or radius, ValueError where they lack concept or
-        anchor.
+        Raises KeyError for an unknown dataset, source or radius, ValueError for an unknown concept or anchor.
         """
         sheet, lists = self._rows[dataset, source, delta]
-        row = 0 if source == "anchor" else lists["concepts"].index(concept)
-        column = 0 if source == "name" else lists["anchors"].index(anchor)
+        row = 0 if source == "anchor" else list(lists["concepts"]).index(concept)
+        column = 0 if source == "name" else list(lists["anchors"]).index(anchor)
         name = lists["named"][row * (sheet.width // SIDE) + column]
         if not name:
             return None, ""
         picture = sheet.crop((column * SIDE, row * SIDE, (column + 1) * SIDE, (row + 1) * SIDE))
-        return picture, load_material(self.study.profile, dataset).names[name]
+        return picture, self.lab.split(dataset).names[name]
 
 
-def sheets_of(study: StoredStudy) -> Sheets:
-    """The sheets of a study; without pictures where `vwlib experiments sheets` has not made them yet."""
+def sheets_of(lab: Lab) -> Sheets:
+    """The stored sheets of a profile; empty where `vwlib experiments sheets` has not made them yet."""
     try:
-        return Sheets(study, tables_of(study.profile, ["sheets"])["sheets"])
+        return Sheets(lab, tables_of(lab.profile, ["sheets"])["sheets"])
     except FileNotFoundError:
-        return Sheets(study, pd.DataFrame())
+        return Sheets(lab, pd.DataFrame())
 
 
-def stored_grid(
-    sheets: Sheets, grid: Sequence[Sequence[TrialWords]], seed: int = 0
-) -> tuple[Pictures, list[list[str]]]:
-    """Figures 5 and 8 to 11: a picture for each generation word of a grid, all from the same noise, and the names that
-    the judge gives them.
+def stored_grid(sheets: Sheets, grid: Sequence[Sequence[TrialWords]], seed: int = 0) -> Named:
+    """Figures 5 and 8 to 11: what `draw_grid` gives, from the sheets.
 
-    The sheets' pictures start from the noise of seed 0; those of another are drawn anew, as all are where there are no
-    sheets. A word that diverged has neither.
+    The pictures of the sheets start from the noise of seed 0. Those of another seed are drawn, and so are all where
+    there are no sheets.
     """
     if seed or sheets.table.empty:
-        return draw_grid(sheets.study.profile, grid, seed)
-    found = [
-        [sheets.picture("generation", t.dataset, t.concept, t.anchor, t.delta) for t in (words.trial for words in row)]
-        for row in grid
-    ]
-    return [[picture for picture, _ in row] for row in found], [[name for _, name in row] for row in found]
+        return draw_grid(sheets.lab, grid, seed)
+    trials = [[words.trial for words in row] for row in grid]
+    return _parted(
+        [[sheets.picture("generation", t.dataset, t.concept, t.anchor, t.delta) for t in row] for row in trials]
+    )
 
 
-def stored_trials(sheets: Sheets, chosen: Sequence[TrialWords]) -> tuple[Pictures, list[list[str]]]:
-    """Figure 4: for each trial a training image, then what the generator draws with the anchor word, each task's word
-    and the concept's name.
-
-    Beside them the name that the judge gives to each picture, and nothing for the training image. Where there are no
-    sheets, the pictures are drawn.
-    """
+def stored_trials(sheets: Sheets, chosen: Sequence[TrialWords]) -> Named:
+    """Figure 4: what `draw_trials` gives with targets, from the sheets; drawn where there are none."""
     if sheets.table.empty:
-        return draw_trials(sheets.study.profile, chosen, targets=True)
-    pictures: Pictures = []
-    verdicts = []
+        return draw_trials(sheets.lab, chosen, targets=True)
+    rows = []
     for trial in (words.trial for words in chosen):
-        of = (trial.dataset, trial.concept, trial.anchor)
-        texts = [("anchor", None), *((task, trial.delta) for task in TASKS), ("name", None)]
-        found = [sheets.picture(source, *of, delta) for source, delta in texts]
-        (example,) = first_of(load_material(sheets.study.profile, trial.dataset).train, [trial.concept])
-        pictures.append([example.image(), *(picture for picture, _ in found)])
-        verdicts.append(["", *(name for _, name in found)])
-    return pictures, verdicts
+        texts = {"anchor": None, **dict.fromkeys(TASKS, trial.delta), "name": None}
+        place = (trial.dataset, trial.concept, trial.anchor)
+        (example,) = first_of(sheets.lab.split(trial.dataset).train, [trial.concept])
+        rows.append([(example.image(), ""), *(sheets.picture(text, *place, delta) for text, delta in texts.items())])
+    return _parted(rows)
+
+
+def _parted(rows: Sequence[Sequence[tuple[Image.Image | None, str]]]) -> Named:
+    return [[picture for picture, _ in row] for row in rows], [[name for _, name in row] for row in rows]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
 
 import pandas as pd
 
@@ -34,7 +35,7 @@ class Table:
 
 
 def as_table(frame: pd.DataFrame, digits: int = 2, upright: bool = False) -> Table:
-    """A data frame as a page shows it, its index as first columns; `upright` turns columns into rows, with no heading."""
+    """A data frame as a page shows it, its index as first columns; `upright` turns columns into rows, without heads."""
     if upright:
         return Table(frame.T.reset_index(), digits, header=False)
     return Table(frame if isinstance(frame.index, pd.RangeIndex) else frame.reset_index(), digits)
@@ -45,7 +46,7 @@ def span(low: float, high: float) -> str:
     return f"{low:.2f}\u00a0to\u00a0{high:.2f}"  # kept on one line
 
 
-def with_interval(value: float, low: float | None, high: float | None, form: str = ".2f") -> str:
-    """A value with its interval, kept on one line; a limit that is not known is a dash."""
-    ends = "\u00a0to\u00a0".join("–" if end is None else format(end, form) for end in (low, high))
-    return f"{value:{form}}\u00a0({ends})"
+def with_interval(value: float, low: float, high: float, form: str = ".2f") -> str:
+    """A value with its interval, kept on one line; an unknown limit is a dash."""
+    first, last = (format(end, form) if isfinite(end) else "–" for end in (low, high))
+    return f"{value:{form}}\u00a0({first}\u00a0to\u00a0{last})"

@@ -1,0 +1,55 @@
+"""The experiments by the name of their table. A new one is a module of this package that declares `EXPERIMENTS`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+from pkgutil import iter_modules
+
+import vwlib.experiments
+from vwlib.experiments.base import Experiment
+from vwlib.settings import Profile
+from vwlib.study.tables import TRIALS
+
+_MODULES = [
+    import_module(f"vwlib.experiments.{found.name}")
+    for found in iter_modules(vwlib.experiments.__path__)
+    if found.name not in ("registry", "running")
+]
+EXPERIMENTS: dict[str, Experiment] = {
+    experiment.name: experiment for module in _MODULES for experiment in getattr(module, "EXPERIMENTS", ())
+}
+#: What the ledger asks of the tables that it reads.
+SCHEMAS = {name: experiment.schema for name, experiment in EXPERIMENTS.items() if experiment.schema}
+
+
+def choose(names: Sequence[str]) -> list[Experiment]:
+    """The experiments of these names and those whose tables they need, each after what it needs; by default all.
+
+    Raises ValueError for a name that is no experiment's.
+    """
+    for name in names:
+        if name not in EXPERIMENTS:
+            raise ValueError(f"'{name}' is no experiment; there are {', '.join(EXPERIMENTS)}.")
+    chosen: dict[str, Experiment] = {}
+
+    def add(name: str) -> None:
+        for needed in EXPERIMENTS[name].needs:
+            if needed != TRIALS:
+                add(needed)
+        chosen.setdefault(name, EXPERIMENTS[name])
+
+    for name in names or EXPERIMENTS:
+        add(name)
+    return list(chosen.values())
+
+
+def check_sizes(profile: Profile) -> None:
+    """That the profile overrides sizes of experiments alone.
+
+    Raises ValueError for a name that no experiment's size has.
+    """
+    known = {size.name for experiment in EXPERIMENTS.values() for size in experiment.sizes}
+    if unknown := sorted(profile.experiments.own.keys() - known):
+        names = ", ".join(sorted(known | type(profile.experiments).model_fields.keys()))
+        raise ValueError(f"Profile '{profile.name}': no experiment has the size '{unknown[0]}'; there are {names}.")

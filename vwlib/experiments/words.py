@@ -1,0 +1,82 @@
+"""What several experiments do with trials and words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from vwlib.concepts import TASKS
+from vwlib.lab import Lab
+from vwlib.models import CachedFeatures
+from vwlib.settings import Profile
+from vwlib.trials import DatasetSplit, Trial, is_diagonal, make_trials
+from vwlib.words import Word
+
+
+def grid_trials(profile: Profile, dataset: str, count: int, own: bool = False) -> list[Trial]:
+    """The unconstrained trials of the first `count` concepts and anchors of a dataset.
+
+    Those that start at their concept's own anchor are left out, unless `own` asks for them.
+    """
+    trials = make_trials(profile.model_copy(update={"concepts": count, "anchors": count}), dataset)
+    return trials if own else off_diagonal(profile, trials)
+
+
+def off_diagonal(profile: Profile, trials: Sequence[Trial]) -> list[Trial]:
+    """The trials whose anchor is not their concept's own."""
+    own = is_diagonal(trial_rows(trials), profile.world).tolist()
+    return [trial for trial, same in zip(trials, own, strict=True) if not same]
+
+
+def vectors_of(words: Sequence[Word]) -> Tensor:
+    """The vectors (word, vector, d) of words of one task."""
+    return torch.stack([word.vectors for word in words])
+
+
+def trial_rows(trials: Sequence[Trial], **columns: Any) -> pd.DataFrame:
+    """One row a trial: dataset, concept, anchor, delta (NaN where unconstrained), and further columns."""
+    rows = [(t.dataset, t.concept, t.anchor, t.delta) for t in trials]
+    table = pd.DataFrame(rows, columns=["dataset", "concept", "anchor", "delta"])
+    return table.astype({"delta": float}).assign(**columns)
+
+
+def pairs_of(words: Sequence[Word]) -> Iterator[tuple[int, int]]:
+    """Rows of any two words of one concept, from different anchors."""
+    for i, one in enumerate(words):
+        for j, other in enumerate(words[:i]):
+            if one.concept == other.concept:
+                yield j, i
+
+
+def reduced(lab: Lab, test_images: int, pictures: int) -> Lab:
+    """The lab with fewer test images of a concept and pictures of a word."""
+    generator = lab.profile.generator.model_copy(update={"images_per_word": pictures})
+    fewer = {"test_images": min(lab.profile.test_images, test_images), "generator": generator}
+    few = Lab(lab.profile.model_copy(update=fewer), lab.read_split)
+    few.loaded = {task: lab.model(task) for task in TASKS if task != "generation"}
+    few.maps = lab.maps
+    return few
+
+
+def with_features(lab: Lab, task: str, dataset: str, train: CachedFeatures) -> Lab:
+    """The lab with other features of a dataset's training images."""
+    other = Lab(lab.profile, lab.read_split)
+    other.loaded, other.splits, other.cached = lab.loaded, lab.splits, lab.cached | {(task, dataset, "train"): train}
+    return other
+
+
+def with_split(lab: Lab, split: DatasetSplit) -> Lab:
+    """The lab with images of its own in the place of every dataset."""
+    other = Lab(lab.profile, lambda *_: split)
+    other.loaded, other.maps = lab.loaded, lab.maps
+    return other
+
+
+def values_of(lab: Lab, task: str, vectors: Tensor, trials: Sequence[Trial]) -> np.ndarray:
+    """Table 1's metric of words (word, vector, d) on their own concept: (word,)."""
+    return np.array([score.value for score in lab.evaluate(task, vectors, trials)])

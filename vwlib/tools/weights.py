@@ -1,0 +1,133 @@
+"""How to get a model's weights: what to fetch or to convert where a file is missing. For the doctor and maintainers."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from vwlib.files import check_writable, writing_to
+from vwlib.models.loading import (
+    DIFFUSERS,
+    OPEN_CLIP,
+    VARIANTS,
+    find_weights,
+    index_of,
+    read_index,
+    resolve,
+    with_variant,
+)
+from vwlib.paths import MINIATURE
+
+if TYPE_CHECKING:
+    import torch
+
+    from vwlib.settings import ModelSettings
+
+#: The names of weights, and of the same as pickles, which run code when they are loaded and therefore never are.
+PICKLES = {
+    "model.safetensors": "pytorch_model.bin",
+    "diffusion_pytorch_model.safetensors": "diffusion_pytorch_model.bin",
+    "open_clip_model.safetensors": "open_clip_pytorch_model.bin",
+}
+TRAINED_HERE = (MINIATURE / "models").resolve()
+
+
+def fetch_command(settings: ModelSettings) -> str:
+    """The command that fetches a model's files from the Hugging Face hub into the folder of its settings."""
+    assert settings.hub, "the project's own models are not on the hub"
+    command = ["hf", "download", settings.hub, "--revision", settings.revision, "--local-dir", settings.source]
+    return shlex.join([*command, *(part for pattern in settings.fetch for part in ("--include", pattern))])
+
+
+def remedy(settings: ModelSettings, file: str | None = None) -> str:
+    """How to get a model's folder, or one `file` of it: what to convert, to fetch or to save."""
+    folder = resolve(settings.source)
+    if file:
+        weights = find_weights(folder / file)[1]
+        if gone := [part.name for part in weights if not part.exists()]:
+            return f"its index lists files that are not there: {', '.join(gone[:3])}{' and more' * (len(gone) > 3)}"
+        if pickle := pickle_of(folder / file):
+            first = "remove it, then " if weights else ""
+            return f"{first}`vwlib convert {shlex.quote(str(folder))}` writes it from {pickle.name}"
+    if settings.hub:
+        size = f" (about {settings.gigabytes:g} GB)" if settings.gigabytes else ""
+        return f"fetch {settings.hub}{size} from the Hugging Face hub: `{fetch_command(settings)}`"
+    if folder.is_relative_to(TRAINED_HERE):
+        return "restore it from the repository or train it with `make pretrain`"
+    single = [path for path in (folder, *folder.glob("*")) if path.suffix in (".ckpt", ".safetensors")]
+    if single and (folder.is_file() or file == "model_index.json"):
+        return (
+            f"`StableDiffusionPipeline.from_single_file('{single[0]}').save_pretrained(FOLDER)` of diffusers writes a "
+            "Stable Diffusion model as a folder"
+        )
+    if file is None:
+        return "name the folder that it was saved in"
+    library = "open_clip" if file in OPEN_CLIP else "diffusers" if file in DIFFUSERS else "transformers"
+    place = (folder / file).parent
+    held = sorted(path.name for path in place.iterdir()) if place.is_dir() else []
+    listed = ", ".join(held[:6]) + (f" and {len(held) - 6} more" if len(held) > 6 else "")
+    return f"{place} holds {listed or 'nothing'}; save the model again as {library} saves it, as safetensors"
+
+
+def pickle_of(path: Path) -> Path | None:
+    """The pickle that holds the weights called `path`, or the index of its shards; None where there is none."""
+    if path.name not in PICKLES:
+        return None
+    pickle = path.with_name(PICKLES[path.name])
+    forms = [form(pickle, variant) for variant in (None, *VARIANTS) for form in (with_variant, index_of)]
+    return next((form for form in forms if form.exists()), None)
+
+
+def convert_folder(folder: Path) -> list[Path]:
+    """Write all pickled weights of a model's folder, and of the folders in it, as safetensors beside them.
+
+    Returns the new files. What is safetensors already stays as it is. Raises FileNotFoundError where there are no
+    weights of either form, and ValueError where a pickle holds anything else than tensors.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is {'a file' if folder.exists() else 'missing'}; name a model's folder.")
+    paths = [place / name for place in (folder, *sorted(folder.iterdir())) if place.is_dir() for name in PICKLES]
+    there = [path for path in paths if find_weights(path)[1]]
+    pickles = [(path, pickle) for path in paths if path not in there and (pickle := pickle_of(path))]
+    if not pickles and not there:
+        raise FileNotFoundError(f"{folder} holds no weights to convert, called {', '.join(PICKLES.values())}.")
+    return [convert(path, pickle) for path, pickle in pickles]
+
+
+def convert(path: Path, pickle: Path) -> Path:
+    """Write a pickle, or the shards of which it is the index, as the weights called `path`, and return the new file.
+
+    Raises FileNotFoundError for a missing shard, and ValueError where one holds anything else than tensors.
+    """
+    from safetensors.torch import save_file
+
+    variant = next((variant for variant in VARIANTS if f".{variant}." in pickle.name), None)
+    target = with_variant(path, variant)
+    check_writable(path.parent)
+    weights: dict[str, torch.Tensor] = {}
+    for part in sorted(set(read_index(pickle).values())) if pickle.suffix == ".json" else [pickle]:
+        if not part.exists():
+            raise FileNotFoundError(f"{part} is missing, which {pickle.name} lists.")
+        weights |= _unpickled(part)
+    with writing_to(path.parent), TemporaryDirectory(dir=path.parent, prefix=".") as temporary:
+        save_file(weights, written := Path(temporary) / target.name, {"format": "pt"})
+        return written.rename(target)
+
+
+def _unpickled(pickle: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a pickle. Raises ValueError where it holds anything else."""
+    import torch
+
+    try:
+        weights = torch.load(pickle, map_location="cpu", weights_only=True)
+        weights = weights.get("state_dict", weights)
+        # No two may share memory.
+        weights = {key: value.contiguous().clone() for key, value in weights.items()}
+        if not all(isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in weights.items()):
+            raise ValueError("not a table of tensors by name")
+    except Exception as error:  # torch raises whatever the pickle's content leads to
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise ValueError(f"{pickle} holds something else than weights: {reason}") from error
+    return weights
