@@ -11,13 +11,13 @@ from types import MappingProxyType
 import pandas as pd
 
 from vwlib.book.pages.tables import with_interval
-from vwlib.experiments import EXPERIMENTS, choose, read_table, run
-from vwlib.experiments.schemas import SCHEMAS
+from vwlib.experiments.registry import EXPERIMENTS, SCHEMAS, choose
+from vwlib.experiments.running import run
 from vwlib.ledger.estimate import Estimate
 from vwlib.ledger.judge import claim_cases
 from vwlib.settings import Profile, load_profile
 from vwlib.study.run import run_study
-from vwlib.study.tables import results_root
+from vwlib.study.tables import read_table, results_root
 
 
 def tables_of(profile: Profile, names: Sequence[str], root: Path | None = None) -> dict[str, pd.DataFrame]:
