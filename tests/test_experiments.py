@@ -19,7 +19,8 @@ import pytest
 
 from vwlib.experiments import EXPERIMENTS, Tables, choose, read_table, read_tables, run, solutions, status, uses
 from vwlib.experiments.base import lighter
-from vwlib.ledger.claims import KINDS, judge_claims
+from vwlib.experiments.registry import SCHEMAS
+from vwlib.ledger.judge import judge_claims
 from vwlib.settings import ExperimentSettings, load_profile
 from vwlib.study.run import run_study
 from vwlib.tools.cli import app
@@ -86,16 +87,16 @@ def test_every_table_has_the_columns_that_the_ledger_asks_for(whole):
     for name in EXPERIMENTS:
         table = read_table(name, "smoke", whole)
         assert len(table) or name == "likeness", name  # in a 2 x 2 grid no concept has two unrelated anchors
-        assert set(KINDS[name].columns if name in KINDS else ()) <= set(table), name
+        assert set(SCHEMAS[name].columns if name in SCHEMAS else ()) <= set(table), name
 
 
 def test_each_kind_of_table_has_a_maker():
-    made = {name for name, kind in KINDS.items() if name not in ("trials", "grid_effects", "paper", "design")}
+    made = set(SCHEMAS)
     assert made <= set(EXPERIMENTS)
 
 
 def test_the_ledger_is_judged_on_all_tables(whole):
-    judged = judge_claims(read_tables("smoke", whole), "smoke", draws=50)
+    judged = judge_claims(read_tables("smoke", whole), SCHEMAS, "smoke", draws=50)
     assert len(judged) == 57
     assert not judged["why"].str.contains("is missing").any()
 
