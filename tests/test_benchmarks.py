@@ -5,14 +5,10 @@ import sys
 
 import pytest
 import torch
-from exactly import in_full_precision
 
 from vwlib.concepts import TASKS
-from vwlib.datasets.splits import open_lab
 from vwlib.paths import ROOT
 from vwlib.trials import Trial
-
-PROFILE = in_full_precision(device="cpu")
 
 
 @pytest.fixture(autouse=True)
@@ -21,15 +17,14 @@ def benchmarks(monkeypatch):
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_the_plain_loop_learns_the_same_word(task):
+def test_the_plain_loop_learns_the_same_word(task, precise_lab):
     from plain_loop import learn_one_word
 
     trial = Trial("COCO", "dog", "cat")
-    lab = open_lab(PROFILE)
-    model = lab.model(task)
+    model = precise_lab.model(task)
     before = model.word_table().clone()
-    plain = learn_one_word(model, lab.split("COCO").train, trial, steps=3, rate=0.01)
-    ours = lab.learn(task, [trial], steps=3, lr=0.01, progress=False).vectors[0]
+    plain = learn_one_word(model, precise_lab.split("COCO").train, trial, steps=3, rate=0.01)
+    ours = precise_lab.learn(task, [trial], steps=3, lr=0.01, progress=False).vectors[0]
     torch.testing.assert_close(plain, ours, rtol=1e-3, atol=2e-4)
     assert not torch.allclose(plain, before[model.vocabulary.token_of("cat")].expand_as(plain), atol=1e-3)
     assert torch.equal(model.word_table(), before)

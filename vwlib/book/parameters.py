@@ -26,7 +26,7 @@ from vwlib.concepts import concepts_of, find_anchor, find_concept, find_dataset
 from vwlib.maps import PAPER_MAP, find_map
 from vwlib.paths import ROOT
 from vwlib.settings import LARGEST_SEED, Profile, load_profile
-from vwlib.words import check_words_file
+from vwlib.study.targets import check_words_file
 
 
 def _text(read: Callable[[str], Any]) -> BeforeValidator:

@@ -23,7 +23,6 @@ from vwlib.paths import DATA
 from vwlib.settings import Profile
 from vwlib.study.plan import WORDS, make_plan, study_digest
 from vwlib.study.store import Store
-from vwlib.study.tables import TRIALS
 from vwlib.words import Word
 
 ExperimentCase = Mapping[str, str]

@@ -39,10 +39,10 @@ from vwlib.ledger.statistics import (
     slope_estimate,
     two_way_clustered_estimate,
 )
+from vwlib.ledger.summary import is_diagonal
 from vwlib.models import TASKS
 from vwlib.paths import DATA
 from vwlib.settings import load_profile
-from vwlib.trials import is_diagonal
 
 CLAIMS = DATA / "paper" / "claims.toml"
 FIRST_RULES = DATA / "paper" / "first_rules.toml"

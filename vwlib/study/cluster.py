@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from vwlib.datasets.splits import open_lab
-from vwlib.models.device import find_device
+from vwlib.models.memory import find_device
 from vwlib.settings import Profile
 from vwlib.study.plan import Chunk, make_plan
 from vwlib.study.run import work

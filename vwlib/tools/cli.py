@@ -159,7 +159,7 @@ def doctor(
 
     report = examine(load_profile(profile), checksums=checksums)
     print(report.text())
-    raise typer.Exit(0 if report.ready else 1)
+    raise typer.Exit(1 if report.missing else 0)
 
 
 @app.command()
@@ -248,7 +248,7 @@ def words(
     store: Store = None,
 ) -> None:
     """List the learned words of the bank or of a words file."""
-    from vwlib.words import choose_words, read_delta, words_table
+    from vwlib.study.bank import choose_words, read_delta, words_table
 
     table = words_table(
         choose_words(_words_at(file, profile, store), task, dataset, concept, anchor, read_delta(delta))
@@ -278,8 +278,8 @@ def export(
     store: Store = None,
 ) -> None:
     """Write a learned word for other programs. Nothing that is there is replaced without --overwrite."""
+    from vwlib.study.bank import find_word
     from vwlib.tools.exports import export_word
-    from vwlib.words import find_word
 
     word = find_word(_words_at(file, profile, store), word_id)
     print(export_word(word, form, to, token, transfer, photos, licence, overwrite))
@@ -327,9 +327,11 @@ def quality() -> None:
     """Measure the miniature's models on test images and write data/miniature/quality.json."""
     import json
 
+    from vwlib.datasets.splits import open_lab
     from vwlib.miniature import quality
+    from vwlib.settings import load_profile
 
-    figures = quality.measure()
+    figures = quality.measure(open_lab(load_profile("miniature")))
     print(json.dumps(figures, indent=2))
     for sentence in quality.missed(figures):
         typer.secho(sentence, fg=typer.colors.YELLOW, err=True)

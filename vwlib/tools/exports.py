@@ -18,9 +18,10 @@ from safetensors.numpy import save
 
 from vwlib.datasets.pictures import list_images
 from vwlib.examples import load_image
-from vwlib.files import check_target, check_writable, kind_of, write_whole, writing_folder
+from vwlib.files import write_whole, writing_folder
 from vwlib.models.loading import digest_folder, resolve
 from vwlib.settings import load_profile
+from vwlib.study.targets import check_target, check_writable, kind_of
 from vwlib.words import Word, load_words
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def export_textual_inversion(
     """Write a word for diffusers' `load_textual_inversion`: the single key `token` with the vectors (vector, d).
 
     Raises ValueError as `generation_vectors` and `check_token` do, and for a name without .safetensors; and where the
-    file cannot be written, as `vwlib.files.check_target` does.
+    file cannot be written, as `vwlib.study.targets.check_target` does.
     """
     check_token(token)
     if path.suffix != ".safetensors" and kind_of(path) != "folder":
@@ -102,7 +103,7 @@ def export_embedding(word: Word, path: Path, transfer: bool = False, overwrite: 
     """Write a word for AUTOMATIC1111's web interface and ComfyUI: the single key `emb_params`.
 
     Both call the word by its file's name, ComfyUI as `embedding:NAME`. Raises ValueError as `generation_vectors` does,
-    and for a name that they cannot read; and where the file cannot be written, as `vwlib.files.check_target` does.
+    and for a name that they cannot read; and where the file cannot be written, as `vwlib.study.targets.check_target` does.
     """
     if not re.fullmatch(r"[A-Za-z0-9._-]+\.safetensors", path.name) and kind_of(path) != "folder":
         reason = "prompts call it by its file's name, which must end in .safetensors and have no spaces"

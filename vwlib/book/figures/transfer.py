@@ -23,8 +23,8 @@ from vwlib.book.figures.style import (
     lighter,
 )
 from vwlib.ledger.statistics import summarise
+from vwlib.ledger.summary import is_diagonal
 from vwlib.models import TASKS
-from vwlib.trials import is_diagonal
 
 #: Lines of the floor, the anchor word, and of the ceiling, the concept's own name.
 REFERENCE_STYLES = {"anchor": ":", "name": "--"}
@@ -202,7 +202,7 @@ def map_quality_bars(quality: pd.DataFrame) -> Figure:
     """How often the map takes a held-out word to its own embedding, for each ordered pair: nearest word, and among the
     nearest five.
 
-    `quality` is the table of `vwlib.transfer.held_out_quality`, of one pair or several.
+    `quality` is the table of `vwlib.experiments.map_quality.held_out_quality`, of one pair or several.
     """
     pairs = quality[["source", "target"]].drop_duplicates().itertuples(index=False)
     figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")

@@ -9,10 +9,10 @@ import pandas as pd
 
 from vwlib.concepts import concepts_of
 from vwlib.ledger.paper import paper_results
+from vwlib.ledger.summary import is_diagonal
 from vwlib.models import TASKS
 from vwlib.settings import Profile, load_profile
 from vwlib.study.read import StoredStudy, study_of
-from vwlib.trials import is_diagonal
 
 FREE = "unconstrained"
 

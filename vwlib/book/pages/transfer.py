@@ -9,8 +9,8 @@ import pandas as pd
 from vwlib.book.pages.tables import span
 from vwlib.ledger import paper
 from vwlib.ledger.statistics import two_way_clustered_estimate
+from vwlib.ledger.summary import is_diagonal
 from vwlib.models import TASKS
-from vwlib.trials import is_diagonal
 
 #: Without words that do their own task nothing follows from how they transfer. What their mean off the diagonal, over
 #: all datasets, had to reach before the grid was computed: accuracy, and mean average precision.
