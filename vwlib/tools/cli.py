@@ -253,9 +253,8 @@ def words(
     """List the learned words of the bank or of a words file."""
     from vwlib.study.bank import choose_words, read_delta, words_table
 
-    table = words_table(
-        choose_words(_words_at(file, profile, store), task, dataset, concept, anchor, read_delta(delta))
-    )
+    names = {"task": task, "dataset": dataset, "concept": concept, "anchor": anchor}
+    table = words_table(choose_words(_words_at(file, profile, store), read_delta(delta), **names))
     listed = f"{table.to_string(index=False, na_rep='free')}\n{len(table):,} words."
     print(table.to_csv(index=False).rstrip() if csv else listed)
 
