@@ -287,7 +287,7 @@ def export(
 
 def _settings_and_root(profile: str, store: Path | None) -> tuple[Any, Path]:
     from vwlib.settings import load_profile
-    from vwlib.study.bank import results_root
+    from vwlib.study.tables import results_root
 
     settings = load_profile(profile)
     return settings, (store or results_root(settings)).resolve()
@@ -295,7 +295,7 @@ def _settings_and_root(profile: str, store: Path | None) -> tuple[Any, Path]:
 
 def _words_at(file: Path | None, profile: str, store: Path | None) -> list[Any]:
     """The words of a file or of a bank. Raises ValueError where both are named."""
-    from vwlib.study.bank import words_at
+    from vwlib.study.store import words_at
 
     if file and store:
         raise ValueError("--words names a file and --store the place of a profile's bank; give one of the two.")
