@@ -137,15 +137,17 @@ def experiments(
 @app.command()
 def claims(profile: ProfileName = MINIATURE, store: Store = None) -> None:
     """Judge the paper's claims on the stored tables, and write the verdicts to claims.json."""
+    from vwlib.book.pages.ledger import for_file, in_words
+    from vwlib.experiments.registry import SCHEMAS
     from vwlib.experiments.running import read_tables
-    from vwlib.ledger.claims import judge_claims, verdict_counts, write_claims
+    from vwlib.ledger.judge import judge_claims, verdict_counts, write_claims
 
     _, root = _settings_and_root(profile, store)
-    judged = judge_claims(read_tables(profile, root), profile)
+    judged = in_words(judge_claims(read_tables(profile, root), SCHEMAS, profile))
     for column, rules in (("verdict", ""), ("first_verdict", " by the first rules")):
         counts = verdict_counts(judged, column).items()
         print(", ".join(f"{count} {verdict}" for verdict, count in counts) + f"{rules}.")
-    print(f"Written to {write_claims(judged, profile, root)}.")
+    print(f"Written to {write_claims(for_file(judged), profile, root)}.")
 
 
 @app.command()
