@@ -45,10 +45,10 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from vwlib.book.figures.style import TASK_COLOURS, TASK_MARKERS, WIDTH, theme
-from vwlib.concepts import concepts_of
+from vwlib.concepts import TASKS, concepts_of
 from vwlib.files import write_whole
 from vwlib.learn import Learned, learn_trials
-from vwlib.models import TASKS, load_model
+from vwlib.models import load_model
 from vwlib.settings import Profile, load_profile
 from vwlib.study.compat import load_material, prepared, score
 from vwlib.study.digest import precision_here

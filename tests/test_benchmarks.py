@@ -7,8 +7,9 @@ import pytest
 import torch
 from exactly import in_full_precision
 
+from vwlib.concepts import TASKS
 from vwlib.learn import learn_trials
-from vwlib.models import TASKS, load_model
+from vwlib.models import load_model
 from vwlib.paths import ROOT
 from vwlib.study.compat import load_material, prepared
 from vwlib.trials import Trial

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from vwlib.concepts import DATASETS, concepts_of
+from vwlib.concepts import DATASETS, TASKS, concepts_of
 from vwlib.ledger import claims as ledger
 from vwlib.ledger.claims import (
     KINDS,
@@ -25,7 +25,6 @@ from vwlib.ledger.claims import (
     write_claims,
 )
 from vwlib.ledger.statistics import evaluate
-from vwlib.models import TASKS
 
 CLAIMS = {claim.id: claim for claim in load_claims()}
 DELTAS = (np.nan, 0.1, 0.2, 0.5, 1.0)

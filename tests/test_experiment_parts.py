@@ -9,12 +9,13 @@ import pandas as pd
 import pytest
 import torch
 
-from vwlib.concepts import DATASETS, concepts_of
+from vwlib.concepts import DATASETS, TASKS, concepts_of
 from vwlib.experiments import drawn, encoder, frequency, geometry, kinds, learning, records, solutions
 from vwlib.experiments.base import Sources, lighter, off_diagonal, pairs_of, small_grid
 from vwlib.learn import Learned
 from vwlib.maps import MAPS
-from vwlib.models import TASKS, Frozen, load_model
+from vwlib.models import load_model
+from vwlib.models.base import CachedFeatures
 from vwlib.models.loading import resolve
 from vwlib.settings import load_profile
 from vwlib.study.compat import load_material
@@ -204,7 +205,7 @@ def test_the_sweep_is_at_the_tasks_own_rates():
 
 
 def test_resampled_images_stay_with_their_concepts():
-    frozen = Frozen(["a"] * 50 + ["b"] * 50, {"image": torch.arange(100.0)})
+    frozen = CachedFeatures(["a"] * 50 + ["b"] * 50, {"image": torch.arange(100.0)})
     found = learning.resampled(frozen, 0)
     assert (
         found.concepts == frozen.concepts

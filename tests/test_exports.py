@@ -16,7 +16,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-from vwlib.models import load_generator
+from vwlib.models import load_model
 from vwlib.models.loading import digest_folder, resolve
 from vwlib.study.compat import transfer_map
 from vwlib.study.targets import kind_of
@@ -86,7 +86,7 @@ def write(form, word, folder):
 
 @pytest.mark.parametrize("form", ["diffusers", "embedding", "concept"])
 def test_a_plain_pipeline_reads_the_word_as_our_splice(form, tmp_path):
-    word, generator, pipeline = word_of(), load_generator(PROFILE), plain_pipeline()
+    word, generator, pipeline = word_of(), load_model("generation", PROFILE), plain_pipeline()
     where, token = write(form, word, tmp_path)
     pipeline.load_textual_inversion(where, token=token)
     states, _ = pipeline.encode_prompt(f"a photo of {TOKEN}", "cpu", 1, False)
@@ -96,7 +96,7 @@ def test_a_plain_pipeline_reads_the_word_as_our_splice(form, tmp_path):
 
 
 def test_a_plain_pipeline_draws_the_same_picture(tmp_path):
-    word, generator, pipeline = word_of(), load_generator(PROFILE), plain_pipeline()
+    word, generator, pipeline = word_of(), load_model("generation", PROFILE), plain_pipeline()
     pipeline.load_textual_inversion(write("diffusers", word, tmp_path)[0])
     settings, noise = PROFILE.generator, torch.Generator().manual_seed(3)
     steps = {"num_inference_steps": settings.inference_steps, "guidance_scale": settings.guidance}

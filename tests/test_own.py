@@ -17,13 +17,13 @@ from typer.testing import CliRunner
 
 from vwlib.book.pages.own import likeness, own_commands
 from vwlib.book.pages.pictures import encode_trial
+from vwlib.concepts import TASKS
 from vwlib.datasets.folders import read_photos, read_things
 from vwlib.datasets.photos import describe_photos, with_photos
 from vwlib.datasets.source import PHOTOS
 from vwlib.datasets.splits import load_split, open_lab
 from vwlib.examples import load_image
 from vwlib.miniature.example import EXAMPLE, write_example
-from vwlib.models import TASKS, load_detector
 from vwlib.settings import LARGEST_SEED, load_profile
 from vwlib.study.bank import words_table
 from vwlib.study.read import words_of_grid
@@ -92,7 +92,7 @@ def test_photos_are_split_named_and_boxed(mine, lab, folder):
         ("0.png", "red thing"),
     ]
     assert [e.path.name for e in material.test] == ["02.png", "1.png", "1.png"]
-    proposed = load_detector(mine).best_box(material.test[0], "my guitar")
+    proposed = open_lab(mine).detector.best_box(material.test[0], "my guitar")
     assert material.test[0].boxes.tolist() == [pytest.approx(proposed)] and material.test[0].names == ["my guitar"]
     assert not (folder / "my_guitar" / "boxes.json").exists()
 

@@ -20,7 +20,7 @@ from vwlib.book.pages.solutions import (
     segment_table,
     sweep_table,
 )
-from vwlib.models import TASKS
+from vwlib.concepts import TASKS
 from vwlib.settings import load_profile
 
 PROFILE = load_profile("smoke")

@@ -31,7 +31,10 @@ from transformers import CLIPTextConfig, CLIPTextModel, Owlv2Config, Owlv2ForObj
 from vwlib.examples import Example
 from vwlib.learn import learn_trials, radii
 from vwlib.maps import fit_linear
-from vwlib.models import Classifier, Detector, Generator, TaskModel
+from vwlib.models.base import TaskModel
+from vwlib.models.classification import Classifier
+from vwlib.models.detection import Detector
+from vwlib.models.generation import Generator
 from vwlib.settings import GeneratorSettings, ModelSettings, load_profile
 from vwlib.transfer import fit_transfer
 from vwlib.trials import Trial
@@ -317,7 +320,7 @@ def measure(name: str, scale: str, root: Path) -> dict[str, Any]:
         )
     examples = made_up_examples(root / "pictures")
     with clock("prepare"):
-        frozen = model.prepare(examples)
+        frozen = model.cache_features(examples)
     trials = [Trial("COCO", "cat", "bear", delta=0.5)]
     with clock(f"{STEPS} steps"):  # one word, one image a step (two where the loss needs an image of each kind)
         batch = 2 if model.task == "classification" else 1

@@ -26,7 +26,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from vwlib.concepts import DATASETS, anchors_of, concepts_of
+from vwlib.concepts import DATASETS, TASKS, anchors_of, concepts_of
 from vwlib.files import write_whole
 from vwlib.ledger.estimate import evaluate
 from vwlib.ledger.paper import paper_results
@@ -40,7 +40,6 @@ from vwlib.ledger.statistics import (
     two_way_clustered_estimate,
 )
 from vwlib.ledger.summary import is_diagonal
-from vwlib.models import TASKS
 from vwlib.paths import DATA
 from vwlib.settings import load_profile
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import yaml
 
+from vwlib.concepts import TASKS
 from vwlib.files import write_whole
-from vwlib.models import TASKS
 from vwlib.words import Word, load_words
 
 log = logging.getLogger(__name__)

@@ -295,7 +295,7 @@ def _settings_and_root(profile: str, store: Path | None) -> tuple[Any, Path]:
 
 def _words_at(file: Path | None, profile: str, store: Path | None) -> list[Any]:
     """The words of a file or of a bank. Raises ValueError where both are named."""
-    from vwlib.study.bank import words_at
+    from vwlib.study.store import words_at
 
     if file and store:
         raise ValueError("--words names a file and --store the place of a profile's bank; give one of the two.")
@@ -305,7 +305,7 @@ def _words_at(file: Path | None, profile: str, store: Path | None) -> list[Any]:
 @app.command()
 def convert(folder: Annotated[Path, Argument(help="The folder of a model or of one of its parts.")]) -> None:
     """Write a model's pickled weights as safetensors, the only form that is loaded."""
-    from vwlib.models.loading import convert_folder
+    from vwlib.tools.weights import convert_folder
 
     written = convert_folder(folder)
     print("\n".join(f"Written to {file}." for file in written) or f"All weights in {folder} are safetensors already.")

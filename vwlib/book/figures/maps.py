@@ -7,8 +7,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from vwlib.book.figures.style import ANCHOR_MARKERS, GREY, INK, TASK_COLOURS, TASK_MARKERS, WIDTH
+from vwlib.concepts import TASKS
 from vwlib.ledger.statistics import two_way_clustered_estimate
-from vwlib.models import TASKS
 
 SPREAD = 0.09  # between the points of one kind
 

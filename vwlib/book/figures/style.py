@@ -12,9 +12,9 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from vwlib.concepts import TASKS
 from vwlib.ledger.estimate import Estimate
 from vwlib.ledger.statistics import mean_estimate
-from vwlib.models import TASKS
 
 WIDTH = 6.6  # inches: the text column of a page
 

@@ -22,9 +22,9 @@ from vwlib.book.figures.style import (
     draw_bar,
     lighter,
 )
+from vwlib.concepts import TASKS
 from vwlib.ledger.statistics import summarise
 from vwlib.ledger.summary import is_diagonal
-from vwlib.models import TASKS
 
 #: Lines of the floor, the anchor word, and of the ceiling, the concept's own name.
 REFERENCE_STYLES = {"anchor": ":", "name": "--"}

@@ -7,10 +7,9 @@ from math import inf, isnan
 
 import pandas as pd
 
-from vwlib.concepts import concepts_of
+from vwlib.concepts import TASKS, concepts_of
 from vwlib.ledger.paper import paper_results
 from vwlib.ledger.summary import is_diagonal
-from vwlib.models import TASKS
 from vwlib.settings import Profile, load_profile
 from vwlib.study.read import StoredStudy, study_of
 from vwlib.study.run import ensure_study

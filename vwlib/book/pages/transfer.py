@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import pandas as pd
 
 from vwlib.book.pages.tables import span
+from vwlib.concepts import TASKS
 from vwlib.ledger import paper
 from vwlib.ledger.statistics import two_way_clustered_estimate
 from vwlib.ledger.summary import is_diagonal
-from vwlib.models import TASKS
 
 #: Without words that do their own task nothing follows from how they transfer. What their mean off the diagonal, over
 #: all datasets, had to reach before the grid was computed: accuracy, and mean average precision.
