@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from vwlib.concepts import DATASETS, TASKS, concepts_of
+from vwlib.datasets.splits import load_split
 from vwlib.experiments import drawn, encoder, frequency, geometry, kinds, learning, records, solutions
 from vwlib.experiments.base import Sources, lighter, off_diagonal, pairs_of, small_grid
 from vwlib.learn import Learned
@@ -18,7 +19,6 @@ from vwlib.models import load_model
 from vwlib.models.base import CachedFeatures
 from vwlib.models.loading import resolve
 from vwlib.settings import load_profile
-from vwlib.study.compat import load_material
 from vwlib.study.digest import as_words
 from vwlib.study.plan import make_plan
 from vwlib.trials import Trial
@@ -113,7 +113,7 @@ def test_the_generators_encoder_is_cut_at_evenly_spaced_depths():
 
 @pytest.mark.parametrize(("best", "kept"), [("anchor", True), ("own", False), ("none", False)])
 def test_an_output_is_kept_where_the_word_is_best_at_its_anchors_concept(monkeypatch, best, kept):
-    names = list(load_material(PROFILE, "COCO").names)
+    names = list(load_split(PROFILE, "COCO").names)
 
     def scores(task, profile, dataset, vectors):
         words = Given(PROFILE).grid("classification", "COCO", 0.5)

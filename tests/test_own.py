@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from typer.testing import CliRunner
 
-from vwlib.book.pages.own import likeness, own_commands
+from vwlib.book.pages.own import likeness
 from vwlib.book.pages.pictures import encode_trial
+from vwlib.book.text import fill
 from vwlib.concepts import TASKS
 from vwlib.datasets.folders import read_photos, read_things
 from vwlib.datasets.photos import describe_photos, with_photos
@@ -24,11 +25,13 @@ from vwlib.datasets.source import PHOTOS
 from vwlib.datasets.splits import load_split, open_lab
 from vwlib.examples import load_image
 from vwlib.miniature.example import EXAMPLE, write_example
+from vwlib.models import load_model
 from vwlib.settings import LARGEST_SEED, load_profile
 from vwlib.study.bank import words_table
 from vwlib.study.read import words_of_grid
 from vwlib.tools import own
 from vwlib.tools.cli import app
+from vwlib.tools.exports import EMBEDS, token_for
 from vwlib.words import load_words
 
 PROFILE = load_profile("smoke")
@@ -92,7 +95,7 @@ def test_photos_are_split_named_and_boxed(mine, lab, folder):
         ("0.png", "red thing"),
     ]
     assert [e.path.name for e in material.test] == ["02.png", "1.png", "1.png"]
-    proposed = open_lab(mine).detector.best_box(material.test[0], "my guitar")
+    proposed = load_model("detection", mine).best_box(material.test[0], "my guitar")
     assert material.test[0].boxes.tolist() == [pytest.approx(proposed)] and material.test[0].names == ["my guitar"]
     assert not (folder / "my_guitar" / "boxes.json").exists()
 
@@ -124,9 +127,9 @@ def test_five_texts_are_scored_on_three_tasks_and_looked_up_in_three_tables(lab,
     assert (homes["median distance"] <= 0.5 + 1e-4).all()
 
 
-def test_each_text_has_its_name(mine, grid):
+def test_each_text_has_its_name(lab, grid):
     words = words_of_grid(grid, [0])[0]
-    assert all(len(encode_trial(open_lab(mine), task, words)) == len(own.TEXTS) for task in TASKS)
+    assert all(len(encode_trial(lab, task, words)) == len(own.TEXTS) for task in TASKS)
 
 
 def test_pictures_are_most_like_themselves(mine, lab):
@@ -137,7 +140,9 @@ def test_pictures_are_most_like_themselves(mine, lab):
 
 def test_the_commands_of_the_page_are_understood(mine, grid):
     group = typer.main.get_command(app)
-    lines = own_commands(mine, own.words_of(mine, grid), "data/example/guitar", "DreamBooth").splitlines()
+    word = own.words_of(mine, grid)[0]
+    values = {"photos": "data/example/guitar", "beside": "DreamBooth", "token": token_for(word), "embeds": EMBEDS}
+    lines = fill("09_commands", profile=mine, word=word, **values).replace("\\\n", "").splitlines()
     commands = [shlex.split(line)[1:] for line in lines if line.startswith("vwlib ")]
     with group.make_context("vwlib", commands[0], resilient_parsing=True) as context:
         for words in commands:

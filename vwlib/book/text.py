@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,18 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from vwlib.paths import ROOT
 
 
-def render(name: str, folder: Path = ROOT / "book" / "text", **values: Any) -> Markdown:
-    """The template `<name>.md.j2` of a folder with its values.
+def fill(name: str, folder: Path = ROOT / "book" / "text", **values: Any) -> str:
+    """The template `<name>.md.j2` of a folder with its values; its filter `quote` is a shell's.
 
     Raises jinja2.UndefinedError for a value that the template asks for and is not given, jinja2.TemplateNotFound.
     """
     templates = Environment(
         loader=FileSystemLoader(folder), undefined=StrictUndefined, trim_blocks=True, autoescape=False
     )
-    return Markdown(templates.get_template(f"{name}.md.j2").render(values))
+    templates.filters["quote"] = lambda value: shlex.quote(str(value))
+    return templates.get_template(f"{name}.md.j2").render(values)
+
+
+def render(name: str, folder: Path = ROOT / "book" / "text", **values: Any) -> Markdown:
+    """A template with its values, as a page shows it; raises as `fill` does."""
+    return Markdown(fill(name, folder, **values))

@@ -58,7 +58,8 @@ def book(
     ] = False,
 ) -> None:
     """Execute the chapters that changed and build the book into _build/html."""
-    from vwlib.book.build import build_book, find_stale, make_ready
+    from vwlib.book.build import build_book, find_stale
+    from vwlib.book.execute import make_ready
 
     if check:
         stale = find_stale(profile)
@@ -287,7 +288,7 @@ def export(
 
 def _settings_and_root(profile: str, store: Path | None) -> tuple[Any, Path]:
     from vwlib.settings import load_profile
-    from vwlib.study.bank import results_root
+    from vwlib.study.tables import results_root
 
     settings = load_profile(profile)
     return settings, (store or results_root(settings)).resolve()
