@@ -260,7 +260,7 @@ def test_unknown_words_and_files_are_one_sentence(mine, grid, tmp_path):
         (["words", "--words", file, "--anchor", "bel"], "'bel'"),
         (["words", "--words", file, "--delta", "wide"], "'wide'"),
         (["words", "--words", tmp_path / "none.safetensors"], "none.safetensors"),
-        (["words", "--words", tmp_path], "is a folder"),
+        (["words", "--words", tmp_path], str(tmp_path)),
         (["words", "--words", file, "--store", tmp_path], "--store"),
         (["words", "--store", tmp_path], "'smoke'"),
     ):

@@ -389,20 +389,13 @@ def test_the_grid_may_grow_and_keeps_what_it_has(copy):
     assert status(Store(changed, copy)).finished == 16  # all words but detection's
 
 
-def test_the_models_learn_and_score_a_chunk_to_the_same_bytes_again():
-    store = Store(PROFILE, ensure_study_with_models())
+def test_the_models_learn_and_score_a_chunk_to_the_same_bytes_again(lab, monkeypatch):
+    monkeypatch.setattr(runner, "open_lab", open_lab)
+    store = Store(PROFILE, ensure_study(PROFILE))  # that of the pages, computed into the cache at first use
     chunk = next(chunk for chunk in make_plan(PROFILE) if chunk.kind == WORDS and chunk.task == "classification")
-    lab = open_lab(PROFILE)
     with threads(PROFILE.study.threads):
         result = score_chunk(lab, chunk, learn_chunk(lab, chunk))
     assert pack_chunk(result) == pack_chunk(store.load(chunk))
-
-
-def ensure_study_with_models() -> Path:
-    """The smoke study of the pages, computed into the cache at first use."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runner, "open_lab", open_lab)
-        return ensure_study(PROFILE)
 
 
 def test_the_bank_of_a_store_is_its_words_files(whole):

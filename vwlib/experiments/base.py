@@ -53,7 +53,7 @@ class Size:
 
 @dataclass(frozen=True, eq=False)
 class Sources:
-    """What an experiment reads beside models and images: the study's words and scores, and other experiments' tables."""
+    """What an experiment reads beside models and images: the study's results and other experiments' tables."""
 
     profile: Profile
     root: Path = DATA

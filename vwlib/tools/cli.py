@@ -138,15 +138,17 @@ def experiments(
 @app.command()
 def claims(profile: ProfileName = MINIATURE, store: Store = None) -> None:
     """Judge the paper's claims on the stored tables, and write the verdicts to claims.json."""
+    from vwlib.book.pages.ledger import for_file, in_words
+    from vwlib.experiments.registry import SCHEMAS
     from vwlib.experiments.running import read_tables
-    from vwlib.ledger.claims import judge_claims, verdict_counts, write_claims
+    from vwlib.ledger.judge import judge_claims, verdict_counts, write_claims
 
     _, root = _settings_and_root(profile, store)
-    judged = judge_claims(read_tables(profile, root), profile)
+    judged = in_words(judge_claims(read_tables(profile, root), SCHEMAS, profile))
     for column, rules in (("verdict", ""), ("first_verdict", " by the first rules")):
         counts = verdict_counts(judged, column).items()
         print(", ".join(f"{count} {verdict}" for verdict, count in counts) + f"{rules}.")
-    print(f"Written to {write_claims(judged, profile, root)}.")
+    print(f"Written to {write_claims(for_file(judged), profile, root)}.")
 
 
 @app.command()
@@ -251,9 +253,8 @@ def words(
     """List the learned words of the bank or of a words file."""
     from vwlib.study.bank import choose_words, read_delta, words_table
 
-    table = words_table(
-        choose_words(_words_at(file, profile, store), task, dataset, concept, anchor, read_delta(delta))
-    )
+    names = {"task": task, "dataset": dataset, "concept": concept, "anchor": anchor}
+    table = words_table(choose_words(_words_at(file, profile, store), read_delta(delta), **names))
     listed = f"{table.to_string(index=False, na_rep='free')}\n{len(table):,} words."
     print(table.to_csv(index=False).rstrip() if csv else listed)
 

@@ -76,7 +76,7 @@ def layer_points(
     layers: int = 4,
     random_state: int = 0,
 ) -> pd.DataFrame:
-    """Figures 7 and 12 to 18: t-SNE (`vwlib.experiments.layer_statistics.tsne_of_layers`) of all words of a dataset at evenly spaced layers.
+    """Figures 7 and 12 to 18: t-SNE (`tsne_of_layers`) of all words of a dataset at evenly spaced layers.
 
     `rows` gives for the label of each row of panels a source (`words_in`) and the task whose encoder the words enter;
     the column `words` holds the label.
@@ -132,7 +132,7 @@ def _places(points: pd.DataFrame) -> list[int]:
 
 
 def projections(lab: Lab, study: StoredStudy, dataset: str, delta: float | None) -> pd.DataFrame:
-    """How far words have moved from anchor to concept at each layer of all three encoders (`projection_on_concept_direction`).
+    """How far words have moved from anchor to concept at each layer: `projection_on_concept_direction` in all encoders.
 
     The words were learned there, mapped there, or are real words; off the diagonal. Columns `task`, `source` and `kind`
     say which they are.
@@ -145,7 +145,7 @@ def projections(lab: Lab, study: StoredStudy, dataset: str, delta: float | None)
 
 
 def contributions(lab: Lab, study: StoredStudy, dataset: str, delta: float | None) -> pd.DataFrame:
-    """What attention and MLPs contribute to the projections at the last layer (`contributions_to_direction`), for the same words."""
+    """What attention and MLPs contribute to the same words' projections at the last layer: `contributions_to_direction`."""
     tables = []
     for entry in _encoders(lab, study, dataset, delta):
         outputs, before = (block_contributions(entry.model, v) for v in (entry.vectors, entry.anchors))
