@@ -9,13 +9,13 @@ import pandas as pd
 import pytest
 import torch
 
-from vwlib.concepts import DATASETS, concepts_of
+from vwlib.concepts import DATASETS, TASKS, concepts_of
 from vwlib.datasets.splits import load_split
 from vwlib.experiments import drawn, encoder, frequency, geometry, kinds, learning, records, solutions
 from vwlib.experiments.base import Sources, lighter, off_diagonal, pairs_of, small_grid
 from vwlib.learn import Learned
 from vwlib.maps import MAPS
-from vwlib.models import TASKS, load_model
+from vwlib.models import load_model
 from vwlib.models.base import CachedFeatures
 from vwlib.models.loading import resolve
 from vwlib.settings import load_profile

@@ -32,12 +32,12 @@ from vwlib.book.pages.transfer import (
     paper_over_datasets,
     transfer_findings,
 )
-from vwlib.concepts import concepts_of
+from vwlib.concepts import TASKS, concepts_of
 from vwlib.experiments.displacements import displacement_table
 from vwlib.learn import ball_radius
 from vwlib.ledger.paper import paper_results
 from vwlib.ledger.summary import is_diagonal, summarise_grid, summarise_study
-from vwlib.models import TASKS, load_model
+from vwlib.models import load_model
 from vwlib.settings import load_profile
 from vwlib.study.read import study_of
 from vwlib.trials import Trial, make_trials

@@ -12,11 +12,11 @@ from typer.testing import CliRunner
 from vwlib.book.pages.experiments import tables_of
 from vwlib.book.pages.study import moves_of
 from vwlib.book.pages.transfer import over_datasets, premise, premise_sentence
+from vwlib.concepts import TASKS
 from vwlib.experiments import read_table
 from vwlib.lab import Grid
 from vwlib.learn import Learned
 from vwlib.ledger.summary import summarise_study
-from vwlib.models import TASKS
 from vwlib.paths import CACHE, DATA
 from vwlib.settings import load_profile
 from vwlib.study import read as stored

@@ -47,7 +47,7 @@ def _by_task(settings: dict[str, Any]) -> dict[str, Any]:
     return settings
 
 
-#: By task, "file.py:function" with the file from the project's root (`vwlib.models.adapters`).
+#: By task, "file.py:Class" with the file from the project's root (`vwlib.models.find_adapter`).
 _Adapters = Annotated[dict[str, Annotated[str, Field(pattern=r"^.+\.py:[A-Za-z_]\w*$")]], AfterValidator(_by_task)]
 
 
@@ -74,7 +74,7 @@ class GeneratorSettings(ModelSettings):
     image_size: PositiveInt  #: px
     inference_steps: PositiveInt = 50  #: denoising steps (table 2)
     guidance: float = Field(7.5, ge=1)  #: scale of classifier-free guidance; the paper does not state it
-    #: Of the denoiser's matrix products. auto: float32, or bfloat16 where the machine is clearly faster in it.
+    #: Of the denoiser's matrix products. auto: bfloat16 where the machine has instructions for it, else float32.
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     recompute: bool = False  #: gradient checkpointing of the denoiser, on GPUs only: less memory, more time
     images_per_word: PositiveInt = 4  #: pictures judged per word; the paper's values suggest one
@@ -145,7 +145,7 @@ class Profile(_Settings):
     detector: ModelSettings
     classifier: ModelSettings
     judge: ModelSettings
-    adapters: _Adapters = {}  #: what loads a task's model instead of the library's loader, by task: "file.py:function"
+    adapters: _Adapters = {}  #: what loads a task's model instead of the library's loader, by task: "file.py:Class"
     #: Of another kind than the judge, beside it; None: the judge alone.
     second_judge: Annotated[ModelSettings | None, _OFF] = None
     data: dict[str, str] = {}  #: folder of each dataset; the miniature writes its own
