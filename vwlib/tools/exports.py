@@ -103,7 +103,7 @@ def export_embedding(word: Word, path: Path, transfer: bool = False, overwrite: 
     """Write a word for AUTOMATIC1111's web interface and ComfyUI: the single key `emb_params`.
 
     Both call the word by its file's name, ComfyUI as `embedding:NAME`. Raises ValueError as `generation_vectors` does,
-    and for a name that they cannot read; and where the file cannot be written, as `vwlib.study.targets.check_target` does.
+    for a name that they cannot read, and where the file cannot be written, as `vwlib.study.targets.check_target` does.
     """
     if not re.fullmatch(r"[A-Za-z0-9._-]+\.safetensors", path.name) and kind_of(path) != "folder":
         reason = "prompts call it by its file's name, which must end in .safetensors and have no spaces"
