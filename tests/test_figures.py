@@ -287,7 +287,9 @@ def layer_grid(kinds=("learned", "real words")):
     """A row for each task, kind, number of blocks, concept and anchor."""
     rows = itertools.product(TASKS, kinds, range(4), "cd", "ab")
     table = pd.DataFrame(list(rows), columns=["task", "kind", "blocks", "concept", "anchor"])
-    return table.assign(dataset="COCO", anchor_concept=table["anchor"], layer=table["blocks"], value=table["blocks"] / 3)
+    return table.assign(
+        dataset="COCO", anchor_concept=table["anchor"], layer=table["blocks"], value=table["blocks"] / 3
+    )
 
 
 def curves(ax):

@@ -21,7 +21,7 @@ from vwlib.book.pages.layers import (
     strip_words,
     words_in,
 )
-from vwlib.layers import half_way
+from vwlib.layers import half_projection_layer
 from vwlib.models import TASKS, load_model
 from vwlib.settings import load_profile
 from vwlib.study.read import StoredStudy
@@ -112,7 +112,7 @@ def test_projections_are_of_all_words_in_all_encoders_and_real_words_arrive(stud
     assert list(shares["kind"].unique()) == ["learned", REAL, "transferred"]
     ends = shares[(shares["kind"] == REAL) & (shares["layer"] == shares.groupby("task")["layer"].transform("max"))]
     assert ends["value"].tolist() == pytest.approx([1.0] * 6, abs=1e-4)
-    assert set(flip_table(half_way(shares), "half")["encoder of"]) == set(TASKS)
+    assert set(flip_table(half_projection_layer(shares), "half")["encoder of"]) == set(TASKS)
 
 
 def test_contributions_stand_in_a_table_and_those_of_real_words_add_up_to_one(study, lab):
@@ -185,12 +185,11 @@ def agreement(first, last):
     )
 
 
-def test_the_table_says_how_layers_group_words_beside_the_papers():
-    (row,) = grouping_table(agreement(-0.8, 0.05), layers=2).to_dict("records")
-    assert row["paper, at layers"] == "1, 8, 16: by anchor; 24: by concept"
-    first, last = row["here, at layers"].split("; ")
-    assert first.startswith("1: by anchor, -0.80") and last.startswith("8: by neither clearly, +0.05")
-    assert row["real words by concept from layer"] == "2"
+def test_the_table_says_how_layers_group_words_beside_the_paper():
+    first, last = grouping_table(agreement(-0.8, 0.05), layers=2).to_dict("records")
+    assert (first["layer"], first["in the paper"], first["here"]) == (1, "by anchor", "by anchor")
+    assert (last["layer"], last["in the paper"], last["here"]) == (8, "by concept", "neither clearly")
+    assert first["concept less anchor"].startswith("-0.80") and last["real words"] == "by concept"
 
 
 def test_scores_are_averaged_with_half_of_the_blocks_and_with_all():

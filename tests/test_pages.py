@@ -7,7 +7,6 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 import torch
-from vwlib.experiments.geometry import displacement_table
 
 from vwlib.book.pages.experiments import tables_of
 from vwlib.book.pages.models import describe_models, describe_run, model_table, provenance, quality_table
@@ -34,6 +33,7 @@ from vwlib.book.pages.transfer import (
     transfer_findings,
 )
 from vwlib.concepts import concepts_of
+from vwlib.experiments.displacements import displacement_table
 from vwlib.learn import ball_radius
 from vwlib.ledger.paper import paper_results
 from vwlib.ledger.summary import is_diagonal, summarise_grid, summarise_study

@@ -58,7 +58,8 @@ def book(
     ] = False,
 ) -> None:
     """Execute the chapters that changed and build the book into _build/html."""
-    from vwlib.book.build import build_book, find_stale, make_ready
+    from vwlib.book.build import build_book, find_stale
+    from vwlib.book.execute import make_ready
 
     if check:
         stale = find_stale(profile)
@@ -98,13 +99,13 @@ def study(
 ) -> None:
     """Learn and score every word of the profile's study; whatever is finished already is kept."""
     from vwlib.study import progress
-    from vwlib.study import store as study_store
+    from vwlib.study.store import Store as Results
 
     settings, root = _settings_and_root(profile, store)
     if status:
-        print(progress.status(study_store.Store(settings, root, "np")))
+        print(progress.status(Results(settings, root, "np")))
     elif estimate is not None:
-        print(progress.estimate(settings, study_store.Store(settings, root), estimate, max(workers, 1)))
+        print(progress.estimate(settings, Results(settings, root), estimate, max(workers, 1)))
     else:
         from vwlib.study import run as runner  # imports the models' libraries, which takes seconds
         from vwlib.tools.card import write_card
@@ -137,15 +138,17 @@ def experiments(
 @app.command()
 def claims(profile: ProfileName = MINIATURE, store: Store = None) -> None:
     """Judge the paper's claims on the stored tables, and write the verdicts to claims.json."""
+    from vwlib.book.pages.ledger import for_file, in_words
+    from vwlib.experiments.registry import SCHEMAS
     from vwlib.experiments.running import read_tables
-    from vwlib.ledger.claims import judge_claims, verdict_counts, write_claims
+    from vwlib.ledger.judge import judge_claims, verdict_counts, write_claims
 
     _, root = _settings_and_root(profile, store)
-    judged = judge_claims(read_tables(profile, root), profile)
+    judged = in_words(judge_claims(read_tables(profile, root), SCHEMAS, profile))
     for column, rules in (("verdict", ""), ("first_verdict", " by the first rules")):
         counts = verdict_counts(judged, column).items()
         print(", ".join(f"{count} {verdict}" for verdict, count in counts) + f"{rules}.")
-    print(f"Written to {write_claims(judged, profile, root)}.")
+    print(f"Written to {write_claims(for_file(judged), profile, root)}.")
 
 
 @app.command()

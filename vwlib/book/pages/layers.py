@@ -14,9 +14,9 @@ from torch import Tensor
 
 from vwlib.book.figures.style import CONCEPT_COLOURS
 from vwlib.book.pages.scripts import SCALE, embed
-from vwlib.experiments.base import vectors_of
 from vwlib.experiments.encoder import own_words
 from vwlib.experiments.layer_statistics import label_words, tsne_of_layers
+from vwlib.experiments.words import vectors_of
 from vwlib.lab import Lab
 from vwlib.layers import (
     block_contributions,
@@ -60,7 +60,7 @@ def words_in(
     words.sort(key=lambda word: (concepts.index(word.concept), anchors.index(word.anchor)))
     trials = trials_of(words)
     if source == REAL:
-        vectors = own_words(study.profile, task, trials)
+        vectors = own_words(lab, task, trials)
     else:
         vectors = lab.transfer(vectors_of(words), source, task)
     return vectors, label_words(trials, study.profile.world)
@@ -75,7 +75,7 @@ def layer_points(
     layers: int = 4,
     random_state: int = 0,
 ) -> pd.DataFrame:
-    """Figures 7 and 12 to 18: t-SNE (`vwlib.experiments.layer_statistics.tsne_of_layers`) of all words of a dataset at evenly spaced layers.
+    """Figures 7 and 12 to 18: t-SNE (`tsne_of_layers`) of all words of a dataset at evenly spaced layers.
 
     `rows` gives for the label of each row of panels a source (`words_in`) and the task whose encoder the words enter;
     the column `words` holds the label.
@@ -131,7 +131,7 @@ def _places(points: pd.DataFrame) -> list[int]:
 
 
 def projections(lab: Lab, study: StoredStudy, dataset: str, delta: float | None) -> pd.DataFrame:
-    """How far words have moved from anchor to concept at each layer of all three encoders (`projection_on_concept_direction`).
+    """How far words have moved from anchor to concept at each layer: `projection_on_concept_direction` in all encoders.
 
     The words were learned there, mapped there, or are real words; off the diagonal. Columns `task`, `source` and `kind`
     say which they are.
@@ -144,7 +144,7 @@ def projections(lab: Lab, study: StoredStudy, dataset: str, delta: float | None)
 
 
 def contributions(lab: Lab, study: StoredStudy, dataset: str, delta: float | None) -> pd.DataFrame:
-    """What attention and MLPs contribute to the projections at the last layer (`contributions_to_direction`), for the same words."""
+    """What attention and MLPs contribute to the same words' projections at the last layer: `contributions_to_direction`."""
     tables = []
     for entry in _encoders(lab, study, dataset, delta):
         outputs, before = (block_contributions(entry.model, v) for v in (entry.vectors, entry.anchors))
@@ -174,7 +174,7 @@ def _encoders(lab: Lab, study: StoredStudy, dataset: str, delta: float | None) -
             words = words[off].reset_index(drop=True).assign(task=task, source=source, kind=kind)
             trials = [Trial(word.dataset, word.concept, word.anchor) for word in words.itertuples()]
             anchors = model.embeddings_of([trial.anchor for trial in trials], study.profile.vectors)
-            concepts = own_words(study.profile, task, trials)
+            concepts = own_words(lab, task, trials)
             yield _Entry(model, words, vectors[torch.from_numpy(off)], anchors, concepts)
 
 

@@ -45,7 +45,7 @@ def setting_of(delta: float | None) -> str:
 
 
 def loss_table(learned: dict[str, Learned], trials: Sequence[Trial]) -> pd.DataFrame:
-    """The losses of each task's words, one row a step and word: `task`, `setting`, `word` (its seed), `step`, `loss`."""
+    """The losses of each task's words, one row a step and word; `word` is the seed."""
     rows = [
         (task, setting_of(trial.delta), trial.seed, step, float(loss))
         for task, result in learned.items()
