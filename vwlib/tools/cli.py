@@ -58,7 +58,8 @@ def book(
     ] = False,
 ) -> None:
     """Execute the chapters that changed and build the book into _build/html."""
-    from vwlib.book.build import build_book, find_stale, make_ready
+    from vwlib.book.build import build_book, find_stale
+    from vwlib.book.execute import make_ready
 
     if check:
         stale = find_stale(profile)
@@ -161,7 +162,7 @@ def doctor(
 
     report = examine(load_profile(profile), checksums=checksums)
     print(report.text())
-    raise typer.Exit(0 if report.ready else 1)
+    raise typer.Exit(1 if report.missing else 0)
 
 
 @app.command()
@@ -250,11 +251,10 @@ def words(
     store: Store = None,
 ) -> None:
     """List the learned words of the bank or of a words file."""
-    from vwlib.words import choose_words, read_delta, words_table
+    from vwlib.study.bank import choose_words, read_delta, words_table
 
-    table = words_table(
-        choose_words(_words_at(file, profile, store), task, dataset, concept, anchor, read_delta(delta))
-    )
+    names = {"task": task, "dataset": dataset, "concept": concept, "anchor": anchor}
+    table = words_table(choose_words(_words_at(file, profile, store), read_delta(delta), **names))
     listed = f"{table.to_string(index=False, na_rep='free')}\n{len(table):,} words."
     print(table.to_csv(index=False).rstrip() if csv else listed)
 
@@ -280,8 +280,8 @@ def export(
     store: Store = None,
 ) -> None:
     """Write a learned word for other programs. Nothing that is there is replaced without --overwrite."""
+    from vwlib.study.bank import find_word
     from vwlib.tools.exports import export_word
-    from vwlib.words import find_word
 
     word = find_word(_words_at(file, profile, store), word_id)
     print(export_word(word, form, to, token, transfer, photos, licence, overwrite))
@@ -307,7 +307,7 @@ def _words_at(file: Path | None, profile: str, store: Path | None) -> list[Any]:
 @app.command()
 def convert(folder: Annotated[Path, Argument(help="The folder of a model or of one of its parts.")]) -> None:
     """Write a model's pickled weights as safetensors, the only form that is loaded."""
-    from vwlib.models.loading import convert_folder
+    from vwlib.tools.weights import convert_folder
 
     written = convert_folder(folder)
     print("\n".join(f"Written to {file}." for file in written) or f"All weights in {folder} are safetensors already.")
@@ -329,9 +329,11 @@ def quality() -> None:
     """Measure the miniature's models on test images and write data/miniature/quality.json."""
     import json
 
+    from vwlib.datasets.splits import open_lab
     from vwlib.miniature import quality
+    from vwlib.settings import load_profile
 
-    figures = quality.measure()
+    figures = quality.measure(open_lab(load_profile("miniature")))
     print(json.dumps(figures, indent=2))
     for sentence in quality.missed(figures):
         typer.secho(sentence, fg=typer.colors.YELLOW, err=True)

@@ -80,5 +80,5 @@ def claim_table(
     for name, estimate in cases.items():
         means = {heading: estimate.means[arm] for arm, heading in arms.items() if arm in estimate.means}
         found = with_interval(estimate.value, *estimate.interval(), form)
-        rows.append({case: name, **means, quantity: found, "trials": estimate.n})
+        rows.append({case: name or "all", **means, quantity: found, "trials": estimate.n})
     return pd.DataFrame(rows, columns=[case, *dict.fromkeys(arms.values()), quantity, "trials"])

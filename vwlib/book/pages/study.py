@@ -10,10 +10,10 @@ import pandas as pd
 from vwlib.book.text import fill
 from vwlib.concepts import TASKS, concepts_of
 from vwlib.ledger.paper import paper_results
+from vwlib.ledger.summary import is_diagonal
 from vwlib.settings import Profile, load_profile
 from vwlib.study.read import StoredStudy, study_of
 from vwlib.study.run import ensure_study
-from vwlib.trials import is_diagonal
 
 
 def study_or_stand_in(profile: Profile) -> tuple[StoredStudy, str]:
