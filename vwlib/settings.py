@@ -47,12 +47,8 @@ def _by_task(settings: dict[str, Any]) -> dict[str, Any]:
     return settings
 
 
-<<<<<<< HEAD
-#: By task, "file.py:Class" with the file from the project's root (`vwlib.models.find_adapter`).
-=======
 _Counts = Annotated[dict[str, PositiveInt], AfterValidator(_by_task)]
-#: By task, "file.py:function" with the file from the project's root (`vwlib.models.adapters`).
->>>>>>> inputs
+#: By task, "file.py:Class" with the file from the project's root (`vwlib.models.find_adapter`).
 _Adapters = Annotated[dict[str, Annotated[str, Field(pattern=r"^.+\.py:[A-Za-z_]\w*$")]], AfterValidator(_by_task)]
 
 
