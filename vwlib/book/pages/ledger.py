@@ -24,7 +24,7 @@ from vwlib.ledger.judge import LEVEL, VERDICTS, judge_claims, two_digits, verdic
 from vwlib.ledger.tables import OTHERS
 from vwlib.paths import ROOT
 from vwlib.settings import Profile
-from vwlib.study.tables import results_root
+from vwlib.study.tables import TRIALS, results_root
 
 #: What decides a claim, by its scope.
 SCOPES = {
