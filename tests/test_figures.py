@@ -13,12 +13,12 @@ from PIL import Image
 
 from vwlib.book.figures.layers import (
     agreement_curves,
-    flip_steps,
     disagreement_points,
+    flip_steps,
     layer_map,
     probe_curves,
-    truncation_curves,
     projection_curves,
+    truncation_curves,
 )
 from vwlib.book.figures.ledger import VERDICT_COLOURS, verdict_bars
 from vwlib.book.figures.maps import map_gain_points, map_kind_points

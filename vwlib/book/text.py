@@ -11,7 +11,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from vwlib.paths import ROOT
 
-
 TEXTS = ROOT / "book" / "text"
 
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from vwlib.concepts import DATASETS, concepts_of
 from vwlib.ledger.statistics import mean_estimate, mean_interval
-from vwlib.trials import is_diagonal
 
 
 def summarise_grid(table: pd.DataFrame, world: str, by: Sequence[str] = ()) -> pd.DataFrame:
@@ -30,3 +30,18 @@ def summarise_grid(table: pd.DataFrame, world: str, by: Sequence[str] = ()) -> p
 def summarise_study(table: pd.DataFrame, world: str) -> pd.DataFrame:
     """`summarise_grid` of each dataset and delta (missing: unconstrained words, floor and ceiling)."""
     return summarise_grid(table, world, ["dataset", "delta"])
+
+
+def is_diagonal(table: pd.DataFrame, world: str) -> pd.Series:
+    """Whether the anchor of each row is its concept's own anchor word, so that the word starts at what it is to learn.
+
+    The concept's own anchor in a dataset that is none of the four is the concept's name.
+    """
+    own = {(dataset.lower(), c.name): c.anchor for dataset in DATASETS for c in concepts_of(dataset, world)}
+    four = {dataset.lower() for dataset in DATASETS}
+    rows = zip(table["dataset"], table["concept"], table["anchor"], strict=True)
+    same = [
+        anchor == (own.get((dataset.lower(), concept)) if dataset.lower() in four else concept)
+        for dataset, concept, anchor in rows
+    ]
+    return pd.Series(same, table.index, dtype=bool)

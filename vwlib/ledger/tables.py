@@ -13,7 +13,7 @@ from vwlib.concepts import DATASETS, TASKS, anchors_of, concepts_of
 from vwlib.ledger.paper import paper_results
 from vwlib.ledger.schemas import TRIAL, TableSchema
 from vwlib.ledger.statistics import design_effect
-from vwlib.trials import is_diagonal
+from vwlib.ledger.summary import is_diagonal
 
 #: Columns that `prepare` adds to a table's own.
 DERIVED = {"names_concept", "never", "crossing_share", "crossing_or_never", "stage", "role", "diagonal"}

@@ -58,7 +58,8 @@ def book(
     ] = False,
 ) -> None:
     """Execute the chapters that changed and build the book into _build/html."""
-    from vwlib.book.build import build_book, find_stale, make_ready
+    from vwlib.book.build import build_book, find_stale
+    from vwlib.book.execute import make_ready
 
     if check:
         stale = find_stale(profile)
@@ -98,17 +99,19 @@ def study(
 ) -> None:
     """Learn and score every word of the profile's study; whatever is finished already is kept."""
     from vwlib.study import progress
-    from vwlib.study import store as stored
+    from vwlib.study.store import Store as Results
 
     settings, root = _settings_and_root(profile, store)
     if status:
-        print(progress.status(settings, stored.Store(settings, root)))
+        print(progress.status(Results(settings, root, "np")))
     elif estimate is not None:
-        print(progress.estimate(settings, stored.Store(settings, root), estimate, max(workers, 1)))
+        print(progress.estimate(settings, Results(settings, root), estimate, max(workers, 1)))
     else:
         from vwlib.study import run as runner  # imports the models' libraries, which takes seconds
+        from vwlib.tools.card import write_card
 
         print(runner.run_study(settings, root, workers=workers, scheduler=scheduler, retry_failed=retry_failed))
+        write_card(root)
 
 
 @app.command()
@@ -121,15 +124,15 @@ def experiments(
     ] = False,
 ) -> None:
     """Compute the tables of the experiments beside the study, which must be finished; finished tables are kept."""
-    from vwlib.experiments import EXPERIMENTS, choose, run
-    from vwlib.experiments import status as status_of
+    from vwlib.experiments import running
+    from vwlib.experiments.registry import choose
 
-    chosen = choose(EXPERIMENTS, names or [])
+    chosen = choose(names or [])
     settings, root = _settings_and_root(profile, store)
     if not status:
-        run(settings, chosen, root)
-    for row in status_of(settings, chosen, root).to_dict("records"):
-        print(f"{row['table']:<22} {row['state']:<22} {row['rows']:>8,} rows  {row['is']}")
+        running.run(settings, chosen, root)
+    for row in running.status(settings, chosen, root).to_dict("records"):
+        print(f"{row['table']:<22} {row['state']:<22} {row['rows']:>8,} rows  {row['asks']}")
 
 
 @app.command()
@@ -159,7 +162,7 @@ def doctor(
 
     report = examine(load_profile(profile), checksums=checksums)
     print(report.text())
-    raise typer.Exit(0 if report.ready else 1)
+    raise typer.Exit(1 if report.missing else 0)
 
 
 @app.command()
@@ -248,11 +251,10 @@ def words(
     store: Store = None,
 ) -> None:
     """List the learned words of the bank or of a words file."""
-    from vwlib.words import choose_words, read_delta, words_table
+    from vwlib.study.bank import choose_words, read_delta, words_table
 
-    table = words_table(
-        choose_words(_words_at(file, profile, store), task, dataset, concept, anchor, read_delta(delta))
-    )
+    names = {"task": task, "dataset": dataset, "concept": concept, "anchor": anchor}
+    table = words_table(choose_words(_words_at(file, profile, store), read_delta(delta), **names))
     listed = f"{table.to_string(index=False, na_rep='free')}\n{len(table):,} words."
     print(table.to_csv(index=False).rstrip() if csv else listed)
 
@@ -278,8 +280,8 @@ def export(
     store: Store = None,
 ) -> None:
     """Write a learned word for other programs. Nothing that is there is replaced without --overwrite."""
+    from vwlib.study.bank import find_word
     from vwlib.tools.exports import export_word
-    from vwlib.words import find_word
 
     word = find_word(_words_at(file, profile, store), word_id)
     print(export_word(word, form, to, token, transfer, photos, licence, overwrite))
@@ -287,7 +289,7 @@ def export(
 
 def _settings_and_root(profile: str, store: Path | None) -> tuple[Any, Path]:
     from vwlib.settings import load_profile
-    from vwlib.study.bank import results_root
+    from vwlib.study.tables import results_root
 
     settings = load_profile(profile)
     return settings, (store or results_root(settings)).resolve()
@@ -295,7 +297,7 @@ def _settings_and_root(profile: str, store: Path | None) -> tuple[Any, Path]:
 
 def _words_at(file: Path | None, profile: str, store: Path | None) -> list[Any]:
     """The words of a file or of a bank. Raises ValueError where both are named."""
-    from vwlib.study.bank import words_at
+    from vwlib.study.store import words_at
 
     if file and store:
         raise ValueError("--words names a file and --store the place of a profile's bank; give one of the two.")
@@ -305,7 +307,7 @@ def _words_at(file: Path | None, profile: str, store: Path | None) -> list[Any]:
 @app.command()
 def convert(folder: Annotated[Path, Argument(help="The folder of a model or of one of its parts.")]) -> None:
     """Write a model's pickled weights as safetensors, the only form that is loaded."""
-    from vwlib.models.loading import convert_folder
+    from vwlib.tools.weights import convert_folder
 
     written = convert_folder(folder)
     print("\n".join(f"Written to {file}." for file in written) or f"All weights in {folder} are safetensors already.")
@@ -327,9 +329,11 @@ def quality() -> None:
     """Measure the miniature's models on test images and write data/miniature/quality.json."""
     import json
 
+    from vwlib.datasets.splits import open_lab
     from vwlib.miniature import quality
+    from vwlib.settings import load_profile
 
-    figures = quality.measure()
+    figures = quality.measure(open_lab(load_profile("miniature")))
     print(json.dumps(figures, indent=2))
     for sentence in quality.missed(figures):
         typer.secho(sentence, fg=typer.colors.YELLOW, err=True)

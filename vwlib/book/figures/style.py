@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from vwlib.concepts import TASKS
 from vwlib.ledger.estimate import Estimate
 from vwlib.ledger.statistics import mean_estimate
-from vwlib.concepts import TASKS
 
 WIDTH = 6.6  # inches: the text column of a page
 

@@ -27,7 +27,7 @@ from vwlib.book.figures.style import (
 )
 from vwlib.concepts import TASKS
 from vwlib.ledger.statistics import two_way_clustered_estimate
-from vwlib.trials import is_diagonal
+from vwlib.ledger.summary import is_diagonal
 
 #: Lines of the floor, the anchor word, and of the ceiling, the concept's own name.
 REFERENCE_STYLES = {"anchor": ":", "name": "--"}
@@ -191,7 +191,7 @@ def map_quality_bars(quality: pd.DataFrame) -> Figure:
     """How often the map takes a held-out word to its own embedding, for each ordered pair: nearest word, and among the
     nearest five, with 95 % intervals over words.
 
-    `quality` is the table of `vwlib.transfer.held_out_quality`, of one pair or several.
+    `quality` is the table of `vwlib.experiments.map_quality.held_out_quality`, of one pair or several.
     """
     figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
     ax = figure.subplots()
