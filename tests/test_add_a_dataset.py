@@ -13,12 +13,11 @@ import typer
 from vwlib.book.pages.transfer import grid_table
 from vwlib.datasets.splits import CUSTOM_DATASETS, dataset_folder, load_split
 from vwlib.examples import load_image
-from vwlib.ledger.summary import summarise_grid
+from vwlib.ledger.summary import is_diagonal, summarise_grid
 from vwlib.paths import ROOT
 from vwlib.settings import load_profile
 from vwlib.tools import doctor
 from vwlib.tools.cli import app
-from vwlib.trials import is_diagonal
 
 PAGE = (ROOT / "book" / "add_a_dataset.md").read_text()
 BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)

@@ -9,28 +9,26 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from vwlib.concepts import DATASETS, concepts_of
-from vwlib.ledger import claims as ledger
-from vwlib.ledger.claims import (
-    KINDS,
-    VERDICTS,
-    first_digests,
-    here_text,
-    judge_claims,
-    ledger_table,
-    load_claims,
-    prepare,
-    read_claims,
-    verdict_counts,
-    write_claims,
-)
-from vwlib.ledger.statistics import evaluate
-from vwlib.models import TASKS
+from vwlib.book.pages.ledger import for_file, here_text, in_words
+from vwlib.concepts import DATASETS, TASKS, concepts_of
+from vwlib.experiments.registry import SCHEMAS
+from vwlib.ledger import judge as ledger
+from vwlib.ledger.claims import first_digests, load_claims, load_settings
+from vwlib.ledger.estimate import evaluate
+from vwlib.ledger.judge import VERDICTS, claim_cases, verdict_counts, write_claims
+from vwlib.ledger.tables import OTHERS, prepare
 
+KINDS = {**OTHERS, **SCHEMAS}
 CLAIMS = {claim.id: claim for claim in load_claims()}
 DELTAS = (np.nan, 0.1, 0.2, 0.5, 1.0)
 DRAWS = 200
 NOISE = 0.02
+
+
+def judge_claims(tables, profile="miniature", **options):
+    """The verdicts in words, with the schemas of all tables."""
+    judged = ledger.judge_claims(tables, SCHEMAS, profile, **options)
+    return in_words(judged, ledger.load_claims(options["path"]) if "path" in options else ledger.load_claims())
 
 
 def crossed(size=10, **columns):
@@ -163,7 +161,7 @@ def made(claim, holds, size=10):
         return table.assign(
             **{claim.x: x, claim.measure: 0.5 + sign * 0.3 * (x - 0.5) + rng.normal(0, NOISE, len(table))}
         )
-    ready = prepare(claim.table, table, "miniature")
+    ready = prepare(claim.table, table, "miniature", KINDS)
     for name, mean in means_for(claim, holds).items():
         for case in ledger._cases(claim, "miniature"):
             rows = claim.arms[name].choose(ready, case).index
@@ -217,19 +215,32 @@ def scores(mean, size=10, noise=0.1, seed=0):
 def test_all_claims_are_there_and_whole():
     assert list(CLAIMS) == list(range(1, 58))
     for claim in CLAIMS.values():
-        assert claim.rule.endswith(".")
-        assert claim.place
-        assert claim.scope
-        assert claim.test_name
-    assert {claim.table for claim in CLAIMS.values()} <= set(KINDS)
+        claim.check_columns(KINDS)
 
 
-def test_bounds_are_in_the_rule():
-    assert CLAIMS[5].rule == (
-        "The score of mapped words less that of words learned in the target model. Replicated where it lies below 0 in every case, contradicted "
-        "where it lies above -0.1 in any case: with its 95 % interval, and p < 0.05 by Holm's correction over the ledger's tests; else undecided, as "
-        "where it surely does both."
-    )
+def test_bounds_are_in_the_rule(unjudged):
+    assert [number in unjudged.loc[5, "rule"] for number in ("below 0 ", "above -0.1 ", "p < 0.05")] == [True] * 3
+    assert all(unjudged["rule"].str.endswith(".")) and all(unjudged["test"])
+
+
+def test_the_settings_hold_for_every_outcome():
+    """The question is answered whatever the verdicts on claims 5 and 7 are, the premise has every task."""
+    settings = load_settings()
+    found = {(a, b): settings.answer({7: a, 5: b}) for a, b in itertools.product(VERDICTS, repeat=2)}
+    assert found["contradicted", "contradicted"] == "yes" and found["replicated", "replicated"] == "no"
+    assert found["contradicted", "undecided"] == "at least in part" and found["undecided", "replicated"] == "undecided"
+    assert (set(settings.premise), settings.level, settings.alike, settings.solves) == (set(TASKS), 0.05, 0.1, 0.5)
+
+
+def test_a_page_takes_a_claims_numbers_from_the_ledger(tmp_path):
+    """One estimate for text and ledger, with the means of its arms on the cells that they share."""
+    table = made(CLAIMS[25], True)
+    rows = judge_claims({"offsets": table}, draws=1000).set_index("id")
+    (estimate,) = claim_cases(25, {"offsets": table}, SCHEMAS, "miniature").values()
+    assert estimate.value == pytest.approx(rows.loc[25, "ours"], abs=1e-12)
+    assert estimate.interval() == pytest.approx(rows.loc[25, "interval"], abs=1e-12)
+    assert estimate.means["models"] - estimate.means["seeds"] == pytest.approx(estimate.value)
+    assert claim_cases(25, {}, SCHEMAS, "miniature") == {}
 
 
 @pytest.fixture(scope="module")
@@ -349,12 +360,10 @@ def test_an_effect_that_is_there_but_does_not_matter_decides_nothing(effect, ver
 
 
 def test_cases_are_counted_once():
-    small = ledger.Case("a", p_for=0.001, p_against=0.001)
-    for_it, against = ledger.Case("b", p_for=0.001), ledger.Case("c", p_against=0.001)
-    told = ledger._summary([small, for_it, for_it, against])
-    assert (
-        told == "Taken singly, 2 of 4 cases are as claimed, 1 as claimed but by less than what matters, and 1 against."
-    )
+    small = ledger.ClaimCase("a", p_for=0.001, p_against=0.001)
+    for_it, against = ledger.ClaimCase("b", p_for=0.001), ledger.ClaimCase("c", p_against=0.001)
+    found = ledger.Judgement(CLAIMS[5], "", [small, for_it, for_it, against])
+    assert found.singly == {"for": 2, "small": 1, "against": 1}
 
 
 def test_a_rule_that_is_not_as_first_published_says_when_and_how_it_changed():
@@ -408,12 +417,9 @@ def test_both_rules_are_judged_on_the_same_table(tmp_path):
         "The first score. Replicated where it lies above 0.9"
     )
     assert (verdict_counts(judged)["replicated"], verdict_counts(judged, "first_verdict")["replicated"]) == (2, 1)
-    assert json.loads(write_claims(judged, "miniature", tmp_path).read_text())[0]["first_verdict"] == "contradicted"
-    again = read_claims("miniature", tmp_path)
-    assert (
-        again.loc[0, "first"]["interval"] == pytest.approx(first["interval"], abs=1e-5)
-        and again.loc[1, "first"] is None
-    )
+    written, other = json.loads(write_claims(for_file(judged), "miniature", tmp_path).read_text())
+    assert written["first_verdict"] == "contradicted" and other["first"] is None
+    assert written["first"]["interval"] == pytest.approx(first["interval"], abs=1e-5)
 
 
 def test_first_rules_are_corrected_among_first_rules(tmp_path):
@@ -455,9 +461,9 @@ def test_ties_are_told_beside_the_share_that_counts_them_half(tmp_path, monkeypa
     row = alone(CLAIMS[42], tmp_path, monkeypatch)(table.assign(value=np.where(better, 0.9, 0.5)))
     strict = row["ours"] - row["ties"] / 2
     assert 0 < strict < 0.2 and row["ties"] == pytest.approx(1 - strict)
-    assert f"; {strict:.0%} strictly, {row['ties']:.0%} tie)" in ledger_table(pd.DataFrame([row]))["here"].item()
-    assert "ties counting half" in CLAIMS[42].rule and "ties" not in CLAIMS[5].rule
-    assert here_text(0.5, [0.4, None], "COCO") == "0.50 (0.40 to …), COCO" and here_text(float("nan"), None) == "–"
+    assert f"; {strict:.0%} strictly, {row['ties']:.0%} tie)" in here_text(row)
+    found = {"ours": 0.5, "interval": [0.4, None], "ties": 0.0}
+    assert here_text(found, "COCO") == "0.50 (0.40 to …), COCO" and here_text(found | {"ours": None}) == "–"
 
 
 def test_a_concepts_name_is_its_anchor():
@@ -470,7 +476,7 @@ def test_a_concepts_name_is_its_anchor():
         .iloc[[0, 0]]
         .assign(dataset=concept.dataset, concept=concept.name, nearest=[concept.anchor, "?"])
     )
-    assert prepare("displacements", table, "paper")["names_concept"].tolist() == [True, False]
+    assert prepare("displacements", table, "paper", KINDS)["names_concept"].tolist() == [True, False]
 
 
 def test_four_successes_of_four_decide_nothing(tmp_path):
@@ -516,7 +522,7 @@ def test_an_incomplete_study_names_what_it_lacks(tmp_path, monkeypatch):
 
 
 def test_the_papers_own_profile_decides_about_real_weights(monkeypatch):
-    monkeypatch.setattr(ledger, "load_claims", lambda path: [CLAIMS[55]])
+    monkeypatch.setattr(ledger, "load_claims", lambda path=None: [CLAIMS[55]])
     days = pd.DataFrame({"days": [2.5]})
     judged = [
         judge_claims({"timing": table}, profile)["verdict"].item()
@@ -541,10 +547,6 @@ def test_the_papers_own_profile_decides_about_real_weights(monkeypatch):
         ),
         (('scope = "miniature"', 'scope = "moon"'), "claims.toml, claim 1, field 'scope': input should be 'miniature'"),
         (
-            ('table = "sweep"', 'table = "sweeps"'),
-            "claims.toml, claim 1, field 'table': 'sweeps' is no table; there are trials",
-        ),
-        (
             ('value = "words"', 'value = "word"'),
             "claims.toml, claim 1, field 'value': 'word' names 'word', which is no arm.",
         ),
@@ -554,16 +556,8 @@ def test_the_papers_own_profile_decides_about_real_weights(monkeypatch):
             "field 'value': 'words.mean()' may only add, subtract, multiply and divide arms.",
         ),
         (
-            ('value = "words"', 'value = "words"\nmeasure = "valeu"'),
-            "claims.toml, claim 1, field 'measure': the table 'sweep' has no column 'valeu'.",
-        ),
-        (
-            ('task = "detection"', 'trained_on = "detection"'),
-            "claims.toml, claim 1, field 'arms': the table 'sweep' has no column 'trained_on'.",
-        ),
-        (
             ('value = "words"', 'value = "words"\neach = ["sneed"]'),
-            "claims.toml, claim 1, field 'each': the table 'sweep' has no column 'sneed'.",
+            "claims.toml, claim 1, field 'each': 'sneed' has no",
         ),
         (
             ("arms = { words = { ", 'arms = ["nobody"] # { { '),
@@ -585,6 +579,21 @@ def test_a_malformed_ledger_is_refused_in_one_sentence(change, sentence, tmp_pat
         load_claims(path)
     assert str(error.value).startswith(sentence) or sentence in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [
+        (('table = "sweep"', 'table = "sweeps"'), "Claim 1: 'sweeps'"),
+        (('value = "words"', 'value = "words"\nmeasure = "valeu"'), "'sweep' has no column 'valeu'"),
+        (('task = "detection"', 'trained_on = "detection"'), "'sweep' has no column 'trained_on'"),
+    ],
+)
+def test_a_claim_that_asks_for_what_tables_do_not_have_is_refused(change, names, tmp_path):
+    path = small_ledger(tmp_path, 'test = "above"\nbound = 0.5')
+    path.write_text(path.read_text().replace(*change))
+    with pytest.raises(ValueError, match=names):
+        judge_claims({}, path=path)
 
 
 def test_a_claim_may_stand_once_only(tmp_path):
@@ -614,41 +623,22 @@ def test_failed_words_are_left_out(tmp_path):
 
 
 def test_stages_are_the_first_half_and_last_layer():
-    ready = prepare("truncation", blank("truncation", 1), "miniature")
+    ready = prepare("truncation", blank("truncation", 1), "miniature", KINDS)
     assert ready.groupby("stage")["blocks"].unique().map(list).to_dict() == {
         "half": [2],
         "last": [6],
         "other": [0, 1, 4],
     }
-    assert prepare("clusters", blank("clusters"), "miniature").query("stage == 'first'")["layer"].unique() == [1]
-    assert prepare("sweep", blank("sweep"), "miniature").query("stage == 'before'")["steps"].unique() == [100]
+    assert prepare("clusters", blank("clusters"), "miniature", KINDS).query("stage == 'first'")["layer"].unique() == [1]
+    assert prepare("sweep", blank("sweep"), "miniature", KINDS).query("stage == 'before'")["steps"].unique() == [100]
 
 
-def test_verdicts_make_the_round_trip_through_their_file(tmp_path, unjudged):
-    judged = unjudged.reset_index(drop=True)
-    path = write_claims(judged, "miniature", tmp_path)
-    assert path == tmp_path / "results" / "miniature" / "claims.json"
+def test_verdicts_are_written_as_plain_numbers(tmp_path, unjudged):
+    path = write_claims(for_file(unjudged), "miniature", tmp_path)
     rows = json.loads(path.read_text())
-    assert list(rows[0])[:11] == [
-        "id",
-        "claim",
-        "place",
-        "paper",
-        "ours",
-        "interval",
-        "test",
-        "p",
-        "verdict",
-        "scope",
-        "figure",
-    ]
-    assert rows[0]["ours"] is None
-    again = read_claims("miniature", tmp_path)
-    assert (again["verdict"] == judged["verdict"]).all()
-    assert again.loc[22, "ours"] == pytest.approx(judged.loc[22, "ours"], rel=1e-5)
-    assert (
-        write_claims(again, "miniature", tmp_path).read_text() == json.dumps(rows, indent=1, ensure_ascii=False) + "\n"
-    )
+    assert [row["verdict"] for row in rows] == unjudged["verdict"].tolist() and rows[0]["ours"] is None
+    assert rows[22]["ours"] == pytest.approx(unjudged.loc[23, "ours"], rel=1e-5)
+    assert {"rule", "test", "why", "p_holm"} <= set(rows[0])
     assert [file.name for file in path.parent.iterdir()] == ["claims.json"]
 
 
@@ -663,21 +653,6 @@ def test_verdicts_that_cannot_be_written_leave_the_old_ones(tmp_path):
         write_claims(judged, "miniature", path)  # a file where the folder should be
 
 
-def test_without_verdicts_reading_says_so(tmp_path):
-    with pytest.raises(FileNotFoundError, match="There are no verdicts of the profile 'smoke' yet"):
-        read_claims("smoke", tmp_path)
-
-
-def test_the_page_shows_verdicts_first_and_counts_them(tmp_path, unjudged):
-    judged = judge_claims(
-        {"sweep": scores(0.7)},
-        path=small_ledger(tmp_path, 'test = "above"\nbound = 0.5\nnote = "A note."'),
-        draws=DRAWS,
-    )
-    (row,) = ledger_table(judged).to_dict("records")
-    assert list(row)[:4] == ["verdict", "no.", "claim", "paper"]
-    assert (row["verdict"], row["p"], row["why"]) == ("replicated", "< 0.001", "A note.")
-    assert row["here"].startswith("0.70 (0.6")
-    counts = verdict_counts(judged)
-    assert (list(counts.index), counts.to_list()) == (list(VERDICTS), [1, 0, 0, 0])
-    assert (ledger_table(unjudged)["here"] == "–").sum() == 55
+def test_verdicts_are_counted_in_their_order(unjudged):
+    counts = verdict_counts(unjudged)
+    assert (list(counts.index), counts.to_list()) == (list(VERDICTS), [1, 1, 47, 8])

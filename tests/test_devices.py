@@ -8,12 +8,11 @@ import torch
 from exactly import in_full_precision
 from pretend import CPU, GPU, on_pretended_gpu, place_of
 
+from vwlib.concepts import TASKS
 from vwlib.layers import hidden_states
 from vwlib.learn import learn_trials
-from vwlib.models import TASKS, load_model
 from vwlib.models.generation import Generator
 from vwlib.models.memory import MemoryBudget, find_device
-from vwlib.study.compat import load_material
 from vwlib.trials import make_trials
 
 PROFILE = in_full_precision()
@@ -43,11 +42,11 @@ def modules_of(model):
 
 @pytest.mark.filterwarnings("ignore:User provided device_type of 'cuda'")
 @pytest.mark.parametrize("task", TASKS)
-def test_a_words_whole_way_runs_on_a_gpu_and_comes_to_what_it_comes_to_on_the_cpu(task, free):
-    material, trials = load_material(PROFILE, "COCO"), make_trials(PROFILE, "COCO")[:2]
+def test_a_words_whole_way_runs_on_a_gpu_and_comes_to_what_it_comes_to_on_the_cpu(task, free, precise_lab):
+    material, trials = precise_lab.split("COCO"), make_trials(PROFILE, "COCO")[:2]
 
     def go():
-        model = copy.copy(load_model(task, PROFILE))  # a copy, as it remembers how much fits and where
+        model = copy.copy(precise_lab.model(task))  # a copy, as it remembers how much fits and where
         vars(model).pop("memory", None)
         features = model.cache_features(material.train[:12])
         learned = learn_trials(model, features, trials, steps=2, lr=0.02, batch=2, progress=False)
@@ -61,7 +60,7 @@ def test_a_words_whole_way_runs_on_a_gpu_and_comes_to_what_it_comes_to_on_the_cp
         ]
 
     on_cpu = go()
-    with on_pretended_gpu(*modules_of(load_model(task, PROFILE))):
+    with on_pretended_gpu(*modules_of(precise_lab.model(task))):
         on_gpu = go()
     assert (on_cpu[0], on_gpu[0]) == (CPU, GPU if free > 10**6 else CPU) and all(
         place_of(tensor) == CPU for tensor in on_gpu[1:4]
@@ -94,7 +93,15 @@ class Small:
 
 def test_a_part_for_which_memory_runs_out_is_halved_and_what_fitted_remembered():
     budget, work = MemoryBudget(CPU), Small(3)
-    assert [*chain(*budget.map_in_batches("things", 10, work))] == list(range(10)) and work.sizes == [10, 5, 2, 2, 2, 2, 2]
+    assert [*chain(*budget.map_in_batches("things", 10, work))] == list(range(10)) and work.sizes == [
+        10,
+        5,
+        2,
+        2,
+        2,
+        2,
+        2,
+    ]
     assert [*chain(*budget.map_in_batches("things", 4, work))] == list(range(4)) and work.sizes[7:] == [2, 2]
     assert budget.map_in_batches("other things", 0, work) == []
 
@@ -112,11 +119,11 @@ def test_a_thing_that_does_not_fit_alone_is_named():
         MemoryBudget(CPU).map_in_batches("pictures", 4, Small(0))
 
 
-def test_on_a_gpu_the_denoiser_computes_again_what_it_would_keep_and_on_the_cpu_it_does_not():
-    usual = load_model("generation", PROFILE)
+def test_on_a_gpu_the_denoiser_computes_again_what_it_would_keep_and_on_the_cpu_it_does_not(precise_lab):
+    usual = precise_lab.model("generation")
     settings = usual.settings.model_copy(update={"recompute": True})
     features, trials = (
-        usual.cache_features(load_material(PROFILE, "COCO").train[:1]),
+        usual.cache_features(precise_lab.split("COCO").train[:1]),
         make_trials(PROFILE, "COCO", ["laptop"], ["dog"]),
     )
     kept, gradients = [], []
@@ -137,12 +144,12 @@ def test_on_a_gpu_the_denoiser_computes_again_what_it_would_keep_and_on_the_cpu_
     assert kept[1] < kept[0] / 2
 
 
-def test_in_half_precision_small_gradients_are_not_lost():
-    generator = copy.deepcopy(load_model("generation", PROFILE))
+def test_in_half_precision_small_gradients_are_not_lost(precise_lab):
+    generator = copy.deepcopy(precise_lab.model("generation"))
     with torch.no_grad():
         generator.pipeline.unet.conv_out.weight.mul_(1e-4)  # so that the gradients behind it are of the order of 1e-8
     features, trials = (
-        generator.cache_features(load_material(PROFILE, "COCO").train[:1]),
+        generator.cache_features(precise_lab.split("COCO").train[:1]),
         make_trials(PROFILE, "COCO", ["laptop"], ["dog"]),
     )
     words = generator.word_table()[[5, 6]][None]

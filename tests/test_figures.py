@@ -13,12 +13,12 @@ from PIL import Image
 
 from vwlib.book.figures.layers import (
     agreement_curves,
-    flip_steps,
     disagreement_points,
+    flip_steps,
     layer_map,
     probe_curves,
-    truncation_curves,
     projection_curves,
+    truncation_curves,
 )
 from vwlib.book.figures.ledger import VERDICT_COLOURS, verdict_bars
 from vwlib.book.figures.maps import map_gain_points, map_kind_points
@@ -287,7 +287,9 @@ def layer_grid(kinds=("learned", "real words")):
     """A row for each task, kind, number of blocks, concept and anchor."""
     rows = itertools.product(TASKS, kinds, range(4), "cd", "ab")
     table = pd.DataFrame(list(rows), columns=["task", "kind", "blocks", "concept", "anchor"])
-    return table.assign(dataset="COCO", anchor_concept=table["anchor"], layer=table["blocks"], value=table["blocks"] / 3)
+    return table.assign(
+        dataset="COCO", anchor_concept=table["anchor"], layer=table["blocks"], value=table["blocks"] / 3
+    )
 
 
 def curves(ax):

@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vwlib import files
-from vwlib.files import check_target, check_writable, kind_of, write_whole, writing_folder, writing_to
+from vwlib.files import write_whole, writing_folder, writing_to
 from vwlib.miniature.world import ensure_world
+from vwlib.study.targets import check_target, check_writable, kind_of
 
 #: Names of files as no program forbids them: any characters but the two that no name can have.
 NAMES = st.text(st.characters(exclude_characters="/\0"), min_size=1, max_size=90)
@@ -48,7 +49,7 @@ def test_a_path_is_what_its_link_leads_to(things):
     assert kinds == (
         dict.fromkeys(files_, "file")
         | dict.fromkeys(folders, "folder")
-        | dict.fromkeys(("pipe", "socket", "device"), "no ordinary file")
+        | dict.fromkeys(("pipe", "socket", "device"), "special file")
         | {"dead link": "dead link", "below a file": "nothing"}
     )
     for wrong, error in ((things["loop"], OSError), (Path("a\0b"), ValueError)):
@@ -71,7 +72,7 @@ def test_a_file_that_is_there_is_replaced_when_asked_only(things, tmp_path):
     check_target(tmp_path / "new" / "deep" / "file")
     assert not (tmp_path / "new").exists(), "looking makes nothing"
     for name in ("file", "link"):
-        with pytest.raises(FileExistsError, match="--overwrite"):
+        with pytest.raises(FileExistsError, match="overwrite"):
             check_target(things[name])
         check_target(things[name], overwrite=True)
 

@@ -21,7 +21,7 @@ from vwlib.book.pages.layers import (
     strip_words,
     words_in,
 )
-from vwlib.layers import half_way
+from vwlib.layers import half_projection_layer
 from vwlib.models import TASKS, load_model
 from vwlib.settings import load_profile
 from vwlib.study.read import StoredStudy
@@ -75,28 +75,28 @@ def flips(learned, real, transferred=None, depth=8, **further):
     )
 
 
-def test_learned_words_stand_near_their_anchor_and_real_words_do_not_know_it(study):
-    vectors, words = words_in(study, "COCO", "detection", "detection", 0.5)
+def test_learned_words_stand_near_their_anchor_and_real_words_do_not_know_it(study, lab):
+    vectors, words = words_in(lab, study, "COCO", "detection", "detection", 0.5)
     assert vectors.shape[:2] == (4, PROFILE.vectors)
     assert words["concept"].tolist() == ["laptop", "laptop", "scissors", "scissors"]
-    real, same = words_in(study, "COCO", REAL, "detection", 0.5)
+    real, same = words_in(lab, study, "COCO", REAL, "detection", 0.5)
     assert torch.equal(real[0], real[1]) and not torch.equal(real[0], real[2])
     assert same["anchor"].tolist() == words["anchor"].tolist()
 
 
-def test_transferred_words_have_the_targets_width(study):
-    vectors, _ = words_in(study, "COCO", "generation", "detection", 0.5)
+def test_transferred_words_have_the_targets_width(study, lab):
+    vectors, _ = words_in(lab, study, "COCO", "generation", "detection", 0.5)
     assert vectors.shape[-1] == load_model("detection", PROFILE).table.embedding_dim
 
 
-def test_a_radius_that_the_study_does_not_have_is_named(study):
+def test_a_radius_that_the_study_does_not_have_is_named(study, lab):
     with pytest.raises(ValueError, match=r"has no detection words of COCO within delta 0.3; it has the radii \[0.5\]"):
-        words_in(study, "COCO", "detection", "detection", 0.3)
+        words_in(lab, study, "COCO", "detection", "detection", 0.3)
 
 
-def test_points_have_a_row_of_panels_for_each_label(study):
+def test_points_have_a_row_of_panels_for_each_label(study, lab):
     points = layer_points(
-        study, "COCO", {"learned": ("detection", "detection"), "real": (REAL, "detection")}, 0.5, layers=2
+        lab, study, "COCO", {"learned": ("detection", "detection"), "real": (REAL, "detection")}, 0.5, layers=2
     )
     assert points.groupby(["words", "layer"], sort=False).size().to_dict() == {
         ("learned", 1): 4,
@@ -106,25 +106,25 @@ def test_points_have_a_row_of_panels_for_each_label(study):
     }
 
 
-def test_projections_are_of_all_words_in_all_encoders_and_real_words_arrive(study):
-    shares = projections(study, "COCO", 0.5)
+def test_projections_are_of_all_words_in_all_encoders_and_real_words_arrive(study, lab):
+    shares = projections(lab, study, "COCO", 0.5)
     assert set(zip(shares["task"], shares["source"], strict=True)) == set(itertools.product(TASKS, (*TASKS, REAL)))
     assert list(shares["kind"].unique()) == ["learned", REAL, "transferred"]
     ends = shares[(shares["kind"] == REAL) & (shares["layer"] == shares.groupby("task")["layer"].transform("max"))]
     assert ends["value"].tolist() == pytest.approx([1.0] * 6, abs=1e-4)
-    assert set(flip_table(half_way(shares), "half")["encoder of"]) == set(TASKS)
+    assert set(flip_table(half_projection_layer(shares), "half")["encoder of"]) == set(TASKS)
 
 
-def test_contributions_stand_in_a_table_and_those_of_real_words_add_up_to_one(study):
-    table = part_table(contributions(study, "COCO", 0.5))
+def test_contributions_stand_in_a_table_and_those_of_real_words_add_up_to_one(study, lab):
+    table = part_table(contributions(lab, study, "COCO", 0.5))
     assert len(table) == 3 * len(TASKS)
     assert table[table["words"] == REAL]["both"].str.startswith("1.00").all()
 
 
-def test_the_strip_has_a_row_for_each_text_and_begins_at_the_next_anchor(study):
+def test_the_strip_has_a_row_for_each_text_and_begins_at_the_next_anchor(study, lab):
     shown = strip_words(study, "COCO", 0.5)
     assert (shown.trial.concept, shown.trial.anchor) == ("laptop", "scissors")
-    pictures, texts, blocks = draw_strip(study, shown, pictures=2)
+    pictures, texts, blocks = draw_strip(lab, shown, pictures=2)
     assert [len(row) for row in pictures] == [2] * 5 == [len(blocks)] * len(texts)
     assert blocks == ["1 block", "8 blocks"]
     assert strip_words(study, "COCO", 0.5, "scissors").trial.anchor == "laptop"
@@ -185,12 +185,11 @@ def agreement(first, last):
     )
 
 
-def test_the_table_says_how_layers_group_words_beside_the_papers():
-    (row,) = grouping_table(agreement(-0.8, 0.05), layers=2).to_dict("records")
-    assert row["paper, at layers"] == "1, 8, 16: by anchor; 24: by concept"
-    first, last = row["here, at layers"].split("; ")
-    assert first.startswith("1: by anchor, -0.80") and last.startswith("8: by neither clearly, +0.05")
-    assert row["real words by concept from layer"] == "2"
+def test_the_table_says_how_layers_group_words_beside_the_paper():
+    first, last = grouping_table(agreement(-0.8, 0.05), layers=2).to_dict("records")
+    assert (first["layer"], first["in the paper"], first["here"]) == (1, "by anchor", "by anchor")
+    assert (last["layer"], last["in the paper"], last["here"]) == (8, "by concept", "neither clearly")
+    assert first["concept less anchor"].startswith("-0.80") and last["real words"] == "by concept"
 
 
 def test_scores_are_averaged_with_half_of_the_blocks_and_with_all():

@@ -11,18 +11,16 @@ from sklearn.metrics import adjusted_rand_score
 from vwlib.concepts import TASKS
 from vwlib.experiments import layer_statistics as statistics
 from vwlib.layers import hidden_states
-from vwlib.models import load_model
 from vwlib.settings import load_profile
-from vwlib.study.compat import prepared
-from vwlib.trials import Trial, load_material, make_trials
+from vwlib.trials import Trial, make_trials
 
 PROFILE = load_profile("smoke")
 NAMES = ("anchor", "concept")
 
 
 @pytest.fixture(params=TASKS)
-def model(request):
-    return load_model(request.param, PROFILE)
+def model(request, lab):
+    return lab.model(request.param)
 
 
 def grid(count=4):
@@ -128,13 +126,13 @@ def test_real_words_cluster_by_themselves_in_all_models(model):
     assert set(agreement.loc[(agreement["by"] == "concept") & (agreement["layer"] == 0), "ari"]) == {0}
 
 
-def test_truncation_is_scored_with_none_to_all_blocks(model):
+def test_truncation_is_scored_with_none_to_all_blocks(model, lab):
     """The whole model's rows are those of the plain evaluation, for the concept and for the anchor."""
     table = statistics.label_words(
         [Trial("COCO", "laptop", "scissors"), Trial("COCO", "scissors", "scissors")], "miniature"
     )
-    vectors, names = model.embeddings_of(["laptop", "scissors"]), load_material(PROFILE, "COCO").names
-    test = prepared(model.task, PROFILE, "COCO", "test")
+    vectors, names = model.embeddings_of(["laptop", "scissors"]), lab.split("COCO").names
+    test = lab.features(model.task, "COCO", "test")
     count = len(model.blocks)
     scores = statistics.truncation_scores(model, vectors, table, names, test, at_once=1)
     assert sorted(scores["blocks"].unique()) == list(range(count + 1)) and len(scores) == 4 * (count + 1)

@@ -10,7 +10,6 @@ import torch.nn.functional as F
 
 from vwlib import layers
 from vwlib.concepts import TASKS
-from vwlib.models import load_model
 from vwlib.settings import load_profile
 from vwlib.splice import spliced
 
@@ -18,8 +17,8 @@ PROFILE = load_profile("smoke")
 
 
 @pytest.fixture(params=TASKS)
-def model(request):
-    return load_model(request.param, PROFILE)
+def model(request, lab):
+    return lab.model(request.param)
 
 
 @pytest.fixture
@@ -178,8 +177,8 @@ def test_the_parts_of_the_way_add_up_to_the_way(model, words):
     assert set(by_part["part"]) == {"attention", "MLP"}
 
 
-def test_the_strip_ends_with_the_whole_models_picture():
-    model = load_model("generation", PROFILE)
+def test_the_strip_ends_with_the_whole_models_picture(lab):
+    model = lab.model("generation")
     vectors, whole = model.embeddings_of(["cat", "dog"]), len(model.blocks)
     strip = layers.draw_truncated(model, vectors, [0, whole], seed=3)
     assert [len(row) for row in strip] == [2, 2]

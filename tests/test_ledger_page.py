@@ -22,7 +22,7 @@ from vwlib.book.pages.ledger import (
     revisions,
     verdict_table,
 )
-from vwlib.experiments import read_tables
+from vwlib.experiments.running import read_tables
 from vwlib.ledger.claims import VERDICTS, judge_claims, load_claims, read_claims, write_claims
 from vwlib.paths import DATA
 from vwlib.settings import load_profile

@@ -28,32 +28,27 @@ from transformers import (
     Owlv2Processor,
     PreTrainedTokenizerFast,
 )
-from typer.testing import CliRunner
 
-from vwlib.models import Classifier, Detector, Generator, Judge, load_judge, load_model
-from vwlib.models.detection import clip_vocabulary
-from vwlib.models.generation import load_safety_checker
+from vwlib.models import load_model
+from vwlib.models.base import clip_vocabulary
+from vwlib.models.classification import Classifier
+from vwlib.models.generation import Generator, load_safety_checker
+from vwlib.models.judge import Judge, check_open_clip
 from vwlib.models.loading import (
-    PICKLES,
-    PIPELINE,
-    TEXT_AND_IMAGE,
+    DIFFUSERS,
+    TRANSFORMERS,
     check_folder,
-    check_open_clip,
-    convert_folder,
-    convert_weights,
     digest_folder,
-    lacking,
+    find_weights,
     load_whole,
-    remedy,
+    missing_files,
     resolve,
     seen_words,
-    variant_of,
-    weights_of,
 )
-from vwlib.settings import GeneratorSettings, ModelSettings, load_profile
+from vwlib.settings import ModelSettings, load_profile
 from vwlib.tools import doctor
-from vwlib.tools.cli import app
 
+ROLES = {"generation": "generator", "detection": "detector", "classification": "classifier"}
 PROFILE = load_profile("smoke")
 #: Any json, small.
 JSON = st.recursive(
@@ -172,18 +167,15 @@ def test_a_tensor_that_the_file_lacks_is_not_made_up(task, file, gone, sentence,
 def test_a_missing_tokenizer_or_scheduler_is_named(task, file, tmp_path):
     profile, _ = copied(task, tmp_path)
     (tmp_path / FILES[task][0] / file).unlink()
-    with pytest.raises(FileNotFoundError, match=f"{file} is missing; .* holds .* save the model again") as caught:
+    with pytest.raises(FileNotFoundError, match=f"{file} is missing"):
         load_model(task, profile)
-    assert "make pretrain" not in str(caught.value)
 
 
 def test_a_tokenizer_may_be_in_the_older_form(tmp_path):
-    assert lacking(tmp_path, ["tokenizer/tokenizer.json", "config.json"]) == ["tokenizer/tokenizer.json", "config.json"]
-    (tmp_path / "tokenizer").mkdir()
-    (tmp_path / "tokenizer" / "vocab.json").touch()
-    assert lacking(tmp_path, ["tokenizer/tokenizer.json"]) == ["tokenizer/tokenizer.json"]
-    (tmp_path / "tokenizer" / "merges.txt").touch()
-    assert lacking(tmp_path, ["tokenizer/tokenizer.json"]) == []
+    assert missing_files(tmp_path, TRANSFORMERS) == list(TRANSFORMERS)
+    for file in ("config.json", "model.safetensors", "processor_config.json", "vocab.json", "merges.txt"):
+        (tmp_path / file).touch()
+    assert missing_files(tmp_path, TRANSFORMERS) == []
 
 
 @pytest.mark.parametrize(
@@ -193,10 +185,7 @@ def test_a_tokenizer_may_be_in_the_older_form(tmp_path):
 def test_a_tokenizer_that_is_not_clips_is_refused(words, tmp_path):
     CLIPTokenizer(vocab=words).save_pretrained(tmp_path)
     tokenizer = CLIPTokenizer.from_pretrained(tmp_path)
-    with pytest.raises(
-        ValueError,
-        match=rf"The tokenizer in {tmp_path} is none of CLIP's.*vocab\.json and merges\.txt there, or its tokenizer\.json",
-    ):
+    with pytest.raises(ValueError, match=str(tmp_path)):
         clip_vocabulary(tokenizer, 16, None)
 
 
@@ -211,7 +200,7 @@ def test_prompts_are_padded_as_the_tokenizer_pads(pad):
 def test_a_damaged_tokenizer_or_preprocessing_is_named(tmp_path):
     profile, file = copied("detection", tmp_path)
     (file.parent / "preprocessor_config.json").write_text("no json")
-    with pytest.raises(ValueError, match=r"The tokenizer and image preprocessing in .*detector are damaged"):
+    with pytest.raises(ValueError, match="tokenizer and image preprocessing in .*detector"):
         load_model("detection", profile)
 
 
@@ -222,61 +211,13 @@ def test_an_unknown_task_is_refused():
         load_model("segmentation", PROFILE)
 
 
-# --- what to fetch
-# ---------------------------------------------------------------------------------------------------------
-
-
-def test_a_missing_model_of_the_hub_says_what_to_fetch(tmp_path):
-    settings = ModelSettings(
-        source=str(tmp_path / "owl"),
-        hub="google/owl",
-        revision="v1",
-        fetch=("*.json", "model.safetensors"),
-        gigabytes=0.6,
-    )
-    with pytest.raises(FileNotFoundError) as caught:
-        check_folder(settings, "config.json")
-    sentence = str(caught.value)
-    assert "\n" not in sentence and "fetch google/owl (about 0.6 GB)" in sentence
-    assert (
-        f"`hf download google/owl --revision v1 --local-dir {tmp_path}/owl --include '*.json' --include model.safetensors`"
-        in sentence
-    )
-
-
-LOADERS = {
-    "generator": lambda settings: Generator.load(settings, None, "a photo of {}"),
-    "detector": lambda settings: Detector.load(settings, "a photo of {}"),
-    "classifier": lambda settings: Classifier.load(settings, "a photo of {}"),
-    "judge": lambda settings: Classifier.load(settings, "a photo of {}"),
-    "second_judge": Judge.open,
-}
-
-
-@pytest.mark.parametrize("role", LOADERS)
-def test_every_model_of_the_paper_is_named_with_its_repository(role, tmp_path):
-    settings = getattr(load_profile("paper"), role).model_copy(update={"source": str(tmp_path / "nowhere")})
-    with pytest.raises(FileNotFoundError, match=f"nowhere is missing; fetch {settings.hub}"):
-        LOADERS[role](settings)
-
-
-# --- weights in other forms
-# ------------------------------------------------------------------------------------------------
-
-
-def test_pickled_weights_are_not_loaded_but_can_be_converted(tmp_path):
-    profile, file = copied("classification", tmp_path)
-    weights = load_file(file)
-    file.unlink()
-    torch.save({"state_dict": weights}, file.parent / "open_clip_pytorch_model.bin")
-    with pytest.raises(
-        FileNotFoundError, match=r"`vwlib convert .*classifier` writes it from open_clip_pytorch_model\.bin"
-    ):
-        Classifier.load(profile.classifier, profile.prompt)
-    assert convert_weights(file.parent) == file
-    assert {key: value.tolist() for key, value in load_file(file).items()} == {
-        key: value.tolist() for key, value in weights.items()
-    }
+@pytest.mark.parametrize("role", load_profile("paper").models)
+def test_every_model_of_the_paper_that_is_missing_is_named(role, tmp_path):
+    settings = load_profile("paper").models[role].model_copy(update={"source": str(tmp_path / "nowhere")})
+    with pytest.raises(FileNotFoundError, match="nowhere is missing"):
+        {"judge": Classifier.open, "second_judge": Judge.open, "safety_checker": load_safety_checker}.get(
+            role, lambda _: load_model(role, load_profile("paper", **{ROLES[role]: settings.model_dump()}))
+        )(settings)
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "scheduler/scheduler_config.json"])
@@ -290,22 +231,6 @@ def test_a_models_digest_follows_its_weights_and_its_configurations(name, tmp_pa
     digest_folder.cache_clear()
     (tmp_path / "b" / name).write_text("2")
     assert digest_folder(str(tmp_path / "a")) != digest_folder(str(tmp_path / "b"))
-
-
-class Trap:
-    def __reduce__(self):
-        return (print, ("code from a pickle was run",))
-
-
-def test_a_pickle_that_runs_code_is_refused(tmp_path, capsys):
-    torch.save({"weight": Trap()}, tmp_path / "pytorch_model.bin")
-    with pytest.raises(ValueError, match=r"pytorch_model\.bin holds something else than weights"):
-        convert_weights(tmp_path)
-    assert capsys.readouterr().out == "" and not list(tmp_path.glob("*.safetensors"))
-    with pytest.raises(
-        FileNotFoundError, match=r"pytorch_model\.bin.*diffusion_pytorch_model\.bin nor open_clip_pytorch_model\.bin"
-    ):
-        convert_weights(tmp_path / "nowhere")
 
 
 def small_unet() -> UNet2DConditionModel:
@@ -347,10 +272,10 @@ def test_weights_are_read_in_every_form_in_which_the_libraries_save_them(library
     make().to(stored).save_pretrained(tmp_path, **FORMS[form])
     assert (
         not (tmp_path / name).exists()
-        and lacking(tmp_path, [name]) == []
-        and variant_of(tmp_path / name) == FORMS[form].get("variant")
+        and missing_files(tmp_path, [name]) == []
+        and find_weights(tmp_path / name)[0] == FORMS[form].get("variant")
     )
-    assert (len(weights_of(tmp_path / name)) > 1) == ("max_shard_size" in FORMS[form])
+    assert (len(find_weights(tmp_path / name)[1]) > 1) == ("max_shard_size" in FORMS[form])
     loaded, before = load_whole(type(make()), tmp_path), make()
     for key, value in loaded.state_dict().items():
         assert torch.equal(value, before.state_dict()[key].to(stored).to(value.dtype)) and (
@@ -362,79 +287,16 @@ def test_weights_are_read_in_every_form_in_which_the_libraries_save_them(library
 def test_a_shard_that_is_not_there_or_lacks_a_tensor_is_named(library, tmp_path):
     make, name = SMALL[library]
     make().save_pretrained(tmp_path, max_shard_size="60KB")
-    last = weights_of(tmp_path / name)[-1]
+    last = find_weights(tmp_path / name)[1][-1]
     kept = load_file(last)
     del kept[max(kept)]
     save_file(kept, last, {"format": "pt"})
     with pytest.raises(ValueError, match=str(tmp_path)):
         load_whole(type(make()), tmp_path)
     last.unlink()
-    assert lacking(tmp_path, [name]) == [name]
-    with pytest.raises(FileNotFoundError, match=last.name):
+    assert missing_files(tmp_path, [name]) == [name]
+    with pytest.raises(FileNotFoundError, match=name):
         check_folder(ModelSettings(source=str(tmp_path)), name)
-
-
-@pytest.mark.parametrize("library", SMALL)
-@pytest.mark.parametrize("form", [{}, {"variant": "fp16"}])
-def test_pickles_of_each_library_are_converted(library, form, tmp_path):
-    make, name = SMALL[library]
-    pickle = PICKLES[name].replace(".bin", ".fp16.bin" if form else ".bin")
-    (tmp_path / "part").mkdir()
-    make().save_pretrained(tmp_path / "part")
-    torch.save(load_file(tmp_path / "part" / name), tmp_path / "part" / pickle)
-    (tmp_path / "part" / name).unlink()
-    with pytest.raises(FileNotFoundError, match=f"`vwlib convert {tmp_path}` writes it from {pickle}"):
-        check_folder(ModelSettings(source=str(tmp_path)), f"part/{name}")
-    (written,) = convert_folder(tmp_path)
-    assert load_whole(type(make()), tmp_path / "part") is not None and variant_of(tmp_path / "part" / name) == form.get(
-        "variant"
-    )
-    assert convert_folder(tmp_path) == []
-    assert {path.name for path in (tmp_path / "part").iterdir()} == {"config.json", pickle, written.name}
-
-
-def test_shards_of_pickles_are_converted_to_one_file(tmp_path):
-    weights = small_unet().state_dict()
-    index = {"weight_map": {key: f"diffusion_pytorch_model-0000{number % 2}.bin" for number, key in enumerate(weights)}}
-    for shard in set(index["weight_map"].values()):
-        torch.save(
-            {key: value for key, value in weights.items() if index["weight_map"][key] == shard}, tmp_path / shard
-        )
-    (tmp_path / "diffusion_pytorch_model.bin.index.json").write_text(json.dumps(index))
-    assert load_file(convert_weights(tmp_path)).keys() == weights.keys()
-    (tmp_path / "diffusion_pytorch_model.safetensors").unlink()
-    (tmp_path / "diffusion_pytorch_model-00001.bin").unlink()
-    with pytest.raises(FileNotFoundError, match=r"00001\.bin"):
-        convert_weights(tmp_path)
-
-
-@pytest.mark.parametrize("held", [[1, 2], {"a": 1}, {"a": "b"}, {1: torch.zeros(1)}, torch.zeros(1), {"state_dict": 3}])
-def test_a_pickle_of_something_else_is_named_and_leaves_nothing(held, tmp_path):
-    torch.save(held, tmp_path / "diffusion_pytorch_model.bin")
-    with pytest.raises(ValueError, match=r"diffusion_pytorch_model\.bin"):
-        convert_weights(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["diffusion_pytorch_model.bin"]
-
-
-def test_a_damaged_file_beside_its_pickle_is_first_removed(tmp_path):
-    (tmp_path / "model.safetensors").write_bytes(b"")
-    torch.save({"a": torch.zeros(1)}, tmp_path / "pytorch_model.bin")
-    (finding,) = doctor.model("detector", ModelSettings(source=str(tmp_path)), ["model.safetensors"])
-    assert "remove it, then `vwlib convert" in finding.text
-    (tmp_path / "model.safetensors").unlink()
-    assert [path.name for path in convert_folder(tmp_path)] == ["model.safetensors"]
-
-
-def test_safetensors_that_are_there_are_not_converted_over(tmp_path):
-    small_unet().save_pretrained(tmp_path)
-    before = (tmp_path / "diffusion_pytorch_model.safetensors").read_bytes()
-    torch.save({"a": torch.zeros(1)}, tmp_path / "diffusion_pytorch_model.bin")
-    told = CliRunner().invoke(app, ["convert", str(tmp_path)])
-    assert told.exit_code == 0 and "already" in told.output
-    (tmp_path / "empty").mkdir()
-    for nothing in ("empty", "config.json", "nowhere"):
-        assert CliRunner().invoke(app, ["convert", str(tmp_path / nothing)]).exit_code == 1
-    assert (tmp_path / "diffusion_pytorch_model.safetensors").read_bytes() == before
 
 
 def test_a_pipeline_of_half_precision_is_loaded_whole(tmp_path):
@@ -443,14 +305,14 @@ def test_a_pipeline_of_half_precision_is_loaded_whole(tmp_path):
         half = {key: value.half() if value.is_floating_point() else value for key, value in load_file(file).items()}
         save_file(half, file.with_name(file.name.replace(".safetensors", ".fp16.safetensors")), {"format": "pt"})
         file.unlink()
-    generator = Generator.load(profile.generator, load_judge(profile), profile.prompt)
+    generator = Generator.load(profile)
     assert {
         part.dtype for part in (generator.pipeline.unet, generator.pipeline.vae, generator.pipeline.text_encoder)
     } == {torch.float32}
-    told = [
-        finding.text for finding in doctor.model("generator", profile.generator, PIPELINE) if finding.state == "note"
+    notes = [
+        finding.text for finding in doctor.model("generation", profile.generator, DIFFUSERS) if finding.state == "note"
     ]
-    assert any("half precision" in text for text in told)
+    assert sum("half precision" in text for text in notes) == 3
 
 
 def test_a_detector_is_read_as_transformers_5_saves_it(tmp_path):
@@ -460,36 +322,10 @@ def test_a_detector_is_read_as_transformers_5_saves_it(tmp_path):
     Owlv2Processor(image_processor=processor, tokenizer=CLIPTokenizer.from_pretrained(folder)).save_pretrained(folder)
     (folder / "preprocessor_config.json").unlink()
     assert load_model("detection", profile).processor.to_dict() == processor.to_dict()
-    (folder / "processor_config.json").write_text('{"processor_class": "Owlv2Processor"}')
-    assert lacking(folder, TEXT_AND_IMAGE) == ["preprocessor_config.json"]
-    (folder / "processor_config.json").write_text("[]")
-    (finding,) = doctor.model("detector", profile.detector, TEXT_AND_IMAGE)
-    assert finding.state == "missing" and "processor_config.json" in finding.text
-
-
-OWN = {
-    "a file": (lambda path: path.write_bytes(b""), "from_single_file"),
-    "a checkpoint in a folder": (lambda path: (path.mkdir(), (path / "sd.ckpt").write_bytes(b"")), "from_single_file"),
-    "another folder": (lambda path: (path.mkdir(), (path / "notes.txt").write_text("")), "notes.txt"),
-    "an empty folder": (lambda path: path.mkdir(), "nothing"),
-    "nothing": (lambda path: None, "is missing"),
-}
-
-
-@pytest.mark.parametrize("what", OWN)
-def test_a_folder_of_ones_own_is_told_what_it_holds(what, tmp_path):
-    make, named = OWN[what]
-    make(tmp_path / "own.safetensors")
-    settings = ModelSettings(source=str(tmp_path / "own.safetensors"))
-    with pytest.raises(FileNotFoundError, match=named) as caught:
-        check_folder(settings, *PIPELINE)
-    (finding,) = doctor.model("generator", settings, PIPELINE)
-    for sentence in (str(caught.value), finding.text):
-        assert "make pretrain" not in sentence and "\n" not in sentence and "own.safetensors" in sentence
-
-
-def test_only_the_projects_own_models_are_trained_again():
-    assert "make pretrain" in remedy(PROFILE.detector) and "make pretrain" in remedy(PROFILE.detector, "config.json")
+    for content in ('{"processor_class": "Owlv2Processor"}', "[]"):
+        (folder / "processor_config.json").write_text(content)
+        with pytest.raises((ValueError, FileNotFoundError), match="processor_config.json"):
+            load_model("detection", profile)
 
 
 @given(
@@ -502,7 +338,7 @@ def test_any_index_lists_files_beside_it_or_is_named(content, tmp_path_factory):
     index = tmp_path_factory.mktemp("index") / "model.safetensors.index.json"
     index.write_bytes(content)
     try:
-        found = weights_of(index.with_name("model.safetensors"))
+        found = find_weights(index.with_name("model.safetensors"))[1]
     except ValueError as error:
         assert index.name in str(error) and "\n" not in str(error)
     else:
@@ -531,12 +367,8 @@ def test_a_configuration_that_means_nothing_is_one_sentence(content, tmp_path):
     profile, file = copied("detection", tmp_path)
     (file.parent / "config.json").write_text(content)
     with pytest.raises(ValueError, match="detector") as caught:
-        Detector.load(profile.detector, profile.prompt)
+        load_model("detection", profile)
     assert "\n" not in str(caught.value)
-
-
-# --- traps of the paper's models
-# -------------------------------------------------------------------------------------------
 
 
 def open_clip_folder(folder: Path, **changes) -> ModelSettings:
@@ -561,15 +393,12 @@ def open_clip_folder(folder: Path, **changes) -> ModelSettings:
 
 def test_the_activation_is_the_one_that_the_weights_were_trained_with(tmp_path):
     quick = open_clip_folder(tmp_path / "quick", quick_gelu=True).model_copy(update={"activation": "quick_gelu"})
-    classifier = Classifier.load(quick, "a photo of {}")
+    classifier = Classifier.open(quick)
     assert sum(isinstance(module, QuickGELU) for module in classifier.model.modules()) == 4
     plain = open_clip_folder(tmp_path / "plain").model_copy(update={"activation": "quick_gelu"})
-    with pytest.raises(
-        ValueError,
-        match=r'open_clip_config\.json builds the model with another activation than quick_gelu: set "quick_gelu" to true',
-    ):
-        Classifier.load(plain, "a photo of {}")
-    assert Classifier.load(plain.model_copy(update={"activation": None}), "a photo of {}").vocabulary.context == 16
+    with pytest.raises(ValueError, match="quick_gelu"):
+        Classifier.open(plain)
+    assert Classifier.open(plain.model_copy(update={"activation": None})).vocabulary.context == 16
 
 
 def test_a_configuration_that_would_run_its_own_code_is_refused(tmp_path):
@@ -577,10 +406,10 @@ def test_a_configuration_that_would_run_its_own_code_is_refused(tmp_path):
     config = json.loads((tmp_path / "open_clip_config.json").read_text())
     config["model_cfg"]["text_cfg"]["tokenizer_kwargs"] = {"trust_remote_code": True}
     (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
-    with pytest.raises(ValueError, match="asks for trust_remote_code"):
+    with pytest.raises(ValueError, match="trust_remote_code"):
         Judge.open(settings)
     (tmp_path / "open_clip_config.json").write_text("{}")
-    with pytest.raises(ValueError, match=r"open_clip_config\.json is no configuration of open_clip"):
+    with pytest.raises(ValueError, match="model_cfg"):
         Judge.open(settings)
 
 
@@ -606,8 +435,8 @@ def test_a_judge_may_have_a_tokenizer_of_its_own(tmp_path):
     assert judge.encode_names(["cat", "dog"]).shape == (2, 16) and set(
         judge.classify(pictures, ["cat", "dog"]).tolist()
     ) <= {0, 1}
-    with pytest.raises(ValueError, match="does not read CLIP's vocabulary"):
-        Classifier.load(settings, "a photo of {}")
+    with pytest.raises(ValueError, match=str(tmp_path)):
+        Classifier.open(settings)
 
 
 @torch.no_grad()
@@ -672,10 +501,9 @@ def test_the_safety_checker_is_read_as_it_is_published_and_looks_in_full_precisi
 def test_the_safety_checker_blackens_and_is_counted(tmp_path):
     small_checker().save_pretrained(tmp_path)
     CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}).save_pretrained(tmp_path)
-    settings = GeneratorSettings(
-        **PROFILE.generator.model_dump() | {"safety_checker": {"source": str(tmp_path)}, "inference_steps": 1}
-    )
-    generator = Generator.load(settings, load_judge(PROFILE), PROFILE.prompt, load_judge(PROFILE))
+    checked = {"safety_checker": {"source": str(tmp_path)}, "inference_steps": 1}
+    profile = load_profile("smoke", generator=checked, second_judge=PROFILE.judge.model_dump())
+    generator = Generator.load(profile)
     (score,) = generator.evaluate(generator.word_table()[[5]][:, None], ["cat"], {"cat": "cat", "dog": "dog"})
     assert score.more == {"second_judge": score.value, "flagged": 1.0}
     (pictures,) = generator.generate(generator.encode_prompts(["a photo of cat"]), 1)
@@ -683,7 +511,7 @@ def test_the_safety_checker_blackens_and_is_counted(tmp_path):
     kept = {key: value for key, value in load_file(tmp_path / "model.safetensors").items() if key != "concept_embeds"}
     save_file(kept, tmp_path / "model.safetensors", {"format": "pt"})
     with pytest.raises(ValueError, match=r"missing tensors: 1, the first is concept_embeds"):
-        Generator.load(settings, load_judge(PROFILE), PROFILE.prompt)
+        Generator.load(profile)
     (tmp_path / "model.safetensors").unlink()
     with pytest.raises(FileNotFoundError, match=r"model\.safetensors is missing"):
-        Generator.load(settings, load_judge(PROFILE), PROFILE.prompt)
+        Generator.load(profile)

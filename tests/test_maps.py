@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from vwlib.controls import random_rotation
-from vwlib.maps import MAPS, Training, fit_map, fit_mlp
+from vwlib.maps import MAPS, fit_map, fit_mlp
 
 GENERATOR = torch.Generator().manual_seed(0)
 SOURCE = torch.randn(240, 12, generator=GENERATOR)
@@ -73,13 +73,13 @@ def test_relative_representations_of_a_word_that_is_like_no_other_stay_finite():
 def test_a_network_carries_what_is_bent_better_than_a_matrix():
     bent = torch.tanh(SOURCE[:, :3]) ** 2 @ MATRIX[:3] + SOURCE @ MATRIX / 10
     truth = torch.tanh(HELD_OUT[:, :3]) ** 2 @ MATRIX[:3] + HELD_OUT @ MATRIX / 10
-    network = fit_mlp(SOURCE, bent, training=Training(hidden=64))
+    network = fit_mlp(SOURCE, bent, hidden=64)
     assert unexplained(network(HELD_OUT), truth) < 0.7 * unexplained(fit_map("bias", SOURCE, bent)(HELD_OUT), truth)
 
 
 def test_a_network_follows_from_its_seed_and_leaves_torchs_own_stream_alone():
     before = torch.get_rng_state()
-    one, again, other = (fit_mlp(SOURCE, SOURCE @ MATRIX, seed, Training(steps=40))(HELD_OUT) for seed in (0, 0, 1))
+    one, again, other = (fit_mlp(SOURCE, SOURCE @ MATRIX, seed, steps=40)(HELD_OUT) for seed in (0, 0, 1))
     assert torch.equal(one, again) and not torch.allclose(one, other)
     assert torch.equal(torch.get_rng_state(), before) and not one.requires_grad
 
@@ -101,15 +101,13 @@ def test_every_kind_keeps_the_axes_before_the_last(kind):
 
 @pytest.mark.parametrize("kind", MAPS)
 def test_too_few_words_and_unequal_tables_are_refused(kind):
-    with pytest.raises(
-        ValueError, match=r"1 shared words cannot determine a map from 12 dimensions to 8; at least \d+ are needed"
-    ):
+    with pytest.raises(ValueError, match="1 shared words"):
         fit_map(kind, SOURCE[:1], SOURCE[:1] @ MATRIX)
-    with pytest.raises(ValueError, match="the same words; they have 240 and 239 rows"):
+    with pytest.raises(ValueError, match="240 and 239 rows"):
         fit_map(kind, SOURCE, (SOURCE @ MATRIX)[1:])
 
 
 def test_twelve_words_determine_a_map_of_twelve_dimensions_but_not_its_offset():
     assert math.isfinite(float(fit_map("linear", SOURCE[:12], SOURCE[:12] @ MATRIX).matrix.sum()))
-    with pytest.raises(ValueError, match="at least 13 are needed"):
+    with pytest.raises(ValueError, match="13"):
         fit_map("bias", SOURCE[:12], SOURCE[:12] @ MATRIX)

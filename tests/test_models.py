@@ -11,22 +11,20 @@ from open_clip.tokenizer import SimpleTokenizer
 from PIL import Image
 from torchmetrics.detection import MeanAveragePrecision
 
+from vwlib.concepts import TASKS
 from vwlib.miniature.scenes import LAYOUTS, random_scene
 from vwlib.miniature.sprites import load_sprites
-from vwlib.concepts import TASKS
-from vwlib.models import load_model
 from vwlib.models.base import CachedFeatures
 from vwlib.models.memory import MemoryBudget
 from vwlib.splice import PLACEHOLDER, Vocabulary, spliced
-from vwlib.study.compat import load_material, prepared
 from vwlib.trials import Trial
 
 PROFILE = in_full_precision()
 
 
 @pytest.fixture(params=TASKS)
-def model(request):
-    return load_model(request.param, PROFILE)
+def model(request, precise_lab):
+    return precise_lab.model(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +58,8 @@ def test_end_of_text_is_the_largest_id(model):
     assert PLACEHOLDER not in model.vocabulary.words().values()
 
 
-def test_regions_are_written_where_they_stay_however_many_parts_they_come_in(images, monkeypatch):
-    detector, joined, cat = load_model("detection", PROFILE), [], torch.cat
+def test_regions_are_written_where_they_stay_however_many_parts_they_come_in(images, monkeypatch, precise_lab):
+    detector, joined, cat = precise_lab.model("detection"), [], torch.cat
     whole = detector.encode_images(images)
     monkeypatch.setitem(vars(detector), "memory", MemoryBudget(torch.device("cpu")))
     detector.memory.sizes["images"] = 3
@@ -79,8 +77,8 @@ def test_a_whole_word_of_clips_is_of_small_letters_and_a_single_token():
 
 
 @torch.no_grad()
-def test_classifier_features_are_open_clips(images):
-    model = load_model("classification", PROFILE)
+def test_classifier_features_are_open_clips(images, precise_lab):
+    model = precise_lab.model("classification")
     pixels = torch.stack([model.preprocess(image) for image in images])
     assert torch.equal(model.encode_images(images), model.model.encode_image(pixels, normalize=True))
     ids = model.vocabulary.prompts(["a photo of a cat", "dog"])
@@ -92,8 +90,8 @@ def test_classifier_features_are_open_clips(images):
 
 @pytest.mark.parametrize("task", ["classification", "detection"])
 @torch.no_grad()
-def test_padding_that_is_left_out_changes_nothing(task):
-    model = load_model(task, PROFILE)
+def test_padding_that_is_left_out_changes_nothing(task, precise_lab):
+    model = precise_lab.model(task)
     vectors = torch.randn(5, 4, model.word_table().shape[1])
     ids = model.vocabulary.prompt(model.prompt, 4).expand(5, -1)
     with spliced(model.table, vectors):
@@ -101,12 +99,12 @@ def test_padding_that_is_left_out_changes_nothing(task):
     torch.testing.assert_close(model.encode_words(vectors), padded, rtol=1e-5, atol=1e-6)
 
 
-def test_classifier_ids_are_open_clips():
+def test_classifier_ids_are_open_clips(precise_lab):
     import open_clip
 
     from vwlib.models.loading import resolve
 
-    model = load_model("classification", PROFILE)
+    model = precise_lab.model("classification")
     folder = resolve(PROFILE.classifier.source)
     tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}", bpe_path=str(folder / "bpe.txt.gz"))
     texts = ["a photo of a cat", "a huge red dog on a striped background", "xylophone"]
@@ -114,8 +112,8 @@ def test_classifier_ids_are_open_clips():
 
 
 @torch.no_grad()
-def test_detector_logits_are_transformers(images):
-    model = load_model("detection", PROFILE)
+def test_detector_logits_are_transformers(images, precise_lab):
+    model = precise_lab.model("detection")
     texts = ["a photo of a cat", "a photo of a dog", "car"]
     features = model.encode_images(images)
     pixels = model.processor(images=images, return_tensors="pt").pixel_values
@@ -129,8 +127,8 @@ def test_detector_logits_are_transformers(images):
 
 
 @torch.no_grad()
-def test_generator_with_embeddings_equals_generator_with_prompt():
-    model = load_model("generation", PROFILE)
+def test_generator_with_embeddings_equals_generator_with_prompt(precise_lab):
+    model = precise_lab.model("generation")
     typed = model.pipeline(
         "a photo of cat",
         num_inference_steps=4,
@@ -145,8 +143,8 @@ def test_generator_with_embeddings_equals_generator_with_prompt():
 
 
 @torch.no_grad()
-def test_plain_attention_denoises_as_diffusers_own():
-    model = load_model("generation", PROFILE)
+def test_plain_attention_denoises_as_diffusers_own(precise_lab):
+    model = precise_lab.model("generation")
     own = UNet2DConditionModel.from_pretrained(PROFILE.generator.source, subfolder="unet", dtype=torch.float32).eval()
     assert {type(processor) for processor in own.attn_processors.values()} != {
         type(processor) for processor in model.pipeline.unet.attn_processors.values()
@@ -169,7 +167,7 @@ def test_streams_are_the_trials_own():
     assert not torch.equal(torch.rand(3, generator=first.stream()), torch.rand(3, generator=second.stream()))
 
 
-def test_finding_the_concept_in_another_concepts_image_is_right():
+def test_finding_the_concept_in_another_concepts_image_is_right(precise_lab):
     """The second image is labelled "dog" but shows a cat too; the third shows a cat that counts neither way."""
     cat, dog = [0.1, 0.1, 0.5, 0.5], [0.5, 0.5, 0.9, 0.9]
     nowhere = [0.0, 0.0, 0.0, 0.0]
@@ -180,7 +178,7 @@ def test_finding_the_concept_in_another_concepts_image_is_right():
         "ignored": torch.tensor([[False, False], [False, False], [False, True]]),
     }
     features = CachedFeatures(["cat", "dog", "dog"], tensors)
-    detector = load_model("detection", PROFILE)
+    detector = precise_lab.model("detection")
     finds_cats = torch.tensor([[0.9, 0.1], [0.8, 0.1], [0.95, 0.1]])
     finds_dogs = finds_cats.flip(1)
     assert detector.average_precision(finds_cats, "cat", features).value == 1
@@ -189,10 +187,10 @@ def test_finding_the_concept_in_another_concepts_image_is_right():
         detector.average_precision(finds_cats, "bird", features)
 
 
-def test_detector_prepares_every_annotated_object():
+def test_detector_prepares_every_annotated_object(precise_lab):
     """Each image's own concept has positive regions, and other concepts' objects are kept with their kind."""
-    material = load_material(PROFILE, "COCO")
-    features = prepared("detection", PROFILE, "COCO", "test")
+    material = precise_lab.split("COCO")
+    features = precise_lab.features("detection", "COCO", "test")
     order = list(dict.fromkeys(features.concepts))
     for row, example in enumerate(material.test):
         kinds = [kind for kind in features.tensors["kind"][row].tolist() if kind >= 0]
@@ -201,7 +199,7 @@ def test_detector_prepares_every_annotated_object():
     assert any(len(set(example.names)) > 1 for example in material.test)
 
 
-def test_average_precision_is_torchmetrics():
+def test_average_precision_is_torchmetrics(precise_lab):
     """Twenty pictures with up to three true boxes each, some of which do not count, and boxes found near them or
     anywhere.
     """
@@ -217,7 +215,9 @@ def test_average_precision_is_torchmetrics():
         torch.from_numpy(rng.integers(-1, 2, (images, boxes))),
         torch.from_numpy(rng.random((images, boxes)) < 0.2),
     )
-    features = CachedFeatures(["cat", "dog"] * (images // 2), {"box": found, "truth": truth, "kind": kind, "ignored": ignored})
+    features = CachedFeatures(
+        ["cat", "dog"] * (images // 2), {"box": found, "truth": truth, "kind": kind, "ignored": ignored}
+    )
     score = torch.from_numpy(rng.random((images, regions)).astype(np.float32))
     for concept, number in (("cat", 0), ("dog", 1)):
         metric = MeanAveragePrecision(backend="faster_coco_eval")
@@ -232,6 +232,6 @@ def test_average_precision_is_torchmetrics():
             metric.update(
                 [answers], [{"boxes": truth[row, asked], "labels": none, "iscrowd": ignored[row, asked].int()}]
             )
-        expected, ours = metric.compute(), load_model("detection", PROFILE).average_precision(score, concept, features)
+        expected, ours = metric.compute(), precise_lab.model("detection").average_precision(score, concept, features)
         assert 0 < ours.value < ours.more["ap50"] < 1
         assert ours.value == float(expected["map"]) and ours.more["ap50"] == float(expected["map_50"])

@@ -24,13 +24,14 @@ from vwlib.datasets.source import PHOTOS
 from vwlib.datasets.splits import load_split, open_lab
 from vwlib.examples import load_image
 from vwlib.miniature.example import EXAMPLE, write_example
-from vwlib.models import TASKS, load_detector
+from vwlib.models import TASKS, load_model
 from vwlib.settings import LARGEST_SEED, load_profile
+from vwlib.study.bank import words_table
 from vwlib.study.read import words_of_grid
 from vwlib.tools import own
 from vwlib.tools.cli import app
 from vwlib.tools.exports import EMBEDS, token_for
-from vwlib.words import load_words, words_table
+from vwlib.words import load_words
 
 PROFILE = load_profile("smoke")
 
@@ -93,7 +94,7 @@ def test_photos_are_split_named_and_boxed(mine, lab, folder):
         ("0.png", "red thing"),
     ]
     assert [e.path.name for e in material.test] == ["02.png", "1.png", "1.png"]
-    proposed = load_detector(mine).best_box(material.test[0], "my guitar")
+    proposed = load_model("detection", mine).best_box(material.test[0], "my guitar")
     assert material.test[0].boxes.tolist() == [pytest.approx(proposed)] and material.test[0].names == ["my guitar"]
     assert not (folder / "my_guitar" / "boxes.json").exists()
 
@@ -258,7 +259,7 @@ def test_unknown_words_and_files_are_one_sentence(mine, grid, tmp_path):
         (["words", "--words", file, "--anchor", "bel"], "'bel'"),
         (["words", "--words", file, "--delta", "wide"], "'wide'"),
         (["words", "--words", tmp_path / "none.safetensors"], "none.safetensors"),
-        (["words", "--words", tmp_path], "is a folder"),
+        (["words", "--words", tmp_path], str(tmp_path)),
         (["words", "--words", file, "--store", tmp_path], "--store"),
         (["words", "--store", tmp_path], "'smoke'"),
     ):

@@ -4,25 +4,12 @@ import itertools
 import json
 from dataclasses import replace
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from vwlib.book.pages.experiments import tables_of
 from vwlib.book.pages.models import describe_models, describe_run, model_table, provenance, quality_table
-from vwlib.book.pages.pictures import (
-    detect_grid,
-    detect_trials,
-    draw_grid,
-    draw_trials,
-    first_of,
-    found_boxes,
-    hits,
-    named_rightly,
-    one_per_concept,
-)
-from vwlib.book.pages.stored_pictures import Sheets, sheets_of, stored_grid, stored_trials
 from vwlib.book.pages.study import (
     delta_findings,
     delta_table,
@@ -45,18 +32,15 @@ from vwlib.book.pages.transfer import (
     paper_over_datasets,
     transfer_findings,
 )
-from vwlib.book.pages.words import encode_stages, landing_table, stage_scores
 from vwlib.concepts import concepts_of
-from vwlib.experiments.geometry import displacement_table
-from vwlib.lab import Grid
-from vwlib.learn import Learned, ball_radius
+from vwlib.experiments.displacements import displacement_table
+from vwlib.learn import ball_radius
 from vwlib.ledger.paper import paper_results
-from vwlib.ledger.summary import summarise_grid, summarise_study
-from vwlib.models import TASKS, load_model, load_models
+from vwlib.ledger.summary import is_diagonal, summarise_grid, summarise_study
+from vwlib.models import TASKS, load_model
 from vwlib.settings import load_profile
-from vwlib.study.compat import load_material, run_grid
-from vwlib.study.read import TrialWords, study_of
-from vwlib.trials import Trial, is_diagonal, make_trials
+from vwlib.study.read import study_of
+from vwlib.trials import Trial, make_trials
 
 PROFILE = load_profile("smoke")
 
@@ -133,29 +117,6 @@ def test_displacements_are_in_units_of_the_balls_radius():
     assert moves["is_anchor"].all()
 
 
-def test_stages_run_from_the_anchor_to_the_name():
-    trials = [Trial("COCO", "cup", "dog"), Trial("COCO", "cup", "dog", seed=1), Trial("COCO", "cup", "dog", 0.5)]
-    d = load_model("detection", PROFILE).word_table().shape[1]
-    stages = encode_stages("detection", PROFILE, trials, Learned(torch.randn(3, 4, d), torch.zeros(1, 3)))
-    assert list(stages) == ["anchor word", "learned, unconstrained", "learned, within delta = 0.5", "concept's name"]
-    assert len({feature.shape for feature in stages.values()}) == 1
-
-
-def test_found_boxes_are_as_many_as_true_ones():
-    material = load_material(PROFILE, "PASCAL")
-    examples = first_of(material.test, ["car", "cat"])
-    model = load_model("detection", PROFILE)
-    boxes = found_boxes(model, examples, model.encode_prompts(["a photo of a car", "a photo of a cat"])[None])
-    for image, example in enumerate(examples):
-        drawn = boxes[boxes["image"] == image]
-        assert drawn["score"].isna().sum() == drawn["score"].notna().sum() == len(example.boxes_of(example.label))
-
-
-def test_one_trial_per_concept_starts_elsewhere():
-    trials = [Trial("COCO", concept, anchor) for concept in ("laptop", "dog") for anchor in ("laptop", "dog")]
-    assert one_per_concept(Grid(trials, {}, pd.DataFrame()), "miniature") == [1, 2]
-
-
 def test_models_stand_beside_the_papers():
     description = describe_models(PROFILE)
     assert description.index.tolist() == [*TASKS, "judge"]
@@ -181,12 +142,6 @@ def test_provenance_is_one_row():
     row = provenance(PROFILE, dataset="COCO", concepts=[], seed=0)
     assert len(row) == 1
     assert row.loc[0, ["profile", "concepts", "seed"]].tolist() == ["smoke", "the profile's", 0]
-
-
-def test_words_land_somewhere_for_each_pair():
-    table = landing_table(load_models(PROFILE), ["dog", "cup"])
-    assert table.shape == (6, 2)
-    assert table.index[0] == "generation to detection"
 
 
 def test_tables_are_shown_without_row_numbers():
@@ -297,83 +252,17 @@ def test_a_study_says_what_it_has(study):
     assert describe_study(replace(study, failed=3)).endswith("left out: 3.")
 
 
-def test_pictures_of_trials_stand_beside_a_training_image(study):
-    pictures, verdicts = draw_trials(PROFILE, study.from_the_next(["COCO"], 1), targets=True)
-    assert [len(row) for row in pictures] == [len(row) for row in verdicts] == [6]
-    assert pictures[0][0].size == load_material(PROFILE, "COCO").train[0].image().size
-    assert verdicts[0][0] == "" and set(verdicts[0][1:]) <= set(load_material(PROFILE, "COCO").names.values())
-
-
-def test_stored_pictures_are_those_that_the_words_draw(study):
-    """Cut out of sheets that are compressed: a picture is nearest to the one that the same word draws."""
-    chosen = study.from_the_next(["COCO"], 2)
-    stored, named = stored_trials(sheets_of(study), chosen)
-    drawn, verdicts = draw_trials(PROFILE, chosen, targets=True)
-    assert named == verdicts
-    there, here = (
-        np.stack([np.asarray(picture, float).ravel() for row in rows for picture in row[1:]])
-        for rows in (stored, drawn)
-    )
-    distances = np.abs(there[:, None] - here).mean(-1)
-    assert (np.diag(distances) <= distances.min(1) + 0.01).all() and np.diag(distances).max() < 12  # of 255
-    grid = study.grid("COCO", delta=0.5)
-    assert stored_grid(sheets_of(study), grid)[1] == draw_grid(PROFILE, grid)[1]
-
-
-def test_without_sheets_pictures_are_drawn(study):
-    none = Sheets(study, pd.DataFrame())
-    assert (
-        stored_grid(none, study.grid("COCO", delta=0.5))[1]
-        == stored_grid(sheets_of(study), study.grid("COCO", delta=0.5))[1]
-    )
-
-
-def test_a_grid_takes_the_words_that_the_study_has(study):
+def test_a_grid_takes_the_words_that_the_study_has(study, lab):
     trials = make_trials(PROFILE, "COCO")
     learned = study.learned(trials)
     assert set(learned) == set(TASKS)
-    grid = run_grid(PROFILE, trials, targets=["classification"], progress=False, learned=learned)
+    grid = lab.run_trials(trials, targets=["classification"], progress=False, learned=learned)
     assert grid.learned["generation"] is learned["generation"]
     stored = study.table[study.table["delta"].isna() & (study.table["evaluated_on"] == "classification")]
     key = ["concept", "anchor", "trained_on"]
     both = grid.table.merge(stored, on=key, suffixes=("", "_stored"))
     assert len(both) == len(trials) * 5 and both["value"].tolist() == pytest.approx(both["value_stored"].tolist())
     assert study.learned(make_trials(PROFILE, "COCO", seed=7)) == {}
-
-
-def test_scores_that_the_study_has_are_read_from_it(study):
-    trials = [Trial("COCO", "laptop", "scissors"), Trial("COCO", "laptop", "scissors", 0.5)]
-    words = [study.words_of("COCO", "laptop", "scissors", delta).vectors for delta in (None, 0.5)]
-    learned = {task: Learned(torch.stack([one[task] for one in words]), torch.zeros(0, 2)) for task in TASKS}
-    read, computed = stage_scores(PROFILE, trials, learned, study), stage_scores(PROFILE, trials, learned)
-    pd.testing.assert_frame_equal(read, computed, check_exact=False)
-    assert list(read.index) == list(TASKS)
-
-
-def test_the_detector_is_asked_for_five_texts_on_an_image_of_each_trial(study):
-    images, boxes = detect_trials(PROFILE, study.from_the_next(["COCO"], 2))
-    assert len(images) == 2
-    assert set(zip(boxes["row"], boxes["image"], strict=True)) == {
-        (row, image) for row in range(5) for image in range(2)
-    }
-
-
-def test_a_word_that_diverged_leaves_its_place_in_a_grid_empty(study):
-    grid = study.grid("COCO", delta=0.5)
-    grid[1][0] = TrialWords(grid[1][0].trial, {})
-    pictures, verdicts = draw_grid(PROFILE, grid)
-    images, boxes = detect_grid(PROFILE, grid)
-    for shown in (pictures, images):
-        assert [[picture is None for picture in row] for row in shown] == [[False, False], [True, False]]
-    assert verdicts[1][0] == "" and named_rightly(PROFILE, grid, verdicts)[1] == hits(boxes)[1] == 3
-    assert set(boxes.loc[boxes["row"] == 1, "image"]) == {1}
-
-
-def test_a_hit_overlaps_a_true_box_by_half():
-    columns = ["row", "image", "left", "top", "right", "bottom", "score"]
-    truth, near, far = (0, 0, 10, 10, float("nan")), (0, 0, 10, 6, 0.5), (5, 5, 9, 9, 0.9)
-    boxes = pd.DataFrame([(0, 0, *truth), (0, 0, *near), (0, 1, *truth), (0, 1, *near), (0, 1, *far)], columns=columns)
-    assert hits(boxes) == (1, 2)  # what counts is the best box of each image
 
 
 def test_figure_three_in_one_row_is_a_mean_over_datasets_with_and_without_the_diagonal():

@@ -9,10 +9,12 @@ import pandas as pd
 import pytest
 import torch
 
+from vwlib.datasets.splits import open_lab
+from vwlib.miniature import training
+from vwlib.miniature.training import training_autocast
 from vwlib.models import load_model, precision
-from vwlib.models.precision import Speeds, measure, precision_of, training_autocast
+from vwlib.models.precision import Speeds, measure, precision_of
 from vwlib.settings import load_profile
-from vwlib.study.compat import score
 from vwlib.study.digest import as_words, trials_of
 from vwlib.study.plan import chunk_digests, make_plan, word_ids
 from vwlib.study.store import Store, bank_of
@@ -54,7 +56,8 @@ def test_what_a_profile_names_is_not_measured(monkeypatch):
 @pytest.mark.parametrize("faster", ["float32", "bfloat16"])
 def test_the_generator_and_training_compute_in_what_is_faster_here(faster, monkeypatch):
     times = {"float32": 8.0, "bfloat16": 80.0} if faster == "float32" else ARTIFICIAL
-    monkeypatch.setattr(precision, "measure", lambda device, rows, width: Speeds(rows, width, **times))
+    for module in (precision, training):
+        monkeypatch.setattr(module, "measure", lambda device, rows, width: Speeds(rows, width, **times))
     generator = load_model("generation", SMOKE)
     weight = torch.ones(8, 8)
     for context in (generator.autocast(), training_autocast()):
@@ -76,7 +79,7 @@ def test_a_study_may_be_read_and_continued_in_the_other_precision(monkeypatch):
     assert all(len(set(pair)) == 2 for pair in ids)
     nothing = torch.empty(len(ids), MINIATURE.vectors, 0)
     for faster in ("float32", "bfloat16"):
-        monkeypatch.setattr("vwlib.trials.precision_of", lambda *_, faster=faster: faster)
+        monkeypatch.setattr("vwlib.study.digest.precision_of", lambda *_, faster=faster: faster)
         words = as_words("generation", MINIATURE, chunk.trials, nothing)
         assert {word.precision for word in words} == {faster} and all(
             word.word_id in pair for word, pair in zip(words, ids, strict=True)
@@ -99,7 +102,7 @@ def test_stored_words_score_alike_in_both_precisions():
     stored = (
         pd.read_parquet(Store(MINIATURE).table_file()).query("evaluated_on == 'generation'").set_index("word_id")["value"]
     )
-    found = score("generation", forced("float32"), torch.stack([word.vectors for word in words]), trials_of(words))
+    found = open_lab(forced("float32")).evaluate("generation", torch.stack([word.vectors for word in words]), trials_of(words))
     differences = pd.Series([one.value for one in found]) - stored[[word.word_id for word in words]].to_numpy()
     assert differences.abs().max() <= 0.25
     assert abs(differences.mean()) <= 0.05

@@ -11,15 +11,8 @@ from vwlib.book.figures.solutions import compound_points, offset_ranges, random_
 from vwlib.book.figures.style import TASK_COLOURS
 from vwlib.book.figures.transfer import frequency_points
 from vwlib.book.figures.words import sweep_curves
-from vwlib.book.pages.experiments import claim_table, judge_tables, tables_of
-from vwlib.book.pages.solutions import (
-    compound_table,
-    likeness_table,
-    random_table,
-    reach_table,
-    segment_table,
-    sweep_table,
-)
+from vwlib.book.pages.experiments import claim_of, claim_table, tables_of
+from vwlib.book.pages.solutions import OFFSET_ARMS, compound_table, reach_table, segment_table
 from vwlib.models import TASKS
 from vwlib.settings import load_profile
 
@@ -109,16 +102,14 @@ def test_a_sweep_has_a_curve_for_each_rate_over_the_datasets_that_were_learned_a
     assert shown.get_ydata()[-1] != pytest.approx(own["value"].mean()), "COCO was learned at one rate only"
 
 
-def test_a_sweep_is_told_with_the_ledgers_change_and_what_diverged(swept):
+def test_a_claim_has_a_row_for_each_case_with_the_means_of_its_arms(swept):
     steady = swept.assign(value=swept["value"].where(swept["value"].isna(), 0.5 + 0.1 * (swept["steps"] == 100)))
-    own = steady[steady["factor"] == 1]
-    shown = sweep_table(steady, judge_tables({"sweep": own}, PROFILE)).set_index("words for")
-    assert shown.loc["generation", ["score before", "score at the end"]].tolist() == [
-        "0.50 after 50 steps",
-        "0.60 after 100 steps",
-    ]
-    assert shown.loc["generation", "change (claim 54)"].startswith("+0.100")
-    assert shown["scores missing"].tolist() == ["none", "96 at 4 times the rate", "none"]
+    cases = claim_of(54, {"sweep": steady[steady["factor"] == 1]}, PROFILE)
+    shown = claim_table(cases, "change", "words for", "+.3f", {"before": "before", "last": "at the end"})
+    assert shown["words for"].tolist() == list(TASKS)
+    assert shown[["before", "at the end"]].to_numpy().ravel().tolist() == pytest.approx([0.5, 0.6] * 3)
+    assert shown["change"].str.startswith("+0.100").all() and (shown["trials"] == len(GRID)).all()
+    assert claim_table(claim_of(54, {}, PROFILE), "change").empty, "without the table there is no case"
 
 
 def test_random_offsets_have_a_curve_for_each_kind(offsets_of_words):
@@ -128,14 +119,14 @@ def test_random_offsets_have_a_curve_for_each_kind(offsets_of_words):
 
 
 def test_learned_words_are_compared_with_random_offsets_of_their_own_radius(offsets_of_words):
-    shown = random_table(offsets_of_words, judge_tables({"perturbations": offsets_of_words}, PROFILE))
     near = offsets_of_words[offsets_of_words["delta"] == 0.5]
     kept = near.groupby(["task", "kind"])["kept"].mean()
+    shown = claim_table(claim_of(49, {"perturbations": offsets_of_words}, PROFILE), "difference", arms=OFFSET_ARMS)
     assert len(shown) == 3 * len(TASKS)
-    row = shown.set_index(["words for", "random offsets"]).loc[("detection", "towards a word")]
+    row = shown.set_index("case").loc["detection, towards a word"]
     random, learned = kept["detection", "random, word"], kept["detection", "optimised"]
-    assert row["anchor's output"] == f"{random:.0%}" and row["of learned words"] == f"{learned:.0%}"
-    assert row["difference (claim 49)"].startswith(f"{random - learned:+.2f}")
+    assert row[["random", "learned"]].tolist() == pytest.approx([random, learned])
+    assert row["difference"].startswith(f"{random - learned:+.2f}")
 
 
 def test_what_learning_reaches_is_told_for_each_radius_and_the_anchor():
@@ -155,12 +146,12 @@ def test_the_way_between_two_words_dips_where_the_table_does(ways):
     assert [len(curves(ax)) for ax in figure.axes] == [1, 2, 2], "there is no curve for generation"
     heights = curves(figure.axes[0])[0].get_ydata()
     assert heights[1] < heights[0] == pytest.approx(heights[2])
-    shown = segment_table(ways, judge_tables({"segments": ways}, PROFILE)).set_index("words for")
-    assert shown["path"].tolist() == ["line", "line or curve", "line or curve"]
-    assert shown.loc["detection", "pairs"] == len(GRID)
-    assert shown.loc["detection", "lose more than 0.1 (claim 39)"].startswith("100%")
+    shown = segment_table(ways, claim_of(39, {"segments": ways}, PROFILE)).set_index("words for")
+    assert (shown["pairs"] == len(GRID)).all() and shown["lose more than 0.1"].str.startswith("100%").all()
+    means = ways[ways["task"] == "detection"].groupby("kind")["value"].mean()
+    assert shown.loc["detection", ["ends", "half way"]].tolist() == pytest.approx(means[["ends", "middle"]].tolist())
     assert not any(curves(ax) for ax in drawn(segment_curves(ways.iloc[:0])).axes), "there is nothing to draw"
-    assert segment_table(ways.iloc[:0], judge_tables({}, PROFILE)).empty
+    assert segment_table(ways.iloc[:0], {}).empty
 
 
 def test_spreads_over_data_and_starts_stand_side_by_side():
@@ -184,36 +175,6 @@ def test_offsets_have_a_line_for_each_pair_and_for_the_second_training(cosines):
     )
 
 
-def of_pairs(column, values):
-    """A table of pairs of anchors, with one value for each kind."""
-    rows = [
-        ("COCO", c, f"{a} and {b}", kind, v)
-        for c, (a, b), (kind, v) in itertools.product(CONCEPTS, itertools.combinations(ANCHORS, 2), values.items())
-    ]
-    return table(["kind", column], rows).assign(
-        **{column: lambda found: found[column] + [wiggle(n) for n in range(len(found))]}
-    )
-
-
-def test_pictures_and_boxes_of_two_anchors_are_compared_with_what_any_two_share():
-    likeness = of_pairs("cosine", {"same noise": 0.8, "other noise": 0.5})
-    agreement = of_pairs("agrees", {"learned": 0.7, "anchors": 0.4})
-    judged = judge_tables({"likeness": likeness, "agreement": agreement}, PROFILE)
-    shown = likeness_table(likeness, agreement, judged)
-    for (_, row), (table, column) in zip(shown.iterrows(), ((likeness, "cosine"), (agreement, "agrees")), strict=True):
-        means = table.groupby("kind")[column].mean()[list(table["kind"].unique())]
-        assert row[["first", "second"]].tolist() == pytest.approx(means.tolist())
-        assert row.iloc[-1].startswith(f"{means.iloc[0] - means.iloc[1]:+.2f}")
-    nothing = likeness_table(likeness[:0], agreement[:0], judge_tables({}, PROFILE))
-    assert nothing["first"].isna().all() and (nothing.iloc[:, -1] == "–").all()
-
-
-def test_a_claim_has_a_row_for_each_case(cosines):
-    shown = claim_table(judge_tables({"offsets": cosines}, PROFILE), 25, "models", "difference")
-    (difference,) = shown["difference"]
-    assert float(difference.split("\u00a0")[0]) < 0
-
-
 def test_compounds_stand_beside_real_words():
     rows = [
         (None, c, a, task, kind, value, 0.5, 0.7)
@@ -225,14 +186,15 @@ def test_compounds_stand_beside_real_words():
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == list(TASKS) and len(
         curves(figure.axes[0])
     ) == 9
-    shown = compound_table(compounds, judge_tables({"compounds": compounds}, PROFILE)).set_index("words for")
-    assert shown.loc["detection"].iloc[:3].tolist() == pytest.approx([0.9, 0.5, 0.6])
-    assert shown.loc["detection", "parts less that (claim 28)"].startswith("+0.30")
+    shown = compound_table(compounds, claim_of(28, {"compounds": compounds}, PROFILE)).set_index("words for")
+    columns = ["by its two parts", "by the best two words", "a part's word by the best two others"]
+    assert shown.loc["detection", columns].tolist() == pytest.approx([0.9, 0.5, 0.6])
+    assert shown.loc["detection", "difference"].startswith("+0.30")
 
 
 def test_where_nothing_can_be_tinted_there_are_no_compounds():
     empty = tables_of(load_profile("paper"), ["compounds"])["compounds"]
-    assert compound_table(empty, judge_tables({"compounds": empty}, PROFILE)).empty
+    assert compound_table(empty, claim_of(28, {"compounds": empty}, PROFILE)).empty
     drawn(compound_points(empty))
 
 

@@ -21,7 +21,9 @@ from vwlib.transfer import TransferMap, fit_transfer
 from vwlib.trials import DatasetSplit, Trial
 
 if TYPE_CHECKING:
-    from vwlib.models import Classifier, Detector, Generator
+    from vwlib.models.classification import Classifier
+    from vwlib.models.detection import Detector
+    from vwlib.models.generation import Generator
 
 M = TypeVar("M")
 Split = Literal["train", "test"]

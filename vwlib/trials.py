@@ -11,12 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vwlib.concepts import DATASETS, concepts_of, find_anchor, find_concept, find_dataset
+from vwlib.concepts import concepts_of, find_anchor, find_concept, find_dataset
 from vwlib.examples import Example
 from vwlib.settings import Profile
 
 if TYPE_CHECKING:
-    import pandas as pd
     import torch
 
 #: The version of the learning algorithm: of `vwlib.learn` and of every adapter's `draw_batch` and `losses`. A change of
@@ -77,20 +76,3 @@ def make_trials(
     concepts = concepts or [concept.name for concept in known[: profile.concepts]]
     anchors = anchors or [concept.anchor for concept in known[: profile.anchors]]
     return [Trial(dataset, concept, anchor, delta, seed) for concept, anchor in itertools.product(concepts, anchors)]
-
-
-def is_diagonal(table: pd.DataFrame, world: str) -> pd.Series:
-    """Whether the anchor of each row is its concept's own anchor word, so that the word starts at what it is to learn.
-
-    The concept's own anchor in a dataset that is none of the four is the concept's name.
-    """
-    import pandas as pd
-
-    own = {(dataset.lower(), c.name): c.anchor for dataset in DATASETS for c in concepts_of(dataset, world)}
-    four = {dataset.lower() for dataset in DATASETS}
-    rows = zip(table["dataset"], table["concept"], table["anchor"], strict=True)
-    same = [
-        anchor == (own.get((dataset.lower(), concept)) if dataset.lower() in four else concept)
-        for dataset, concept, anchor in rows
-    ]
-    return pd.Series(same, table.index, dtype=bool)

@@ -30,7 +30,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, Owlv2Config, Owlv2ForObj
 
 from vwlib.examples import Example
 from vwlib.learn import learn_trials, radii
-from vwlib.maps import fit_linear_map
+from vwlib.maps import fit_linear
 from vwlib.models import Classifier, Detector, Generator, TaskModel
 from vwlib.settings import GeneratorSettings, ModelSettings, load_profile
 from vwlib.transfer import fit_transfer
@@ -317,7 +317,7 @@ def measure(name: str, scale: str, root: Path) -> dict[str, Any]:
         )
     examples = made_up_examples(root / "pictures")
     with clock("prepare"):
-        frozen = model.prepare(examples)
+        frozen = model.cache_features(examples)
     trials = [Trial("COCO", "cat", "bear", delta=0.5)]
     with clock(f"{STEPS} steps"):  # one word, one image a step (two where the loss needs an image of each kind)
         batch = 2 if model.task == "classification" else 1
@@ -351,7 +351,7 @@ def measure_map(scale: str) -> dict[str, Any]:
         torch.randn(1024 if scale == "paper" else 32, 768 if scale == "paper" else 24),
     )
     with clock("transfer map"):
-        found = fit_linear_map(source, source @ truth)
+        found = fit_linear(source, source @ truth).matrix
     assert torch.allclose(found, truth, atol=1e-2), "a known map is not recovered"
     return result("map", scale, clock, None, words=rows)
 

@@ -18,7 +18,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, Validati
 from vwlib.concepts import concepts_of, find_anchor, find_concept, find_dataset
 from vwlib.paths import ROOT
 from vwlib.settings import LARGEST_SEED, Profile, load_profile
-from vwlib.words import check_words_file
+from vwlib.study.targets import check_words_file
 
 if TYPE_CHECKING:
     from vwlib.lab import Lab

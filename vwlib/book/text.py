@@ -7,23 +7,34 @@ from pathlib import Path
 from typing import Any
 
 from IPython.display import Markdown
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from vwlib.paths import ROOT
 
+TEXTS = ROOT / "book" / "text"
 
-def fill(name: str, folder: Path = ROOT / "book" / "text", **values: Any) -> str:
-    """The template `<name>.md.j2` of a folder with its values; its filter `quote` is a shell's.
 
-    Raises jinja2.UndefinedError for a value that the template asks for and is not given, jinja2.TemplateNotFound.
+def template(name: str, folder: Path = TEXTS) -> Template:
+    """The template `<name>.md.j2` of a folder; its filter `quote` is a shell's. Its macros are attributes of its
+    `module`.
+
+    Raises jinja2.TemplateNotFound.
     """
     templates = Environment(
         loader=FileSystemLoader(folder), undefined=StrictUndefined, trim_blocks=True, autoescape=False
     )
     templates.filters["quote"] = lambda value: shlex.quote(str(value))
-    return templates.get_template(f"{name}.md.j2").render(values)
+    return templates.get_template(f"{name}.md.j2")
 
 
-def render(name: str, folder: Path = ROOT / "book" / "text", **values: Any) -> Markdown:
+def fill(name: str, folder: Path = TEXTS, **values: Any) -> str:
+    """A template with its values.
+
+    Raises jinja2.UndefinedError for a value that the template asks for and is not given, jinja2.TemplateNotFound.
+    """
+    return template(name, folder).render(values)
+
+
+def render(name: str, folder: Path = TEXTS, **values: Any) -> Markdown:
     """A template with its values, as a page shows it; raises as `fill` does."""
     return Markdown(fill(name, folder, **values))

@@ -23,7 +23,6 @@ from vwlib.paths import DATA
 from vwlib.settings import Profile
 from vwlib.study.plan import WORDS, make_plan, study_digest
 from vwlib.study.store import Store
-from vwlib.study.tables import TRIALS
 from vwlib.words import Word
 
 ExperimentCase = Mapping[str, str]
@@ -54,7 +53,7 @@ class Size:
 
 @dataclass(frozen=True, eq=False)
 class Sources:
-    """What an experiment reads beside models and images: the study's words and scores, and other experiments' tables."""
+    """What an experiment reads beside models and images: the study's results and other experiments' tables."""
 
     profile: Profile
     root: Path = DATA

@@ -23,7 +23,7 @@ from vwlib.experiments.words import off_diagonal, trial_rows, vectors_of
 from vwlib.lab import Lab
 from vwlib.layers import hidden_states
 from vwlib.ledger.schemas import TRIAL, TableSchema
-from vwlib.models import TaskModel
+from vwlib.models.base import TaskModel
 from vwlib.study.digest import trials_of
 from vwlib.study.tables import TRIALS
 from vwlib.trials import Trial

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pandas as pd
 
 from vwlib.experiments.base import Experiment, ExperimentCase, Sources, per
+from vwlib.experiments.map_quality import held_out_quality
 from vwlib.experiments.words import trial_rows, values_of, vectors_of
 from vwlib.lab import Lab
 from vwlib.maps import MAPS
 from vwlib.settings import Profile
 from vwlib.study.digest import trials_of
 from vwlib.study.tables import TRIALS
-from vwlib.transfer import held_out_quality
 
 
 def known_kinds(_: Profile) -> list[str]:
@@ -23,7 +23,7 @@ def compute(lab: Lab, case: ExperimentCase, sources: Sources) -> pd.DataFrame:
     """A grid of the study's unconstrained words, off the diagonal, transferred by each kind of map.
 
     `map` names the kind; `value` is the word's score in the target, `gain` that score less its anchor word's, the
-    `floor`. `r2` and `top1` are the map's own quality on held-out words (`vwlib.transfer.held_out_quality`).
+    `floor`. `r2` and `top1` are the map's own quality on held-out words (`vwlib.experiments.map_quality.held_out_quality`).
     """
     source, target, few = case["source"], case["task"], sources.reduced(lab)
     models = lab.model(source), lab.model(target)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,7 +20,7 @@ from vwlib.models.loading import digest_folder
 from vwlib.settings import Profile
 from vwlib.study.digest import trials_of
 from vwlib.study.tables import TRIALS
-from vwlib.transfer import fit_transfer, ordered_pairs
+from vwlib.transfer import fit_transfer
 from vwlib.trials import Trial
 
 
@@ -45,7 +46,7 @@ def compute(lab: Lab, case: ExperimentCase, sources: Sources) -> pd.DataFrame:
         return _between_trainings(lab, case["dataset"], sources)
     words = {task: {(w.concept, w.anchor): w for w in sources.words(task, case["dataset"])} for task in TASKS}
     tables = []
-    for source, target in ordered_pairs(lab.models):
+    for source, target in itertools.permutations(TASKS, 2):
         both = [key for key in words[source] if key in words[target]]
         one, other = [words[source][key] for key in both], [words[target][key] for key in both]
         trials = trials_of(one)
@@ -94,7 +95,7 @@ EXPERIMENTS = (
         schema=TableSchema(
             "cosines of one concept's offsets in two models",
             ("dataset", "concept", "anchor", "kind", "cosine"),
-            made_by="`vwlib experiments` makes it; the classifier's second training is `vwlib pretrain classifier_twin`",
+            made_by="`vwlib experiments` makes it; `vwlib pretrain classifier_twin` trains the classifier again",
         ),
         inputs=twin_weights,
     ),

@@ -15,13 +15,14 @@ from vwlib.experiments.base import Experiment, ExperimentCase, Size, Sources, pe
 from vwlib.experiments.words import pairs_of, trial_rows, values_of, vectors_of
 from vwlib.lab import Lab
 from vwlib.learn import learn_words, raise_if_diverged
+from vwlib.ledger.claims import load_settings
 from vwlib.ledger.schemas import PAIR_SEPARATOR, TableSchema
 from vwlib.study.tables import TRIALS
 from vwlib.trials import Trial, random_stream
 from vwlib.words import Word
 
 #: The share of its concept's own name's score with which a word counts as a solution.
-SOLVES = 0.5
+SOLVES = load_settings().solves
 
 
 def compute(lab: Lab, case: ExperimentCase, sources: Sources) -> pd.DataFrame:

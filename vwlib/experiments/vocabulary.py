@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pandas as pd
 
 from vwlib.experiments.base import Experiment, ExperimentCase, Sources, single_case
 from vwlib.lab import Lab
 from vwlib.ledger.schemas import TableSchema
-from vwlib.transfer import ordered_pairs, shared_words
+from vwlib.transfer import shared_words
 
 
 def compute(lab: Lab, _: ExperimentCase, __: Sources) -> pd.DataFrame:
@@ -15,7 +17,7 @@ def compute(lab: Lab, _: ExperimentCase, __: Sources) -> pd.DataFrame:
     dimensions `d`.
     """
     models, rows = lab.models, []
-    for source, target in ordered_pairs(models):
+    for source, target in itertools.permutations(models, 2):
         one, other = models[source], models[target]
         entries = one.vocabulary.entries.keys() & other.vocabulary.entries.keys()
         rows.append((source, target, len(entries), len(shared_words(one, other)), one.table.embedding_dim))

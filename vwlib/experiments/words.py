@@ -12,9 +12,10 @@ from torch import Tensor
 
 from vwlib.concepts import TASKS
 from vwlib.lab import Lab
-from vwlib.models import CachedFeatures
+from vwlib.ledger.summary import is_diagonal
+from vwlib.models.base import CachedFeatures
 from vwlib.settings import Profile
-from vwlib.trials import DatasetSplit, Trial, is_diagonal, make_trials
+from vwlib.trials import DatasetSplit, Trial, make_trials
 from vwlib.words import Word
 
 

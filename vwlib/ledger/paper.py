@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from vwlib.concepts import find_dataset
-from vwlib.models import TASKS
+from vwlib.concepts import TASKS, find_dataset
 from vwlib.paths import DATA
 from vwlib.settings import Profile
 

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 
-from vwlib.datasets.pictures import BOXES
 from vwlib.files import write_whole
 from vwlib.miniature.scenes import HELD_OUT_STYLE, LAYOUTS, Drawing, compose
 from vwlib.miniature.sprites import load_sprites
@@ -37,5 +36,5 @@ def write_example(folder: Path = EXAMPLE, count: int = 8, size: int = 96, seed: 
         write_whole(folder / f"{number:02d}.png", buffer.getvalue())
         boxes[f"{number:02d}.png"] = [list(scene.objects[0].box)]
     lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(rows)}" for name, rows in boxes.items())
-    write_whole(folder / BOXES, ("{\n" + lines + "\n}\n").encode())
+    write_whole(folder / "boxes.json", ("{\n" + lines + "\n}\n").encode())
     return folder

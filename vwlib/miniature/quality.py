@@ -16,13 +16,15 @@ from safetensors.numpy import load_file
 from torchmetrics.detection import MeanAveragePrecision
 
 from vwlib.concepts import DATASETS
-from vwlib.datasets.splits import load_split
 from vwlib.examples import Example, Pictures
+from vwlib.lab import Lab
 from vwlib.miniature.scenes import HELD_OUT_STYLE, LAYOUTS, PRETRAINING_STYLES, Drawing, compose
 from vwlib.miniature.sprites import load_sprites
-from vwlib.models import Classifier, Detector, Generator, load_classifier, load_detector, load_generator, load_judge
+from vwlib.models.classification import Classifier
+from vwlib.models.detection import Detector
+from vwlib.models.generation import Generator
 from vwlib.paths import MINIATURE
-from vwlib.settings import MODELS, Profile, load_profile
+from vwlib.settings import MODELS
 
 PHOTO_DATASETS = ("ImageNet", "COCO", "PASCAL")  # by category; DreamBooth's things are instances
 TARGETS = {
@@ -58,11 +60,11 @@ def share_right(
     return pd.DataFrame({"label": labels, "held_out": [s == HELD_OUT_STYLE for s in styles], "right": right})
 
 
-def ten_way(model: Classifier, profile: Profile, datasets: Sequence[str] = PHOTO_DATASETS) -> pd.DataFrame:
+def ten_way(model: Classifier, lab: Lab, datasets: Sequence[str] = PHOTO_DATASETS) -> pd.DataFrame:
     """Zero-shot naming of test images among the ten concept names of their dataset, with a column `dataset`."""
     frames = []
     for dataset in datasets:
-        split = load_split(profile, dataset)
+        split = lab.split(dataset)
         labels = [split.names[example.label] for example in split.test]
         images, styles = Pictures(split.test), [example.style for example in split.test]
         right = share_right(model, images, labels, styles, list(split.names.values()))
@@ -81,9 +83,9 @@ def _counts(concept_images: int, nouns: int, noun_images: int) -> dict[str, int]
     return {"concept_images": concept_images, "nouns": nouns, "noun_images": noun_images}
 
 
-def measure_classifier(model: Classifier, profile: Profile) -> dict:
+def measure_classifier(model: Classifier, lab: Lab) -> dict:
     """Ten-way and all-noun accuracy of the classifier; ten-way is the mean over three datasets."""
-    by_dataset = ten_way(model, profile)
+    by_dataset = ten_way(model, lab)
     nouns = noun_images()
     columns = (list(nouns[column]) for column in ("image", "noun", "style"))
     everything = share_right(model, *columns, load_sprites().nouns)
@@ -98,16 +100,16 @@ def measure_classifier(model: Classifier, profile: Profile) -> dict:
     }
 
 
-def measure_judge(model: Classifier, profile: Profile) -> dict:
+def measure_judge(model: Classifier, lab: Lab) -> dict:
     """The classifier's figures for the judge, and its ten-way accuracy on DreamBooth's instances."""
-    instances = ten_way(model, profile, ("DreamBooth",))
-    return measure_classifier(model, profile) | {"ten_way_dreambooth": float(instances["right"].mean())}
+    instances = ten_way(model, lab, ("DreamBooth",))
+    return measure_classifier(model, lab) | {"ten_way_dreambooth": float(instances["right"].mean())}
 
 
-def measure_detector(model: Detector, profile: Profile, dataset: str = "COCO") -> dict:
+def measure_detector(model: Detector, lab: Lab, dataset: str = "COCO") -> dict:
     """Average precision of the ten concept names as queries on a dataset's test scenes, as COCO scores it."""
-    split = load_split(profile, dataset)
-    frozen = model.prepare(split.test)
+    split = lab.split(dataset)
+    frozen = model.cache_features(split.test)
     with torch.no_grad():
         features = model.encode_names(split.names.values())
     scores = model.detect(features, frozen)  # (name, image, region)
@@ -138,7 +140,7 @@ def _truth(example: Example, order: list[str]) -> dict[str, torch.Tensor]:
     }
 
 
-def measure_generator(model: Generator, profile: Profile, per_concept: int = 10, per_noun: int = 4) -> dict:
+def measure_generator(model: Generator, lab: Lab, per_concept: int = 10, per_noun: int = 4) -> dict:
     """How often the judge recognises what was drawn for a concept's name: among its dataset's ten names, and among all
     nouns.
 
@@ -147,7 +149,7 @@ def measure_generator(model: Generator, profile: Profile, per_concept: int = 10,
     nouns = load_sprites().nouns
     rights, known, counts = {}, {}, 0
     for dataset in DATASETS:
-        names = list(load_split(profile, dataset).names.values())
+        names = list(lab.split(dataset).names.values())
         drawn = _draw(model, names, per_concept)
         rights[dataset] = _share_recognised(model, drawn, names, names)
         known[dataset] = _share_recognised(model, drawn, names, nouns)
@@ -175,14 +177,13 @@ def _share_recognised(model: Generator, drawn: Sequence[Image.Image], names: lis
     return float((choice == torch.tensor([among.index(name) for name in names])[:, None]).float().mean())
 
 
-def measure(models: Sequence[str] = tuple(TARGETS), target: Path = MINIATURE / "quality.json") -> dict:
+def measure(lab: Lab, models: Sequence[str] = tuple(TARGETS), target: Path = MINIATURE / "quality.json") -> dict:
     """Measure the named models, write `quality.json` and a model card beside each model, and return the figures."""
-    profile = load_profile("miniature")
     measures = {
-        "classifier": lambda: measure_classifier(load_classifier(profile), profile),
-        "detector": lambda: measure_detector(load_detector(profile), profile),
-        "generator": lambda: measure_generator(load_generator(profile), profile),
-        "judge": lambda: measure_judge(load_judge(profile), profile),
+        "classifier": lambda: measure_classifier(lab.classifier, lab),
+        "detector": lambda: measure_detector(lab.detector, lab),
+        "generator": lambda: measure_generator(lab.generator, lab),
+        "judge": lambda: measure_judge(lab.generator.judge, lab),
     }
     quality = json.loads(target.read_text()) if target.exists() else {}
     for name in models:

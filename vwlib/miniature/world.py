@@ -31,12 +31,12 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from vwlib.concepts import DATASETS, Concept, concepts_of
-from vwlib.datasets.source import SPLITS
 from vwlib.files import writing_folder
 from vwlib.miniature.scenes import HELD_OUT_STYLE, LAYOUTS, PRETRAINING_STYLES, Drawing, Scene, compose, random_drawing
 from vwlib.miniature.sprites import STYLES, Sprites, load_sprites, read_nouns
 from vwlib.paths import CACHE, MINIATURE
 
+SPLITS = ("train", "test")
 TRAIN, TEST = 8, 50  # images per concept
 INSTANCE_TRAIN = 6  # training images of a DreamBooth subject, the most that the published data has
 OTHER_CONCEPT = 0.15  # probability that an object beside the main one is another of the dataset's concepts

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from faster_coco_eval import COCO, COCOeval_faster
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.ops import box_convert, box_iou
 from transformers import CLIPTokenizer, Owlv2ForObjectDetection, Owlv2ImageProcessor
 

@@ -17,8 +17,8 @@ from vwlib.paths import ROOT
 if TYPE_CHECKING:
     from vwlib.settings import ModelSettings
 
-#: Files without which a model cannot be loaded, by the layout of its folder; "a|b" is a file and its name in folders of
-#: other versions of transformers.
+#: Files without which a model cannot be loaded, by the layout of its folder. "a|b:key" is a file a, or in folders of other
+#: versions of transformers a file b that has a key.
 DIFFUSERS = (
     "model_index.json",
     "unet/config.json",
@@ -30,7 +30,7 @@ DIFFUSERS = (
     "scheduler/scheduler_config.json",
     "tokenizer/tokenizer.json|tokenizer/merges.txt",
 )
-SAFETY_CHECKER = ("config.json", "model.safetensors", "preprocessor_config.json|processor_config.json")
+SAFETY_CHECKER = ("config.json", "model.safetensors", "preprocessor_config.json|processor_config.json:image_processor")
 TRANSFORMERS = (*SAFETY_CHECKER, "tokenizer.json|merges.txt")
 OPEN_CLIP = ("open_clip_config.json", "open_clip_model.safetensors")
 #: Weights that transformers and diffusers also read as shards, which an index lists, and in half precision.
@@ -55,12 +55,13 @@ def check_folder(settings: ModelSettings, *files: str) -> Path:
 def missing_files(folder: Path, files: Sequence[str]) -> list[str]:
     """Those of a model's files that its folder lacks; weights may be there as shards and in half precision.
 
-    Raises ValueError for an index of shards that cannot be read.
+    Raises ValueError for an index of shards, or a configuration, that cannot be read.
     """
 
-    def is_there(name: str) -> bool:
+    def is_there(named: str) -> bool:
+        name, _, key = named.partition(":")
         parts = find_weights(folder / name)[1]
-        return bool(parts) and all(part.exists() for part in parts)
+        return bool(parts) and all(part.exists() for part in parts) and (not key or key in read_table(parts[0]))
 
     return [names for names in files if not any(is_there(name) for name in names.split("|"))]
 

@@ -13,12 +13,12 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vwlib.concepts import DATASETS
-from vwlib.datasets.splits import dataset_folder
+from vwlib.datasets.splits import dataset_folder, load_split
 from vwlib.examples import Example
-from vwlib.files import check_target, kind_of, write_whole
+from vwlib.files import write_whole
 from vwlib.models.loading import hash_file
 from vwlib.settings import Profile
-from vwlib.study.compat import load_material
+from vwlib.study.targets import check_target, kind_of
 
 Split = Literal["train", "test"]
 Checksum = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -66,7 +66,7 @@ def check_manifest_file(file: Path, overwrite: bool = False) -> None:
     """That a manifest may be written there: a new file or, with `overwrite`, one that holds an earlier manifest; so no
     dataset's own file.
 
-    Raises FileExistsError otherwise, and as `vwlib.files.check_target` does.
+    Raises FileExistsError otherwise, and as `vwlib.study.targets.check_target` does.
     """
     check_target(file, overwrite, example="manifest.json")
     if kind_of(file) == "file":
@@ -144,7 +144,7 @@ def digest(path: Path) -> str:
 
 def _chosen(profile: Profile, dataset: str) -> Iterator[tuple[str, Split, str, Example]]:
     """Concept, split, path below the dataset's folder and example of every image that a profile chooses."""
-    folder, material = dataset_folder(profile, dataset), load_material(profile, dataset)
+    folder, material = dataset_folder(profile, dataset), load_split(profile, dataset)
     splits: tuple[tuple[Split, list[Example]], ...] = (("train", material.train), ("test", material.test))
     for split, examples in splits:
         for example in examples:

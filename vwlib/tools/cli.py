@@ -99,13 +99,13 @@ def study(
 ) -> None:
     """Learn and score every word of the profile's study; whatever is finished already is kept."""
     from vwlib.study import progress
-    from vwlib.study import store as study_store
+    from vwlib.study.store import Store as Results
 
     settings, root = _settings_and_root(profile, store)
     if status:
-        print(progress.status(study_store.Store(settings, root, "np")))
+        print(progress.status(Results(settings, root, "np")))
     elif estimate is not None:
-        print(progress.estimate(settings, study_store.Store(settings, root), estimate, max(workers, 1)))
+        print(progress.estimate(settings, Results(settings, root), estimate, max(workers, 1)))
     else:
         from vwlib.study import run as runner  # imports the models' libraries, which takes seconds
         from vwlib.tools.card import write_card
@@ -138,15 +138,17 @@ def experiments(
 @app.command()
 def claims(profile: ProfileName = MINIATURE, store: Store = None) -> None:
     """Judge the paper's claims on the stored tables, and write the verdicts to claims.json."""
+    from vwlib.book.pages.ledger import for_file, in_words
+    from vwlib.experiments.registry import SCHEMAS
     from vwlib.experiments.running import read_tables
-    from vwlib.ledger.claims import judge_claims, verdict_counts, write_claims
+    from vwlib.ledger.judge import judge_claims, verdict_counts, write_claims
 
     _, root = _settings_and_root(profile, store)
-    judged = judge_claims(read_tables(profile, root), profile)
+    judged = in_words(judge_claims(read_tables(profile, root), SCHEMAS, profile))
     for column, rules in (("verdict", ""), ("first_verdict", " by the first rules")):
         counts = verdict_counts(judged, column).items()
         print(", ".join(f"{count} {verdict}" for verdict, count in counts) + f"{rules}.")
-    print(f"Written to {write_claims(judged, profile, root)}.")
+    print(f"Written to {write_claims(for_file(judged), profile, root)}.")
 
 
 @app.command()
@@ -160,7 +162,7 @@ def doctor(
 
     report = examine(load_profile(profile), checksums=checksums)
     print(report.text())
-    raise typer.Exit(0 if report.ready else 1)
+    raise typer.Exit(1 if report.missing else 0)
 
 
 @app.command()
@@ -249,11 +251,10 @@ def words(
     store: Store = None,
 ) -> None:
     """List the learned words of the bank or of a words file."""
-    from vwlib.words import choose_words, read_delta, words_table
+    from vwlib.study.bank import choose_words, read_delta, words_table
 
-    table = words_table(
-        choose_words(_words_at(file, profile, store), task, dataset, concept, anchor, read_delta(delta))
-    )
+    names = {"task": task, "dataset": dataset, "concept": concept, "anchor": anchor}
+    table = words_table(choose_words(_words_at(file, profile, store), read_delta(delta), **names))
     listed = f"{table.to_string(index=False, na_rep='free')}\n{len(table):,} words."
     print(table.to_csv(index=False).rstrip() if csv else listed)
 
@@ -279,8 +280,8 @@ def export(
     store: Store = None,
 ) -> None:
     """Write a learned word for other programs. Nothing that is there is replaced without --overwrite."""
+    from vwlib.study.bank import find_word
     from vwlib.tools.exports import export_word
-    from vwlib.words import find_word
 
     word = find_word(_words_at(file, profile, store), word_id)
     print(export_word(word, form, to, token, transfer, photos, licence, overwrite))
@@ -328,9 +329,11 @@ def quality() -> None:
     """Measure the miniature's models on test images and write data/miniature/quality.json."""
     import json
 
+    from vwlib.datasets.splits import open_lab
     from vwlib.miniature import quality
+    from vwlib.settings import load_profile
 
-    figures = quality.measure()
+    figures = quality.measure(open_lab(load_profile("miniature")))
     print(json.dumps(figures, indent=2))
     for sentence in quality.missed(figures):
         typer.secho(sentence, fg=typer.colors.YELLOW, err=True)

@@ -7,10 +7,13 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
-from typing import Literal
+from typing import NamedTuple
 
 from safetensors import SafetensorError, safe_open
 
@@ -33,9 +36,6 @@ from vwlib.study.runlog import read_run_log
 from vwlib.study.store import Store
 from vwlib.tools.weights import remedy
 
-State = Literal["ready", "note", "missing"]
-_MARKS: dict[State, str] = {"ready": "ok     ", "note": "note   ", "missing": "MISSING"}
-
 #: Where the real datasets are published, how big they are, and which of their files are needed.
 ORIGINS = {
     "ImageNet": "ILSVRC2012 CLS-LOC with its Annotations (image-net.org after registration, or Kaggle's "
@@ -46,60 +46,66 @@ ORIGINS = {
 }
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at: what it is, whether it is ready and, where it is not, what to do."""
+class Finding(NamedTuple):
+    """One thing that was looked at: "ready", "note" or "missing", what it is and, where it is missing, what to do."""
 
-    section: str
-    state: State
+    state: str
     text: str
+
+
+ready, note, missing = (partial(Finding, state) for state in ("ready", "note", "missing"))
+_MARKS = {"ready": "ok     ", "note": "note   ", "missing": "MISSING"}
 
 
 @dataclass(frozen=True)
 class Report:
-    """All findings, in order."""
+    """All findings of a profile, by section."""
 
     profile: str
-    findings: list[Finding]
+    sections: dict[str, list[Finding]]
 
     @property
-    def ready(self) -> bool:
-        """Whether nothing is missing."""
-        return all(finding.state != "missing" for finding in self.findings)
+    def missing(self) -> list[Finding]:
+        """What a run cannot do without."""
+        return [finding for findings in self.sections.values() for finding in findings if finding.state == "missing"]
 
     def text(self) -> str:
         """The report for people: a line for each finding, and a verdict."""
         lines = []
-        for section in dict.fromkeys(finding.section for finding in self.findings):
-            lines += [section, *(f"  {_MARKS[f.state]} {f.text}" for f in self.findings if f.section == section), ""]
-        missing = sum(finding.state == "missing" for finding in self.findings)
-        things = "thing is" if missing == 1 else "things are"
-        verdict = "is ready" if self.ready else f"is not ready: {missing} {things} missing"
+        for section, findings in self.sections.items():
+            lines += [section, *(f"  {_MARKS[finding.state]} {finding.text}" for finding in findings), ""]
+        verdict = f"is not ready; missing: {len(self.missing)}" if self.missing else "is ready"
         return "\n".join([*lines, f"The profile '{self.profile}' {verdict}."])
 
 
 def examine(profile: Profile, checksums: bool = True) -> Report:
-    """Look at everything that a run of the profile needs; `checksums` reads weights whose original checksum is known."""
-    findings = [*machine(profile)]
-    for role, settings in profile.models.items():
-        findings += model(role, settings, files_of(role, profile), checksums)
-    findings += adapters(profile)
-    for dataset in DATASETS:
-        findings += data(profile, dataset)
-    return Report(profile.name, [*findings, *study(profile)])
+    """Look at all that a run of the profile needs; `checksums` reads weights whose original checksum is known."""
+    models = [model(role, settings, files_of(role, profile), checksums) for role, settings in profile.models.items()]
+    sections = {
+        "Machine": [*machine(profile)],
+        "Models": [*chain(*models), *adapters(profile)],
+        "Datasets": [*chain(*(data(profile, dataset) for dataset in DATASETS))],
+        "Study": [*study(profile)],
+    }
+    return Report(profile.name, sections)
 
 
 def machine(profile: Profile) -> Iterator[Finding]:
     """Processors, memory, accelerators and disk space."""
-    cores, torch_version = len(os.sched_getaffinity(0)), version("torch")
-    text = f"{cores} processor cores, {_memory():.0f} GB of memory, torch {torch_version}"
-    yield Finding("Machine", "ready", text)
-    gpus = _gpus()
-    yield from (Finding("Machine", "ready", text) for text in gpus)
-    if not gpus and profile.world == "paper":
-        yield Finding("Machine", "note", "no GPU that torch can use; a study with these models needs one")
+    cores = len(os.sched_getaffinity(0))
+    yield ready(f"{cores} processor cores, {_memory():.0f} GB of memory, torch {version('torch')}")
+    count = 0
+    if _gpu_in_sight():
+        import torch
+
+        count = torch.cuda.device_count()
+        for index in range(count):
+            free, total = (size / 1e9 for size in torch.cuda.mem_get_info(index))
+            yield ready(f"cuda:{index}: {torch.cuda.get_device_name(index)}, {free:.0f} of {total:.0f} GB free")
+    if not count and profile.world == "paper":
+        yield note("no GPU that torch can use; a study with these models needs one")
     yield from place(profile)
-    yield Finding("Machine", "ready", f"{shutil.disk_usage(ROOT).free / 1e9:.0f} GB free on the project's disk")
+    yield ready(f"{shutil.disk_usage(ROOT).free / 1e9:.0f} GB free on the project's disk")
 
 
 def place(profile: Profile) -> Iterator[Finding]:
@@ -113,28 +119,27 @@ def place(profile: Profile) -> Iterator[Finding]:
         try:
             device = str(find_device(profile.device))
         except ValueError as error:
-            yield Finding("Machine", "missing", str(error))
+            yield missing(str(error))
             return
         total = torch.cuda.mem_get_info(device)[1] / 1e9 if device.startswith("cuda") else total
-    weights = sum(settings.gigabytes or 0 for settings in profile.models.values())
-    left = f"; their weights take about {weights:.0f} of its {total:.0f} GB, and the rest decides how many words learn at once"
-    yield Finding("Machine", "ready" if weights < total else "note", f"models compute on {device}{left if weights else ''}")
+    weights, text = sum(settings.gigabytes or 0 for settings in profile.models.values()), f"models compute on {device}"
+    if weights:
+        text += f"; weights take about {weights:.0f} of its {total:.0f} GB, and words learn at once in the rest"
+    yield (ready if weights < total else note)(text)
     yield _precision(profile, device)
 
 
 def _precision(profile: Profile, device: str) -> Finding:
     """The precision of the generator's products, and whether it is the faster one on a processor."""
     asked = profile.generator.precision
-    text = f"the generator computes in {asked}, as the profile says"
     if asked == "float32" or (asked != "auto" and device != "cpu"):
-        return Finding("Machine", "ready", text)
+        return ready(f"the generator computes in {asked}, as the profile says")
     speeds = speeds_of(profile.generator, device)
-    times = f"a product of {speeds.rows} × {speeds.width} numbers takes {speeds.float32:.2g} ms in float32 and {speeds.bfloat16:.2g} ms in bfloat16"
-    if asked == "auto":
-        return Finding("Machine", "ready", f"the generator computes in {speeds.precision}: {times}")
-    if speeds.precision == "bfloat16":
-        return Finding("Machine", "ready", text)
-    return Finding("Machine", "note", f'{text}; {times}; precision = "auto" in [{profile.name}.generator] takes the faster')
+    times = f"a product takes {speeds.float32:.2g} ms in float32 and {speeds.bfloat16:.2g} ms in bfloat16"
+    chosen = speeds.precision if asked == "auto" else f"{asked}, as the profile says"
+    is_slower = asked not in ("auto", speeds.precision)
+    advice = f'; precision = "auto" in [{profile.name}.generator] takes the faster one' if is_slower else ""
+    return (note if is_slower else ready)(f"the generator computes in {chosen}; {times}{advice}")
 
 
 def _gpu_in_sight() -> bool:
@@ -142,71 +147,52 @@ def _gpu_in_sight() -> bool:
     return any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/dxg").exists() or "torch" in sys.modules
 
 
-def _gpus() -> list[str]:
-    """Each GPU with its free memory."""
-    if not _gpu_in_sight():
-        return []
-    import torch
-
-    texts = []
-    for index in range(torch.cuda.device_count()):
-        free, total = (size / 1e9 for size in torch.cuda.mem_get_info(index))
-        texts.append(f"cuda:{index}: {torch.cuda.get_device_name(index)}, {free:.0f} of {total:.0f} GB free")
-    return texts
-
-
 def _memory() -> float:
     """The machine's memory in GB."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
 
 
-def files_of(role: str, profile: Profile) -> Sequence[str]:
-    """The files that the model of a role cannot do without, as its adapter says; none if the adapter is missing."""
-    if role in profile.adapters:
-        try:
-            return find_adapter(role, profile).files
-        except (ValueError, FileNotFoundError):
-            return ()
-    if role in ADAPTERS:
-        return ADAPTERS[role][2]
-    return SAFETY_CHECKER if role == "safety_checker" else OPEN_CLIP
-
-
-def model(role: str, settings: ModelSettings, files: Sequence[str], checksums: bool = True) -> Iterator[Finding]:
+def model(name: str, settings: ModelSettings, files: Sequence[str], checksums: bool = True) -> Iterator[Finding]:
     """Whether a model's files are there, whole, trained, and the originals."""
-    folder, name = resolve(settings.source), role.replace("_", " ")
+    folder = resolve(settings.source)
     try:
         gone = [file.split("|")[0] for file in missing_files(folder, files)]
         found = {file: find_weights(folder / file) for file in files if file.endswith(".safetensors")}
     except ValueError as error:
-        yield Finding("Models", "missing", f"{name}: {error}")
+        yield missing(f"{name}: {error}")
         return
     if gone or not folder.is_dir():
         what = f"{folder} lacks {', '.join(gone)}" if folder.is_dir() else f"{folder} is not there"
-        advice = remedy(settings, gone[0] if folder.is_dir() or folder.is_file() else None)
-        yield Finding("Models", "missing", f"{name}: {what}; {advice}")
+        yield missing(f"{name}: {what}; {remedy(settings, gone[0] if gone and folder.exists() else None)}")
         return
-    weights = [path for _, paths in found.values() for path in paths] if files else sorted(folder.rglob("*.safetensors"))
+    weights = [path for _, paths in found.values() for path in paths]
+    weights = weights if files else sorted(folder.rglob("*.safetensors"))
     if damages := [text for path in weights if (text := _damage(settings, path))]:
-        yield from (Finding("Models", "missing", f"{name}: {text}") for text in damages)
+        yield from (missing(f"{name}: {text}") for text in damages)
         return
     origin = f", a copy of {settings.hub} ({settings.revision})" if settings.hub else ""
     size = sum(path.stat().st_size for path in weights) / 1e9
-    yield Finding("Models", "ready", f"{name}: {folder}{origin}, {size:.2g} GB of weights")
-    yield from (Finding("Models", "note", f"{name}: {text}") for text in _notes(settings, found, checksums))
+    yield ready(f"{name}: {folder}{origin}, {size:.2g} GB of weights")
     if not weights:
-        text = "no *.safetensors file is there, so words of these weights cannot be told from those of others"
-        yield Finding("Models", "note", f"{name}: {text}")
-
-
-def _notes(settings: ModelSettings, found: dict[str, tuple[str | None, list[Path]]], checksums: bool) -> Iterator[str]:
-    """What to know about weights that are there: stored in half precision, random, or not the originals."""
-    for file in (file for file, (variant, _) in found.items() if variant):
-        yield f"{file} is stored in half precision; learned words differ a little from those of the whole weights"
+        yield note(f"{name}: no *.safetensors file is there to tell words of these weights from those of others")
+    halves = [file for file, (variant, _) in found.items() if variant]
+    if halves:
+        yield note(f"{name}: in half precision, so that learned words differ a little: {', '.join(halves)}")
     if not _is_trained(settings):
-        yield "these weights are random, only for trying the code; nothing learned in them means anything"
+        yield note(f"{name}: the weights are random, only for trying the code; nothing learned in them means anything")
     for file in altered_weights(settings) if checksums else ():
-        yield f"{file} is not the original, by its SHA-256; results will not be the paper's model's"
+        yield note(f"{name}: {file} is not the original, by its SHA-256; results will not be the paper's model's")
+
+
+def files_of(role: str, profile: Profile) -> Sequence[str]:
+    """The files that the model of a role cannot do without, as its adapter says; none if the adapter is missing."""
+    if role in profile.adapters:
+        with suppress(ValueError, FileNotFoundError):  # `adapters` says so
+            return find_adapter(role, profile).files
+        return ()
+    if role in ADAPTERS:
+        return ADAPTERS[role][2]
+    return SAFETY_CHECKER if role == "safety_checker" else OPEN_CLIP
 
 
 def adapters(profile: Profile) -> Iterator[Finding]:
@@ -214,9 +200,9 @@ def adapters(profile: Profile) -> Iterator[Finding]:
     for task, named in profile.adapters.items():
         try:
             find_adapter(task, profile)
-            yield Finding("Models", "ready", f"{named} loads the model of {task}")
+            yield ready(f"{named} loads the model of {task}")
         except (ValueError, FileNotFoundError) as error:
-            yield Finding("Models", "missing", str(error))
+            yield missing(str(error))
 
 
 def _damage(settings: ModelSettings, path: Path) -> str | None:
@@ -242,25 +228,25 @@ def data(profile: Profile, dataset: str) -> Iterator[Finding]:
     """Whether a dataset is there and has enough images of every concept, with the counts."""
     if dataset not in profile.data:
         if profile.world != "miniature":
-            yield Finding("Datasets", "missing", unnamed_folder(profile, dataset))
+            yield missing(unnamed_folder(profile, dataset))
             return
         train = world.INSTANCE_TRAIN if dataset == "DreamBooth" else world.TRAIN
         counts = f"{train} training and {world.TEST} test images of each concept"
-        yield Finding("Datasets", "ready", f"{dataset}: drawn by the project at first use, {counts}")
+        yield ready(f"{dataset}: drawn by the project at first use, {counts}")
         return
     folder, concepts = resolve(profile.data[dataset]), concepts_of(dataset, profile.world)
     if not folder.is_dir():
-        yield Finding("Datasets", "missing", f"{dataset}: {folder} is not there; put there {ORIGINS[dataset]}")
+        yield missing(f"{dataset}: {folder} is not there; put there {ORIGINS[dataset]}")
         return
     found: dict[str, list[Example]] = {}
     complaints: dict[str, str] = {}
     for split in SPLITS:
         found[split], wrong = read_split(dataset, folder, concepts, split)
         shared = {sentence for sentence, count in Counter(wrong.values()).items() if count > 1}
-        yield from (Finding("Datasets", "missing", f"{dataset}, {split}: {sentence}") for sentence in sorted(shared))
+        yield from (missing(f"{dataset}, {split}: {sentence}") for sentence in sorted(shared))
         complaints = {concept: sentence for concept, sentence in wrong.items() if sentence not in shared} | complaints
     if any(found.values()):
-        yield Finding("Datasets", "ready", f"{dataset}: {folder}")
+        yield ready(f"{dataset}: {folder}")
         yield from (_counted(profile, concept, found, complaints.get(concept.name)) for concept in concepts)
 
 
@@ -294,13 +280,13 @@ def _counted(profile: Profile, concept: Concept, found: dict[str, list[Example]]
         chosen = training_examples(found["train"], concept.name, profile.train_images)
         chosen += test_examples(found["test"], [concept.name], profile.test_images)
     except (ValueError, FileNotFoundError) as error:
-        return Finding("Datasets", "missing", f"{text}; {complaint or error}")
+        return missing(f"{text}; {complaint or error}")
     if unseen := [example.path for example in chosen if not example.path.exists()]:
-        return Finding("Datasets", "missing", f"{text}; the image {unseen[0]} is missing")
+        return missing(f"{text}; the image {unseen[0]} is missing")
     if not all(len(example.boxes) for example in chosen):
         hint = f", and `vwlib boxes --profile {profile.name}` proposes some" if concept.dataset in FEWER_ALLOWED else ""
-        return Finding("Datasets", "missing", f"{text}; detection needs boxes in all of them{hint}")
-    return Finding("Datasets", "ready", text)
+        return missing(f"{text}; detection needs boxes in all of them{hint}")
+    return ready(text)
 
 
 def study(profile: Profile) -> Iterator[Finding]:
@@ -314,7 +300,7 @@ def study(profile: Profile) -> Iterator[Finding]:
         texts.append(f"{task}: {words:,} words × {learning.steps:,} steps × {learning.batch} images")
     drawn, steps = (free + bound) * generator.images_per_word, generator.inference_steps
     texts.append(f"{drawn:,} pictures of {generator.image_size} px, {steps} denoising steps each")
-    yield from (Finding("Study", "ready", text) for text in texts)
+    yield from map(ready, texts)
     yield time_needed(profile)
 
 
@@ -323,8 +309,7 @@ def time_needed(profile: Profile) -> Finding:
     try:
         rates = measured_rates(profile, read_run_log(Store(profile).log_file))
     except ValueError as error:
-        return Finding("Study", "note", f"how long it takes is not known. {error}")
+        return note(f"how long it takes is not known. {error}")
     hours = cost_table(make_plan(profile), profile, rates)["hours"].sum()
     command = f"`vwlib study --profile {profile.name} --estimate SPEED`"
-    text = f"{hours:,.1f} hours in one process, by {rates.source}; {command} says it for faster machines"
-    return Finding("Study", "ready", text)
+    return ready(f"{hours:,.1f} hours in one process, by {rates.source}; {command} says it for faster machines")

@@ -16,9 +16,11 @@ from vwlib.experiments.displacements import displacement_table
 from vwlib.lab import Grid, Lab
 from vwlib.models.base import NAME_PROMPT
 from vwlib.settings import LARGEST_SEED, Profile
+from vwlib.study.bank import words_table
 from vwlib.study.digest import as_words
+from vwlib.study.targets import check_words_file
 from vwlib.trials import Trial
-from vwlib.words import Word, check_words_file, load_words, save_words, words_table
+from vwlib.words import Word, load_words, save_words
 
 #: The texts that are compared for one thing, in the order of `vwlib.book.pages.pictures.encode_trial`.
 TEXTS = ("anchor word", *(f"learned for {task}" for task in TASKS), "its name")

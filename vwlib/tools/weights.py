@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from vwlib.files import check_writable, writing_to
+from vwlib.files import writing_to
 from vwlib.models.loading import (
     DIFFUSERS,
     OPEN_CLIP,
@@ -19,6 +19,7 @@ from vwlib.models.loading import (
     with_variant,
 )
 from vwlib.paths import MINIATURE
+from vwlib.study.targets import check_writable
 
 if TYPE_CHECKING:
     import torch
@@ -56,7 +57,8 @@ def remedy(settings: ModelSettings, file: str | None = None) -> str:
         return f"fetch {settings.hub}{size} from the Hugging Face hub: `{fetch_command(settings)}`"
     if folder.is_relative_to(TRAINED_HERE):
         return "restore it from the repository or train it with `make pretrain`"
-    single = [path for path in (folder, *folder.glob("*")) if path.suffix in (".ckpt", ".safetensors")]
+    held = [folder] if folder.is_file() else sorted(folder.glob("*"))
+    single = [path for path in held if path.suffix in (".ckpt", ".safetensors")]
     if single and (folder.is_file() or file == "model_index.json"):
         return (
             f"`StableDiffusionPipeline.from_single_file('{single[0]}').save_pretrained(FOLDER)` of diffusers writes a "

@@ -35,7 +35,7 @@ def layer_map(points: pd.DataFrame, row: str | None = None) -> Figure:
     """Figures 7 and 12 to 18: a point for each word, coloured by concept and shaped by anchor, in a panel for each
     layer.
 
-    `points` is the table of `vwlib.experiments.layer_statistics.tsne_of_layers`. With `row`, each value of that column has its own row of
+    `points` is the table of `tsne_of_layers`. With `row`, each value of that column has its own row of
     panels. Raises ValueError for more than ten concepts or anchors, which could not be told apart.
     """
     concepts, anchors = (list(points[column].unique()) for column in ("concept", "anchor"))
@@ -71,7 +71,7 @@ def layer_map(points: pd.DataFrame, row: str | None = None) -> Figure:
 def agreement_curves(agreement: pd.DataFrame) -> Figure:
     """How well clusters of hidden states agree with the concepts and with the anchors at each layer.
 
-    `agreement` is the table of `vwlib.experiments.layer_statistics.cluster_agreement` with a column `task`, and `kind` where there are
+    `agreement` is the table of `cluster_agreement` with a column `task`, and `kind` where there are
     several sets of words. There is a panel for each task; bands are 95 % intervals.
     """
     curves = agreement[agreement["by"].isin(list(LINES))].rename(columns={"ari": "mean", "by": "line"})
@@ -81,7 +81,7 @@ def agreement_curves(agreement: pd.DataFrame) -> Figure:
 def truncation_curves(scores: pd.DataFrame) -> Figure:
     """Figure 7 in numbers: mean score as the concept and as the anchor against the number of blocks.
 
-    `scores` is the table of `vwlib.experiments.layer_statistics.truncation_scores`, with `kind` where there are several sets of words. There
+    `scores` is the table of `truncation_scores`, with `kind` where there are several sets of words. There
     is a panel for each task; bands are 95 % intervals. Words that start at their concept's own anchor are left out.
     """
     means = _means(_off_diagonal(scores).rename(columns={"of": "line"}), "blocks", (0, 1))
@@ -91,7 +91,7 @@ def truncation_curves(scores: pd.DataFrame) -> Figure:
 def probe_curves(scores: pd.DataFrame) -> Figure:
     """How likely a linear probe of each layer finds the concept rather than the anchor.
 
-    `scores` is the table of `vwlib.experiments.layer_statistics.probe_scores`, with `kind` where there are several sets of words. There is a
+    `scores` is the table of `probe_scores`, with `kind` where there are several sets of words. There is a
     panel for each task; bands are 95 % intervals, and the dotted line is the probe's accuracy on real words. Words that
     start at their concept's own anchor are left out.
     """
@@ -106,7 +106,7 @@ def probe_curves(scores: pd.DataFrame) -> Figure:
 def projection_curves(projections: pd.DataFrame) -> Figure:
     """How far words have moved from anchor to concept at each layer: their projection on the concept's direction.
 
-    `projections` is the table of `vwlib.layers.projection_on_concept_direction` with a column `task`, and `kind` where there are several
+    `projections` is the table of `projection_on_concept_direction` with a column `task`, and `kind` where there are several
     sets of words. There is a panel for each task; bands are 95 % intervals.
     """
     means = _means(projections.assign(line="concept"), "layer")
@@ -116,7 +116,7 @@ def projection_curves(projections: pd.DataFrame) -> Figure:
 def flip_steps(flips: pd.DataFrame) -> Figure:
     """The share of words that have flipped from anchor to concept by each number of blocks.
 
-    `flips` is the table of `vwlib.experiments.layer_statistics.flip_layers`; its column `crossing` is empty for words that never flip.
+    `flips` is the table of `flip_layers`; its column `crossing` is empty for words that never flip.
     There is a panel for each task and a line for each kind of words.
     """
     kinds = list(flips["kind"].unique()) if "kind" in flips else [""]

@@ -11,10 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
+from vwlib.concepts import TASKS
 from vwlib.ledger.estimate import Estimate
 from vwlib.ledger.statistics import mean_estimate
-from vwlib.models import TASKS
 
 WIDTH = 6.6  # inches: the text column of a page
 
@@ -64,7 +65,7 @@ def theme() -> None:
     pd.set_option("display.max_colwidth", None, "display.precision", 3)
 
 
-def draw_bar(ax: Axes, place: float, row: pd.Series, **look) -> None:
+def draw_bar(ax: Axes, place: float, row: Mapping[str, float] | pd.Series, **look: Any) -> None:
     """A bar of a table's row, with its 95 % interval."""
     ax.bar(place, row["mean"], width=0.38, lw=1, zorder=2, **look)
     ax.plot([place, place], [row["low"], row["high"]], color=INK, lw=1.4, zorder=3, solid_capstyle="butt")
@@ -111,16 +112,19 @@ def row_panel(names: Sequence[str], xlabel: str, row_height: float, margin: floa
     return figure, ax
 
 
-def legend_below(figure: Figure, looks: Mapping[str, Mapping[str, Any]], **options: Any) -> None:
-    """A legend below the panels, in one row: for each label the look of its line, or of its marker where `ls` is "".
+def legend_below(
+    figure: Figure, looks: Mapping[str, Mapping[str, Any]], patches: Sequence[Patch] = (), **options: Any
+) -> None:
+    """A legend below the panels, in one row: first `patches`, then for each label the look of its line, or of its
+    marker where `ls` is "".
 
     `options` go to `Figure.legend`. Without labels there is no legend.
     """
     lines = [
         Line2D([], [], label=label, **{"color": INK, "ms": 5, "lw": 1.4} | dict(look)) for label, look in looks.items()
     ]
-    if lines:
-        figure.legend(handles=lines, **{"loc": "outside lower center", "ncols": len(lines)} | options)
+    if handles := [*patches, *lines]:
+        figure.legend(handles=handles, **{"loc": "outside lower center", "ncols": len(handles)} | options)
 
 
 def filled(colour: str, is_filled: bool) -> dict[str, str]:

@@ -11,13 +11,13 @@ from types import MappingProxyType
 import pandas as pd
 
 from vwlib.book.pages.tables import with_interval
-from vwlib.experiments import EXPERIMENTS, choose, read_table, run
-from vwlib.experiments.schemas import SCHEMAS
+from vwlib.experiments.registry import EXPERIMENTS, SCHEMAS, choose
+from vwlib.experiments.running import run
 from vwlib.ledger.estimate import Estimate
 from vwlib.ledger.judge import claim_cases
 from vwlib.settings import Profile, load_profile
-from vwlib.study.run import run_study
-from vwlib.study.tables import results_root
+from vwlib.study.run import ensure_study
+from vwlib.study.tables import read_table
 
 
 def tables_of(profile: Profile, names: Sequence[str], root: Path | None = None) -> dict[str, pd.DataFrame]:
@@ -27,10 +27,9 @@ def tables_of(profile: Profile, names: Sequence[str], root: Path | None = None) 
     photographs. Raises FileNotFoundError that names the command where a table is missing, and ValueError where one was
     damaged.
     """
-    root = root or results_root(profile)
+    root = ensure_study(profile, root)
     if profile.study.compute_on_demand:
-        run_study(profile, root, progress=False)
-        run(profile, choose(EXPERIMENTS, names), root, progress=False)
+        run(profile, choose(names), root, progress=False)
     return {
         name: read_table(name, profile.name, root)
         if EXPERIMENTS[name].cases(profile)
@@ -81,5 +80,5 @@ def claim_table(
     for name, estimate in cases.items():
         means = {heading: estimate.means[arm] for arm, heading in arms.items() if arm in estimate.means}
         found = with_interval(estimate.value, *estimate.interval(), form)
-        rows.append({case: name, **means, quantity: found, "trials": estimate.n})
+        rows.append({case: name or "all", **means, quantity: found, "trials": estimate.n})
     return pd.DataFrame(rows, columns=[case, *dict.fromkeys(arms.values()), quantity, "trials"])

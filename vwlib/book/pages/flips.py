@@ -13,12 +13,9 @@ import pandas as pd
 from vwlib.book.figures.style import tasks_in
 from vwlib.book.pages.layers import KINDS, REAL
 from vwlib.book.pages.tables import with_interval
-from vwlib.experiments.layer_statistics import first_sustained_layer
 from vwlib.layers import evenly_spaced
 from vwlib.ledger.statistics import mean_estimate, two_way_clustered_estimate, verdict
 
-#: Section 5.2: the layers that the paper shows. It finds words grouped by concept at the last one, by anchor before.
-PAPER_LAYERS = {"generation": (1, 8, 16, 24), "detection": (1, 4, 8, 12), "classification": (1, 4, 8, 12)}
 LEARNED = KINDS["learned"]
 
 
@@ -68,34 +65,33 @@ def part_table(contributions: pd.DataFrame) -> pd.DataFrame:
 
 
 def grouping_table(agreement: pd.DataFrame, layers: int = 4) -> pd.DataFrame:
-    """Section 5.2: whether evenly spaced layers group learned words by anchor or by concept, in the paper and here.
+    """Section 5.2: what evenly spaced layers group words by, as the paper sees it for learned words, and here.
 
-    `agreement` is the table of `vwlib.layers.cluster_agreement` for one dataset. Numbers are the index by concept less
-    that by anchor, with 95 % intervals. The last column has the layer from which on real words are grouped by concept.
+    `agreement` is the table of `cluster_agreement` for one dataset. The number is the learned words' index
+    by concept less that by anchor, with its 95 % interval, which decides.
     """
     rows = []
-    differences = agreement[(agreement["by"] == "concept - anchor") & (agreement["layer"] > 0)].sort_values("layer")
+    differences = agreement[agreement["by"] == "concept - anchor"]
     for task in tasks_in(differences):
-        *early, last = PAPER_LAYERS[task]
         here = differences[differences["task"] == task]
-        learned, real = here[here["kind"] == LEARNED].set_index("layer"), here[here["kind"] == REAL]
-        sides = [_side(layer, learned.loc[layer]) for layer in evenly_spaced(int(learned.index.max()), layers)]
-        start = first_sustained_layer(real["layer"].to_numpy(), (real["low"] > 0).to_numpy())
-        paper = f"{', '.join(map(str, early))}: by anchor; {last}: by concept"
-        rows.append((task, paper, "; ".join(sides), "none" if np.isnan(start) else f"{start:g}"))
-    columns = ["encoder of", "paper, at layers", "here, at layers", "real words by concept from layer"]
+        learned, real = (here[here["kind"] == kind].set_index("layer") for kind in (LEARNED, REAL))
+        last = int(learned.index.max())
+        for layer in evenly_spaced(last, layers):
+            paper = "by concept" if layer == last else "by anchor"
+            index = with_interval(*learned.loc[layer, ["ari", "low", "high"]], "+.2f")
+            rows.append((task, layer, paper, _side(learned.loc[layer]), index, _side(real.loc[layer])))
+    columns = ["encoder of", "layer", "in the paper", "here", "concept less anchor", "real words"]
     return pd.DataFrame(rows, columns=columns)
 
 
-def _side(layer: int, row: pd.Series) -> str:
-    side = "by anchor" if row["high"] < 0 else "by concept" if row["low"] > 0 else "by neither clearly"
-    return f"{layer}: {side}, {with_interval(row['ari'], row['low'], row['high'], '+.2f')}"
+def _side(row: pd.Series) -> str:
+    return "by anchor" if row["high"] < 0 else "by concept" if row["low"] > 0 else "neither clearly"
 
 
 def truncation_table(scores: pd.DataFrame) -> pd.DataFrame:
     """Claim 45: mean scores as the anchor and as the concept with half of the blocks and with all of them.
 
-    `scores` is the table of `vwlib.layers.truncation_scores`. Words that start at their concept's own anchor are left
+    `scores` is the table of `truncation_scores`. Words that start at their concept's own anchor are left
     out.
     """
     off, rows = scores[scores["concept"] != scores["anchor_concept"]], []

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from vwlib.book.figures.style import CONCEPT_COLOURS
 from vwlib.book.pages.scripts import SCALE, embed
-from vwlib.experiments.base import vectors_of
 from vwlib.experiments.encoder import own_words
 from vwlib.experiments.layer_statistics import label_words, tsne_of_layers
+from vwlib.experiments.words import vectors_of
+from vwlib.lab import Lab
 from vwlib.layers import (
     block_contributions,
     contributions_to_direction,
@@ -25,11 +26,11 @@ from vwlib.layers import (
     hidden_states,
     projection_on_concept_direction,
 )
-from vwlib.models import TASKS, Generator, TaskModel, load_model
-from vwlib.study.compat import carry
+from vwlib.ledger.summary import is_diagonal
+from vwlib.models import TASKS, TaskModel
 from vwlib.study.digest import trials_of
 from vwlib.study.read import StoredStudy, TrialWords
-from vwlib.trials import Trial, is_diagonal
+from vwlib.trials import Trial
 
 #: What pages call the kinds of words in the experiments' tables, in the order of figures and tables. Real words are the
 #: baseline: the concept's own word in the anchor's place.
@@ -40,7 +41,7 @@ PLAIN = "The map to point at needs JavaScript. The figures above show the same w
 
 
 def words_in(
-    study: StoredStudy, dataset: str, source: str, task: str, delta: float | None
+    lab: Lab, study: StoredStudy, dataset: str, source: str, task: str, delta: float | None
 ) -> tuple[Tensor, pd.DataFrame]:
     """A dataset's words in a task's model: their vectors (word, vector, d) and their labels.
 
@@ -59,13 +60,14 @@ def words_in(
     words.sort(key=lambda word: (concepts.index(word.concept), anchors.index(word.anchor)))
     trials = trials_of(words)
     if source == REAL:
-        vectors = own_words(study.profile, task, trials)
+        vectors = own_words(lab, task, trials)
     else:
-        vectors = carry(study.profile, vectors_of(words), source, task)
+        vectors = lab.transfer(vectors_of(words), source, task)
     return vectors, label_words(trials, study.profile.world)
 
 
 def layer_points(
+    lab: Lab,
     study: StoredStudy,
     dataset: str,
     rows: dict[str, tuple[str, str]],
@@ -73,15 +75,15 @@ def layer_points(
     layers: int = 4,
     random_state: int = 0,
 ) -> pd.DataFrame:
-    """Figures 7 and 12 to 18: t-SNE (`vwlib.experiments.layer_statistics.tsne_of_layers`) of all words of a dataset at evenly spaced layers.
+    """Figures 7 and 12 to 18: t-SNE (`tsne_of_layers`) of all words of a dataset at evenly spaced layers.
 
     `rows` gives for the label of each row of panels a source (`words_in`) and the task whose encoder the words enter;
     the column `words` holds the label.
     """
     tables = []
     for label, (source, task) in rows.items():
-        model = load_model(task, study.profile)
-        vectors, words = words_in(study, dataset, source, task, delta)
+        model = lab.model(task)
+        vectors, words = words_in(lab, study, dataset, source, task, delta)
         chosen = evenly_spaced(len(model.blocks), layers)
         points = tsne_of_layers(hidden_states(model, vectors), words, chosen, random_state=random_state)
         tables.append(points.assign(words=label))
@@ -128,23 +130,23 @@ def _places(points: pd.DataFrame) -> list[int]:
     return [round(SCALE * (0.03 + 0.94 * share)) for share in shares.ravel().tolist()]
 
 
-def projections(study: StoredStudy, dataset: str, delta: float | None) -> pd.DataFrame:
-    """How far words have moved from anchor to concept at each layer of all three encoders (`projection_on_concept_direction`).
+def projections(lab: Lab, study: StoredStudy, dataset: str, delta: float | None) -> pd.DataFrame:
+    """How far words have moved from anchor to concept at each layer: `projection_on_concept_direction` in all encoders.
 
     The words were learned there, mapped there, or are real words; off the diagonal. Columns `task`, `source` and `kind`
     say which they are.
     """
     tables = []
-    for entry in _encoders(study, dataset, delta):
+    for entry in _encoders(lab, study, dataset, delta):
         states, start, end = (hidden_states(entry.model, v) for v in (entry.vectors, entry.anchors, entry.concepts))
         tables.append(projection_on_concept_direction(states, start, end, entry.words))
     return in_order(pd.concat(tables, ignore_index=True))
 
 
-def contributions(study: StoredStudy, dataset: str, delta: float | None) -> pd.DataFrame:
-    """What attention and MLPs contribute to the projections at the last layer (`contributions_to_direction`), for the same words."""
+def contributions(lab: Lab, study: StoredStudy, dataset: str, delta: float | None) -> pd.DataFrame:
+    """What attention and MLPs contribute to the same words' projections at the last layer: `contributions_to_direction`."""
     tables = []
-    for entry in _encoders(study, dataset, delta):
+    for entry in _encoders(lab, study, dataset, delta):
         outputs, before = (block_contributions(entry.model, v) for v in (entry.vectors, entry.anchors))
         start, end = (hidden_states(entry.model, v)[-1] for v in (entry.anchors, entry.concepts))
         tables.append(contributions_to_direction(outputs, before, start, end, entry.words))
@@ -162,17 +164,17 @@ class _Entry:
     concepts: Tensor
 
 
-def _encoders(study: StoredStudy, dataset: str, delta: float | None) -> Iterator[_Entry]:
+def _encoders(lab: Lab, study: StoredStudy, dataset: str, delta: float | None) -> Iterator[_Entry]:
     for task in TASKS:
-        model = load_model(task, study.profile)
+        model = lab.model(task)
         for source in (*TASKS, REAL):
-            vectors, words = words_in(study, dataset, source, task, delta)
+            vectors, words = words_in(lab, study, dataset, source, task, delta)
             off = ~is_diagonal(words, study.profile.world).to_numpy()
             kind = source if source == REAL else KINDS["learned" if source == task else "transferred"]
             words = words[off].reset_index(drop=True).assign(task=task, source=source, kind=kind)
             trials = [Trial(word.dataset, word.concept, word.anchor) for word in words.itertuples()]
             anchors = model.embeddings_of([trial.anchor for trial in trials], study.profile.vectors)
-            concepts = own_words(study.profile, task, trials)
+            concepts = own_words(lab, task, trials)
             yield _Entry(model, words, vectors[torch.from_numpy(off)], anchors, concepts)
 
 
@@ -190,20 +192,18 @@ def strip_words(
 
 
 def draw_strip(
-    study: StoredStudy, words: TrialWords, pictures: int = 8, seed: int = 0
+    lab: Lab, words: TrialWords, pictures: int = 8, seed: int = 0
 ) -> tuple[list[list[Image.Image]], list[str], list[str]]:
     """Figure 7's strip with its baselines: a picture for each text and number of blocks, and labels for both.
 
     All pictures start from the same noise. The texts are the anchor word, the words learned for each task (mapped,
     where it is another than generation) and the concept's own word. There are at most `pictures` numbers of blocks.
     """
-    model, profile = load_model("generation", study.profile), study.profile
-    assert isinstance(model, Generator)
-    trial = words.trial
+    model, profile, trial = lab.generator, lab.profile, words.trial
     texts = {f"anchor word\n({trial.anchor})": model.embeddings_of([trial.anchor], profile.vectors)}
     for source, vectors in words.vectors.items():
-        texts[f"learned for\n{source}"] = carry(profile, vectors[None], source, "generation")
-    texts["concept's\nown word"] = own_words(profile, "generation", [trial])
+        texts[f"learned for\n{source}"] = lab.transfer(vectors[None], source, "generation")
+    texts["concept's\nown word"] = own_words(lab, "generation", [trial])
     depth = len(model.blocks)
     blocks = list(range(1, depth + 1)) if depth <= pictures else evenly_spaced(depth, pictures)
     columns = [f"{count} block" + "s" * (count != 1) for count in blocks]

@@ -1,11 +1,11 @@
-"""The ledger of the paper's claims as a page shows it: judged on the stored tables, as one table to search and sort,
-and in a few sentences.
+"""The ledger of the paper's claims as a page shows it: judged on the stored tables, put into words by the template
+`book/text/07_ledger.md.j2`, as one table to search and sort, and counted.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from math import isfinite
@@ -16,13 +16,15 @@ import nbformat
 import pandas as pd
 
 from vwlib.book.pages.experiments import tables_of
-from vwlib.book.pages.transfer import JUDGED
-from vwlib.experiments import EXPERIMENTS, read_tables
-from vwlib.experiments.base import TRIALS
-from vwlib.ledger.claims import VERDICTS, here_text, judge_claims, ledger_table, load_claims, verdict_counts
+from vwlib.book.text import template
+from vwlib.experiments.registry import EXPERIMENTS, SCHEMAS
+from vwlib.experiments.running import read_tables
+from vwlib.ledger.claims import Claim, load_claims, load_settings
+from vwlib.ledger.judge import LEVEL, VERDICTS, judge_claims, two_digits, verdict_counts
+from vwlib.ledger.tables import OTHERS
 from vwlib.paths import ROOT
 from vwlib.settings import Profile
-from vwlib.study.tables import results_root
+from vwlib.study.tables import TRIALS, results_root
 
 #: What decides a claim, by its scope.
 SCOPES = {
@@ -33,6 +35,12 @@ SCOPES = {
 }
 #: How a claim's note begins where the paper's text is not what its own figures or tables show.
 DISAGREES = r"^Text and (?:table|figures?) disagree"
+#: What `claims.json` has of each claim, and of its first rule.
+FILED = (
+    *("id", "claim", "place", "paper", "ours", "interval", "test", "p", "verdict", "scope", "figure", "p_holm", "case"),
+    *("cases", "n", "detectable", "rule", "why", "note", "data", "revised", "ties", "first_verdict", "first"),
+)
+FILED_FIRST = ("rule", "ours", "interval", "case", "p_holm", "ties", "why")
 
 
 @dataclass(frozen=True)
@@ -54,8 +62,8 @@ def figure_places(book: Path = ROOT / "book") -> dict[str, FigurePlace]:
 
 
 def judge_stored(profile: Profile, root: Path | None = None) -> tuple[pd.DataFrame, str]:
-    """The verdicts on all claims (`vwlib.ledger.claims.judge_claims`) from a profile's tables, and in words which of
-    those that they need are missing.
+    """The verdicts on all claims (`vwlib.ledger.judge.judge_claims`) from a profile's tables, `in_words`, and a notice
+    that lists missing tables.
 
     Small tables (`compute_on_demand`) are computed where they are missing. Raises ValueError where a table was damaged.
     """
@@ -63,29 +71,45 @@ def judge_stored(profile: Profile, root: Path | None = None) -> tuple[pd.DataFra
     if profile.study.compute_on_demand:
         tables_of(profile, list(EXPERIMENTS), root)
     tables = read_tables(profile.name, root)
-    return judge_claims(tables, profile.name), missing_tables(tables, profile.name)
+    return in_words(judge_claims(tables, SCHEMAS, profile.name)), missing_tables(tables, profile.name)
+
+
+def in_words(judged: pd.DataFrame, claims: Sequence[Claim] = ()) -> pd.DataFrame:
+    """The verdicts with the columns `rule` (how the claim is decided), `test` (how interval and p value come about) and
+    `why`; those of the first rule in `first`. Without `claims` they are those of `data/paper/claims.toml`.
+    """
+    words, schemas = template("07_ledger").module, {**OTHERS, **SCHEMAS}
+    texts = []
+    for claim, row in zip(claims or load_claims(), judged.to_dict("records"), strict=True):
+        first = row["first"]
+        if claim.first:
+            first = first | {"rule": words.rule(claim.first, LEVEL), "why": words.why(first)}
+        test = words.test(claim, schemas[claim.table])
+        texts.append({"rule": words.rule(claim, LEVEL), "test": test, "why": words.why(row), "first": first})
+    return judged.drop(columns="first").join(pd.DataFrame(texts, judged.index))
+
+
+def for_file(judged: pd.DataFrame) -> pd.DataFrame:
+    """The verdicts in words as `vwlib.ledger.judge.write_claims` writes them."""
+    first = [row and {key: row[key] for key in FILED_FIRST} for row in judged["first"]]
+    return judged.assign(first=first)[[*FILED]]
 
 
 def missing_tables(tables: Mapping[str, pd.DataFrame], profile: str) -> str:
-    """Which of the tables that the claims ask for are not there, and the commands that make them; nothing where all
-    are.
+    """A notice of the tables that the claims ask for and that are not there, with the commands that make them; empty
+    where all are.
     """
     asked = {claim.table for claim in load_claims()}
-    there = [name for name in EXPERIMENTS if name in tables]
     missing = [name for name in EXPERIMENTS if name in asked and name not in tables]
-    study = (
-        []
-        if TRIALS in tables
-        else [f"The study of profile '{profile}' is not stored here; `vwlib study --profile {profile}` makes it."]
-    )
-    if missing:
-        names = (
-            "All tables of the experiments are"
-            if not there
-            else f"Of the experiments' tables, {', '.join(missing)} are"
+    notice = []
+    if TRIALS not in tables:
+        notice.append(
+            f"The study of profile '{profile}' is not stored here; `vwlib study --profile {profile}` makes it."
         )
-        study.append(f"{names} missing; `vwlib experiments --profile {profile}` makes them.")
-    return " ".join([*study, "Claims that need what is missing count as undecided."]) if study else ""
+    if missing:
+        names = ", ".join(missing) if any(name in tables for name in EXPERIMENTS) else "all"
+        notice.append(f"Missing tables of experiments: {names}; `vwlib experiments --profile {profile}` makes them.")
+    return " ".join([*notice, "Claims that need what is missing count as undecided."]) if notice else ""
 
 
 def verdict_table(judged: pd.DataFrame) -> pd.DataFrame:
@@ -99,164 +123,154 @@ def disagreements(judged: pd.DataFrame) -> pd.DataFrame:
     are two.
     """
     chosen = judged[judged["note"].str.contains(DISAGREES)]
-    columns = {"no.": chosen["id"], "claim": chosen["claim"], "place": chosen["place"], "paper": chosen["paper"]}
     note = chosen["note"].str.replace(rf"{DISAGREES}[^:]*: ", "", regex=True)
-    return pd.DataFrame(
-        columns | {"what disagrees": note.str[:1].str.upper() + note.str[1:], "verdict": chosen["verdict"]}
-    ).reset_index(drop=True)
+    columns = {"no.": chosen["id"], "claim": chosen["claim"], "place": chosen["place"], "paper": chosen["paper"]}
+    columns |= {"what disagrees": note.str[:1].str.upper() + note.str[1:], "verdict": chosen["verdict"]}
+    return pd.DataFrame(columns).reset_index(drop=True)
 
 
 def revisions(judged: pd.DataFrame) -> pd.DataFrame:
     """The claims whose rule was changed after the study was computed: when, what, and the verdict by the first rule
     beside that by the last one.
     """
-    chosen = judged[judged["revised"] != ""]
-    columns = {"no.": chosen["id"], "claim": chosen["claim"], "the changes": chosen["revised"].map(_told_by_time)}
-    columns |= {"by the first rule": [_first_text(row) for row in chosen.to_dict("records")]}
-    here = zip(chosen["ours"], chosen["interval"], chosen["case"], chosen["ties"], strict=True)
-    columns |= {
-        "by the last rule": [
-            _verdict_and(verdict, here_text(*row)) for verdict, row in zip(chosen["verdict"], here, strict=True)
-        ]
-    }
-    return pd.DataFrame(columns).reset_index(drop=True)
+    rows = [
+        {
+            "no.": row["id"],
+            "claim": row["claim"],
+            "the changes": _day_once(row["revised"]),
+            "by the first rule": _verdict_and(row["first_verdict"], row["first"]),
+            "by the last rule": _verdict_and(row["verdict"], row),
+        }
+        for row in judged[judged["revised"] != ""].to_dict("records")
+    ]
+    return pd.DataFrame(rows)
 
 
 def counts_by_rules(judged: pd.DataFrame) -> pd.DataFrame:
     """How many claims have each verdict (columns): by the rules as they are, and by all claims' first rules on the same
     tables.
     """
-    counts = {
-        "by the last rules": verdict_counts(judged),
-        "by the first rules": verdict_counts(judged, "first_verdict"),
-    }
+    rules = {"by the last rules": "verdict", "by the first rules": "first_verdict"}
+    counts = {name: verdict_counts(judged, column) for name, column in rules.items()}
     return pd.DataFrame(counts).T.rename_axis("the claims", axis=0).rename_axis(None, axis=1)
 
 
-def moved_sentence(judged: pd.DataFrame) -> str:
-    """Which verdicts the changes of rules moved, and which way."""
+def moved_verdicts(judged: pd.DataFrame) -> pd.DataFrame:
+    """Which claims have another verdict by their first rule; a row for each pair of verdicts."""
     moved = judged[judged["verdict"] != judged["first_verdict"]]
-    if moved.empty:
-        return "No verdict is another by the first rules."
     groups = moved.groupby(["first_verdict", "verdict"], sort=False)["id"]
-    told = "; ".join(f"{_listed(numbers)} from {first} to {last}" for (first, last), numbers in groups)
-    return f"By the change of their rules went: {told}."
+    rows = [(*verdicts, ", ".join(map(str, numbers))) for verdicts, numbers in groups]
+    return pd.DataFrame(rows, columns=["by the first rule", "by the last rule", "claims"])
 
 
-def _listed(numbers: pd.Series) -> str:
-    *most, last = map(str, numbers)
-    return f"claims {', '.join(most)} and {last}" if most else f"claim {last}"
-
-
-def _told_by_time(revised: str) -> str:
+def _day_once(revised: str) -> str:
     """A rule's changes, the day named once."""
     day = revised[:10]
     return f"{day}, {revised[11:].replace(f' {day} ', ' ')}"
 
 
-def _first_text(row: Mapping[str, Any]) -> str:
-    first = row["first"]
-    return _verdict_and(row["first_verdict"], here_text(first["ours"], first["interval"], first["case"], first["ties"]))
-
-
-def _verdict_and(verdict: str, here: str) -> str:
+def _verdict_and(verdict: str, row: Mapping[str, Any]) -> str:
+    here = here_text(row, row["case"])
     return verdict if here == "–" else f"{verdict}: {here}"
 
 
-_VERDICT_WORDS = dict(
-    zip(VERDICTS, ("is replicated", "is contradicted", "is undecided", "cannot be decided"), strict=True)
-)
-
-
-def finding(judged: pd.DataFrame, number: int, world: str = "miniature") -> str:
-    """What came of one claim, in a sentence that is true whatever the verdict is: the verdict, our number with its
-    interval, the paper's.
-
-    `world` is that of the profile, of whose models alone the verdict is.
+def here_text(row: Mapping[str, Any], case: str = "") -> str:
+    """Our number as text, from a row of the verdicts, of their first rules or of their cases: with its interval, a
+    case, and where ties count half, the share without them. A dash where there is none.
     """
-    row = judged.set_index("id").loc[number]
-    told = f"“{row['claim'].rstrip('.')}” {_VERDICT_WORDS[row['verdict']]} {JUDGED[world]}"
-    if not isfinite(row["ours"]):
-        return f"{told}. {row['why']}"
-    asked = next(claim for claim in load_claims() if claim.id == number)
-    ends = [end for end in row["interval"] or [] if end is not None]
-    ties = f"; {row['ours'] - row['ties'] / 2:.0%} strictly, {row['ties']:.0%} tie" if row["ties"] else ""
-    interval = f" (95 % interval {_number(ends[0])} to {_number(ends[1])}{ties})" if len(ends) == 2 else ""
-    where = f" ({row['case']})" if row["case"] else ""
-    paper = "" if row["paper"] == "no number" else f" The paper has: {row['paper']}."
-    if asked.paper_value and paper:  # another quantity than ours, so that the two numbers are not to be compared
-        paper = f" The paper, which gives no floor, has scores of {row['paper']}."
-    singly = re.search(r"Taken singly, .*? against\.", row["why"])
-    return f"{told}. The number that decides{where}, {asked.asks}, is {_number(row['ours'])}{interval}.{f' {singly[0]}' if singly else ''}{paper}"
+    value, interval, ties = row["ours"], row["interval"], row["ties"] or 0.0
+    if value is None or not isfinite(value):
+        return "–"
+    text = two_digits(value)
+    if interval:
+        low, high = ("…" if end is None or not isfinite(end) else two_digits(end) for end in interval)
+        tied = f"; {value - ties / 2:.0%} strictly, {ties:.0%} tie" if ties else ""
+        text += f" ({low} to {high}{tied})"
+    return f"{text}, {case}" if case else text
+
+
+def p_text(p: float) -> str:
+    """A p value as text; a dash where there is none."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}" if isfinite(p) else "–"
+
+
+def finding(judged: pd.DataFrame, number: int, world: str) -> str:
+    """What came of one claim in the models of a world, in the words of the template, with our number and the paper's."""
+    row = judged.set_index("id").loc[number].to_dict()
+    claim = next(claim for claim in load_claims() if claim.id == number)
+    here = here_text(row)
+    return template("07_ledger").module.finding(row, claim, "" if here == "–" else here, world)
+
+
+def answer(judged: pd.DataFrame, world: str) -> str:
+    """The answer to the book's question that the verdicts give by the rule of `data/paper/claims.toml`, in words."""
+    verdicts = dict(zip(judged["id"], judged["verdict"], strict=True))
+    found = load_settings().answer(verdicts)
+    return template("07_ledger").module.answer(found, verdicts[5], verdicts[7], world)
 
 
 @dataclass(frozen=True)
 class Ledger:
     """The verdicts as a table of a page, one row a claim, which `_static/ledger.js` makes searchable and sortable."""
 
-    judged: pd.DataFrame
+    judged: pd.DataFrame  # in words
     places: Mapping[str, FigurePlace]
 
     def __repr__(self) -> str:
-        return ledger_table(self.judged)[["no.", "verdict", "claim", "paper", "here", "p"]].to_string(index=False)
+        return self.judged[["id", "verdict", "claim", "paper", "ours", "p_holm"]].to_string(index=False)
 
     def _repr_html_(self) -> str:
-        heads = "".join(
-            f'<th scope="col">{head}</th>'
-            for head in ("verdict", "no.", "claim", "paper", "here", "p (Holm)", "shown in")
-        )
-        texts = ledger_table(self.judged).to_dict("records")
-        rows = "\n".join(
-            self._row(text, found) for text, found in zip(texts, self.judged.to_dict("records"), strict=True)
-        )
+        names = ("verdict", "no.", "claim", "paper", "here", "p (Holm)", "shown in")
+        heads = "".join(f'<th scope="col">{name}</th>' for name in names)
+        rows = "\n".join(map(self._row, self.judged.to_dict("records")))
         return f'<table class="ledger dataframe">\n<thead><tr>{heads}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>'
 
-    def _row(self, text: Mapping[str, Any], found: Mapping[str, Any]) -> str:
-        order = VERDICTS.index(found["verdict"])
-        p = found["p_holm"] if isfinite(found["p_holm"]) else 2
-        cells = [
-            f'<td data-order="{order}"><span class="verdict verdict-{order}">{escape(text["verdict"])}</span></td>',
-            f"<td>{text['no.']}</td>",
-            f"<td>{self._claim(text, found)}</td>",
-            f"<td>{escape(text['paper'])}</td>",
-            f'<td data-order="{found["ours"] if isfinite(found["ours"]) else ""}">{escape(text["here"])}</td>',
-            f'<td data-order="{p:g}">{escape(text["p"])}</td>',
-            f"<td>{self._link(found['figure'])}</td>",
-        ]
-        scope = escape(SCOPES[found["scope"]])
-        return f'<tr id="claim-{found["id"]}" data-verdict="{escape(found["verdict"])}" data-scope="{scope}">{"".join(cells)}</tr>'
-
-    def _claim(self, text: Mapping[str, Any], found: Mapping[str, Any]) -> str:
-        parts = [escape(text["claim"]), f'<div class="place">{escape(text["place"])}</div>']
-        revised = f"The rule was changed after the study was computed: {found['revised']}" if found["revised"] else ""
-        parts += [
-            f"<div>{_prose(line)}</div>" for line in (found["why"], found["note"], found["data"], revised) if line
-        ]
-        judged = [
-            ("Rule", text["rule"]),
-            ("Test", text["test"]),
-            ("Decided by", SCOPES[found["scope"]]),
-            ("Trials", f"{found['n']:,}" if found["n"] else "none"),
-        ]
-        if found["first"]:
-            first = (
-                f"{found['first']['rule']} By this rule the verdict is {_first_text(found)}. {found['first']['why']}"
-            )
-            judged.insert(1, ("First rule", first.strip()))
-        if isfinite(found["p"]):
-            judged.append(("p before Holm's correction", "< 0.001" if found["p"] < 0.001 else f"{found['p']:.3f}"))
-        if isfinite(found["detectable"]):
-            judged.append(
-                ("Power", f"a true value {found['detectable']:.2g} beyond the bound would be found nine times in ten")
-            )
-        terms = "".join(f"<dt>{name}</dt><dd>{_prose(value)}</dd>" for name, value in judged)
-        return f"{''.join(parts)}<details><summary>how it was judged</summary><dl>{terms}</dl>{_cases(found['cases'])}</details>"
+    def _row(self, row: Mapping[str, Any]) -> str:
+        order, verdict = VERDICTS.index(row["verdict"]), escape(row["verdict"])
+        ours = row["ours"] if isfinite(row["ours"]) else ""
+        p = row["p_holm"] if isfinite(row["p_holm"]) else 2  # sorted last
+        cells = (
+            f'<td data-order="{order}"><span class="verdict verdict-{order}">{verdict}</span></td>',
+            f"<td>{row['id']}</td>",
+            f"<td>{_claim(row)}</td>",
+            f"<td>{escape(row['paper'])}</td>",
+            f'<td data-order="{ours}">{escape(here_text(row, row["case"]))}</td>',
+            f'<td data-order="{p:g}">{escape(p_text(row["p_holm"]))}</td>',
+            f"<td>{self._link(row['figure'])}</td>",
+        )
+        scope = escape(SCOPES[row["scope"]])
+        return f'<tr id="claim-{row["id"]}" data-verdict="{verdict}" data-scope="{scope}">{"".join(cells)}</tr>'
 
     def _link(self, label: str) -> str:
         place = self.places.get(label)
         if not place:
             return "–"
-        return f'<a href="{place.chapter}.html#{label}" title="{escape(place.caption)}">chapter {int(place.chapter.split("_")[0])}</a>'
+        chapter, caption = int(place.chapter.split("_")[0]), escape(place.caption)
+        return f'<a href="{place.chapter}.html#{label}" title="{caption}">chapter {chapter}</a>'
+
+
+def _claim(row: Mapping[str, Any]) -> str:
+    """A claim, what came of it and, folded, how it was judged."""
+    revised = f"The rule was changed after the study was computed: {row['revised']}" if row["revised"] else ""
+    notes = "".join(f"<div>{_prose(line)}</div>" for line in (row["why"], row["note"], row["data"], revised) if line)
+    terms = {"Rule": row["rule"]}
+    if row["first"]:
+        verdict = _verdict_and(row["first_verdict"], row["first"])
+        terms["First rule"] = (
+            f"{row['first']['rule']} By this rule the verdict is {verdict}. {row['first']['why']}".strip()
+        )
+    terms |= {
+        "Test": row["test"],
+        "Decided by": SCOPES[row["scope"]],
+        "Trials": f"{row['n']:,}" if row["n"] else "none",
+    }
+    if isfinite(row["p"]):
+        terms["p before Holm's correction"] = p_text(row["p"])
+    if isfinite(row["detectable"]):
+        terms["Power"] = f"a true value {row['detectable']:.2g} beyond the bound would be found nine times in ten"
+    listed = "".join(f"<dt>{name}</dt><dd>{_prose(value)}</dd>" for name, value in terms.items())
+    judged = f"<details><summary>how it was judged</summary><dl>{listed}</dl>{_cases(row['cases'])}</details>"
+    return f'{escape(row["claim"])}<div class="place">{escape(row["place"])}</div>{notes}{judged}'
 
 
 def _prose(text: str) -> str:
@@ -266,18 +280,11 @@ def _prose(text: str) -> str:
 def _cases(cases: list[dict[str, Any]]) -> str:
     if len(cases) < 2:
         return ""
-    rows = "".join(
-        f"<tr><td>{escape(case['case'])}</td><td>{_number(case['paper'])}</td><td>{_ours(case)}</td></tr>"
-        for case in cases
+    rows = []
+    for case in cases:
+        ours = case["missing"] if case["ours"] is None else here_text(case)
+        paper = "–" if case["paper"] is None else two_digits(case["paper"])
+        rows.append(f"<tr><td>{escape(case['case'])}</td><td>{paper}</td><td>{escape(ours)}</td></tr>")
+    return (
+        f"<table><thead><tr><th>case</th><th>paper</th><th>here</th></tr></thead><tbody>{''.join(rows)}</tbody></table>"
     )
-    return f"<table><thead><tr><th>case</th><th>paper</th><th>here</th></tr></thead><tbody>{rows}</tbody></table>"
-
-
-def _ours(case: Mapping[str, Any]) -> str:
-    if case["ours"] is None:
-        return escape(case["missing"])
-    return here_text(case["ours"], case["interval"], ties=case["ties"] or 0.0)
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{round(value, 2) + 0:.2f}"

@@ -3,40 +3,41 @@
 from __future__ import annotations
 
 import json
+import math
 import platform
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
+from safetensors import safe_open
 
 from vwlib.book.text import fill
+from vwlib.concepts import TASKS
 from vwlib.ledger import paper
-from vwlib.models import TASKS, TaskModel, load_judge, load_model
+from vwlib.models.base import TaskModel
+from vwlib.models.generation import Generator
+from vwlib.models.loading import resolve
 from vwlib.paths import MINIATURE
-from vwlib.settings import Profile
-
-#: What the model of a task is called.
-_ROLES = {"generation": "generator", "detection": "detector", "classification": "classifier"}
+from vwlib.settings import ModelSettings, Profile
 
 
-def describe_models(profile: Profile) -> pd.DataFrame:
-    """The three models and the judge, each beside the paper's: one row a role, with the columns that `model_table`
-    shows upright.
-    """
-    adapters: dict[str, TaskModel] = {task: load_model(task, profile) for task in TASKS} | {
-        "judge": load_judge(profile)
-    }
+def describe_models(models: Mapping[str, TaskModel]) -> pd.DataFrame:
+    """The models by task, and the generator's judge, each beside the paper's: one row a model."""
+    generator = models["generation"]
+    judges = {"judge": generator.judge} if isinstance(generator, Generator) else {}
     rows = []
-    for role, model in adapters.items():
+    for role, model in (models | judges).items():
         name, width, blocks, pixels = paper.MODELS[role]
+        parameters = sum(p.numel() for module in model.modules for p in module.parameters())
         rows.append(
             {
                 "role": role,
                 "model in the paper": name,
                 "class here": model.family,
-                "parameters here (M)": sum(p.numel() for network in model.modules for p in network.parameters()) / 1e6,
+                "parameters here (M)": parameters / 1e6,
                 "d in the paper": width,
-                "d here": model.word_table().shape[1],
+                "d here": model.table.embedding_dim,
                 "text blocks in the paper": blocks,
                 "text blocks here": len(model.blocks),
                 "image in the paper (px)": pixels,
@@ -81,31 +82,31 @@ def quality_table(path: Path = MINIATURE / "quality.json") -> pd.DataFrame:
 
 
 def describe_run(profile: Profile, learning: bool = True) -> str:
-    """How a run with the profile differs from the paper's in models, images and, with `learning`, in how words are
-    learned and scored.
+    """A notice of how a run with the profile differs from the paper's in models, images and, with `learning`, in how
+    words are learned and scored.
     """
-    millions = describe_models(profile)["parameters here (M)"] if profile.name != "paper" else {}
     steps = list(dict.fromkeys(f"{profile.learning[task].steps:,}" for task in TASKS))
-    sizes = [millions[task] for task in TASKS if task in millions]
-    return fill("run", profile=profile, millions=sizes, steps=steps, roles=_ROLES, learning=learning)
+    sizes = [count_parameters(profile.model_of(task)) / 1e6 for task in TASKS] if profile.name != "paper" else []
+    return fill("run", profile=profile, millions=sizes, steps=steps, learning=learning)
+
+
+def count_parameters(settings: ModelSettings) -> int:
+    """The numbers in the weights of a model's folder, from the heads of its files."""
+    total = 0
+    for path in resolve(settings.source).rglob("*.safetensors"):
+        with safe_open(path, "np") as file:
+            total += sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
+    return total
 
 
 def provenance(profile: Profile, **settings: object) -> pd.DataFrame:
     """What a page was run with: the profile, the page's own settings, optimisation steps, and versions, in one row."""
-    steps = ", ".join(f"{task} {profile.learning[task].steps}" for task in TASKS)
-    packages = ", ".join(
-        f"{name} {version(name)}" for name in ("vwlib", "torch", "diffusers", "transformers", "open_clip_torch")
-    )
-    row = {"profile": profile.name, **{name: _plain(value) for name, value in settings.items()}, "steps": steps}
-    return pd.DataFrame(
-        [
-            row
-            | {
-                "versions": f"Python {platform.python_version()}, {packages}",
-                "processor": f"{platform.system()} {platform.machine()}",
-            }
-        ]
-    )
+    packages = ("vwlib", "torch", "diffusers", "transformers", "open_clip_torch")
+    versions = [f"Python {platform.python_version()}", *(f"{name} {version(name)}" for name in packages)]
+    row = {"profile": profile.name} | {name: _plain(value) for name, value in settings.items()}
+    row["steps"] = ", ".join(f"{task} {profile.learning[task].steps}" for task in TASKS)
+    row |= {"versions": ", ".join(versions), "processor": f"{platform.system()} {platform.machine()}"}
+    return pd.DataFrame([row])
 
 
 def _plain(value: object) -> object:

@@ -12,9 +12,9 @@ from torchvision.ops import box_iou, nms
 
 from vwlib.examples import Example
 from vwlib.lab import Grid, Lab
+from vwlib.ledger.summary import is_diagonal
 from vwlib.models import Classifier, Detector
 from vwlib.study.read import TrialWords
-from vwlib.trials import is_diagonal
 
 Pictures = list[list[Image.Image | None]]
 SIDES = ["left", "top", "right", "bottom"]
@@ -25,8 +25,8 @@ def found_boxes(model: Detector, examples: Sequence[Example], features: Tensor, 
 
     An image has as many found boxes as true ones: the best that overlap each other by at most `overlap`; in px.
     """
-    frozen = model.prepare(examples)
-    scores = model.detect(features.flatten(0, 1), frozen).unflatten(
+    cached = model.cache_features(examples)
+    scores = model.detect(features.flatten(0, 1), cached).unflatten(
         0, features.shape[:2]
     )  # (row, query, image, region)
     found = []
@@ -34,7 +34,7 @@ def found_boxes(model: Detector, examples: Sequence[Example], features: Tensor, 
         truth = example.boxes_of(example.label)
         side = max(example.image().size)
         for row in range(len(features)):
-            score, boxes = scores[row, column, column], frozen.tensors["box"][column]
+            score, boxes = scores[row, column, column], cached.tensors["box"][column]
             best = nms(boxes, score, overlap)[: max(1, len(truth))]
             found += [(row, column, *box.tolist(), float("nan")) for box in truth]
             found += [(row, column, *(boxes[region] * side).tolist(), float(score[region])) for region in best]
@@ -134,7 +134,7 @@ def _test_image(lab: Lab, words: TrialWords) -> Example:
 
 @torch.no_grad()
 def draw_grid(lab: Lab, grid: Sequence[Sequence[TrialWords]], seed: int = 0) -> tuple[Pictures, list[list[str]]]:
-    """Figures 5 and 8 to 11: a picture for each generation word of a grid, all from the same noise, and its judged name.
+    """Figures 5 and 8 to 11: a picture for each generation word, all from the same noise, and its judged name.
 
     A word that diverged has no picture and no name.
     """

@@ -46,6 +46,6 @@ def compound_table(table: pd.DataFrame, cases: Mapping[str, Estimate]) -> pd.Dat
     """
     names = {"learned": "by its two parts", "real": "a part's word by the best two others"}
     claim = claim_table(cases, "difference", "words for", arms=names)
-    learned = table[table["kind"] == "learned"].groupby("task")[["best", "value"]].mean()
     columns = {"best": "by the best two words", "value": "score of the compounds"}
+    learned = table[table["kind"] == "learned"].reindex(columns=["task", *columns]).groupby("task").mean()
     return claim.join(learned.rename(columns=columns), on="words for")

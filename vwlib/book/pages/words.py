@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import pandas as pd
 import torch
 from torch import Tensor
 
+from vwlib.experiments.map_quality import held_out_neighbours
 from vwlib.lab import Lab
 from vwlib.learn import Learned
 from vwlib.ledger.paper import paper_results
 from vwlib.models import TaskModel
 from vwlib.study.read import StoredStudy
-from vwlib.transfer import held_out_neighbours, ordered_pairs
 from vwlib.trials import Trial
 
 
@@ -24,7 +25,7 @@ def landing_table(models: dict[str, TaskModel], words: Sequence[str]) -> pd.Data
     """
     landed = {
         " to ".join(pair): held_out_neighbours(models[pair[0]], models[pair[1]], words, count=1)["nearest 1"]
-        for pair in ordered_pairs(models)
+        for pair in itertools.permutations(models, 2)
     }
     return pd.DataFrame(landed).T.rename_axis("map").rename_axis(None, axis=1)
 
@@ -44,7 +45,7 @@ def setting_of(delta: float | None) -> str:
 
 
 def loss_table(learned: dict[str, Learned], trials: Sequence[Trial]) -> pd.DataFrame:
-    """The losses of each task's words, one row a step and word: `task`, `setting`, `word` (its seed), `step`, `loss`."""
+    """The losses of each task's words, one row a step and word; `word` is the seed."""
     rows = [
         (task, setting_of(trial.delta), trial.seed, step, float(loss))
         for task, result in learned.items()

@@ -1,0 +1,74 @@
+"""The house stands as its plan says: sizes, and who may import whom."""
+
+import ast
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from vwlib.paths import ROOT
+
+MOST_METHOD = 2_800  # lines that a researcher reads
+MOST_ALL = 16_500  # lines of the whole library, experiments added later apart
+MOST_FILE = 400
+LIBRARY = ROOT / "vwlib"
+#: The folders around the method, each of which may import those before it.
+FOLDERS = ("miniature", "datasets", "study", "ledger", "experiments", "tools", "book")
+
+
+def modules() -> list[Path]:
+    return sorted(LIBRARY.rglob("*.py"))
+
+
+def room_of(parts: tuple[str, ...]) -> str:
+    """The folder of a module, "method" for the library's own modules and `models`; the command line is its own room."""
+    if parts[:2] in (("tools", "cli"), ("__main__",)):
+        return "command line"
+    return parts[0] if parts and parts[0] in FOLDERS else "method"
+
+
+@cache
+def imports() -> list[tuple[str, str, str]]:
+    """Every import inside the library, also inside functions: the importing file, its room and the imported room."""
+    found = []
+    for file in modules():
+        parts = file.relative_to(LIBRARY).with_suffix("").parts
+        here = f"vwlib/{'/'.join(parts)}"
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("vwlib"):
+                names = [f"{node.module}.{alias.name}" for alias in node.names]
+            elif isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names if alias.name.startswith("vwlib.")]
+            else:
+                continue
+            found += [(here, room_of(parts), room_of(tuple(name.split(".")[1:]))) for name in names]
+    return found
+
+
+def lines(files: list[Path]) -> int:
+    return sum(len(file.read_text().splitlines()) for file in files)
+
+
+def test_the_method_imports_nothing_of_the_folders_around_it():
+    upward = {(file, there) for file, here, there in imports() if here == "method" and there != "method"}
+    assert not {(file, there) for file, there in upward if file != "vwlib/__main__"}
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_a_folder_imports_only_those_before_it(folder):
+    later = FOLDERS[FOLDERS.index(folder) + 1 :]
+    assert not {(file, there) for file, here, there in imports() if here == folder and there in (*later, "command line")}
+
+
+def test_the_method_is_short():
+    files = [file for file in modules() if room_of(file.relative_to(LIBRARY).with_suffix("").parts) == "method"]
+    assert lines(files) <= MOST_METHOD
+
+
+def test_the_library_is_short():
+    assert lines(modules()) <= MOST_ALL
+
+
+def test_no_file_is_long():
+    long = {file.relative_to(ROOT).as_posix(): lines([file]) for file in modules()}
+    assert not {name: count for name, count in long.items() if count > MOST_FILE}

@@ -1,0 +1,122 @@
+"""The tables that claims are asked of: checked, with the columns that rules ask for beside their own, and those that
+are made of others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import pandas as pd
+
+from vwlib.concepts import DATASETS, TASKS, anchors_of, concepts_of
+from vwlib.ledger.paper import paper_results
+from vwlib.ledger.schemas import TRIAL, TableSchema
+from vwlib.ledger.statistics import design_effect
+from vwlib.ledger.summary import is_diagonal
+
+#: Columns that `prepare` adds to a table's own.
+DERIVED = {"names_concept", "never", "crossing_share", "crossing_or_never", "stage", "role", "diagonal"}
+
+#: The tables that no experiment makes.
+OTHERS = {
+    "trials": TableSchema(
+        "scores of the study's words",
+        (*TRIAL, "trained_on", "evaluated_on", "value"),
+        ("value",),
+        made_by="`vwlib study` makes it",
+    ),
+    "grid_effects": TableSchema(
+        "design effect of each mean of figures 3 and 6",
+        (),
+        units=("evaluated_on", "trained_on"),
+        made_by="`vwlib study` makes its trials",
+    ),
+    "paper": TableSchema("the paper's figures 3 and 6", (), made_by="it is in data/paper"),
+    "design": TableSchema(
+        "the sizes of the paper's experiments", (), units=(), stratum=None, made_by="it is in vwlib.concepts"
+    ),
+}
+
+
+def prepare(name: str, table: pd.DataFrame, world: str, schemas: Mapping[str, TableSchema]) -> pd.DataFrame:
+    """The columns of a table's schema, and those that rules ask for beside them (`DERIVED`).
+
+    Raises ValueError in one sentence for an unknown table, a missing column and a share outside [0, 1].
+    """
+    if name not in schemas:
+        raise ValueError(f"'{name}' is no table of the ledger; there are {', '.join(schemas)}.")
+    schema = schemas[name]
+    for column in schema.columns:
+        if column not in table:
+            raise ValueError(f"The table '{name}' has no column '{column}'; it needs {', '.join(schema.columns)}.")
+    table = table.reset_index(drop=True)
+    if {"trained_on", "evaluated_on"} <= set(table):
+        table["role"] = _roles(table)
+    if {"dataset", "concept", "anchor"} <= set(table):
+        table["diagonal"] = is_diagonal(table, world)
+    if name == "displacements":
+        own = {(dataset, c.name): c.anchor for dataset in DATASETS for c in concepts_of(dataset, world)}
+        named = [own.get(key) for key in zip(table["dataset"], table["concept"], strict=True)]
+        table["names_concept"] = table["nearest"] == pd.Series(named, table.index)
+    if name == "crossings":
+        table["never"] = table["crossing"].isna()
+        table["crossing_share"] = table["crossing"] / table["depth"]  # a word that never flips acts at no layer
+        table["crossing_or_never"] = table["crossing_share"].fillna(1 + 1 / table["depth"])  # or later than at any
+    for column in schema.shares:
+        if column in table and not table[column].astype(float).dropna().between(0, 1).all():
+            raise ValueError(f"The table '{name}' has values of '{column}' outside 0 to 1.")
+    table = _with_stage(name, table)
+    table = table[[column for column in table if column in schema.columns or column in DERIVED]]
+    # Rows are chosen by words hundreds of times; of categories only codes are compared.
+    return table.astype(dict.fromkeys(table.select_dtypes(["object", "string"]), "category"))
+
+
+def _roles(table: pd.DataFrame) -> pd.Series:
+    own = np.where(table["trained_on"] == table["evaluated_on"], "own", "mapped")
+    return table["trained_on"].map({"anchor": "floor", "name": "ceiling"}).fillna(pd.Series(own, table.index))
+
+
+#: Which layers, numbers of blocks or steps are a stage, of those that a task's rows have, sorted; 0 is before the
+#: encoder has begun.
+_STAGES: dict[str, tuple[str, Callable[[list], dict]]] = {
+    "clusters": ("layer", lambda known: {known[0]: "first", known[-1]: "last"}),
+    "truncation": (
+        "blocks",
+        lambda known: {**dict.fromkeys([c for c in known if c <= known[-1] / 2][-1:], "half"), known[-1]: "last"},
+    ),
+    "sweep": ("steps", lambda known: {**dict.fromkeys(known[-2:-1], "before"), known[-1]: "last"}),
+}
+
+
+def _with_stage(name: str, table: pd.DataFrame) -> pd.DataFrame:
+    if name not in _STAGES:
+        return table
+    column, stages = _STAGES[name]
+    stage = pd.Series("other", table.index)
+    for _, places in table.loc[table[column] > 0, column].groupby(table["task"]):
+        for place, called in stages(sorted(places.unique())).items():
+            stage[places.index[places == place]] = called
+    return table.assign(stage=stage)
+
+
+def grid_effects(trials: pd.DataFrame, draws: int) -> pd.DataFrame:
+    """Claim 53: the design effect of each dataset's mean of unconstrained words, of a prepared table of trials."""
+    keys = ["dataset", "evaluated_on", "trained_on"]
+    words = trials[trials["role"].isin(["own", "mapped"]) & trials["delta"].isna()]
+    groups = words.groupby(keys, observed=True)
+    rows = [(*key, design_effect(group, draws=draws)) for key, group in groups if group["value"].notna().any()]
+    return pd.DataFrame(rows, columns=[*keys, "effect"])
+
+
+def paper_table() -> pd.DataFrame:
+    """The paper's figures 3 and 6 as a table of trials has them."""
+    table = pd.concat([paper_results("figure_3"), paper_results("figure_6")], ignore_index=True)
+    return table.rename(columns={"mean": "value"}).assign(role=_roles)
+
+
+def design_table() -> pd.DataFrame:
+    """How many words the paper's two experiments learn."""
+    words = len(TASKS) * sum(len(concepts_of(dataset)) * len(anchors_of(dataset)) for dataset in DATASETS)
+    deltas = paper_results("figure_6")["delta"].nunique()
+    return pd.DataFrame({"kind": ["experiment 1", "experiment 2"], "words": [words, words * deltas]})

@@ -1,0 +1,58 @@
+"""Finding words among many: by what determined them, or by their id. Nothing here imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Literal
+
+import pandas as pd
+
+from vwlib.words import Word
+
+#: What a table of words leaves out: hashes, and settings that are the same for a whole task.
+_LEFT_OUT = ["model", "images", "rate", "batch", "prompt", "precision"]
+
+
+def words_table(words: Sequence[Word]) -> pd.DataFrame:
+    """One row per word: its id, most of its provenance, and how many `vectors` of `d` numbers it has."""
+    rows = [
+        {"word_id": word.word_id, **word.provenance, "vectors": word.vectors.shape[0], "d": word.vectors.shape[1]}
+        for word in words
+    ]
+    columns = ["word_id", *(field.name for field in fields(Word) if field.name != "vectors"), "vectors", "d"]
+    return pd.DataFrame(rows, columns=columns).drop(columns=_LEFT_OUT).astype({"delta": float})
+
+
+def read_delta(text: str) -> float | Literal["free"] | None:
+    """The `delta` of `choose_words` from text: a number, "free", or nothing. Raises ValueError for anything else."""
+    if text in ("", "free"):
+        return "free" if text else None
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"'{text}' is not a delta: give the radius of a ball, such as 0.5, or free.") from None
+
+
+def choose_words(words: Sequence[Word], delta: float | Literal["free"] | None = None, **names: str) -> list[Word]:
+    """The words of a `task`, `dataset`, `concept`, `anchor` and `delta`, if given; "free" is the unconstrained ones.
+
+    Raises ValueError for a name that no word has, so that a typo does not give an empty list.
+    """
+    wanted: dict[str, object] = {name: value for name, value in names.items() if value}
+    if delta is not None:
+        wanted["delta"] = None if delta == "free" else delta
+    for name, value in wanted.items():
+        known = dict.fromkeys(word.provenance[name] for word in words)
+        if value not in known:
+            listed = ", ".join("free" if other is None else str(other) for other in known)
+            raise ValueError(f"No word has the {name} '{'free' if value is None else value}'; there are {listed}.")
+    return [word for word in words if all(word.provenance[name] == value for name, value in wanted.items())]
+
+
+def find_word(words: Sequence[Word], word_id: str) -> Word:
+    """The word with that id, or with the only id that begins so. Raises ValueError if there is none, or several."""
+    found = [word for word in words if word_id and word.word_id.startswith(word_id)]
+    if len(found) != 1:
+        raise ValueError(f"{len(found)} of {len(words):,} words have ids that begin with '{word_id}'; see `vwlib words`.")
+    return found[0]
