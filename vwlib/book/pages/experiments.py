@@ -30,7 +30,7 @@ def tables_of(profile: Profile, names: Sequence[str], root: Path | None = None) 
     root = root or results_root(profile)
     if profile.study.compute_on_demand:
         run_study(profile, root, progress=False)
-        run(profile, choose(EXPERIMENTS, names), root, progress=False)
+        run(profile, choose(names), root, progress=False)
     return {
         name: read_table(name, profile.name, root)
         if EXPERIMENTS[name].cases(profile)
