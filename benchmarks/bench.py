@@ -45,12 +45,12 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from vwlib.book.figures.style import TASK_COLOURS, TASK_MARKERS, WIDTH, theme
-from vwlib.concepts import concepts_of
+from vwlib.concepts import TASKS, concepts_of
+from vwlib.datasets.splits import open_lab
 from vwlib.files import write_whole
-from vwlib.learn import Learned, learn_trials
-from vwlib.models import TASKS, load_model
+from vwlib.lab import Lab
+from vwlib.learn import Learned
 from vwlib.settings import Profile, load_profile
-from vwlib.study.compat import load_material, prepared, score
 from vwlib.study.digest import precision_here
 from vwlib.trials import Trial, make_trials
 
@@ -97,26 +97,18 @@ def judged_trials(profile: Profile, count: int) -> list[Trial]:
     ]
 
 
-def ours(profile: Profile, task: str, trials: Sequence[Trial], steps: int, keep: Sequence[int] = ()) -> list[Learned]:
+def ours(lab: Lab, task: str, trials: Sequence[Trial], steps: int, keep: Sequence[int] = ()) -> list[Learned]:
     """Learn words as the study does, at most `words_at_once` in one pass."""
-    model, settings, size = load_model(task, profile), profile.learning[task], profile.study.words_at_once[task]
-    frozen = prepared(task, profile, DATASET, "train")
+    size = lab.profile.study.words_at_once[task]
     parts = [trials[start : start + size] for start in range(0, len(trials), size)]
-    how: dict[str, Any] = {"steps": steps, "lr": settings.rate, "batch": settings.batch, "vectors": profile.vectors}
-    return [learn_trials(model, frozen, part, snapshots=keep, progress=False, **how) for part in parts]
+    return [lab.learn(task, part, progress=False, steps=steps, snapshots=keep) for part in parts]
 
 
-def plain(profile: Profile, task: str, trial: Trial, steps: int) -> Tensor:
+def plain(lab: Lab, task: str, trial: Trial, steps: int) -> Tensor:
     """Learn one word (vector, d) by the plain loop."""
-    settings = profile.learning[task]
-    return learn_one_word(
-        load_model(task, profile),
-        load_material(profile, DATASET).train,
-        trial,
-        steps=steps,
-        rate=settings.rate,
-        batch=settings.batch,
-    )
+    settings = lab.profile.learning[task]
+    images = lab.split(DATASET).train
+    return learn_one_word(lab.model(task), images, trial, steps=steps, rate=settings.rate, batch=settings.batch)
 
 
 def seconds_a_step(run: Callable[[int], object], steps: int, repeats: int) -> float:
@@ -147,18 +139,19 @@ def matmul_peak(precision: str, size: int = 1536) -> float:
 def measure_ours(profile: Profile, task: str, words: int, timed: int, repeats: int) -> dict[str, float]:
     """What learning and scoring `words` words costs."""
     trials = trials_of(profile, words)
-    load_model(task, profile)
+    lab = open_lab(profile)
+    lab.model(task)
     start = time.perf_counter()
-    prepared(task, profile, DATASET, "train")
+    lab.features(task, DATASET, "train")
     prepare = time.perf_counter() - start
-    seconds = seconds_a_step(lambda steps: ours(profile, task, trials, steps), timed, repeats)
-    vectors = torch.cat([learned.vectors for learned in ours(profile, task, trials, 1)])
-    score(task, profile, vectors[:1], trials[:1])  # reads the test images
+    seconds = seconds_a_step(lambda steps: ours(lab, task, trials, steps), timed, repeats)
+    vectors = torch.cat([learned.vectors for learned in ours(lab, task, trials, 1)])
+    lab.evaluate(task, vectors[:1], trials[:1])  # reads the test images
     start = time.perf_counter()
-    score(task, profile, vectors, trials)
+    lab.evaluate(task, vectors, trials)
     scoring = (time.perf_counter() - start) / words
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux counts in KiB
-    share = matmul_share(profile, task, lambda: ours(profile, task, trials, 1), seconds)
+    share = matmul_share(profile, task, lambda: ours(lab, task, trials, 1), seconds)
     return {
         "seconds_a_step": seconds,
         "prepare": prepare,
@@ -171,11 +164,12 @@ def measure_ours(profile: Profile, task: str, words: int, timed: int, repeats: i
 def measure_plain(profile: Profile, task: str, timed: int, repeats: int) -> dict[str, float]:
     """What a step of the plain loop costs."""
     (trial,) = trials_of(profile, 1)
-    load_material(profile, DATASET)
-    seconds = seconds_a_step(lambda steps: plain(profile, task, trial, steps), timed, repeats)
+    lab = open_lab(profile)
+    lab.split(DATASET)
+    seconds = seconds_a_step(lambda steps: plain(lab, task, trial, steps), timed, repeats)
     return {
         "seconds_a_step": seconds,
-        "matmul_share": matmul_share(profile, task, lambda: plain(profile, task, trial, 1), seconds),
+        "matmul_share": matmul_share(profile, task, lambda: plain(lab, task, trial, 1), seconds),
     }
 
 
@@ -188,14 +182,14 @@ def matmul_share(profile: Profile, task: str, step: Callable[[], object], second
 
 def measure_score(profile: Profile, task: str, judged: int) -> dict[str, float | None]:
     """The plain loop's mean score after all its steps, and the fewest steps from which on ours is never below it."""
-    trials, steps = judged_trials(profile, judged), profile.learning[task].steps
+    lab, trials, steps = open_lab(profile), judged_trials(profile, judged), profile.learning[task].steps
 
     def mean_score(vectors: Tensor) -> float:
-        return statistics.fmean(found.value for found in score(task, profile, vectors, trials))
+        return statistics.fmean(found.value for found in lab.evaluate(task, vectors, trials))
 
-    target = mean_score(torch.stack([plain(profile, task, trial, steps) for trial in trials]))
+    target = mean_score(torch.stack([plain(lab, task, trial, steps) for trial in trials]))
     keep = sorted({max(1, round(share * steps)) for share in KEPT})
-    learned = ours(profile, task, trials, keep[-1], keep)
+    learned = ours(lab, task, trials, keep[-1], keep)
     scores = {count: mean_score(torch.cat([part.snapshots[count] for part in learned])) for count in keep}
     return {"plain_score": target, "steps_to_score": steps_to(target, scores)}
 

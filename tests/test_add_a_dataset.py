@@ -1,5 +1,6 @@
 """The page that adds a dataset: its code runs as it stands there, and its command exists."""
 
+import dataclasses
 import re
 import shlex
 import tempfile
@@ -10,15 +11,13 @@ import pytest
 import typer
 
 from vwlib.book.pages.transfer import grid_table
-from vwlib.datasets.splits import CUSTOM_DATASETS, dataset_folder
+from vwlib.datasets.splits import CUSTOM_DATASETS, dataset_folder, load_split
 from vwlib.examples import load_image
 from vwlib.ledger.summary import is_diagonal, summarise_grid
 from vwlib.paths import ROOT
 from vwlib.settings import load_profile
-from vwlib.study.compat import carry, load_material, run_grid, score
 from vwlib.tools import doctor
 from vwlib.tools.cli import app
-from vwlib.trials import Trial
 
 PAGE = (ROOT / "book" / "add_a_dataset.md").read_text()
 BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
@@ -88,9 +87,9 @@ def test_words_of_ones_own_and_of_the_four_stand_in_one_table():
 def test_a_dataset_that_a_profile_does_not_name_is_refused():
     paper = load_profile("paper")
     lacking = paper.model_copy(update={"data": {name: folder for name, folder in paper.data.items() if name != "COCO"}})
-    for ask in (lambda: dataset_folder(lacking, "COCO"), lambda: load_material(lacking, "COCO")):
+    for ask in (dataset_folder, load_split):
         with pytest.raises(ValueError, match=r"'paper'.*COCO.*\[paper\.data\]"):
-            ask()
+            ask(lacking, "COCO")
     (found,) = doctor.data(lacking, "COCO")
     assert found.state == "missing" and "[paper.data]" in found.text
     assert dataset_folder(lacking, "PASCAL").name == "voc"
@@ -102,24 +101,23 @@ def test_the_miniature_writes_what_its_profile_does_not_name():
     assert dataset_folder(profile, "PASCAL").is_dir()
 
 
-def test_a_words_row_names_the_map_that_carried_it():
-    profile = load_profile("smoke")
-    trials = [Trial("COCO", "laptop", "scissors")]
-    grid = run_grid(
-        profile, trials, ["classification"], ["classification", "detection"], progress=False, kind="procrustes"
+def test_a_words_row_names_the_map_that_moved_it(page):
+    trials, word = page["trials"][:1], {"classification": page["grid"].learned["classification"]}
+    first = dataclasses.replace(word["classification"], vectors=word["classification"].vectors[:1])
+    learned = {"classification": first}
+    grid = page["lab"].run_trials(
+        trials, ["classification"], ["classification", "detection"], kind="procrustes", learned=learned, progress=False
     )
     named = grid.table.set_index(["trained_on", "evaluated_on"])["map"].to_dict()
     assert named.pop(("classification", "detection")) == "procrustes" and set(named.values()) == {"none"}
-    vectors = carry(profile, grid.learned["classification"].vectors, "classification", "detection", "procrustes")
-    (score_there,) = score("detection", profile, vectors, trials)
+    vectors = page["lab"].transfer(first.vectors, "classification", "detection", "procrustes")
+    (score,) = page["lab"].evaluate("detection", vectors, trials)
     there = grid.table.query("trained_on == 'classification' and evaluated_on == 'detection'")
-    assert there["value"].tolist() == [score_there.value]
+    assert there["value"].tolist() == [score.value]
 
 
 def test_the_folder_of_photos_is_read(page):
-    assert page["mine"].photos.name == "guitar" and page["describe_photos"](page["mine"]).startswith(
-        "There are 8 pictures"
-    )
+    assert page["mine"].photos.name == "guitar" and "8 pictures" in page["describe_photos"](page["mine"])
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -129,8 +127,7 @@ def test_the_pages_commands_are_understood(command):
     with group.make_context("vwlib", words, resilient_parsing=True) as context:
         name, chosen, rest = group.resolve_command(context, words)
         given = chosen.make_context(name, rest).params
-    assert (
-        given["profile"] == "paper"
-        if name == "doctor"
-        else (ROOT / given["images"]).is_dir() and given["beside"] == "COCO"
-    )
+    if name == "doctor":
+        assert given["profile"] == "paper"
+    else:
+        assert (ROOT / given["images"]).is_dir() and given["beside"] == "COCO"

@@ -6,7 +6,6 @@ import tempfile
 import pytest
 import torch
 import torch.nn.functional as F
-from vwlib.models.adapters import find_adapter
 
 from vwlib.book import build as book
 from vwlib.book.pages.models import describe_models, describe_run

@@ -7,10 +7,8 @@ import pytest
 import torch
 from exactly import in_full_precision
 
-from vwlib.learn import learn_trials
-from vwlib.models import TASKS, load_model
+from vwlib.models import TASKS
 from vwlib.paths import ROOT
-from vwlib.study.compat import load_material, prepared
 from vwlib.trials import Trial
 
 PROFILE = in_full_precision(device="cpu")
@@ -22,18 +20,15 @@ def benchmarks(monkeypatch):
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_the_plain_loop_learns_the_same_word(task):
+def test_the_plain_loop_learns_the_same_word(task, precise_lab):
     from plain_loop import learn_one_word
 
-    trial = Trial("COCO", "dog", "cat")
-    model = load_model(task, PROFILE)
+    trial, model = Trial("COCO", "dog", "cat"), precise_lab.model(task)
     before = model.word_table().clone()
-    plain = learn_one_word(model, load_material(PROFILE, "COCO").train, trial, steps=3, rate=0.01)
-    ours = learn_trials(
-        model, prepared(task, PROFILE, "COCO", "train"), [trial], steps=3, lr=0.01, progress=False
-    ).vectors[0]
+    plain = learn_one_word(model, precise_lab.split("COCO").train, trial, steps=3, rate=0.01)
+    ours = precise_lab.learn(task, [trial], progress=False, steps=3, lr=0.01).vectors[0]
     torch.testing.assert_close(plain, ours, rtol=1e-3, atol=2e-4)
-    assert not torch.allclose(plain, before[model.vocabulary.token_of("cat")].expand_as(plain), atol=1e-3)
+    assert not torch.allclose(plain, model.embeddings_of(["cat"])[0], atol=1e-3)
     assert torch.equal(model.word_table(), before)
 
 

@@ -10,7 +10,7 @@ from vwlib.concepts import concepts_of
 from vwlib.datasets import load_dataset
 from vwlib.datasets.boxes import box_pictures, propose_boxes, write_proposals
 from vwlib.datasets.folders import read_photos
-from vwlib.models import load_detector
+from vwlib.models import load_model
 from vwlib.settings import load_profile
 from vwlib.tools.cli import app
 
@@ -25,12 +25,12 @@ def photos(folder):
 
 
 def test_proposals_lie_in_the_picture_and_are_the_detectors_best(tmp_path):
-    detector, examples = load_detector(load_profile("smoke")), read_photos(photos(tmp_path / "mug"))
+    detector, examples = load_model("detection", load_profile("smoke")), read_photos(photos(tmp_path / "mug"))
     boxes = propose_boxes(detector, examples, {"mug": "mug"})
     for example, (left, top, right, bottom) in zip(examples, boxes, strict=True):
         width, height = example.image().size
         assert 0 <= left <= right <= width and 0 <= top <= bottom <= height
-    frozen = detector.prepare(examples[:1])
+    frozen = detector.cache_features(examples[:1])
     best = detector.detect(detector.encode_names(["mug"]), frozen)[0, 0].argmax()
     assert np.allclose(boxes[0], np.clip(frozen.tensors["box"][0, best].numpy() * 90, 0, [90, 60, 90, 60]), atol=0.06)
 

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from vwlib.controls import DIRECTIONS, random_like, twin_of
-from vwlib.models import load_classifier
 from vwlib.models.loading import resolve
 from vwlib.settings import load_profile
 
@@ -18,25 +17,24 @@ ANCHORS = ["dog", "cat"]
 
 
 @pytest.fixture
-def words():
+def words(lab):
     """Two words of three vectors, each near its anchor."""
-    model = load_classifier(PROFILE)
-    centre = model.word_table()[[model.vocabulary.token_of(anchor) for anchor in ANCHORS]][:, None].cpu()
+    centre = lab.model("classification").embeddings_of(ANCHORS)
     return centre, centre + 0.1 * torch.randn(2, 3, centre.shape[-1], generator=torch.Generator().manual_seed(0))
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
-def test_random_offsets_are_as_long_as_the_learned_ones(words, direction):
+def test_random_offsets_are_as_long_as_the_learned_ones(words, direction, lab):
     centre, vectors = words
-    found = random_like(load_classifier(PROFILE), vectors, ANCHORS, 1, direction)
+    found = random_like(lab.model("classification"), vectors, ANCHORS, 1, direction)
     torch.testing.assert_close((found - centre).norm(dim=-1), (vectors - centre).norm(dim=-1))
-    assert torch.equal(found, random_like(load_classifier(PROFILE), vectors, ANCHORS, 1, direction))
-    assert not torch.equal(found, random_like(load_classifier(PROFILE), vectors, ANCHORS, 2, direction))
+    assert torch.equal(found, random_like(lab.model("classification"), vectors, ANCHORS, 1, direction))
+    assert not torch.equal(found, random_like(lab.model("classification"), vectors, ANCHORS, 2, direction))
 
 
-def test_offsets_towards_a_word_point_to_a_word_that_the_model_knows(words):
+def test_offsets_towards_a_word_point_to_a_word_that_the_model_knows(words, lab):
     centre, vectors = words
-    model = load_classifier(PROFILE)
+    model = lab.model("classification")
     offset = random_like(model, vectors, ANCHORS, 1, "word")[0] - centre[0]
     ways = torch.nn.functional.normalize(
         model.word_table()[list(model.vocabulary.words().values())].cpu() - centre[0], dim=-1
@@ -44,11 +42,9 @@ def test_offsets_towards_a_word_point_to_a_word_that_the_model_knows(words):
     assert ((torch.nn.functional.normalize(offset, dim=-1) @ ways.T).max(1).values > 1 - 1e-5).all()
 
 
-def test_an_unknown_direction_is_one_sentence(words):
-    with pytest.raises(
-        ValueError, match="'upwards'"
-    ):
-        random_like(load_classifier(PROFILE), words[1], ANCHORS, 0, "upwards")
+def test_an_unknown_direction_is_one_sentence(words, lab):
+    with pytest.raises(ValueError, match="'upwards'"):
+        random_like(lab.model("classification"), words[1], ANCHORS, 0, "upwards")
 
 
 def test_the_twin_lies_beside_the_classifier_or_is_none(tmp_path):

@@ -10,14 +10,15 @@ import pytest
 import torch
 
 from vwlib.concepts import DATASETS, concepts_of
+from vwlib.datasets.splits import load_split
 from vwlib.experiments import drawn, encoder, frequency, geometry, kinds, learning, records, solutions
 from vwlib.experiments.base import Sources, lighter, off_diagonal, pairs_of, small_grid
 from vwlib.learn import Learned
 from vwlib.maps import MAPS
-from vwlib.models import TASKS, Frozen, load_model
+from vwlib.models import TASKS, load_model
+from vwlib.models.base import CachedFeatures
 from vwlib.models.loading import resolve
 from vwlib.settings import load_profile
-from vwlib.study.compat import load_material
 from vwlib.study.digest import as_words
 from vwlib.study.plan import make_plan
 from vwlib.trials import Trial
@@ -112,7 +113,7 @@ def test_the_generators_encoder_is_cut_at_evenly_spaced_depths():
 
 @pytest.mark.parametrize(("best", "kept"), [("anchor", True), ("own", False), ("none", False)])
 def test_an_output_is_kept_where_the_word_is_best_at_its_anchors_concept(monkeypatch, best, kept):
-    names = list(load_material(PROFILE, "COCO").names)
+    names = list(load_split(PROFILE, "COCO").names)
 
     def scores(task, profile, dataset, vectors):
         words = Given(PROFILE).grid("classification", "COCO", 0.5)
@@ -204,7 +205,7 @@ def test_the_sweep_is_at_the_tasks_own_rates():
 
 
 def test_resampled_images_stay_with_their_concepts():
-    frozen = Frozen(["a"] * 50 + ["b"] * 50, {"image": torch.arange(100.0)})
+    frozen = CachedFeatures(["a"] * 50 + ["b"] * 50, {"image": torch.arange(100.0)})
     found = learning.resampled(frozen, 0)
     assert (
         found.concepts == frozen.concepts

@@ -16,9 +16,9 @@ from PIL import Image
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-from vwlib.models import load_generator
+from vwlib.datasets.splits import open_lab
+from vwlib.models import load_model
 from vwlib.models.loading import digest_folder, resolve
-from vwlib.study.compat import transfer_map
 from vwlib.study.targets import kind_of
 from vwlib.tools.cli import app
 from vwlib.tools.exports import (
@@ -41,26 +41,11 @@ TOKEN = "<green-guitar>"
 
 def word_of(task="generation", **changes):
     """A word of four vectors of the size of the task's word table."""
-    d = transfer_map(PROFILE, task, "detection" if task == "generation" else "generation").matrix.shape[0]
+    d = {"generation": 96, "detection": 64}[task]
     vectors = torch.randn(4, d, generator=torch.Generator().manual_seed(0))
     model = digest_folder(PROFILE.model_of(task).source)
-    word = Word(
-        vectors,
-        task,
-        "photos",
-        "Green guitar",
-        "bell",
-        None,
-        0,
-        "smoke",
-        5,
-        0.01,
-        8,
-        "a photo of {}",
-        "float32",
-        model,
-        "cafe",
-    )
+    run = (5, 0.01, 8, "a photo of {}", "float32", model, "cafe")
+    word = Word(vectors, task, "photos", "Green guitar", "bell", None, 0, "smoke", *run)
     return dataclasses.replace(word, **changes)
 
 
@@ -86,7 +71,7 @@ def write(form, word, folder):
 
 @pytest.mark.parametrize("form", ["diffusers", "embedding", "concept"])
 def test_a_plain_pipeline_reads_the_word_as_our_splice(form, tmp_path):
-    word, generator, pipeline = word_of(), load_generator(PROFILE), plain_pipeline()
+    word, generator, pipeline = word_of(), load_model("generation", PROFILE), plain_pipeline()
     where, token = write(form, word, tmp_path)
     pipeline.load_textual_inversion(where, token=token)
     states, _ = pipeline.encode_prompt(f"a photo of {TOKEN}", "cpu", 1, False)
@@ -96,7 +81,7 @@ def test_a_plain_pipeline_reads_the_word_as_our_splice(form, tmp_path):
 
 
 def test_a_plain_pipeline_draws_the_same_picture(tmp_path):
-    word, generator, pipeline = word_of(), load_generator(PROFILE), plain_pipeline()
+    word, generator, pipeline = word_of(), load_model("generation", PROFILE), plain_pipeline()
     pipeline.load_textual_inversion(write("diffusers", word, tmp_path)[0])
     settings, noise = PROFILE.generator, torch.Generator().manual_seed(3)
     steps = {"num_inference_steps": settings.inference_steps, "guidance_scale": settings.guidance}
@@ -137,7 +122,7 @@ def test_a_card_names_the_model_of_the_hub_and_no_licence_of_its_own_accord():
 def test_a_folder_that_is_there_or_a_broken_picture_leaves_nothing(tmp_path):
     (tmp_path / "there").mkdir()
     (tmp_path / "broken.png").write_text("no picture")
-    with pytest.raises(FileExistsError, match="there exists already; name a new folder"):
+    with pytest.raises(FileExistsError, match="there exists already"):
         export_concept(word_of(), TOKEN, tmp_path / "there")
     with pytest.raises(ValueError, match=r"broken\.png is truncated or no picture"):
         export_concept(word_of(), TOKEN, tmp_path / "new", [tmp_path / "broken.png"])
@@ -146,15 +131,14 @@ def test_a_folder_that_is_there_or_a_broken_picture_leaves_nothing(tmp_path):
     )
 
 
-def test_words_of_other_tasks_are_carried_only_when_asked():
+def test_words_of_other_tasks_are_mapped_only_when_asked():
     word = word_of("detection")
-    with pytest.raises(ValueError, match=r"learned for detection; `--transfer` \(transfer=True\) carries it"):
+    with pytest.raises(ValueError, match="--transfer"):
         generation_vectors(word)
-    assert torch.equal(
-        generation_vectors(word, transfer=True), word.vectors @ transfer_map(PROFILE, "detection", "generation").matrix
-    )
-    assert "carried into the generator" in concept_card(word, TOKEN)
-    with pytest.raises(ValueError, match="in a detection model with other weights"):
+    mapped = open_lab(PROFILE).transfer(word.vectors, "detection", "generation")
+    assert torch.equal(generation_vectors(word, transfer=True), mapped)
+    assert "for detection" in concept_card(word, TOKEN)
+    with pytest.raises(ValueError, match="detection model with other weights"):
         generation_vectors(dataclasses.replace(word, model="beef"), transfer=True)
 
 
@@ -294,9 +278,8 @@ def test_every_word_has_a_token_that_programs_read(concept):
 @settings(max_examples=50, deadline=None)
 def test_words_of_other_letters_are_told_apart(concepts):
     words = [word_of(concept=concept) for concept in concepts]
-    kept = [
-        word for word in words if word.word_id[:8] in token_for(word)
-    ]  # the others are Latin letters of another width, or in circles
+    # The others are Latin letters of another width, or in circles.
+    kept = [word for word in words if word.word_id[:8] in token_for(word)]
     assert len({token_for(word) for word in kept}) == len(kept)
 
 

@@ -23,7 +23,7 @@ from vwlib.datasets.source import PHOTOS
 from vwlib.datasets.splits import load_split, open_lab
 from vwlib.examples import load_image
 from vwlib.miniature.example import EXAMPLE, write_example
-from vwlib.models import TASKS, load_detector
+from vwlib.models import TASKS, load_model
 from vwlib.settings import LARGEST_SEED, load_profile
 from vwlib.study.bank import words_table
 from vwlib.study.read import words_of_grid
@@ -92,7 +92,7 @@ def test_photos_are_split_named_and_boxed(mine, lab, folder):
         ("0.png", "red thing"),
     ]
     assert [e.path.name for e in material.test] == ["02.png", "1.png", "1.png"]
-    proposed = load_detector(mine).best_box(material.test[0], "my guitar")
+    proposed = load_model("detection", mine).best_box(material.test[0], "my guitar")
     assert material.test[0].boxes.tolist() == [pytest.approx(proposed)] and material.test[0].names == ["my guitar"]
     assert not (folder / "my_guitar" / "boxes.json").exists()
 
@@ -124,9 +124,9 @@ def test_five_texts_are_scored_on_three_tasks_and_looked_up_in_three_tables(lab,
     assert (homes["median distance"] <= 0.5 + 1e-4).all()
 
 
-def test_each_text_has_its_name(mine, grid):
+def test_each_text_has_its_name(lab, grid):
     words = words_of_grid(grid, [0])[0]
-    assert all(len(encode_trial(open_lab(mine), task, words)) == len(own.TEXTS) for task in TASKS)
+    assert all(len(encode_trial(lab, task, words)) == len(own.TEXTS) for task in TASKS)
 
 
 def test_pictures_are_most_like_themselves(mine, lab):

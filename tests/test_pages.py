@@ -39,7 +39,6 @@ from vwlib.ledger.paper import paper_results
 from vwlib.ledger.summary import is_diagonal, summarise_grid, summarise_study
 from vwlib.models import TASKS, load_model
 from vwlib.settings import load_profile
-from vwlib.study.compat import run_grid
 from vwlib.study.read import study_of
 from vwlib.trials import Trial, make_trials
 
@@ -253,11 +252,11 @@ def test_a_study_says_what_it_has(study):
     assert describe_study(replace(study, failed=3)).endswith("left out: 3.")
 
 
-def test_a_grid_takes_the_words_that_the_study_has(study):
+def test_a_grid_takes_the_words_that_the_study_has(study, lab):
     trials = make_trials(PROFILE, "COCO")
     learned = study.learned(trials)
     assert set(learned) == set(TASKS)
-    grid = run_grid(PROFILE, trials, targets=["classification"], progress=False, learned=learned)
+    grid = lab.run_trials(trials, targets=["classification"], progress=False, learned=learned)
     assert grid.learned["generation"] is learned["generation"]
     stored = study.table[study.table["delta"].isna() & (study.table["evaluated_on"] == "classification")]
     key = ["concept", "anchor", "trained_on"]

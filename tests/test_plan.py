@@ -5,9 +5,9 @@ import shutil
 
 import pytest
 
+from vwlib.datasets.splits import load_split
 from vwlib.models.loading import resolve
 from vwlib.settings import Profile, load_profile
-from vwlib.study.compat import load_material
 from vwlib.study.digest import digest_examples
 from vwlib.study.plan import chunk_digests, make_plan, settings_of
 from vwlib.study.store import Store
@@ -123,7 +123,7 @@ def test_the_stored_words_of_the_miniature_are_fresh():
 
 
 def test_a_corrected_box_counts():
-    examples = load_material(PROFILE, "COCO").train[:2]
+    examples = load_split(PROFILE, "COCO").train[:2]
     before = digest_examples(examples)
     examples[0].boxes[0, 0] += 1
     try:

@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 import torch
 
+from vwlib.datasets.splits import open_lab
 from vwlib.miniature import training
 from vwlib.miniature.training import training_autocast
 from vwlib.models import load_model, precision
 from vwlib.models.precision import Speeds, measure, precision_of
 from vwlib.settings import load_profile
-from vwlib.study.compat import score
 from vwlib.study.digest import as_words, trials_of
 from vwlib.study.plan import chunk_digests, make_plan, word_ids
 from vwlib.study.store import Store, bank_of
@@ -102,7 +102,7 @@ def test_stored_words_score_alike_in_both_precisions():
     stored = (
         pd.read_parquet(Store(MINIATURE).table_file()).query("evaluated_on == 'generation'").set_index("word_id")["value"]
     )
-    found = score("generation", forced("float32"), torch.stack([word.vectors for word in words]), trials_of(words))
+    found = open_lab(forced("float32")).evaluate("generation", torch.stack([word.vectors for word in words]), trials_of(words))
     differences = pd.Series([one.value for one in found]) - stored[[word.word_id for word in words]].to_numpy()
     assert differences.abs().max() <= 0.25
     assert abs(differences.mean()) <= 0.05

@@ -317,7 +317,7 @@ def measure(name: str, scale: str, root: Path) -> dict[str, Any]:
         )
     examples = made_up_examples(root / "pictures")
     with clock("prepare"):
-        frozen = model.prepare(examples)
+        frozen = model.cache_features(examples)
     trials = [Trial("COCO", "cat", "bear", delta=0.5)]
     with clock(f"{STEPS} steps"):  # one word, one image a step (two where the loss needs an image of each kind)
         batch = 2 if model.task == "classification" else 1

@@ -106,6 +106,20 @@ class Parameters(ProfileParameters):
     seed: Seed
 
 
+class TheMethod(Parameters):
+    """The page that does all of the method for one word."""
+
+    dataset: Dataset
+    concept: str
+    anchor: str
+    delta: float = Field(gt=0, allow_inf_nan=False)  # radius of the ball
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> TheMethod:
+        _check_names(self.dataset, self.profile, [self.concept], [self.anchor])
+        return self
+
+
 class ModelsAndWords(Parameters):
     """Chapter 1."""
 
@@ -243,6 +257,7 @@ class Appendix(ProfileParameters):
 
 
 CHAPTERS: dict[str, type[ProfileParameters]] = {
+    "the_method": TheMethod,
     "01_models_and_words": ModelsAndWords,
     "02_transfer_maps": TransferMaps,
     "03_learning_a_word": LearningAWord,

@@ -14,7 +14,7 @@ from vwlib.datasets.folders import read_photos
 from vwlib.datasets.pictures import BOXES
 from vwlib.datasets.source import PHOTOS, SPLITS
 from vwlib.examples import Example
-from vwlib.models import load_detector
+from vwlib.models import load_model
 from vwlib.models.loading import resolve
 from vwlib.settings import PhotoSettings, Profile
 
@@ -56,7 +56,7 @@ def own_examples(profile: Profile, split: str, detector: Callable[[], Detector] 
     photos = photo_settings(profile)
     examples = read_photos(resolve(photos.folder), photos.name, split)
     if not all(len(example.boxes) for example in examples):
-        examples = with_boxes(detector() if detector else load_detector(profile), examples)
+        examples = with_boxes(detector() if detector else load_model("detection", profile), examples)
     if not any(len(example.boxes) for example in examples):
         advice = f"give them boxes in a file {BOXES} beside them"
         raise ValueError(f"The detector finds no '{photos.name}' in the pictures of {photos.folder}; {advice}.")

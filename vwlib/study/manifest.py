@@ -13,12 +13,11 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vwlib.concepts import DATASETS
-from vwlib.datasets.splits import dataset_folder
+from vwlib.datasets.splits import dataset_folder, load_split
 from vwlib.examples import Example
 from vwlib.files import write_whole
 from vwlib.models.loading import hash_file
 from vwlib.settings import Profile
-from vwlib.study.compat import load_material
 from vwlib.study.targets import check_target, kind_of
 
 Split = Literal["train", "test"]
@@ -145,7 +144,7 @@ def digest(path: Path) -> str:
 
 def _chosen(profile: Profile, dataset: str) -> Iterator[tuple[str, Split, str, Example]]:
     """Concept, split, path below the dataset's folder and example of every image that a profile chooses."""
-    folder, material = dataset_folder(profile, dataset), load_material(profile, dataset)
+    folder, material = dataset_folder(profile, dataset), load_split(profile, dataset)
     splits: tuple[tuple[Split, list[Example]], ...] = (("train", material.train), ("test", material.test))
     for split, examples in splits:
         for example in examples:

@@ -98,17 +98,19 @@ def study(
 ) -> None:
     """Learn and score every word of the profile's study; whatever is finished already is kept."""
     from vwlib.study import progress
-    from vwlib.study import store as stored
+    from vwlib.study import store as study_store
 
     settings, root = _settings_and_root(profile, store)
     if status:
-        print(progress.status(settings, stored.Store(settings, root)))
+        print(progress.status(study_store.Store(settings, root, "np")))
     elif estimate is not None:
-        print(progress.estimate(settings, stored.Store(settings, root), estimate, max(workers, 1)))
+        print(progress.estimate(settings, study_store.Store(settings, root), estimate, max(workers, 1)))
     else:
         from vwlib.study import run as runner  # imports the models' libraries, which takes seconds
+        from vwlib.tools.card import write_card
 
         print(runner.run_study(settings, root, workers=workers, scheduler=scheduler, retry_failed=retry_failed))
+        write_card(root)
 
 
 @app.command()
@@ -121,15 +123,15 @@ def experiments(
     ] = False,
 ) -> None:
     """Compute the tables of the experiments beside the study, which must be finished; finished tables are kept."""
-    from vwlib.experiments import EXPERIMENTS, choose, run
-    from vwlib.experiments import status as status_of
+    from vwlib.experiments import running
+    from vwlib.experiments.registry import choose
 
-    chosen = choose(EXPERIMENTS, names or [])
+    chosen = choose(names or [])
     settings, root = _settings_and_root(profile, store)
     if not status:
-        run(settings, chosen, root)
-    for row in status_of(settings, chosen, root).to_dict("records"):
-        print(f"{row['table']:<22} {row['state']:<22} {row['rows']:>8,} rows  {row['is']}")
+        running.run(settings, chosen, root)
+    for row in running.status(settings, chosen, root).to_dict("records"):
+        print(f"{row['table']:<22} {row['state']:<22} {row['rows']:>8,} rows  {row['asks']}")
 
 
 @app.command()
@@ -287,7 +289,7 @@ def export(
 
 def _settings_and_root(profile: str, store: Path | None) -> tuple[Any, Path]:
     from vwlib.settings import load_profile
-    from vwlib.study.bank import results_root
+    from vwlib.study.tables import results_root
 
     settings = load_profile(profile)
     return settings, (store or results_root(settings)).resolve()
@@ -295,7 +297,7 @@ def _settings_and_root(profile: str, store: Path | None) -> tuple[Any, Path]:
 
 def _words_at(file: Path | None, profile: str, store: Path | None) -> list[Any]:
     """The words of a file or of a bank. Raises ValueError where both are named."""
-    from vwlib.study.bank import words_at
+    from vwlib.study.store import words_at
 
     if file and store:
         raise ValueError("--words names a file and --store the place of a profile's bank; give one of the two.")
@@ -305,7 +307,7 @@ def _words_at(file: Path | None, profile: str, store: Path | None) -> list[Any]:
 @app.command()
 def convert(folder: Annotated[Path, Argument(help="The folder of a model or of one of its parts.")]) -> None:
     """Write a model's pickled weights as safetensors, the only form that is loaded."""
-    from vwlib.models.loading import convert_folder
+    from vwlib.tools.weights import convert_folder
 
     written = convert_folder(folder)
     print("\n".join(f"Written to {file}." for file in written) or f"All weights in {folder} are safetensors already.")

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import jinja2
 import numpy as np
 import yaml
 from safetensors.numpy import save
@@ -28,105 +29,86 @@ if TYPE_CHECKING:
 
 EMBEDS = "learned_embeds.safetensors"  # the name that diffusers looks for in a folder
 FORMATS = ("diffusers", "embedding", "concept")
-#: What a folder to publish holds, beside pictures in a folder of their own: nothing else is removed when it is
-#: replaced.
+#: What a folder to publish holds: a folder with anything else is not replaced.
 CARD, TOKEN_FILE, KIND_FILE, PICTURES = "README.md", "token_identifier.txt", "type_of_concept.txt", "concept_images"
 
 
 def generation_vectors(word: Word, transfer: bool = False) -> Tensor:
-    """A word's vectors (vector, d) for the generator's word table: its own, or with `transfer` those of another task's
-    word, carried there (equation 3).
+    """A word's vectors (vector, d) for the generator: its own, or with `transfer` mapped there (equation 3).
 
-    Raises ValueError for a word of another task without `transfer`, and for one of a model with other weights than the
-    one at hand.
+    Raises ValueError for a word of another task without `transfer`, and for one learned in a model of other weights.
     """
     if word.task == "generation":
         return word.vectors
     if not transfer:
-        told = f"this one was learned for {word.task}; `--transfer` (transfer=True) carries it into the generator."
-        raise ValueError(f"Only a generation word can be loaded into a Stable Diffusion pipeline; {told}")
+        advice = f"this one was learned for {word.task}; `--transfer` (transfer=True) maps it into the generator"
+        raise ValueError(f"Only a generation word can be loaded into a Stable Diffusion pipeline; {advice}.")
     import torch
 
-    from vwlib.study.compat import carry
+    from vwlib.datasets.splits import open_lab
 
     profile = load_profile(word.profile)
     if digest_folder(profile.model_of(word.task).source) != word.model:
-        raise ValueError(
-            f"The word {word.word_id} was learned in a {word.task} model with other weights than the one of profile '{word.profile}' here."
-        )
-    return carry(profile, torch.as_tensor(word.vectors), word.task, "generation")
+        problem = f"was learned in a {word.task} model with other weights than that of profile '{word.profile}' here"
+        raise ValueError(f"The word {word.word_id} {problem}.")
+    return open_lab(profile).transfer(torch.as_tensor(word.vectors), word.task, "generation")
 
 
 def token_for(word: Word) -> str:
-    """What a word is called in prompts unless one says otherwise: its concept in angle brackets, in small letters
-    without accents.
+    """A word's default token: its concept in angle brackets, in lower case without accents.
 
-    A concept in other letters than Latin cannot be told by what is left of it: the beginning of the word's id is added.
+    Where letters other than Latin ones are lost, the beginning of the word's id is added.
     """
-    letters = "".join(
-        letter for letter in unicodedata.normalize("NFKD", word.concept) if not unicodedata.combining(letter)
-    ).lower()
+    plain = unicodedata.normalize("NFKD", word.concept)
+    letters = "".join(letter for letter in plain if not unicodedata.combining(letter)).lower()
     name = re.sub(r"[^a-z0-9]+", "-", letters).strip("-")
     is_told = name and all(letter.isascii() for letter in letters if letter.isalnum())
     return f"<{name}>" if is_told else f"<{name or 'word'}-{word.word_id[:8]}>"
 
 
 def check_token(token: str) -> str:
-    """A token that no vocabulary has and every tokenizer leaves whole, such as `<my-cat>`.
+    """The token itself, if no vocabulary has it and every tokenizer leaves it whole, such as `<my-cat>`.
 
-    Raises ValueError for any other: diffusers refuses a token that the vocabulary has, and does not find one with
-    capitals or spaces again.
+    Raises ValueError otherwise: diffusers refuses a known token, and does not find one with capitals or spaces again.
     """
     if not re.fullmatch(r"<[a-z0-9._-]+>", token) or re.search(r"_\d+>$", token):
-        raise ValueError(
-            f"'{token}' cannot be a word's token: write small letters, digits and hyphens in angle brackets, as in <my-cat>."
-        )
+        advice = "write small letters, digits and hyphens in angle brackets, as in <my-cat>"
+        raise ValueError(f"'{token}' cannot be a word's token: {advice}.")
     return token
 
 
 def check_licence(licence: str) -> str:
-    """An identifier as the hub writes licences.
-
-    Raises ValueError for anything else.
-    """
+    """An identifier as the hub writes licences. Raises ValueError for anything else."""
     if not re.fullmatch(r"[a-z0-9][a-z0-9.+-]*", licence):
-        raise ValueError(
-            f"'{licence}' is no identifier of a licence; write it as the hub does, such as mit or cc-by-4.0."
-        )
+        advice = "write it as the hub does, such as mit or cc-by-4.0"
+        raise ValueError(f"'{licence}' is no identifier of a licence; {advice}.")
     return licence
 
 
 def export_textual_inversion(
     word: Word, token: str, path: Path, transfer: bool = False, overwrite: bool = False
 ) -> None:
-    """Write a word as `learned_embeds.safetensors`, which diffusers' `load_textual_inversion` reads: the single key
-    `token` with the vectors (vector, d).
+    """Write a word for diffusers' `load_textual_inversion`: the single key `token` with the vectors (vector, d).
 
     Raises ValueError as `generation_vectors` and `check_token` do, and for a name without .safetensors; and where the
     file cannot be written, as `vwlib.study.targets.check_target` does.
     """
     check_token(token)
     if path.suffix != ".safetensors" and kind_of(path) != "folder":
-        raise ValueError(
-            f"'{path.name}' does not end in .safetensors, as the file does that is written; name it so, such as {path / EMBEDS}."
-        )
-    _check_file(word, path, overwrite)
-    write_whole(path, _packed(token, generation_vectors(word, transfer)), overwrite)
+        raise ValueError(f"'{path.name}' must end in .safetensors; name the file, say, {path / EMBEDS}.")
+    _write_vectors(word, token, path, transfer, overwrite)
 
 
 def export_embedding(word: Word, path: Path, transfer: bool = False, overwrite: bool = False) -> None:
-    """Write a word as an embedding of Stable Diffusion 1 or 2 for AUTOMATIC1111's web interface and ComfyUI: the single
-    key `emb_params`.
+    """Write a word for AUTOMATIC1111's web interface and ComfyUI: the single key `emb_params`.
 
     Both call the word by its file's name, ComfyUI as `embedding:NAME`. Raises ValueError as `generation_vectors` does,
     and for a name that they cannot read; and where the file cannot be written, as `vwlib.study.targets.check_target` does.
     """
     if not re.fullmatch(r"[A-Za-z0-9._-]+\.safetensors", path.name) and kind_of(path) != "folder":
-        raise ValueError(
-            f"'{path.name}' cannot name an embedding, which prompts call by its file's name: it must end in .safetensors and have no spaces."
-        )
-    _check_file(word, path, overwrite)
-    write_whole(path, _packed("emb_params", generation_vectors(word, transfer)), overwrite)
+        reason = "prompts call it by its file's name, which must end in .safetensors and have no spaces"
+        raise ValueError(f"'{path.name}' cannot name an embedding: {reason}.")
+    _write_vectors(word, "emb_params", path, transfer, overwrite)
 
 
 def export_concept(
@@ -138,12 +120,11 @@ def export_concept(
     transfer: bool = False,
     overwrite: bool = False,
 ) -> None:
-    """Write a word as a folder of the sd-concepts-library: card, `learned_embeds.safetensors`, `token_identifier.txt`,
-    `type_of_concept.txt`.
+    """Write a word as a folder of the sd-concepts-library, with copies of `photos` in `concept_images`.
 
-    Copies of `photos` go to `concept_images`. `licence` is an identifier of the hub's, such as "mit"; whose pictures
-    they are decides it. With `overwrite` an earlier export is replaced. Raises ValueError as `generation_vectors`,
-    `check_token` and `check_licence` do, and FileExistsError where the folder is there and may not be replaced.
+    `licence` is an identifier of the hub's, such as "mit"; whose pictures they are decides it. With `overwrite` an
+    earlier export is replaced. Raises ValueError as `generation_vectors`, `check_token` and `check_licence` do, and
+    FileExistsError where the folder is there and may not be replaced.
     """
     check_token(token)
     if licence is not None:
@@ -152,25 +133,27 @@ def export_concept(
     packed, pictures = _packed(token, generation_vectors(word, transfer)), [load_image(path) for path in photos]
     with writing_folder(folder, overwrite) as new:
         (new / EMBEDS).write_bytes(packed)
-        (new / TOKEN_FILE).write_text(token, encoding="utf-8")
-        (new / KIND_FILE).write_text("object", encoding="utf-8")
-        (new / CARD).write_text(concept_card(word, token, len(pictures), licence), encoding="utf-8")
+        texts = {TOKEN_FILE: token, KIND_FILE: "object", CARD: concept_card(word, token, len(pictures), licence)}
+        for name, text in texts.items():
+            (new / name).write_text(text, encoding="utf-8")
         for number, picture in enumerate(pictures):
             (new / PICTURES).mkdir(exist_ok=True)
             picture.save(new / PICTURES / f"{number}.jpeg", quality=95)
 
 
-def _check_file(word: Word, path: Path, overwrite: bool) -> None:
-    """That an export may be written there: never over learned words, of which an export keeps no origin, or over a
-    model.
-    """
+def _write_vectors(word: Word, key: str, path: Path, transfer: bool, overwrite: bool) -> None:
+    """Write one key of vectors; never over learned words, whose origin an export does not keep, or over a model."""
     profile = load_profile(word.profile)
     models = [resolve(settings.source) for settings in (profile.generator, profile.model_of(word.task))]
     if kind_of(path) == "file" and _holds_words(path):
-        raise FileExistsError(
-            f"{path} holds learned words with their origin, which an export never replaces; name another file."
-        )
+        raise FileExistsError(f"{path} holds learned words, which an export never replaces; name another file.")
     check_target(path, overwrite, models, EMBEDS)
+    write_whole(path, _packed(key, generation_vectors(word, transfer)), overwrite)
+
+
+def _packed(key: str, vectors: Tensor) -> bytes:
+    """Vectors, of torch or numpy, as the content of a safetensors file."""
+    return save({key: np.ascontiguousarray(np.asarray(vectors), dtype=np.float32)})
 
 
 def _holds_words(path: Path) -> bool:
@@ -181,79 +164,45 @@ def _holds_words(path: Path) -> bool:
 
 
 def _check_folder(folder: Path, photos: Sequence[Path], overwrite: bool) -> None:
-    """That a folder to publish may be written there: a new one or, with `overwrite`, one that holds an earlier export
-    and nothing else.
-    """
+    """Raise FileExistsError unless the folder is new or, with `overwrite`, holds an earlier export and nothing else."""
     kind = kind_of(folder)
     if kind == "nothing":
         check_writable(folder.resolve().parent)
         return
+    read = next((photo for photo in photos if photo.resolve().is_relative_to(folder.resolve())), None)
     if kind != "folder":
-        raise FileExistsError(f"{folder} is {'a file' if kind == 'file' else kind}; name a new folder.")
-    if not overwrite:
-        raise FileExistsError(
-            f"{folder} exists already; name a new folder, or replace an earlier export with `--overwrite` (overwrite=True)."
-        )
-    if read := [photo for photo in photos if photo.resolve().is_relative_to(folder.resolve())]:
-        raise FileExistsError(f"{folder} holds {read[0].name}, which is read; name another folder.")
-    if stranger := next((path for path in folder.iterdir() if not _is_exported(path)), None):
-        raise FileExistsError(
-            f"{folder} holds {stranger.name}, which no export writes, and is not replaced; name a new folder."
-        )
-    if not (folder / EMBEDS).exists() or _holds_words(folder / EMBEDS):
-        raise FileExistsError(f"{folder} holds no {EMBEDS} of an export, and is not replaced; name a new folder.")
+        problem = f"is {'a file' if kind == 'file' else kind}"
+    elif not overwrite:
+        problem = "exists already; replace an earlier export with `--overwrite` (overwrite=True)"
+    elif read:
+        problem = f"holds {read.name}, which is read"
+    elif stranger := next((path for path in folder.iterdir() if not _is_exported(path)), None):
+        problem = f"holds {stranger.name}, which no export writes"
+    elif not (folder / EMBEDS).exists() or _holds_words(folder / EMBEDS):
+        problem = f"holds no {EMBEDS} of an export"
+    else:
+        return
+    raise FileExistsError(f"{folder} {problem}. Name a new folder.")
 
 
 def _is_exported(path: Path) -> bool:
     """Whether an export writes such a file or folder."""
-    if path.name == PICTURES:
-        return (
-            kind_of(path) == "folder"
-            and not path.is_symlink()
-            and all(re.fullmatch(r"\d+\.jpeg", picture.name) for picture in path.iterdir())
-        )
-    return path.name in (EMBEDS, CARD, TOKEN_FILE, KIND_FILE) and kind_of(path) == "file"
+    if path.name != PICTURES:
+        return path.name in (EMBEDS, CARD, TOKEN_FILE, KIND_FILE) and kind_of(path) == "file"
+    pictures = path.iterdir() if kind_of(path) == "folder" and not path.is_symlink() else [path]
+    return all(re.fullmatch(r"\d+\.jpeg", picture.name) for picture in pictures)
 
 
 def concept_card(word: Word, token: str, photos: int = 0, licence: str | None = None) -> str:
     """The card of a published word: front matter as the hub reads it, how to load the word, where it comes from."""
     hub = load_profile(word.profile).generator.hub
-    front: dict[str, object] = {
-        "license": licence,
-        "base_model": hub,
-        "library_name": "diffusers",
-        "pipeline_tag": "text-to-image",
-    }
+    front = {"license": licence, "base_model": hub, "library_name": "diffusers", "pipeline_tag": "text-to-image"}
+    front = {key: value for key, value in front.items() if value}
     front |= {"tags": ["stable-diffusion", "text-to-image", "textual_inversion"]}
+    template = jinja2.Template((Path(__file__).parent / "concept_card.md.j2").read_text(encoding="utf-8"))
     model = hub or "the small generator of the Visual Words miniature"
-    origin = (
-        ""
-        if word.task == "generation"
-        else f" It was learned for {word.task} and carried into the generator by a linear map between the two word tables."
-    )
-    lines = [
-        "---",
-        yaml.safe_dump({key: value for key, value in front.items() if value}, sort_keys=False).strip(),
-        "---",
-        "",
-    ]
-    lines += [
-        f"# {word.concept}",
-        "",
-        f"`{token}` is a word of {len(word.vectors)} vectors for {model}: learned by textual inversion.{origin}",
-        "",
-    ]
-    lines += [
-        "```python",
-        'pipeline.load_textual_inversion("FOLDER")  # this one',
-        f'pipeline("{word.prompt.format(token)}").images[0]',
-        "```",
-        "",
-    ]
-    lines += [f"![{word.concept} {number}](concept_images/{number}.jpeg)" for number in range(photos)]
-    lines += [""] * bool(photos) + ["| | |", "|---|---|", f"| word_id | {word.word_id} |"]
-    lines += [f"| {name} | {'none' if value is None else value} |" for name, value in word.provenance.items()]
-    return "\n".join(lines) + "\n"
+    header = yaml.safe_dump(front, sort_keys=False).strip()
+    return template.render(word=word, token=token, front=header, model=model, photos=photos) + "\n"
 
 
 def export_word(
@@ -266,9 +215,9 @@ def export_word(
     licence: str | None = None,
     overwrite: bool = False,
 ) -> str:
-    """Write a word in one of `FORMATS`, and say how it is used there.
+    """Write a word in one of `FORMATS`, and return a notice of how to use it.
 
-    Raises ValueError for an unknown form and for what its form has no use for, and otherwise as the three exports do.
+    Raises ValueError for an unknown form and for options of another form, and otherwise as the three exports do.
     """
     if form not in FORMATS:
         raise ValueError(f"'{form}' is no form of a word; choose from {', '.join(FORMATS)}.")
@@ -288,8 +237,3 @@ def export_word(
         export_concept(word, token, path, list_images(photos) if photos else [], licence, transfer, overwrite)
         used = f"its card is {path / CARD}, and {token} its token"
     return f"Written to {path}: {used}."
-
-
-def _packed(key: str, vectors: Tensor) -> bytes:
-    """Vectors, of torch or numpy, as the content of a safetensors file."""
-    return save({key: np.ascontiguousarray(np.asarray(vectors), dtype=np.float32)})

@@ -12,7 +12,7 @@ from vwlib.concepts import TASKS
 from vwlib.datasets.photos import describe_photos, photo_settings
 from vwlib.datasets.source import PHOTOS
 from vwlib.datasets.splits import open_lab
-from vwlib.experiments.geometry import displacement_table
+from vwlib.experiments.displacements import displacement_table
 from vwlib.lab import Grid, Lab
 from vwlib.models.base import NAME_PROMPT
 from vwlib.settings import LARGEST_SEED, Profile

@@ -18,11 +18,11 @@ from vwlib.book.pages.experiments import tables_or_stand_in
 from vwlib.book.pages.scripts import SCALE, embed
 from vwlib.book.pages.study import study_or_stand_in
 from vwlib.concepts import concepts_of
+from vwlib.datasets.splits import load_split
 from vwlib.experiments.base import vectors_of
 from vwlib.experiments.sheets import SIDE, sheet_of
 from vwlib.models import TASKS, load_model
 from vwlib.settings import Profile, load_profile
-from vwlib.study.compat import load_material
 from vwlib.study.read import StoredStudy
 
 #: Below the folder of the book's pages, where the sheets of pictures lie.
@@ -131,7 +131,7 @@ def explorer_files(study: StoredStudy, sheets: pd.DataFrame) -> dict[str, bytes]
 
 def _tests(study: StoredStudy, dataset: str) -> list:
     """The first test image of each of the study's concepts."""
-    first = {example.label: example for example in reversed(load_material(study.profile, dataset).test)}
+    first = {example.label: example for example in reversed(load_split(study.profile, dataset).test)}
     return [first[concept] for concept in study.concepts(dataset)]
 
 
