@@ -206,7 +206,8 @@ def manifest_table(found: Sequence[Holdings], count: int, digits: int = 16) -> p
 def weights_table(profile: Profile) -> pd.DataFrame:
     """What a profile's models are copies of: one row a model, with the size of what there is to fetch."""
     rows = [
-        (role, model.hub or "the project's own", model.gigabytes, model.source) for role, model in profile.models.items()
+        (role, model.hub or "the project's own", model.gigabytes, model.source)
+        for role, model in profile.models.items()
     ]
     return pd.DataFrame(rows, columns=["role", "repository", "GB", "folder"]).set_index("role")
 
