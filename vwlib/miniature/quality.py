@@ -87,8 +87,8 @@ def measure_classifier(model: Classifier, lab: Lab) -> dict:
     """Ten-way and all-noun accuracy of the classifier; ten-way is the mean over three datasets."""
     by_dataset = ten_way(model, lab)
     nouns = noun_images()
-    columns = (list(nouns[column]) for column in ("image", "noun", "style"))
-    everything = share_right(model, *columns, load_sprites().nouns)
+    images, labels, styles = (list(nouns[column]) for column in ("image", "noun", "style"))
+    everything = share_right(model, images, labels, styles, load_sprites().nouns)
     means = by_dataset.groupby("dataset")["right"].mean()
     return {
         "ten_way": float(means.mean()),
