@@ -22,10 +22,10 @@ from vwlib.lab import Lab
 from vwlib.layers import (
     block_contributions,
     contributions_to_direction,
-    draw_truncated,
     evenly_spaced,
     hidden_states,
     projection_on_concept_direction,
+    truncated,
 )
 from vwlib.ledger.summary import is_diagonal
 from vwlib.models.base import TaskModel
@@ -60,10 +60,7 @@ def words_in(
     concepts, anchors = study.concepts(dataset), study.anchors(dataset)
     words.sort(key=lambda word: (concepts.index(word.concept), anchors.index(word.anchor)))
     trials = trials_of(words)
-    if source == REAL:
-        vectors = own_words(lab, task, trials)
-    else:
-        vectors = lab.transfer(vectors_of(words), source, task)
+    vectors = own_words(lab, task, trials) if source == REAL else lab.transfer(vectors_of(words), source, task)
     return vectors, label_words(trials, study.profile.world)
 
 
@@ -145,7 +142,7 @@ def projections(lab: Lab, study: StoredStudy, dataset: str, delta: float | None)
 
 
 def contributions(lab: Lab, study: StoredStudy, dataset: str, delta: float | None) -> pd.DataFrame:
-    """What attention and MLPs contribute to the same words' projections at the last layer: `contributions_to_direction`."""
+    """What attention and MLPs contribute to the projections at the last layer: `contributions_to_direction`."""
     tables = []
     for entry in _encoders(lab, study, dataset, delta):
         outputs, before = (block_contributions(entry.model, v) for v in (entry.vectors, entry.anchors))
@@ -208,7 +205,11 @@ def draw_strip(
     depth = len(model.blocks)
     blocks = list(range(1, depth + 1)) if depth <= pictures else evenly_spaced(depth, pictures)
     columns = [f"{count} block" + "s" * (count != 1) for count in blocks]
-    return draw_truncated(model, torch.cat(list(texts.values())), blocks, seed), list(texts), columns
+    vectors, drawn = torch.cat(list(texts.values())), []
+    for count in blocks:
+        with truncated(model, count), torch.no_grad():
+            drawn.append([pictures[0] for pictures in model.generate(model.encode_words(vectors), 1, seed)])
+    return [list(row) for row in zip(*drawn, strict=True)], list(texts), columns
 
 
 def of_kinds(table: pd.DataFrame, delta: float | None, kinds: Sequence[str] = tuple(KINDS)) -> pd.DataFrame:
