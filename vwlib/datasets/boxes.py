@@ -37,7 +37,8 @@ def box_pictures(profile: Profile, photos: Path | None = None) -> str:
         examples = [example for split in SPLITS for example in load_dataset(DATASET, root, concepts, split)]
         names = {concept.name: concept.prompt_name for concept in concepts}
     unboxed = [example for example in examples if not len(example.boxes)]
-    added = write_proposals(root, unboxed, propose_boxes(open_lab(profile).detector, unboxed, names)) if unboxed else 0
+    boxes = propose_boxes(open_lab(profile).detector, unboxed, names) if unboxed else []
+    added = write_proposals(root, unboxed, boxes) if unboxed else 0
     units = "(left, top, right, bottom) in px of the upright picture"
     return f"{added} of {len(examples)} pictures got a box in {root / BOXES}; check them there, {units}."
 

@@ -25,7 +25,7 @@ from vwlib.splice import Vocabulary
 if TYPE_CHECKING:
     from vwlib.settings import Profile
 
-#: COCO's overlaps from which an object counts as found, and recalls at which precision is read, as torchmetrics has them.
+#: COCO's overlaps from which an object counts as found, and recalls at which precision is read, in torchmetrics' way.
 OVERLAPS, RECALLS = torch.linspace(0.5, 0.95, 10).tolist(), torch.linspace(0, 1, 101).tolist()
 #: Pictures longer than this many times the model's own side are scaled down first. The processor pads to a square and
 #: blurs with a kernel that grows with the picture; for a phone's photograph that takes minutes and gigabytes.

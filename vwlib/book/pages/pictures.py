@@ -27,9 +27,8 @@ def found_boxes(model: Detector, examples: Sequence[Example], features: Tensor, 
     An image has as many found boxes as true ones: the best that overlap each other by at most `overlap`; in px.
     """
     cached = model.cache_features(examples)
-    scores = model.detect(features.flatten(0, 1), cached).unflatten(
-        0, features.shape[:2]
-    )  # (row, query, image, region)
+    scores = model.detect(features.flatten(0, 1), cached)
+    scores = scores.unflatten(0, features.shape[:2])  # (row, query, image, region)
     found = []
     for column, example in enumerate(examples):
         truth = example.boxes_of(example.label)
