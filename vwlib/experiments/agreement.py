@@ -51,19 +51,17 @@ def best_boxes(lab: Lab, dataset: str, vectors: Tensor, words: Sequence[Word]) -
     return found
 
 
-EXPERIMENTS = (
-    Experiment(
-        name="agreement",
-        question="Whether two anchors' words find the same boxes (figures 5, 8 and 9).",
-        compute=compute,
-        cases=per("dataset"),
-        needs=(TRIALS,),
-        shared=("near",),
-        schema=TableSchema(
-            "overlap of detections from two anchors",
-            ("dataset", "concept", "anchor", "kind", "agrees"),
-            shares=("agrees",),
-            pairs=True,
-        ),
+AGREEMENT = Experiment(
+    "agreement",
+    "Whether two anchors' words find the same boxes (figures 5, 8 and 9).",
+    compute,
+    per("dataset"),
+    needs=(TRIALS,),
+    shared=("near",),
+    schema=TableSchema(
+        "overlap of detections from two anchors",
+        ("dataset", "concept", "anchor", "kind", "agrees"),
+        shares=("agrees",),
+        pairs=True,
     ),
 )

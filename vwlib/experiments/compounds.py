@@ -9,10 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
-from pydantic import PositiveInt
 from torch import Tensor
 
-from vwlib.experiments.base import Experiment, ExperimentCase, Size, Sources
+from vwlib.experiments.base import PAIR, Experiment, ExperimentCase, Size, Sources
 from vwlib.experiments.drawn import COLOURS, LAYOUT, Drawn, draw_examples, image_counts, tasks_of_the_miniature
 from vwlib.experiments.words import with_split
 from vwlib.lab import Lab
@@ -142,28 +141,18 @@ def _outside(offset: Tensor, basis: Tensor) -> Tensor:
     return (offset - (basis.T @ inside)[:, 0]).square().sum()
 
 
-EXPERIMENTS = (
-    Experiment(
-        name="compounds",
-        question="What the words of an orange cat's parts leave unexplained of its own (section 1).",
-        compute=compute,
-        cases=tasks_of_the_miniature,
-        shared=("test_images",),
-        sizes=(
-            Size(
-                "compounds",
-                tuple[PositiveInt, PositiveInt],
-                (3, 3),
-                smoke=(2, 2),
-                what="colours and nouns in compounds",
-            ),
-        ),
-        schema=TableSchema(
-            "what compounds leave unexplained",
-            ("task", "concept", "kind", "residual"),
-            shares=("residual",),
-            units=("concept",),
-            stratum="task",
-        ),
+COMPOUNDS = Experiment(
+    "compounds",
+    "What the words of an orange cat's parts leave unexplained of its own (section 1).",
+    compute,
+    tasks_of_the_miniature,
+    shared=("test_images",),
+    sizes=(Size("compounds", PAIR, (3, 3), (2, 2), "colours and nouns in compounds"),),
+    schema=TableSchema(
+        "what compounds leave unexplained",
+        ("task", "concept", "kind", "residual"),
+        shares=("residual",),
+        units=("concept",),
+        stratum="task",
     ),
 )

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 import torch
-from pydantic import PositiveInt
 
 from vwlib.concepts import concepts_of
-from vwlib.experiments.base import Experiment, ExperimentCase, Size, Sources
+from vwlib.experiments.base import PAIR, Experiment, ExperimentCase, Size, Sources
 from vwlib.experiments.drawn import COLOURS, LAYOUT, Drawn, draw_examples, image_counts
 from vwlib.experiments.words import trial_rows, with_split
 from vwlib.lab import Lab
@@ -65,23 +64,13 @@ def instance_examples(noun: str, number: int, count: int, split: int) -> list[Dr
     return draw_examples(instance_name(noun, number), drawings, (2 + split, number))
 
 
-EXPERIMENTS = (
-    Experiment(
-        name="instances",
-        question="Instances of a category told apart in pictures of their words (section 4.4).",
-        compute=compute,
-        cases=cases,
-        shared=("test_images",),
-        sizes=(
-            Size(
-                "instances",
-                tuple[PositiveInt, PositiveInt],
-                (4, 5),
-                smoke=(2, 2),
-                what="categories, and instances of each",
-            ),
-        ),
-        # `found` says whether a picture is nearest to its own instance among those of its category.
-        schema=TableSchema("instances told apart in generations", (*TRIAL, "found"), shares=("found",)),
-    ),
+INSTANCES = Experiment(
+    "instances",
+    "Instances of a category told apart in pictures of their words (section 4.4).",
+    compute,
+    cases,
+    shared=("test_images",),
+    sizes=(Size("instances", PAIR, (4, 5), (2, 2), "categories, and instances of each"),),
+    # `found` says whether a picture is nearest to its own instance among those of its category.
+    schema=TableSchema("instances told apart in generations", (*TRIAL, "found"), shares=("found",)),
 )

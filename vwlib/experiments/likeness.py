@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 import torch
-from pydantic import PositiveInt
 
-from vwlib.experiments.base import Experiment, ExperimentCase, Size, Sources, per
+from vwlib.experiments.base import COUNT, Experiment, ExperimentCase, Size, Sources, per
 from vwlib.experiments.words import pairs_of, vectors_of
 from vwlib.lab import Lab
 from vwlib.ledger.schemas import PAIR_SEPARATOR, TableSchema
@@ -36,15 +35,13 @@ def compute(lab: Lab, case: ExperimentCase, sources: Sources) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-EXPERIMENTS = (
-    Experiment(
-        name="likeness",
-        question="Likeness of pictures that two anchors' words draw from the same noise (figures 5, 10 and 11).",
-        compute=compute,
-        cases=per("dataset"),
-        needs=(TRIALS,),
-        shared=("grid", "near"),
-        sizes=(Size("noises", PositiveInt, 8, smoke=2, what="noises from which two words' pictures are compared"),),
-        schema=TableSchema("similarity of generations from two anchors", tuple(COLUMNS), pairs=True),
-    ),
+LIKENESS = Experiment(
+    "likeness",
+    "Likeness of pictures that two anchors' words draw from the same noise (figures 5, 10 and 11).",
+    compute,
+    per("dataset"),
+    needs=(TRIALS,),
+    shared=("grid", "near"),
+    sizes=(Size("noises", COUNT, 8, 2, "noises from which two words' pictures are compared"),),
+    schema=TableSchema("similarity of generations from two anchors", tuple(COLUMNS), pairs=True),
 )

@@ -42,14 +42,12 @@ def compute(lab: Lab, case: ExperimentCase, sources: Sources) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-EXPERIMENTS = (
-    Experiment(
-        name="map_kinds",
-        question="Words transferred by other kinds of map than the paper's.",
-        compute=compute,
-        cases=per("source", "task"),
-        needs=(TRIALS,),
-        shared=("grid", "test_images", "pictures"),
-        inputs=known_kinds,
-    ),
+MAP_KINDS = Experiment(
+    "map_kinds",
+    "Words transferred by other kinds of map than the paper's.",
+    compute,
+    per("source", "task"),
+    needs=(TRIALS,),
+    shared=("grid", "test_images", "pictures"),
+    inputs=known_kinds,
 )

@@ -118,18 +118,16 @@ def compute(lab: Lab, _: ExperimentCase, __: Sources) -> pd.DataFrame:
     return quality_of_all(lab.models)
 
 
-EXPERIMENTS = (
-    Experiment(
-        name="maps",
-        question="Words held out from the transfer maps (section 3.1).",
-        compute=compute,
-        cases=single_case,
-        schema=TableSchema(
-            "held-out words through the transfer maps",
-            ("word", "source", "target", "top1"),
-            shares=("top1",),
-            units=("word",),
-            stratum=None,
-        ),
+HELD_OUT = Experiment(
+    "maps",
+    "Words held out from the transfer maps (section 3.1).",
+    compute,
+    single_case,
+    schema=TableSchema(
+        "held-out words through the transfer maps",
+        ("word", "source", "target", "top1"),
+        shares=("top1",),
+        units=("word",),
+        stratum=None,
     ),
 )

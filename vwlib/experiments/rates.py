@@ -21,7 +21,7 @@ def cases(profile: Profile) -> list[dict[str, str]]:
         {"task": task, "dataset": dataset, "factor": f"{factor:g}"}
         for task in profile.learning
         for dataset in profile.study.datasets
-        for factor in RATES.of(profile)
+        for factor in FACTORS.of(profile)
         if factor == 1 or task != "generation" or dataset == profile.study.datasets[0]
     ]
 
@@ -53,37 +53,31 @@ def own_rates(_: Lab, __: ExperimentCase, sources: Sources) -> pd.DataFrame:
     return table[table["factor"] == 1].reset_index(drop=True)
 
 
-RATES = Size(
-    "rates",
-    tuple[PositiveFloat, ...],
-    (0.25, 1.0, 4.0),
-    smoke=(1.0, 4.0),
-    what="learning rates, in units of the task's own",
+FACTORS = Size(
+    "rates", tuple[PositiveFloat, ...], (0.25, 1.0, 4.0), (1.0, 4.0), "learning rates, in units of the task's own"
 )
 SHARES = Size(
     "step_shares",
     tuple[PositiveFloat, ...],
     (0.125, 0.25, 0.5, 0.75, 1.0),
-    smoke=(0.4, 1.0),
-    what="shares of the task's own number of steps",
+    (0.4, 1.0),
+    "shares of the task's own number of steps",
 )
-EXPERIMENTS = (
-    Experiment(
-        name="rates",
-        question="Scores after fewer steps and at other learning rates (section 4, appendix E).",
-        compute=compute,
-        cases=cases,
-        shared=("grid", "test_images", "pictures"),
-        sizes=(RATES, SHARES),
-    ),
-    Experiment(
-        name="sweep",
-        question="Scores after fewer steps, at the tasks' own rates (section 4).",
-        compute=own_rates,
-        cases=single_case,
-        needs=("rates",),
-        schema=TableSchema(
-            "scores after fewer steps", ("dataset", "concept", "anchor", "task", "steps", "value"), shares=("value",)
-        ),
+RATES = Experiment(
+    "rates",
+    "Scores after fewer steps and at other learning rates (section 4, appendix E).",
+    compute,
+    cases,
+    shared=("grid", "test_images", "pictures"),
+    sizes=(FACTORS, SHARES),
+)
+SWEEP = Experiment(
+    "sweep",
+    "Scores after fewer steps, at the tasks' own rates (section 4).",
+    own_rates,
+    single_case,
+    needs=("rates",),
+    schema=TableSchema(
+        "scores after fewer steps", ("dataset", "concept", "anchor", "task", "steps", "value"), shares=("value",)
     ),
 )

@@ -7,10 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import torch
-from pydantic import PositiveInt
 
 from vwlib.concepts import concepts_of
-from vwlib.experiments.base import Experiment, ExperimentCase, Size, Sources, per
+from vwlib.experiments.base import COUNT, Experiment, ExperimentCase, Size, Sources, per
 from vwlib.experiments.words import trial_rows, values_of, with_features
 from vwlib.lab import Lab
 from vwlib.ledger.schemas import TableSchema
@@ -61,19 +60,17 @@ def resampled(features: CachedFeatures, seed: int) -> CachedFeatures:
     return CachedFeatures([features.concepts[row] for row in rows.tolist()], tensors)
 
 
-EXPERIMENTS = (
-    Experiment(
-        name="spreads",
-        question="Spread of scores over resampled images and over starts (section 5.1).",
-        compute=compute,
-        cases=per("dataset"),
-        shared=("grid",),
-        sizes=(
-            Size("resamples", PositiveInt, 5, smoke=2, what="resamples of the training images"),
-            Size("starts", PositiveInt, 5, smoke=2, what="anchors beside them"),
-        ),
-        schema=TableSchema(
-            "spread of scores over data and over starts", ("dataset", "concept", "anchor", "kind", "spread")
-        ),
+SPREADS = Experiment(
+    "spreads",
+    "Spread of scores over resampled images and over starts (section 5.1).",
+    compute,
+    per("dataset"),
+    shared=("grid",),
+    sizes=(
+        Size("resamples", COUNT, 5, 2, "resamples of the training images"),
+        Size("starts", COUNT, 5, 2, "anchors beside them"),
+    ),
+    schema=TableSchema(
+        "spread of scores over data and over starts", ("dataset", "concept", "anchor", "kind", "spread")
     ),
 )

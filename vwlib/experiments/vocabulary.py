@@ -24,15 +24,13 @@ def compute(lab: Lab, _: ExperimentCase, __: Sources) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["source", "target", "entries", "words", "d"])
 
 
-EXPERIMENTS = (
-    Experiment(
-        name="vocabulary",
-        question="Words that two models share (section 3).",
-        compute=compute,
-        cases=single_case,
-        # Only the paper's models decide the paper's claim.
-        schema=TableSchema(
-            "words that two models share", ("source", "target", "entries", "words", "d"), units=(), stratum=None
-        ),
+VOCABULARY = Experiment(
+    "vocabulary",
+    "Words that two models share (section 3).",
+    compute,
+    single_case,
+    # Only the paper's models decide the paper's claim.
+    schema=TableSchema(
+        "words that two models share", ("source", "target", "entries", "words", "d"), units=(), stratum=None
     ),
 )
