@@ -23,7 +23,7 @@ def compute(lab: Lab, case: ExperimentCase, sources: Sources) -> pd.DataFrame:
     """A grid of the study's unconstrained words, off the diagonal, transferred by each kind of map.
 
     `map` names the kind; `value` is the word's score in the target, `gain` that score less its anchor word's, the
-    `floor`. `r2` and `top1` are the map's own quality on held-out words (`vwlib.experiments.map_quality.held_out_quality`).
+    `floor`. `r2` and `top1` are the map's own `held_out_quality` on held-out words.
     """
     source, target, few = case["source"], case["task"], sources.reduced(lab)
     models = lab.model(source), lab.model(target)
