@@ -146,11 +146,5 @@ def read_file(path: Path, unpack: Callable[[bytes], T]) -> T | None:
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON file; nothing where it is missing, or damaged, which is named in the log."""
-
-    def unpack(content: bytes) -> dict[str, Any]:
-        found = json.loads(content)
-        if not isinstance(found, dict):
-            raise ValueError("it is no table")
-        return found
-
-    return read_file(path, unpack) or {}
+    found = read_file(path, json.loads)
+    return found if isinstance(found, dict) else {}

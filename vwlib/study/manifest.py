@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -137,7 +137,7 @@ def digest(path: Path) -> str:
 def _chosen(profile: Profile, dataset: str) -> Iterator[tuple[str, Split, str, Example]]:
     """Concept, split, path below the dataset's folder and example of every image that a profile chooses."""
     folder, images = dataset_folder(profile, dataset), load_split(profile, dataset)
-    splits: tuple[tuple[Split, list[Example]], ...] = (("train", images.train), ("test", images.test))
-    for split, examples in splits:
+    splits: dict[Split, Sequence[Example]] = {"train": images.train, "test": images.test}
+    for split, examples in splits.items():
         for example in examples:
             yield example.label, split, example.path.relative_to(folder).as_posix(), example
