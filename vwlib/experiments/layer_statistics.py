@@ -77,7 +77,7 @@ def tsne_of_layers(
 def cluster_agreement(
     states: Tensor, words: pd.DataFrame, draws: int = 1000, confidence: float = 0.95, seed: int = 0
 ) -> pd.DataFrame:
-    """Section 5.2: how far k-means clusters of hidden states (layer, word, d) are anchors, and how far concepts.
+    """Section 5.2: how far k-means clusters of hidden states (layer, word, d) are the anchors, or the concepts.
 
     At each layer the adjusted Rand index, 1 for the same grouping and 0 by chance, with as many clusters as there are
     anchors or concepts. If all words of an n x n grid cluster by the one, the other's is -1 / n. The interval is of a
