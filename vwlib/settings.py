@@ -48,7 +48,7 @@ def _by_task(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 _Counts = Annotated[dict[str, PositiveInt], AfterValidator(_by_task)]
-#: By task, "file.py:function" with the file from the project's root (`vwlib.models.adapters`).
+#: By task, "file.py:Class" with the file from the project's root (`vwlib.models.find_adapter`).
 _Adapters = Annotated[dict[str, Annotated[str, Field(pattern=r"^.+\.py:[A-Za-z_]\w*$")]], AfterValidator(_by_task)]
 
 
@@ -74,7 +74,7 @@ class GeneratorSettings(ModelSettings):
     image_size: PositiveInt  #: px
     inference_steps: PositiveInt = 50  #: denoising steps (table 2)
     guidance: float = Field(7.5, ge=1)  #: scale of classifier-free guidance; the paper does not state it
-    #: Of the denoiser's matrix products. auto: float32, or bfloat16 where the machine is clearly faster in it.
+    #: Of the denoiser's matrix products. auto: bfloat16 where the machine has instructions for it, else float32.
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     recompute: bool = False  #: gradient checkpointing of the denoiser, on GPUs only: less memory, more time
     images_per_word: PositiveInt = 4  #: pictures judged per word; the paper's values suggest one
@@ -139,7 +139,7 @@ class Profile(_Settings):
     detector: ModelSettings
     classifier: ModelSettings
     judge: ModelSettings
-    adapters: _Adapters = {}  #: what loads a task's model instead of the library's loader, by task: "file.py:function"
+    adapters: _Adapters = {}  #: what loads a task's model instead of the library's loader, by task: "file.py:Class"
     #: Of another kind than the judge, beside it; None: the judge alone.
     second_judge: Annotated[ModelSettings | None, _OFF] = None
     data: dict[str, str] = {}  #: folder of each dataset; the miniature writes its own
@@ -184,11 +184,9 @@ def _read_profile(name: str) -> dict[str, Any]:
 def load_profile(name: str | None = None, **changes: Any) -> Profile:
     """A profile by name, with some settings changed; without a name the one in `VWLIB_PROFILE`, else the miniature.
 
-    The table of the profile's name in the TOML file that `VWLIB_SETTINGS` names changes it first, then `changes` do. A
-    change names only what it changes: the other settings of a model, a dataset or a task stay.
-
-    Raises ValueError in one sentence for an unknown profile, an unknown setting, a value that does not fit or a file
-    that cannot be read.
+    The profile's table in the TOML file that `VWLIB_SETTINGS` names changes it first, then `changes` do. A change names
+    only what it changes: the other settings of a model, a dataset or a task stay.
+    Raises ValueError for an unknown profile or setting, a value that does not fit and a file that cannot be read.
     """
     name = name or os.environ.get("VWLIB_PROFILE", "miniature")
     if name not in PROFILES:
@@ -233,9 +231,5 @@ def _changed(profile: Profile, changes: dict[str, Any], where: str) -> Profile:
 
 def _merged(settings: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     """`settings` with `changes` in them; where both have a table of settings, the tables are merged."""
-    both = {
-        key: _merged(settings[key], value)
-        for key, value in changes.items()
-        if isinstance(value, dict) and isinstance(settings.get(key), dict)
-    }
-    return settings | changes | both
+    tables = {key for key, value in changes.items() if isinstance(value, dict) and isinstance(settings.get(key), dict)}
+    return settings | changes | {key: _merged(settings[key], changes[key]) for key in tables}
