@@ -29,7 +29,7 @@ def record_hidden_states(model: TaskModel, modules: Sequence[nn.Module] | None =
     there all the same. Gradients are kept.
 
     >>> with torch.no_grad(), record_hidden_states(model) as runs:
-    ...     model.encode_words(vectors)
+    ...     states = model.encode_words(vectors)
     >>> embedding, *after_each_block = runs[0]
     """
     runs: list[Tensor] = []
