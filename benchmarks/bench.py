@@ -1,19 +1,16 @@
-"""Words per second of `vwlib` beside the plain loop, in one run on one machine: `make bench`.
+"""Words per second of `vwlib` and of the plain loop, in one run on one machine: `make bench`.
 
-Writes `results.json`, a list of records, and `results.svg` beside this file. Every measurement runs in a process of its
-own, one after
-the other, so that its peak memory is its own; both sides use the same weights, images, steps, batch, precision and
-number of threads.
+Writes `results.json`, a list of records, and `results.svg` into this folder. Every measurement runs in a process of its
+own, one after the other: its peak memory is its own. Both sides use the same weights, images, steps, batch, precision
+and number of threads.
 
 | field | is |
 |---|---|
 | `words` | words learned; as in the study at most `words_at_once` of them in one pass |
-| `words_per_second`, `plain_words_per_second` | learning all steps, with the frozen work; scoring not counted |
+| `words_per_second`, `plain_words_per_second` | learning all steps, with the features of images; scoring not counted |
 | `ratio` | the first by the second |
-| `ratio_to_accuracy` | the same, but ours stops where it has the score that the plain loop ends with; null where it
-never has |
-| `plain_score`, `steps_to_score` | that score, on the task's own test, and after how many steps ours has it and keeps
-it |
+| `ratio_to_accuracy` | the same, but ours stops at the plain loop's score; null where it never has that |
+| `plain_score`, `steps_to_score` | that score, on the task's test, and after how many steps ours has it and keeps it |
 | `steps_per_second` | steps of all the words together |
 | `scoring_seconds` | of scoring one word on the task's own test |
 | `peak_memory_mb` | of learning and scoring |
@@ -60,26 +57,10 @@ SIZES = (1, 10, 100)  # words
 STEPS = 12  # timed at each size, after a warm-up; a step costs the same from first to last
 REPEATS = 3
 JUDGED = 10  # words that both sides learn to the end and that are scored
-KEPT = (
-    0.05,
-    0.1,
-    0.15,
-    0.2,
-    0.3,
-    0.4,
-    0.5,
-    0.65,
-    0.8,
-    1.0,
-    1.25,
-    1.5,
-)  # after which shares of the steps ours are scored
-QUICK: dict[str, Any] = {
-    "sizes": (1, 2),
-    "timed": 1,
-    "repeats": 1,
-    "judged": 1,
-}  # for trying the code: the numbers mean nothing
+#: After which shares of the steps ours are scored.
+KEPT = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.65, 0.8, 1.0, 1.25, 1.5)
+#: For trying the code: the numbers mean nothing.
+QUICK: dict[str, Any] = {"sizes": (1, 2), "timed": 1, "repeats": 1, "judged": 1}
 
 
 def trials_of(profile: Profile, count: int) -> list[Trial]:
@@ -91,9 +72,8 @@ def trials_of(profile: Profile, count: int) -> list[Trial]:
 def judged_trials(profile: Profile, count: int) -> list[Trial]:
     """A word for each of the first concepts, from the next one's anchor: none starts at what it is to learn."""
     known = concepts_of(DATASET, profile.world)
-    return [
-        Trial(DATASET, concept.name, known[(place + 1) % len(known)].anchor)
-        for place, concept in enumerate(known[:count])
+    return [Trial(DATASET, first.name, then.anchor) for first, then in zip(known, known[1:] + known[:1], strict=True)][
+        :count
     ]
 
 
@@ -101,13 +81,13 @@ def ours(lab: Lab, task: str, trials: Sequence[Trial], steps: int, keep: Sequenc
     """Learn words as the study does, at most `words_at_once` in one pass."""
     size = lab.profile.study.words_at_once[task]
     parts = [trials[start : start + size] for start in range(0, len(trials), size)]
-    return [lab.learn(task, part, progress=False, steps=steps, snapshots=keep) for part in parts]
+    how: dict[str, Any] = {"steps": steps, "snapshots": keep, "allow_divergence": True, "progress": False}
+    return [lab.learn(task, part, **how) for part in parts]
 
 
 def plain(lab: Lab, task: str, trial: Trial, steps: int) -> Tensor:
     """Learn one word (vector, d) by the plain loop."""
-    settings = lab.profile.learning[task]
-    images = lab.split(DATASET).train
+    settings, images = lab.profile.learning[task], lab.split(DATASET).train
     return learn_one_word(lab.model(task), images, trial, steps=steps, rate=settings.rate, batch=settings.batch)
 
 
@@ -136,10 +116,9 @@ def matmul_peak(precision: str, size: int = 1536) -> float:
     return 2 * size**3 / min(timed)
 
 
-def measure_ours(profile: Profile, task: str, words: int, timed: int, repeats: int) -> dict[str, float]:
+def measure_ours(lab: Lab, task: str, words: int, timed: int, repeats: int) -> dict[str, float]:
     """What learning and scoring `words` words costs."""
-    trials = trials_of(profile, words)
-    lab = open_lab(profile)
+    trials = trials_of(lab.profile, words)
     lab.model(task)
     start = time.perf_counter()
     lab.features(task, DATASET, "train")
@@ -149,28 +128,22 @@ def measure_ours(profile: Profile, task: str, words: int, timed: int, repeats: i
     lab.evaluate(task, vectors[:1], trials[:1])  # reads the test images
     start = time.perf_counter()
     lab.evaluate(task, vectors, trials)
-    scoring = (time.perf_counter() - start) / words
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux counts in KiB
-    share = matmul_share(profile, task, lambda: ours(lab, task, trials, 1), seconds)
     return {
         "seconds_a_step": seconds,
         "prepare": prepare,
-        "scoring_seconds": scoring,
-        "peak_memory_mb": memory,
-        "matmul_share": share,
+        "scoring_seconds": (time.perf_counter() - start) / words,
+        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,  # Linux counts in KiB
+        "matmul_share": matmul_share(lab.profile, task, lambda: ours(lab, task, trials, 1), seconds),
     }
 
 
-def measure_plain(profile: Profile, task: str, timed: int, repeats: int) -> dict[str, float]:
+def measure_plain(lab: Lab, task: str, timed: int, repeats: int) -> dict[str, float]:
     """What a step of the plain loop costs."""
-    (trial,) = trials_of(profile, 1)
-    lab = open_lab(profile)
+    (trial,) = trials_of(lab.profile, 1)
     lab.split(DATASET)
     seconds = seconds_a_step(lambda steps: plain(lab, task, trial, steps), timed, repeats)
-    return {
-        "seconds_a_step": seconds,
-        "matmul_share": matmul_share(profile, task, lambda: plain(lab, task, trial, 1), seconds),
-    }
+    share = matmul_share(lab.profile, task, lambda: plain(lab, task, trial, 1), seconds)
+    return {"seconds_a_step": seconds, "matmul_share": share}
 
 
 def matmul_share(profile: Profile, task: str, step: Callable[[], object], seconds: float) -> float:
@@ -180,9 +153,9 @@ def matmul_share(profile: Profile, task: str, step: Callable[[], object], second
     return counter.get_total_flops() / seconds / matmul_peak(precision_here(task, profile))
 
 
-def measure_score(profile: Profile, task: str, judged: int) -> dict[str, float | None]:
+def measure_score(lab: Lab, task: str, judged: int) -> dict[str, float | None]:
     """The plain loop's mean score after all its steps, and the fewest steps from which on ours is never below it."""
-    lab, trials, steps = open_lab(profile), judged_trials(profile, judged), profile.learning[task].steps
+    trials, steps = judged_trials(lab.profile, judged), lab.profile.learning[task].steps
 
     def mean_score(vectors: Tensor) -> float:
         return statistics.fmean(found.value for found in lab.evaluate(task, vectors, trials))
@@ -195,9 +168,7 @@ def measure_score(profile: Profile, task: str, judged: int) -> dict[str, float |
 
 
 def steps_to(target: float, scores: dict[int, float]) -> int | None:
-    """The fewest steps from which on no score is below the target, so that no lucky moment counts; None where the last
-    one is.
-    """
+    """The fewest steps from which on no score is below the target; None where the last one is below."""
     found = None
     for count in sorted(scores, reverse=True):
         if scores[count] < target:
@@ -215,20 +186,18 @@ MEASURES: dict[str, Callable[..., dict[str, Any]]] = {
 
 def in_own_process(what: str, profile: Profile, *arguments: Any) -> dict[str, Any]:
     """One of `MEASURES` in a fresh interpreter."""
-    done = subprocess.run(
-        [sys.executable, __file__, "--measure", json.dumps([what, profile.name, *arguments])],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    asked = json.dumps([what, profile.name, *arguments])
+    command = [sys.executable, __file__, "--measure", asked]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"Measuring {what} {arguments} failed: {done.stderr.strip().splitlines()[-1]}")
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def here(what: str, profile: Profile, *arguments: Any) -> dict[str, Any]:
-    """One of `MEASURES` in this process."""
-    return MEASURES[what](profile, *arguments)
+def in_this_process(profile: Profile) -> Callable[..., dict[str, Any]]:
+    """What runs each of `MEASURES` here, with one lab."""
+    lab = open_lab(profile)
+    return lambda what, _, *arguments: MEASURES[what](lab, *arguments)
 
 
 def bench(
@@ -246,14 +215,10 @@ def bench(
         yardstick, target = run("plain", profile, task, timed, repeats), run("score", profile, task, judged)
         for words in sizes:
             cost = run("ours", profile, task, words, timed, repeats)
-            record = {"task": task, "words": words} | compared(
-                cost, yardstick, target, words, profile.learning[task].steps
-            )
-            records.append(record)
-            print(
-                f"{task:15} {words:4} words: {record['words_per_second']:8.3f} words/s, {record['ratio']:6.1f} times the plain loop",
-                flush=True,
-            )
+            figures = compared(cost, yardstick, target, words, profile.learning[task].steps)
+            records.append({"task": task, "words": words} | figures)
+            rate, ratio = figures["words_per_second"], figures["ratio"]
+            print(f"{task:15} {words:4} words: {rate:8.3f} words/s, {ratio:6.1f} times the plain loop", flush=True)
     return records
 
 
@@ -295,13 +260,8 @@ def draw(records: pd.DataFrame) -> Figure:
         rate.loglog(own["words"], own["plain_words_per_second"], color=TASK_COLOURS[task], linestyle="--")
         seconds = own["words"] / own["words_per_second"]
         cost.loglog(own["words"], seconds, **look)
-        cost.loglog(
-            own["words"],
-            seconds.iloc[-1] * own["words"] / own["words"].iloc[-1],
-            color="#767676",
-            linewidth=0.8,
-            linestyle=":",
-        )
+        slope_one = seconds.iloc[-1] * own["words"] / own["words"].iloc[-1]
+        cost.loglog(own["words"], slope_one, color="#767676", linewidth=0.8, linestyle=":")
     rate.set(xlabel="words learned together", ylabel="words per second")
     cost.set(xlabel="words learned together", ylabel="seconds in all")
     figure.legend(loc="outside lower center", ncols=len(TASKS))
@@ -312,11 +272,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure everything and write records and figure, or make the one measurement asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--profile", default="miniature", help="whose models and settings")
-    parser.add_argument(
-        "--quick",
-        action="store_true",
-        help="the profile smoke, few words and a step each, in one process: to try the code",
-    )
+    quick = "the profile smoke, few words and a step each, in one process: to try the code"
+    parser.add_argument("--quick", action="store_true", help=quick)
     parser.add_argument("--out", type=Path, default=HERE, help="folder of results.json and results.svg")
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     chosen = parser.parse_args(arguments)
@@ -324,12 +281,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         what, name, *rest = json.loads(chosen.measure)
         profile = load_profile(name, device="cpu")
         torch.set_num_threads(profile.study.threads)
-        print(json.dumps(here(what, profile, *rest)))
+        print(json.dumps(MEASURES[what](open_lab(profile), *rest)))
         return
     profile = load_profile("smoke" if chosen.quick else chosen.profile, device="cpu")  # the plain loop knows no other
     torch.set_num_threads(profile.study.threads)
     settings: dict[str, Any] = {"sizes": SIZES, "timed": STEPS, "repeats": REPEATS, "judged": JUDGED}
-    records = bench(profile, here, **QUICK) if chosen.quick else bench(profile, **settings)
+    records = bench(profile, in_this_process(profile), **QUICK) if chosen.quick else bench(profile, **settings)
     write_whole(chosen.out / "results.json", (json.dumps(records, indent=1) + "\n").encode())
     picture = io.BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": "bench"}):

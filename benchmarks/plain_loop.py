@@ -19,8 +19,10 @@ from torch import Tensor
 from torchvision.ops import box_convert, box_iou
 
 from vwlib.examples import Example
-from vwlib.models import Classifier, Detector, Generator, TaskModel
-from vwlib.models.base import draw
+from vwlib.models.base import TaskModel, draw
+from vwlib.models.classification import Classifier
+from vwlib.models.detection import Detector
+from vwlib.models.generation import Generator
 from vwlib.trials import Trial
 
 #: Ids for the new word's vectors: CLIP's entries for control characters, which no prompt holds.
@@ -102,9 +104,8 @@ def detection_loss(model: Detector, examples: Sequence[Example], concept: str, i
         text = model.model.owlv2.text_projection(
             model.model.owlv2.text_model(input_ids=ids, attention_mask=None).pooler_output
         )
-        cosine = (
-            F.normalize(model.model.class_head.dense0(regions), dim=-1) @ F.normalize(text, dim=-1)[0]
-        )  # (image, region)
+        seen = F.normalize(model.model.class_head.dense0(regions), dim=-1)
+        cosine = seen @ F.normalize(text, dim=-1)[0]  # (image, region)
         losses = []
         for row, found, similar in zip(rows, boxes, cosine, strict=True):
             true = torch.as_tensor(examples[row].boxes_of(concept)) / max(images[row].size)

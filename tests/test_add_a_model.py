@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from vwlib.book import build as book
+from vwlib.book import execute as book
 from vwlib.book.pages.models import describe_models, describe_run
 from vwlib.learn import radii
 from vwlib.miniature.world import ensure_world

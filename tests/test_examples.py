@@ -13,26 +13,27 @@ from vwlib.book.figures.examples import labelled_grid
 from vwlib.book.pages.examples import (
     box_table,
     choice_table,
-    commands,
-    describe_holdings,
+    datasets_on_disk,
     file_kinds,
     full_size_table,
-    holdings,
     holdings_table,
     manifest_table,
-    odd_copies,
     paper_costs,
-    several,
+    sample_examples,
+    storage_variants,
     weights_table,
 )
+from vwlib.book.text import fill
 from vwlib.concepts import DATASETS
 from vwlib.paths import ROOT
 from vwlib.settings import load_profile
 from vwlib.tools.cli import app
+from vwlib.tools.doctor import ORIGINS
+from vwlib.tools.weights import fetch_command
 
 PROFILE, PAPER = load_profile("smoke"), load_profile("paper")
 SAMPLES = ROOT.parent / "shared" / "samples"
-FOUND = holdings(PROFILE)
+FOUND = datasets_on_disk(PROFILE)
 
 
 def test_the_profiles_own_datasets_are_counted():
@@ -42,28 +43,31 @@ def test_the_profiles_own_datasets_are_counted():
 
 
 def test_several_examples_show_as_many_concepts_as_they_can_and_follow_from_the_seed():
-    chosen = several(FOUND[2], 12, seed=1)
+    chosen = sample_examples(FOUND[2], 12, seed=1)
     assert len({example.label for example in chosen[:10]}) == 10 and len(chosen) == 12
-    assert [example.path for example in several(FOUND[2], 12, seed=1)] == [example.path for example in chosen]
+    assert [example.path for example in sample_examples(FOUND[2], 12, seed=1)] == [example.path for example in chosen]
 
 
 def test_the_largest_box_gives_a_scene_its_label():
-    boxes = box_table([several(held, 5) for held in FOUND]).assign(
+    boxes = box_table([sample_examples(held, 5) for held in FOUND]).assign(
         area=lambda box: (box["right"] - box["left"]) * (box["bottom"] - box["top"])
     )
     largest = boxes.sort_values("area").groupby(["row", "image"])["kind"].last()
     assert (largest == "label").all() and set(boxes["kind"]) == {"label", "other"}
     figure = labelled_grid(
-        [[e.image() for e in several(held, 5)] for held in FOUND], boxes, rows=list(DATASETS), below=[["a"] * 5] * 4
+        [[e.image() for e in sample_examples(held, 5)] for held in FOUND],
+        boxes,
+        rows=list(DATASETS),
+        below=[["a"] * 5] * 4,
     )
     assert sum(len(ax.patches) for ax in figure.axes) == 2 * len(boxes)
 
 
-def test_odd_copies_come_back_right_and_a_plain_decoder_gets_three_wrong():
+def test_storage_variants_come_back_right_and_a_plain_decoder_gets_three_wrong():
     picture = Image.fromarray(
         np.kron(np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8), np.ones((16, 16, 1), np.uint8))
     )
-    odd = odd_copies(picture)
+    odd = storage_variants(picture)
     far = {
         name: [np.abs(np.asarray(copy.resize((96, 64)), int) - np.asarray(picture, int)).mean() for copy in copies]
         for name, copies in odd.items()
@@ -99,21 +103,30 @@ def test_without_a_measurement_the_tables_are_empty_and_with_one_they_add_up(tmp
 
 
 def test_the_commands_exist_and_name_all_weights_and_datasets():
-    lines = [line for line in commands(PAPER).splitlines() if line]
+    models = [model for model in PAPER.models.values() if model.hub]
+    lines = fill("08_commands", profile=PAPER, models=models, fetch=fetch_command, origins=ORIGINS).splitlines()
     known = {command.name or command.callback.__name__ for command in app.registered_commands}
     assert {shlex.split(line)[1] for line in lines if line.startswith("vwlib ")} <= known
     assert sum(line.startswith("hf download") for line in lines) == len(weights_table(PAPER)) == 6
     assert all(any(folder in line for line in lines) for folder in PAPER.data.values())
 
 
+def test_the_page_says_whether_its_pictures_are_real():
+    texts = [
+        fill("08_pictures", profile=profile, samples=samples)
+        for profile, samples in ((PROFILE, ""), (PROFILE, "x"), (PAPER, ""))
+    ]
+    assert ["generated" in text for text in texts] == [True, False, False] and len(set(texts)) == 3
+
+
 def test_nothing_to_show_is_told(tmp_path):
     with pytest.raises(FileNotFoundError, match="There is no picture of ImageNet"):
-        holdings(PROFILE, str(tmp_path))
+        datasets_on_disk(PROFILE, str(tmp_path))
 
 
 @pytest.mark.skipif(not SAMPLES.is_dir(), reason="the real samples are not at hand")
 def test_real_samples_are_shown_as_they_are():
-    found = holdings(PROFILE, str(SAMPLES))
+    found = datasets_on_disk(PROFILE, str(SAMPLES))
     table, kinds = holdings_table(found), file_kinds(found)
     assert (
         list(table.index) == list(DATASETS)
@@ -121,7 +134,4 @@ def test_real_samples_are_shown_as_they_are():
         and table.loc["PASCAL", "boxes that do not count"] > 0
     )
     assert "MPO" in set(kinds["format"]) and "4 chosen" in set(choice_table(found, 8)["choice of 8"])
-    assert (
-        "samples" in describe_holdings(PROFILE, str(SAMPLES))
-        and manifest_table(found, 8)["dataset"].eq("DreamBooth").all()
-    )
+    assert manifest_table(found, 8)["dataset"].eq("DreamBooth").all()

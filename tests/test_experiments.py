@@ -1,4 +1,7 @@
-"""The experiments' tables: whole or not at all, resumed, named when damaged or stale, and what the ledger asks for."""
+"""The experiments' tables: whole or not at all, resumed, named when damaged or stale, and what the ledger asks for.
+
+Where the store is what is tested, the experiments are made up and the study has no models (`stand_in.py`).
+"""
 
 import fcntl
 import hashlib
@@ -9,71 +12,72 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
+import stand_in
+from pydantic import PositiveInt
 
-from vwlib.experiments import EXPERIMENTS, Tables, choose, read_table, read_tables, run, solutions, status, uses
-from vwlib.experiments.base import lighter
-from vwlib.experiments.registry import SCHEMAS
+from vwlib.book.pages.experiments import tables_of
+from vwlib.experiments import running
+from vwlib.experiments.base import Experiment, Size, Sources, per, single_case
+from vwlib.experiments.registry import EXPERIMENTS, SCHEMAS, check_sizes, choose
+from vwlib.experiments.running import read_tables, run, status
 from vwlib.ledger.judge import judge_claims
-from vwlib.settings import ExperimentSettings, load_profile
+from vwlib.settings import load_profile
+from vwlib.study import run as runner
 from vwlib.study.run import run_study
+from vwlib.study.store import Store
+from vwlib.study.tables import TRIALS, read_table, results_root
 from vwlib.tools.cli import app
 
-PROFILE = load_profile("smoke")
-QUICK = ["maps", "vocabulary", "offsets"]
+PROFILE, MINIATURE = load_profile("smoke"), load_profile("miniature")
+
+
+def compute(lab, case, sources):
+    """A row for each of the study's words of a task, with a size."""
+    time.sleep(float(os.environ.get("CASE_SECONDS", 0)))
+    words = sources.words(case["task"], "COCO")
+    return pd.DataFrame({"word": [word.word_id for word in words], "many": sources.sizes.many})
+
+
+def count(lab, case, sources):
+    return pd.DataFrame({"rows": [len(table) for table in sources.tables.values()]})
+
+
+MADE_UP = {
+    experiment.name: experiment
+    for experiment in (
+        Experiment("words", "?", compute, per("task"), (TRIALS,), sizes=(Size("many", PositiveInt, 9, 2, "many"),)),
+        Experiment("counts", "?", count, single_case, ("words",)),
+        Experiment("free", "?", count, single_case),
+    )
+}
+ALL = list(MADE_UP.values())
 
 
 def contents(root: Path) -> dict[str, str]:
     """Checksums of the published files, the run log aside."""
-    return {
-        p.name: hashlib.sha256(p.read_bytes()).hexdigest()
-        for p in (root / "results").rglob("*")
-        if p.is_file() and p.name != "runs.jsonl"
-    }
+    files = [path for path in (root / "results").rglob("*") if path.is_file() and path.name != "runs.jsonl"]
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def states(root: Path, names: list[str]) -> dict[str, str]:
+def states(root: Path, profile=PROFILE, experiments=ALL) -> dict[str, str]:
     """What `status` says of tables."""
-    return status(PROFILE, choose(EXPERIMENTS, names), root).set_index("table")["state"].to_dict()
-
-
-#: Which fields of `ExperimentSettings` each experiment read while the store was filled.
-READ: dict[str, set[str]] = {}
-
-
-@contextmanager
-def read_fields() -> Iterator[set[str]]:
-    """The fields of `ExperimentSettings` that are read within the block."""
-    found: set[str] = set()
-
-    def look_up(settings: ExperimentSettings, name: str) -> object:
-        if name in ExperimentSettings.model_fields:
-            found.add(name)
-        return object.__getattribute__(settings, name)
-
-    lighter.cache_clear()  # what it has read for another experiment, it would not read again
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ExperimentSettings, "__getattribute__", look_up, raising=False)
-        yield found
+    return status(profile, experiments, root).set_index("table")["state"].to_dict()
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> Path:
-    """A store with a finished study and all experiments."""
+    """A store with a finished study and the made-up experiments."""
     root = tmp_path_factory.mktemp("store")
-    run_study(PROFILE, root, progress=False)
     with pytest.MonkeyPatch.context() as patch:
-        # Smoke's words do not learn enough to solve anything, and there would be nothing to go between.
-        patch.setattr(solutions, "solutions_of", lambda task, dataset, sources: sources.grid(task, dataset, own=True))
-        for experiment in EXPERIMENTS.values():
-            with read_fields() as READ[experiment.name]:
-                run(PROFILE, [experiment], root, progress=False)
+        patch.setattr(runner, "open_lab", stand_in.StandIn)
+        run_study(PROFILE, root, progress=False)
+    run(PROFILE, ALL, root, progress=False)
     return root
 
 
@@ -83,126 +87,39 @@ def copy(whole, tmp_path) -> Path:
     return shutil.copytree(whole, tmp_path / "store")
 
 
-def test_every_table_has_the_columns_that_the_ledger_asks_for(whole):
-    for name in EXPERIMENTS:
-        table = read_table(name, "smoke", whole)
-        assert len(table) or name == "likeness", name  # in a 2 x 2 grid no concept has two unrelated anchors
+@pytest.fixture
+def made_up(monkeypatch):
+    """The made-up experiments in the place of all."""
+    monkeypatch.setattr(running, "SCHEMAS", {"words": None})
+    for name in list(EXPERIMENTS):
+        monkeypatch.delitem(EXPERIMENTS, name)
+    EXPERIMENTS.update(MADE_UP)
+
+
+# --- the real ones: smoke's tables, computed into the cache at first use
+
+
+@pytest.fixture(scope="module")
+def tables() -> dict[str, pd.DataFrame]:
+    return tables_of(PROFILE, list(EXPERIMENTS))
+
+
+def test_every_table_has_the_columns_that_the_ledger_asks_for(tables):
+    empty = {"likeness", "segments"}  # in a 2 x 2 grid no two unrelated anchors, and in smoke no word is a solution
+    for name, table in tables.items():
+        assert len(table) or name in empty, name
         assert set(SCHEMAS[name].columns if name in SCHEMAS else ()) <= set(table), name
 
 
-def test_each_kind_of_table_has_a_maker():
-    made = set(SCHEMAS)
-    assert made <= set(EXPERIMENTS)
+def test_the_ledger_is_judged_on_all_tables(tables):
+    judged = judge_claims(read_tables("smoke", results_root(PROFILE)), SCHEMAS, "smoke", draws=50)
+    assert len(judged) >= 57
+    assert not judged["missing"].str.contains("is missing").any()
 
 
-def test_the_ledger_is_judged_on_all_tables(whole):
-    judged = judge_claims(read_tables("smoke", whole), SCHEMAS, "smoke", draws=50)
-    assert len(judged) == 57
-    assert not judged["why"].str.contains("is missing").any()
-
-
-def test_an_altered_table_judges_nothing(copy):
-    folder = copy / "results" / "smoke"
-    for name in ("clusters", "trials"):
-        content = bytearray((folder / f"{name}.parquet").read_bytes())
-        content[len(content) // 2] ^= 1
-        (folder / f"{name}.parquet").write_bytes(content)
-        with pytest.raises(ValueError, match=rf"{name}\.parquet is damaged or was altered"):
-            read_tables("smoke", copy)
-        content[len(content) // 2] ^= 1
-        (folder / f"{name}.parquet").write_bytes(content)
-    (folder / "something.parquet").write_bytes(b"no table of the ledger")
-    assert "something" not in read_tables("smoke", copy)
-
-
-def test_two_processes_lose_no_record(copy):
-    """What another process writes down while this one waits is kept."""
-    tables, folder = Tables(PROFILE, copy), copy / "results" / "smoke"
-    handle = os.open(folder, os.O_RDONLY)
-    fcntl.flock(handle, fcntl.LOCK_EX)
-    with ThreadPoolExecutor(1) as pool:
-        publishing = pool.submit(tables.publish, EXPERIMENTS["vocabulary"], [read_table("vocabulary", "smoke", copy)])
-        with pytest.raises(TimeoutError):
-            publishing.result(timeout=0.3)
-        records = json.loads((folder / "experiments.json").read_text())
-        (folder / "experiments.json").write_text(json.dumps(records | {"another": {}}))
-        os.close(handle)
-        publishing.result(timeout=60)
-    assert {"another", "vocabulary"} <= set(json.loads((folder / "experiments.json").read_text()))
-
-
-def test_killed_in_the_middle_the_rerun_ends_with_the_same_bytes(whole, tmp_path):
-    root = shutil.copytree(whole, tmp_path / "store")
-    shutil.rmtree(root / "chunks" / "smoke" / "experiments")
-    for path in (root / "results" / "smoke").glob("*displacements.parquet"):
-        path.unlink()
-    command = [
-        sys.executable,
-        "-c",
-        "from vwlib.tools.cli import app; app()",
-        "experiments",
-        "mapped_displacements",
-        "--profile",
-        "smoke",
-        "--store",
-        str(root),
-    ]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        while len(list(root.rglob("experiments/mapped_displacements/*/*.parquet"))) < 2 and process.poll() is None:
-            time.sleep(0.02)
-        process.send_signal(signal.SIGKILL)
-    kept = {path: path.stat().st_mtime_ns for path in root.rglob("experiments/mapped_displacements/*/*.parquet")}
-    assert 2 <= len(kept) < 6 and states(root, ["mapped_displacements"]) == {"mapped_displacements": "missing"}
-    run(PROFILE, choose(EXPERIMENTS, ["displacements", "mapped_displacements"]), root, progress=False)
-    assert contents(root) == contents(whole)
-    assert all(path.stat().st_mtime_ns == when for path, when in kept.items())  # nothing finished was repeated
-
-
-def test_stored_tables_are_not_computed_again(copy):
-    shutil.rmtree(copy / "chunks" / "smoke" / "experiments")
-    before = contents(copy)
-    run(PROFILE, choose(EXPERIMENTS, QUICK), copy, progress=False)
-    assert contents(copy) == before and not (copy / "chunks" / "smoke" / "experiments").exists()
-
-
-@pytest.mark.parametrize("harm", ["truncated", "altered"])
-def test_a_damaged_case_is_named_and_computed_again(copy, whole, caplog, harm):
-    path = next(copy.rglob("experiments/offsets/*/*.parquet"))
-    content = bytearray(path.read_bytes())
-    content[20] ^= 1
-    path.write_bytes(content[:-9] if harm == "truncated" else content)
-    (copy / "results" / "smoke" / "offsets.parquet").unlink()
-    run(PROFILE, choose(EXPERIMENTS, ["offsets"]), copy, progress=False)
-    assert f"{path.name} is damaged" in caplog.text and contents(copy) == contents(whole)
-
-
-def test_a_damaged_table_is_refused_named_and_made_again(copy, whole):
-    path = copy / "results" / "smoke" / "offsets.parquet"
-    path.write_bytes(path.read_bytes()[:-1] + b"?")
-    with pytest.raises(
-        ValueError, match=r"offsets.parquet is damaged or was altered.*`vwlib experiments offsets --profile smoke`"
-    ):
-        read_table("offsets", "smoke", copy)
-    assert states(copy, QUICK)["offsets"] == "damaged"
-    run(PROFILE, choose(EXPERIMENTS, QUICK), copy, progress=False)
-    assert contents(copy) == contents(whole)
-
-
-def test_a_table_of_other_words_is_stale_and_named(copy, caplog):
-    summary = copy / "results" / "smoke" / "study.json"
-    summary.write_text(summary.read_text().replace('"words"', ' "words"'))
-    assert states(copy, ["offsets", "maps"]) == {"offsets": "stale", "maps": "stored"}
-    read_table("offsets", "smoke", copy)
-    assert "was made from another 'trials'" in caplog.text
-
-
-def with_settings(**changes):
-    """The profile with other settings of the experiments."""
-    return PROFILE.model_copy(update={"experiments": PROFILE.experiments.model_copy(update=changes)})
-
-
-def test_each_experiment_names_the_settings_that_it_reads(whole):
-    assert {name: set(experiment.settings) for name, experiment in EXPERIMENTS.items()} == READ
+def test_the_stored_tables_of_the_miniature_are_all_fresh():
+    assert len(EXPERIMENTS) == 24
+    assert set(status(MINIATURE, list(EXPERIMENTS.values()))["state"]) == {"stored"}
 
 
 @pytest.mark.parametrize(
@@ -215,67 +132,173 @@ def test_each_experiment_names_the_settings_that_it_reads(whole):
             {"map_kinds", "truncation", "perturbations", "segments", "rates", "compounds", "instances", "frequency"},
         ),
         ({"near": 0.4}, {"clusters", "truncation", "probes", "likeness", "agreement"}),
-        ({}, set()),
     ],
 )
-def test_other_settings_make_those_tables_stale_that_use_them(whole, change, stale):
-    tables = Tables(with_settings(**change), whole)
-    assert {name: tables.trouble(experiment) for name, experiment in EXPERIMENTS.items()} == {
-        name: "stale" if name in stale else "" for name in EXPERIMENTS
-    }
+def test_other_sizes_make_those_tables_stale_that_use_them(change, stale):
+    changed = load_profile("miniature", experiments=change)
+    found = status(changed, list(EXPERIMENTS.values())).set_index("table")["state"]
+    assert set(found.index[found == "stale"]) == stale
+    assert set(found) == {"stored", "stale"}
 
 
-def test_a_new_setting_makes_no_table_stale(whole):
-    class Grown(ExperimentSettings):
-        another: int = 7
-
-    profile = PROFILE.model_copy(update={"experiments": Grown(**PROFILE.experiments.model_dump())})
-    assert not any(Tables(profile, whole).trouble(experiment) for experiment in EXPERIMENTS.values())
+def test_another_version_makes_its_own_table_stale():
+    newer = [replace(EXPERIMENTS[name], version=2) for name in ("likeness", "maps")]
+    assert set(status(MINIATURE, newer)["state"]) == {"stale"}
 
 
-def test_another_version_makes_its_own_table_stale(whole):
-    def again(*_):
-        raise AssertionError("nothing is computed")
-
-    for name in ("likeness", "maps"):
-        newer = replace(EXPERIMENTS[name], compute=uses(*EXPERIMENTS[name].settings, version=2)(again))
-        assert Tables(PROFILE, whole).trouble(newer) == "stale"
+# --- the store
 
 
-def test_an_experiment_that_names_no_settings_depends_on_all(whole):
-    silent = replace(EXPERIMENTS["maps"], compute=lambda *_: None)
-    assert silent.settings == set(ExperimentSettings.model_fields)
-    assert Tables(PROFILE, whole).digest(silent) != Tables(with_settings(noises=3), whole).digest(silent)
+def test_killed_in_the_middle_the_rerun_ends_with_the_same_bytes(copy, whole, monkeypatch):
+    shutil.rmtree(copy / "chunks" / "smoke" / "experiments")
+    for name in ("words", "counts"):
+        (copy / "results" / "smoke" / f"{name}.parquet").unlink()
+    code = (
+        "from pathlib import Path; import test_experiments as t;"
+        f"t.run(t.PROFILE, [t.MADE_UP['words']], Path({str(copy)!r}), progress=False)"
+    )
+    environment = os.environ | {"CASE_SECONDS": "0.5"}
+    folder = Path(__file__).parent
+    with subprocess.Popen([sys.executable, "-c", code], cwd=folder, env=environment) as process:
+        while len(list(copy.rglob("experiments/words/*/*.parquet"))) < 2 and process.poll() is None:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+    kept = {path: path.stat().st_mtime_ns for path in copy.rglob("experiments/words/*/*.parquet")}
+    assert len(kept) == 2
+    assert states(copy)["words"] == "missing"
+    run(PROFILE, ALL, copy, progress=False)
+    assert contents(copy) == contents(whole)
+    assert all(path.stat().st_mtime_ns == when for path, when in kept.items())  # nothing finished was repeated
 
 
-def test_a_setting_that_there_is_not_cannot_be_used():
-    with pytest.raises(ValueError, match="'noise'"):
-        uses("noise")
+def test_an_altered_table_judges_nothing(copy, made_up):
+    folder = copy / "results" / "smoke"
+    for name in ("words", "trials"):
+        path = folder / f"{name}.parquet"
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=rf"{name}\.parquet is damaged"):
+            read_tables("smoke", copy)
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+    (folder / "something.parquet").write_bytes(b"no table of the ledger")
+    assert set(read_tables("smoke", copy)) == {"words", "trials"}
 
 
-def test_the_stored_tables_of_the_miniature_are_all_fresh():
-    stored = status(load_profile("miniature"), list(EXPERIMENTS.values()))
-    assert set(stored["state"]) == {"stored"}
+def test_two_processes_lose_no_record(copy):
+    """What another process writes down while this one waits is kept."""
+    store = Store(PROFILE, copy)
+    handle = os.open(store.results, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    with ThreadPoolExecutor(1) as pool:
+        publishing = pool.submit(store.publish_table, "words", [store.read_table("words")], digest="another")
+        with pytest.raises(TimeoutError):
+            publishing.result(timeout=0.3)
+        records = json.loads(store.records_file.read_text())
+        store.records_file.write_text(json.dumps(records | {"another": {}}))
+        os.close(handle)
+        publishing.result(timeout=60)
+    assert {"another", "words"} <= set(json.loads(store.records_file.read_text()))
+
+
+def test_stored_tables_are_not_computed_again(copy):
+    shutil.rmtree(copy / "chunks" / "smoke" / "experiments")
+    before = contents(copy)
+    run(PROFILE, ALL, copy, progress=False)
+    assert contents(copy) == before
+    assert not (copy / "chunks" / "smoke" / "experiments").exists()
+
+
+@pytest.mark.parametrize("harm", ["truncated", "altered"])
+def test_a_damaged_case_is_named_and_computed_again(copy, whole, caplog, harm):
+    path = next(copy.rglob("experiments/words/*/*.parquet"))
+    content = bytearray(path.read_bytes())
+    content[20] ^= 1
+    path.write_bytes(content[:-9] if harm == "truncated" else content)
+    (copy / "results" / "smoke" / "words.parquet").unlink()
+    run(PROFILE, ALL, copy, progress=False)
+    assert f"{path.name} is damaged" in caplog.text
+    assert contents(copy) == contents(whole)
+
+
+def test_a_damaged_table_is_refused_named_and_made_again(copy, whole):
+    path = copy / "results" / "smoke" / "words.parquet"
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    with pytest.raises(ValueError, match="words.parquet is damaged.*`vwlib experiments words --profile smoke`"):
+        read_table("words", "smoke", copy)
+    assert states(copy) == {"words": "damaged", "counts": "stale", "free": "stored"}
+    run(PROFILE, ALL, copy, progress=False)
+    assert contents(copy) == contents(whole)
+
+
+def test_a_table_of_other_words_is_stale_and_named(copy, caplog):
+    summary = copy / "results" / "smoke" / "study.json"
+    summary.write_text(summary.read_text().replace('"words"', ' "words"'))
+    assert states(copy) == {"words": "stale", "counts": "stored", "free": "stored"}
+    read_table("words", "smoke", copy)
+    assert "was made from another 'trials'" in caplog.text
+
+
+def test_a_damaged_list_of_records_counts_as_missing(copy, caplog):
+    (copy / "results" / "smoke" / "experiments.json").write_text("{")
+    assert set(states(copy).values()) == {"missing"}
+    assert "experiments.json is damaged" in caplog.text
 
 
 def test_a_missing_table_says_which_command_makes_it(tmp_path):
-    with pytest.raises(FileNotFoundError, match="`vwlib experiments maps --profile smoke` makes it"):
+    with pytest.raises(FileNotFoundError, match="`vwlib experiments maps --profile smoke`"):
         read_table("maps", "smoke", tmp_path)
-    with pytest.raises(FileNotFoundError, match="`vwlib study --profile smoke` makes it"):
-        run(PROFILE, choose(EXPERIMENTS, ["offsets"]), tmp_path, progress=False)
+    with pytest.raises(FileNotFoundError, match="`vwlib study --profile smoke`"):
+        run(PROFILE, choose(["offsets"]), tmp_path, progress=False)
+
+
+# --- sizes
+
+
+def test_an_experiment_reads_the_sizes_that_it_declares_and_no_others():
+    sizes = EXPERIMENTS["likeness"].sizes_of(MINIATURE)
+    assert vars(sizes) == {"grid": MINIATURE.experiments.grid, "near": 0.5, "noises": 8}
+    assert EXPERIMENTS["likeness"].sizes_of(PROFILE).noises == 2
+    with pytest.raises(AttributeError):
+        _ = Sources(PROFILE, sizes=sizes).sizes.draws
+
+
+def test_a_settings_file_overrides_an_experiments_own_size(tmp_path, monkeypatch):
+    (tmp_path / "settings.toml").write_text("[smoke.experiments]\nreach = [3, 4]\nnoises = 5\n")
+    monkeypatch.setenv("VWLIB_SETTINGS", str(tmp_path / "settings.toml"))
+    changed = load_profile("smoke")
+    assert EXPERIMENTS["reach"].sizes_of(changed).reach == (3, 4)
+    assert EXPERIMENTS["likeness"].sizes_of(changed).noises == 5
+    check_sizes(changed)
+
+
+@pytest.mark.parametrize(("name", "value"), [("noise", 3), ("noises", "many"), ("reach", [1, 2, 3])])
+def test_a_size_that_there_is_not_and_one_of_another_type_are_named(name, value):
+    wrong = load_profile("smoke", experiments={name: value})
+    with pytest.raises(ValueError, match=f"{name}") as error:
+        status(wrong, choose(["likeness", "reach"]))
+    assert "\n" not in str(error.value)
+
+
+# --- the command
+
+
+def test_experiments_come_after_those_that_they_need():
+    assert [experiment.name for experiment in choose(["crossings", "sweep"])] == [
+        "truncation",
+        "crossings",
+        "rates",
+        "sweep",
+    ]
 
 
 def test_an_unknown_experiment_is_one_sentence(capsys):
     with pytest.raises(SystemExit):
         app(["experiments", "mops", "--profile", "smoke"])
-    assert "'mops' is no experiment; there are displacements" in capsys.readouterr().err
+    assert "'mops' is no experiment" in capsys.readouterr().err
 
 
-def test_the_command_says_what_is_stored(whole, capsys):
+def test_the_command_says_what_is_stored(whole, capsys, made_up):
     app(["experiments", "--profile", "smoke", "--store", str(whole), "--status"], standalone_mode=False)
-    assert capsys.readouterr().out.count("stored") == len(EXPERIMENTS)
-
-
-def test_a_damaged_list_of_records_counts_as_missing(copy, caplog):
-    (copy / "results" / "smoke" / "experiments.json").write_text("{")
-    assert states(copy, ["maps"]) == {"maps": "missing"} and "experiments.json is damaged" in caplog.text
+    assert capsys.readouterr().out.count("stored") == len(MADE_UP)

@@ -34,7 +34,7 @@ def test_words_are_counted_over_the_whole_study_and_not_over_the_live_grid() -> 
 
 
 def test_the_answer_stands_above_the_figure() -> None:
-    assert INDEX.index("::answer:s") < INDEX.index("{chapter-figure}")
+    assert INDEX.index("::answer:s") < INDEX.index("{figure} figures/fig-answer.png")
 
 
 def test_it_says_how_a_reader_a_re_executor_and_a_practitioner_read_on() -> None:

@@ -21,8 +21,9 @@ from vwlib.book.pages.layers import (
     strip_words,
     words_in,
 )
+from vwlib.concepts import TASKS
 from vwlib.layers import half_projection_layer
-from vwlib.models import TASKS, load_model
+from vwlib.models import load_model
 from vwlib.settings import load_profile
 from vwlib.study.read import StoredStudy
 from vwlib.words import Word

@@ -2,6 +2,7 @@
 true whatever came out.
 """
 
+import itertools
 import json
 
 import pandas as pd
@@ -13,35 +14,38 @@ from vwlib.book.pages.experiments import tables_of, tables_or_stand_in
 from vwlib.book.pages.ledger import (
     SCOPES,
     Ledger,
+    answer,
     counts_by_rules,
     disagreements,
     figure_places,
     finding,
+    for_file,
+    in_words,
     missing_tables,
-    moved_sentence,
+    moved_verdicts,
     revisions,
     verdict_table,
 )
-from vwlib.experiments import read_tables
-from vwlib.ledger.claims import VERDICTS, judge_claims, load_claims, read_claims, write_claims
+from vwlib.experiments.registry import SCHEMAS
+from vwlib.experiments.running import read_tables
+from vwlib.ledger.claims import load_claims
+from vwlib.ledger.judge import VERDICTS, judge_claims, write_claims
 from vwlib.paths import DATA
 from vwlib.settings import load_profile
 from vwlib.tools.cli import app
 
 CLAIMS = load_claims()
-#: Figures of experiments that no chapter shows yet.
-TO_COME = {"fig-random"}
 
 
 @pytest.fixture(scope="module")
 def judged():
     """The verdicts without any table: what the paper itself decides is decided all the same."""
-    return judge_claims({})
+    return in_words(judge_claims({}, SCHEMAS))
 
 
 def test_every_claims_figure_is_in_a_chapter():
     places = figure_places()
-    assert {claim.figure for claim in CLAIMS} - set(places) - {""} <= TO_COME
+    assert {claim.figure for claim in CLAIMS} <= {*places, ""}
     assert all(place.caption for place in places.values())
 
 
@@ -49,7 +53,7 @@ def test_a_row_for_each_claim_verdict_first_and_linked(judged):
     html = Ledger(judged, figure_places())._repr_html_()
     assert html.count("<tr id=") == len(CLAIMS)
     row = html[html.index('<tr id="claim-1"') : html.index('<tr id="claim-2"')]
-    assert row.index("undecided") < row.index("One learned word makes the generator draw")
+    assert row.index("undecided") < row.index(CLAIMS[0].claim)
     assert f'.html#{CLAIMS[0].figure}"' in row
     assert "<code>vwlib study</code>" in row and "Rule" in row
 
@@ -121,51 +125,43 @@ def test_verdicts_are_counted_by_the_first_rules_and_by_the_last(judged):
     table = revisions(changed).set_index("no.")
     assert table.loc[29, "by the first rule"] == "replicated: 0.90 (0.80 to 1.00; 80% strictly, 20% tie), COCO"
     assert "It lies above 0.5. By this rule the verdict is replicated: 0.90" in Ledger(changed, {})._repr_html_()
-    assert "claim 29 from replicated to contradicted" in moved_sentence(changed)
-    assert "claims 11, 12, 13, 14 and 15 from undecided to not decidable" in moved_sentence(changed)
-    assert (
-        moved_sentence(changed.assign(first_verdict=changed["verdict"])) == "No verdict is another by the first rules."
-    )
-
-
-SAID = dict(
-    zip(VERDICTS, ("is replicated in", "is contradicted in", "is undecided in", "cannot be decided in"), strict=True)
-)
+    moved = moved_verdicts(changed).set_index(["by the first rule", "by the last rule"])["claims"].to_dict()
+    assert moved == {("replicated", "contradicted"): "29", ("undecided", VERDICTS[3]): "11, 12, 13, 14, 15"}
+    assert moved_verdicts(changed.assign(first_verdict=changed["verdict"])).empty
 
 
 @pytest.mark.parametrize("verdict", VERDICTS)
-def test_a_finding_is_told_with_its_verdict(judged, verdict):
+def test_a_finding_has_its_verdict_and_numbers(judged, verdict):
+    word = verdict.split()[0] if verdict != VERDICTS[3] else "cannot be decided"
     changed = judged.assign(verdict=verdict, why="For a reason.")
-    assert (
-        finding(changed, 30)
-        == f"“Near every anchor word there is a solution for any concept” {SAID[verdict]} the miniature. For a reason."
-    )
-    assert f"{SAID[verdict][:-3]} with the paper's models. For a reason." in finding(changed, 30, "paper")
+    assert word in finding(changed, 30, "miniature") and "the paper's models" in finding(changed, 30, "paper")
     changed["ours"], changed["interval"], changed["case"] = 0.5, [[0.4, 0.6]] * len(changed), "COCO"
-    assert "The number that decides (COCO), the own-task score" in finding(changed, 30)
-    assert "is 0.50 (95 % interval 0.40 to 0.60). The paper, which gives no floor, has scores of " in finding(
-        changed, 30
+    for number in (30, 5):
+        told = finding(changed, number, "miniature")
+        assert [part in told for part in ("(COCO)", "0.50 (0.40 to 0.60)")] == [True, True]
+    singly = {"for": 3, "small": 0, "against": 1}
+    assert "3 of 0 cases" in finding(changed.assign(singly=[singly] * len(changed)), 30, "miniature")
+    assert "30% strictly, 40% tie" in finding(changed.assign(ties=0.4), 43, "miniature")
+
+
+@pytest.mark.parametrize(("own", "anchor"), itertools.product(VERDICTS, repeat=2))
+def test_the_question_is_answered_whatever_the_verdicts_are(judged, own, anchor):
+    verdicts = judged.set_index("id")["verdict"].to_dict() | {5: own, 7: anchor}
+    told = answer(judged.assign(verdict=judged["id"].map(verdicts)), "miniature")
+    wanted = {("contradicted", "contradicted"): "yes", ("replicated", "replicated"): " no: "}
+    if anchor == "contradicted":
+        wanted |= {("replicated", anchor): "only in part", ("undecided", anchor): "at least in part"}
+    assert wanted.get((own, anchor), "") in told and ("cannot tell" in told) == (
+        anchor in VERDICTS[2:] or (anchor, own) != ("replicated", "replicated") and anchor == "replicated"
     )
-    singly = changed.assign(
-        why="The interval does not clear the bound. Taken singly, 3 of 4 cases are as claimed and 0 against. With these trials"
-    )
-    assert "0.60). Taken singly, 3 of 4 cases are as claimed and 0 against. The paper" in finding(singly, 30)
-    tied = changed.assign(ties=0.4)
-    assert "is 0.50 (95 % interval 0.40 to 0.60; 30% strictly, 40% tie). " in finding(
-        tied, 43
-    ) and "ties counting half, is" in finding(tied, 43)
-    changed["ours"] = -0.001
-    assert "is 0.00 (95 % interval 0.40 to 0.60). The paper has: " in finding(changed, 5)
 
 
 def test_missing_tables_are_named_with_their_commands():
-    assert missing_tables({}, "smoke").startswith(
-        "The study of profile 'smoke' is not stored here; `vwlib study --profile smoke` makes it. All tables"
-    )
+    told = missing_tables({}, "smoke")
+    assert "`vwlib study --profile smoke`" in told and "`vwlib experiments --profile smoke`" in told
     some = dict.fromkeys(("trials", *(claim.table for claim in CLAIMS if claim.table != "crossings")), pd.DataFrame())
-    assert missing_tables(some, "smoke").startswith(
-        "Of the experiments' tables, crossings are missing; `vwlib experiments --profile smoke`"
-    )
+    told = missing_tables(some, "smoke")
+    assert "crossings;" in told and "vwlib study" not in told
     assert missing_tables(some | {"crossings": pd.DataFrame()}, "smoke") == ""
 
 
@@ -173,13 +169,17 @@ def test_the_command_writes_what_the_tables_give(judged, tmp_path):
     result = CliRunner().invoke(app, ["claims", "--profile", "miniature", "--store", str(tmp_path)])
     assert result.exit_code == 0, result.output
     assert result.output.splitlines()[0].endswith("8 not decidable at this scale.")
-    assert json.loads((tmp_path / "results" / "miniature" / "claims.json").read_text())[0]["id"] == 1
-    assert read_claims("miniature", tmp_path)["verdict"].tolist() == judged["verdict"].tolist()
+    rows = json.loads((tmp_path / "results" / "miniature" / "claims.json").read_text())
+    assert [row["verdict"] for row in rows] == judged["verdict"].tolist()
 
 
 @pytest.mark.parametrize("profile", sorted(path.parent.name for path in DATA.glob("results/*/trials.parquet")))
 def test_the_stored_verdicts_are_what_the_stored_tables_give(profile, tmp_path):
-    written = write_claims(judge_claims(read_tables(profile), profile), profile, tmp_path)
+    judged = in_words(judge_claims(read_tables(profile), SCHEMAS, profile))
+    written = write_claims(for_file(judged), profile, tmp_path)
+    if profile == "miniature":
+        counts = [[int((judged[column] == word).sum()) for word in VERDICTS] for column in ("verdict", "first_verdict")]
+        assert counts == [[8, 20, 21, 8], [12, 13, 29, 3]]
     assert (DATA / "results" / profile / "claims.json").read_bytes() == written.read_bytes()
 
 

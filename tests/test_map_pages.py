@@ -1,11 +1,11 @@
-"""What chapters 2 and 4 say of kinds of map: tables and sentences from made-up scores."""
+"""What chapters 2 and 4 show of kinds of map: tables from made-up scores."""
 
 import itertools
 
 import pandas as pd
 import pytest
 
-from vwlib.book.pages.maps import compare_kinds, gain_sentence, gain_table, kind_sentence, kind_table
+from vwlib.book.pages.maps import compare_kinds, gain_table, kind_table
 
 PAIRS = [("generation", "detection"), ("detection", "generation")]
 
@@ -43,32 +43,16 @@ def test_kinds_are_averaged_over_pairs_and_counted_against_the_papers():
     assert shown["pairs better than the paper's"].tolist() == ["", "2", "0"]
 
 
-def test_the_best_kind_is_named_beside_the_papers():
-    told = kind_sentence(quality(linear=0.3, ridge=0.5))
-    assert told.startswith(
-        "Over the 2 pairs ridge explains the largest share of held-out words' variance (0.55, where linear has 0.35), and more than"
-    )
-    assert told.endswith("more than linear in 2 of them. The right word is the nearest most often with linear (50.0%).")
-    assert "no kind explains more of held-out words' variance than the paper's, linear (0.35)" in kind_sentence(
-        quality(linear=0.3, ridge=0.1)
-    )
-
-
 def test_kinds_are_compared_on_the_same_words():
     compared = compare_kinds(carried(0.1, linear=0.3, ridge=0.8, bias=0.3))
     assert compared["difference"].tolist() == pytest.approx([0.5, 0]) and compared.index.tolist() == ["ridge", "bias"]
     assert compared["p"]["ridge"] < 0.05 < compared["p"]["bias"] and compared["alike"].tolist() == [False, True]
 
 
-def test_what_words_gain_is_told_with_how_many_kinds_differ():
+def test_gains_stand_beside_the_difference_from_the_papers_map():
     table = carried(0.1, linear=0.3, ridge=0.8, bias=0.3, mlp=0.15)
-    told = gain_sentence(table)
-    assert told.startswith(
-        "The 64 words gain +0.20 over their anchors in the two other models when carried by linear, and between"
+    shown = gain_table(table, compare_kinds(table))
+    assert shown["gain over the anchor"].to_dict() == pytest.approx(
+        {"linear": 0.2, "ridge": 0.7, "bias": 0.2, "mlp": 0.05}
     )
-    assert "between +0.05 (mlp) and +0.70 (ridge) over all kinds." in told
-    assert told.endswith(
-        "Of the 3 other kinds, 1 carry them clearly better than linear, 1 clearly worse, and 1 alike (within 0.1)."
-    )
-    shown = gain_table(table)
     assert shown.loc["ridge", "less linear"] == "+0.50" and pd.isna(shown.loc["linear", "less linear"])

@@ -10,10 +10,11 @@ from papermill.exceptions import PapermillExecutionError
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
-from vwlib.book import build as book
+from vwlib.book import execute as book
+from vwlib.book.build import list_chapters
 from vwlib.paths import ROOT
 
-CHAPTERS = [ROOT / chapter for chapter in book.list_chapters()]
+CHAPTERS = [ROOT / chapter for chapter in list_chapters()]
 
 pytestmark = pytest.mark.notebook
 
@@ -45,8 +46,9 @@ def test_chapter_refuses_an_unknown_parameter_before_anything_is_computed(chapte
         "parameters",
         "injected-parameters",
     ]
+    sources = [cell.source for cell in first]
     with pytest.raises(ValueError, match="'profil'"):
-        exec("\n".join(cell.source for cell in first), {})
+        exec("\n".join(sources), {"In": ["", *sources]})
 
 
 @pytest.mark.parametrize("value", ["huge", 3])

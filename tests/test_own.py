@@ -15,20 +15,23 @@ from hypothesis import strategies as st
 from PIL import Image
 from typer.testing import CliRunner
 
-from vwlib.book.pages.own import likeness, own_commands
+from vwlib.book.pages.own import likeness
 from vwlib.book.pages.pictures import encode_trial
+from vwlib.book.text import fill
+from vwlib.concepts import TASKS
 from vwlib.datasets.folders import read_photos, read_things
 from vwlib.datasets.photos import describe_photos, with_photos
 from vwlib.datasets.source import PHOTOS
 from vwlib.datasets.splits import load_split, open_lab
 from vwlib.examples import load_image
 from vwlib.miniature.example import EXAMPLE, write_example
-from vwlib.models import TASKS, load_model
+from vwlib.models import load_model
 from vwlib.settings import LARGEST_SEED, load_profile
 from vwlib.study.bank import words_table
 from vwlib.study.read import words_of_grid
 from vwlib.tools import own
 from vwlib.tools.cli import app
+from vwlib.tools.exports import EMBEDS, token_for
 from vwlib.words import load_words
 
 PROFILE = load_profile("smoke")
@@ -137,7 +140,9 @@ def test_pictures_are_most_like_themselves(mine, lab):
 
 def test_the_commands_of_the_page_are_understood(mine, grid):
     group = typer.main.get_command(app)
-    lines = own_commands(mine, own.words_of(mine, grid), "data/example/guitar", "DreamBooth").splitlines()
+    word = own.words_of(mine, grid)[0]
+    values = {"photos": "data/example/guitar", "beside": "DreamBooth", "token": token_for(word), "embeds": EMBEDS}
+    lines = fill("09_commands", profile=mine, word=word, **values).replace("\\\n", "").splitlines()
     commands = [shlex.split(line)[1:] for line in lines if line.startswith("vwlib ")]
     with group.make_context("vwlib", commands[0], resilient_parsing=True) as context:
         for words in commands:
@@ -255,7 +260,7 @@ def test_unknown_words_and_files_are_one_sentence(mine, grid, tmp_path):
         (["words", "--words", file, "--anchor", "bel"], "'bel'"),
         (["words", "--words", file, "--delta", "wide"], "'wide'"),
         (["words", "--words", tmp_path / "none.safetensors"], "none.safetensors"),
-        (["words", "--words", tmp_path], "is a folder"),
+        (["words", "--words", tmp_path], str(tmp_path)),
         (["words", "--words", file, "--store", tmp_path], "--store"),
         (["words", "--store", tmp_path], "'smoke'"),
     ):

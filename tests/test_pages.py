@@ -7,7 +7,6 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 import torch
-from vwlib.experiments.geometry import displacement_table
 
 from vwlib.book.pages.experiments import tables_of
 from vwlib.book.pages.models import describe_models, describe_run, model_table, provenance, quality_table
@@ -33,11 +32,12 @@ from vwlib.book.pages.transfer import (
     paper_over_datasets,
     transfer_findings,
 )
-from vwlib.concepts import concepts_of
+from vwlib.concepts import TASKS, concepts_of
+from vwlib.experiments.displacements import displacement_table
 from vwlib.learn import ball_radius
 from vwlib.ledger.paper import paper_results
 from vwlib.ledger.summary import is_diagonal, summarise_grid, summarise_study
-from vwlib.models import TASKS, load_model
+from vwlib.models import load_model
 from vwlib.settings import load_profile
 from vwlib.study.read import study_of
 from vwlib.trials import Trial, make_trials
@@ -78,12 +78,8 @@ def test_the_diagonal_is_where_a_word_starts_at_its_own_name():
 def test_a_grid_is_summarised_with_and_without_the_diagonal():
     summary = summarise_grid(scores({"generation": 0.5}), "miniature").set_index(["trials", "evaluated_on"])
     assert summary.loc[("all", "detection"), "mean"].item() == pytest.approx(0.625)
-    assert summary.loc[("off-diagonal", "detection"), ["mean", "crossed_low", "crossed_high", "n"]].tolist() == [
-        0.5,
-        0.5,
-        0.5,
-        2,
-    ]
+    off = summary.loc[("off-diagonal", "detection")]
+    assert (off["mean"], off["n"]) == (0.5, 2) and 0 <= off["low"] < 0.5 < off["high"] <= 1
 
 
 def test_findings_count_transfers_below_own_words_and_above_the_floor():

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from papermill.exceptions import PapermillExecutionError
 
-from vwlib.book.parameters import CHAPTERS, read_parameters
+from vwlib.book.build import list_chapters
+from vwlib.book.parameters import CHAPTERS, Parameters, read_parameters
 from vwlib.paths import ROOT
 from vwlib.settings import LARGEST_SEED
 
@@ -43,7 +44,7 @@ def test_kinds_of_map_are_known_and_the_papers_is_among_them():
     second = {"profile": "smoke", "folds": 5, "examples": [], "kinds": ["linear", "ridge"], "seed": 0}
     assert read_parameters("02_transfer_maps", dict(second)).kinds == ["linear", "ridge"]
     for wrong, trouble in (
-        (["linear", "rigde"], "'rigde' is no kind of map; choose from linear, bias"),
+        (["linear", "rigde"], "'rigde'"),
         (["ridge"], "must have 'linear'"),
     ):
         with pytest.raises(ValueError, match=trouble):
@@ -92,84 +93,44 @@ def test_the_profile_decides_which_concepts_there_are():
         read_parameters(FOURTH, GOOD | {"concepts": ["remote"]})
 
 
-def test_an_unknown_name_is_refused_and_taken_away():
-    namespace = GOOD | {"datset": "COCO"}
-    with pytest.raises(
-        ValueError, match="'datset' is no parameter of chapter 04_are_words_transferable: did you mean 'dataset'"
-    ):
-        read_parameters(FOURTH, namespace)
+def test_an_unknown_name_in_papermills_cell_is_refused_until_the_cell_is_mended():
+    ran = ["", 'profile = ""', "# Parameters\nprofile = 'smoke'\ndatset = 'COCO'\n"]
+    with pytest.raises(ValueError, match=r"'datset' is no parameter .* did you mean 'dataset'"):
+        read_parameters(FOURTH, GOOD | {"In": ran, "datset": "COCO"})
+    mended = [*ran, "# Parameters\nprofile = 'smoke'\ndataset = 'COCO'\n"]
+    assert read_parameters(FOURTH, GOOD | {"In": mended, "datset": "COCO"}).dataset == "COCO"
+
+
+def test_a_namespace_is_read_and_left_as_it_is():
+    namespace = GOOD | {"rows": [1, 2], "In": ["rows = [1, 2]"]}
+    before = dict(namespace)
     read_parameters(FOURTH, namespace)
+    assert namespace == before
 
 
-def test_what_a_chapter_sets_later_is_no_parameter():
-    namespace = dict(GOOD) | {"In": [], "Out": {}, "_i1": "", "read_parameters": read_parameters}
-    read_parameters(FOURTH, namespace)
-    namespace["rows"] = [1, 2]
-    assert read_parameters(FOURTH, namespace | {"seed": 3}).seed == 3
+WRONG = [
+    ({"profile": "huge"}, "'profile': 'huge'"),
+    ({"profile": 3}, "'profile', got 3"),
+    ({"profile": []}, r"'profile', got \[\]"),
+    ({"dataset": "cocoa"}, "'dataset': 'cocoa' .* 'COCO'"),
+    ({"concepts": ["dgo"]}, "'dgo' .* 'dog'"),
+    ({"anchors": ["red"]}, "'red'"),
+    ({"concepts": "dog"}, "'concepts', got 'dog'"),
+    ({"concepts": {"dog": 1}}, "'concepts', got {'dog': 1}"),
+    ({"concepts": ["dog", "dog"]}, "'concepts', got .* twice"),
+    ({"concepts": [1]}, "'concepts', got 1"),
+    ({"seed": 0.5}, "'seed', got 0.5"),
+    ({"seed": True}, "'seed', got True"),
+    ({"seed": 2**64 - 1}, "'seed', got 18446744073709551615"),
+    ({"seed": -1}, "'seed', got -1"),
+    ({"pictured": ["PASCAL"]}, "'smoke' has no words of PASCAL"),
+]
 
 
-@pytest.mark.parametrize(
-    ("wrong", "sentence"),
-    [
-        (
-            {"profile": "huge"},
-            "Chapter 04_are_words_transferable, parameter 'profile': 'huge' is no profile; choose from smoke, miniature, paper.",
-        ),
-        ({"profile": 3}, "Chapter 04_are_words_transferable, parameter 'profile', got 3: it must be text."),
-        (
-            {"dataset": "cocoa"},
-            "Chapter 04_are_words_transferable, parameter 'dataset': 'cocoa' is no dataset: did you mean 'COCO'? There are ",
-        ),
-        (
-            {"concepts": ["dgo"]},
-            "Chapter 04_are_words_transferable: 'dgo' is no COCO concept of the miniature world: did you mean 'dog'? There are ",
-        ),
-        (
-            {"anchors": ["red"]},
-            "Chapter 04_are_words_transferable: 'red' is no COCO anchor word of the miniature world: ",
-        ),
-        (
-            {"concepts": "dog"},
-            "Chapter 04_are_words_transferable, parameter 'concepts', got 'dog': it must be a list, on the command line in quotes: ",
-        ),
-        (
-            {"concepts": {"dog": 1}},
-            "Chapter 04_are_words_transferable, parameter 'concepts', got {'dog': 1}: it must be a list.",
-        ),
-        (
-            {"concepts": ["dog", "dog"]},
-            "Chapter 04_are_words_transferable, parameter 'concepts', got ['dog', 'dog']: it names something twice.",
-        ),
-        (
-            {"concepts": [1]},
-            "Chapter 04_are_words_transferable, parameter 'concepts', got 1: input should be a valid string.",
-        ),
-        (
-            {"seed": 0.5},
-            "Chapter 04_are_words_transferable, parameter 'seed', got 0.5: input should be a valid integer.",
-        ),
-        (
-            {"seed": True},
-            "Chapter 04_are_words_transferable, parameter 'seed', got True: input should be a valid integer.",
-        ),
-        (
-            {"seed": 2**64 - 1},
-            "Chapter 04_are_words_transferable, parameter 'seed', got 18446744073709551615: input should be less than or equal to",
-        ),
-        (
-            {"pictured": ["PASCAL"]},
-            "Chapter 04_are_words_transferable: the study of profile 'smoke' has no words of PASCAL; it has COCO.",
-        ),
-        (
-            {"seed": -1},
-            "Chapter 04_are_words_transferable, parameter 'seed', got -1: input should be greater than or equal to 0.",
-        ),
-    ],
-)
-def test_wrong_values_get_one_sentence(wrong, sentence):
-    with pytest.raises(ValueError) as error:
+@pytest.mark.parametrize(("wrong", "named"), WRONG)
+def test_wrong_values_get_one_sentence(wrong, named):
+    with pytest.raises(ValueError, match=f"^Chapter {FOURTH}.*{named}") as error:
         read_parameters(FOURTH, GOOD | wrong)
-    assert str(error.value).startswith(sentence)
     assert "\n" not in str(error.value)
 
 
@@ -250,19 +211,20 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=2),
     max_leaves=5,
 )
+NOTEBOOKS = [chapter.stem for chapter in list_chapters()]
 DECLARED = {
     chapter: {
         name: eval(parameter["default"])
         for name, parameter in papermill.inspect_notebook(str(ROOT / "book" / f"{chapter}.ipynb")).items()
     }
-    for chapter in CHAPTERS
+    for chapter in NOTEBOOKS
 }
 
 
 @given(which=st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_any_value_of_any_parameter_is_read_or_refused_in_one_sentence(which):
-    chapter = which.draw(st.sampled_from(sorted(CHAPTERS)))
+    chapter = which.draw(st.sampled_from(NOTEBOOKS))
     name = which.draw(st.sampled_from(sorted(DECLARED[chapter])))
     value = which.draw(VALUES)
     try:
@@ -270,7 +232,7 @@ def test_any_value_of_any_parameter_is_read_or_refused_in_one_sentence(which):
     except ValueError as error:
         assert str(error).startswith(f"Chapter {chapter}") and "\n" not in str(error) and len(str(error)) < 2000
     else:
-        assert type(parameters) is CHAPTERS[chapter]
+        assert type(parameters) is CHAPTERS.get(chapter, Parameters)
 
 
 def test_a_value_that_cannot_be_written_is_refused_in_one_sentence():
@@ -285,10 +247,10 @@ def test_a_missing_parameter_is_named():
         read_parameters(FOURTH, {name: value for name, value in GOOD.items() if name != "seed"})
 
 
-@pytest.mark.parametrize("chapter", CHAPTERS)
+@pytest.mark.parametrize("chapter", NOTEBOOKS)
 def test_each_chapter_sets_the_parameters_that_are_read_and_its_defaults_are_good(chapter):
     declared = papermill.inspect_notebook(str(ROOT / "book" / f"{chapter}.ipynb"))
-    assert set(declared) == set(CHAPTERS[chapter].model_fields)
+    assert set(declared) == set(CHAPTERS.get(chapter, Parameters).model_fields)
     assert all(
         parameter["help"] and parameter["inferred_type_name"] in {"str", "int", "float", "list"}
         for parameter in declared.values()

@@ -8,7 +8,7 @@ import torch
 
 from vwlib.paths import ROOT
 from vwlib.settings import load_profile
-from vwlib.study.run import connected, visible_gpus
+from vwlib.study.cluster import connected, visible_gpus
 
 PROFILE = load_profile("smoke")
 pytest.importorskip("distributed")
@@ -35,10 +35,7 @@ def test_each_local_worker_has_a_gpu_of_its_own(two_gpus, monkeypatch):
 
 
 def test_more_workers_than_gpus_are_refused(two_gpus):
-    with pytest.raises(
-        ValueError,
-        match=r"^3 workers were asked for, but each takes a GPU of its own and there are 2; ask for at most so many\.$",
-    ):
+    with pytest.raises(ValueError, match="^3 workers .* there are 2"):
         connected(PROFILE, 3, None).__enter__()
 
 

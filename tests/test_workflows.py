@@ -58,31 +58,10 @@ def test_what_is_published_was_looked_at_first() -> None:
     )
 
 
-def test_the_book_is_published_only_after_the_tests_of_that_very_state_passed() -> None:
-    publish = read("publish")
-    assert publish[True] == {
-        "workflow_run": {"workflows": [read("test")["name"]], "types": ["completed"], "branches": ["main"]},
-        "workflow_dispatch": None,
-    }
-    assert (
-        "github.event.workflow_run.conclusion == 'success' && github.event.workflow_run.event == 'push'"
-        in publish["jobs"]["build"]["if"]
-    )
-    assert (
-        publish["jobs"]["build"]["steps"][0]["with"]["ref"] == "${{ github.event.workflow_run.head_sha || github.sha }}"
-    )
-    assert publish["jobs"]["deploy"]["needs"] == "build"
-
-
 def test_only_the_job_that_publishes_may_write_pages() -> None:
     publish = read("publish")
     assert publish["permissions"] == {"contents": "read"} and "permissions" not in publish["jobs"]["build"]
     assert publish["jobs"]["deploy"]["permissions"] == {"pages": "write", "id-token": "write"}
-
-
-def test_a_run_on_main_is_never_cut_short_by_the_next() -> None:
-    assert read("test")["concurrency"]["cancel-in-progress"] == "${{ github.event_name == 'pull_request' }}"
-    assert read("publish")["concurrency"]["cancel-in-progress"] is False
 
 
 def test_continuous_integration_and_the_workflow_run_the_same() -> None:

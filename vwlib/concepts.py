@@ -29,13 +29,13 @@ class Concept:
     """A visual concept for which a word is learned."""
 
     dataset: str
-    name: str  # how tables and pages call it; unique within its dataset
-    anchor: str  # the word that its learned words start from; a single token in every model
-    prompt_name: str  # how a prompt calls it; in the miniature a noun that is drawn
-    label: str  # how the dataset's files call it: a WordNet id, a subject's folder, a COCO category or a VOC class
-    paper_name: str  # the paper's concept in whose place it stands
+    name: str  #: how tables and pages call it; unique within its dataset
+    anchor: str  #: the word that its learned words start from; a single token in every model
+    prompt_name: str  #: how a prompt calls it; in the miniature a noun that is drawn
+    label: str  #: how the dataset's files call it: a WordNet id, a subject's folder, a COCO category or a VOC class
+    paper_name: str  #: the paper's concept in whose place it stands
     paper_anchor: str
-    why: str = ""  # why it is not the paper's concept itself
+    why: str = ""  #: why it is not the paper's concept itself
 
     @property
     def is_substitute(self) -> bool:

@@ -35,13 +35,13 @@ class Example:
 
     dataset: str
     path: Path
-    label: str  # concept that the image as a whole shows
-    boxes: np.ndarray = field(default_factory=lambda: _NO_BOXES)  # (box, 4), the targets
-    names: list[str] = field(default_factory=list)  # concept of each box
+    label: str  #: concept that the image as a whole shows
+    boxes: np.ndarray = field(default_factory=lambda: _NO_BOXES)  #: (box, 4), the targets
+    names: list[str] = field(default_factory=list)  #: concept of each box
     #: (box, 4), VOC's difficult objects and COCO's crowds: neither right nor wrong
     ignored_boxes: np.ndarray = field(default_factory=lambda: _NO_BOXES)
     ignored_names: list[str] = field(default_factory=list)
-    style: str | None = None  # drawing style of the main object; None for photographs
+    style: str | None = None  #: drawing style of the main object; None for photographs
     #: (width, height) in px that the annotation states, while it is not yet compared with the picture
     size: tuple[int, int] | None = None
 

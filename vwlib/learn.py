@@ -23,9 +23,9 @@ Loss = Callable[[Tensor, Batch], Tensor]  # vectors (word, vector, d) and their 
 class Learned:
     """The result of learning, on the CPU."""
 
-    vectors: Tensor  # (word, vector, d)
-    losses: Tensor  # (step, word)
-    snapshots: dict[int, Tensor] = field(default_factory=dict)  # the vectors after some of the steps
+    vectors: Tensor  #: (word, vector, d)
+    losses: Tensor  #: (step, word)
+    snapshots: dict[int, Tensor] = field(default_factory=dict)  #: the vectors after some of the steps
 
     @property
     def finite(self) -> Tensor:

@@ -117,8 +117,8 @@ def _best_scale(mapped: Tensor, target: Tensor) -> Tensor:
 class Relative:
     """Vectors as cosines with the source's words, decoded with the target's words; both tables about their means."""
 
-    source: Tensor  # (word, d_source), centred
-    target: Tensor  # (word, d_target), centred
+    source: Tensor  #: (word, d_source), centred
+    target: Tensor  #: (word, d_target), centred
     means: tuple[Tensor, Tensor]
     scale: float = 1.0
 

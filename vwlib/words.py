@@ -31,16 +31,17 @@ class Word:
     dataset: str
     concept: str
     anchor: str
-    delta: float | None  # ball radius in units of the anchor's distance to its nearest word; None: unconstrained
+    delta: float | None  #: ball radius in units of the anchor's distance to its nearest word; None: unconstrained
     seed: int
     profile: str
     steps: int
     rate: float
     batch: int
     prompt: str
-    precision: str  # of the frozen model's matrix products
-    model: str  # digest of the model's weights
-    images: str  # digest of the dataset's training images and their boxes
+    precision: str  #: of the frozen model's matrix products
+    model: str  #: digest of the model's weights
+    #: digest of the dataset's training images and their boxes: the concept's, and those that it is told from
+    images: str
 
     @property
     def provenance(self) -> dict[str, str | int | float | None]:

@@ -6,42 +6,32 @@ calls `read_parameters`: papermill itself checks neither names nor types.
 
 from __future__ import annotations
 
+import ast
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import Annotated, Any, Literal, Self
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SkipValidation,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
 from vwlib.concepts import concepts_of, find_anchor, find_concept, find_dataset
-from vwlib.maps import PAPER_MAP, find_map
 from vwlib.paths import ROOT
 from vwlib.settings import LARGEST_SEED, Profile, load_profile
 from vwlib.study.targets import check_words_file
 
-
-def _text(read: Callable[[str], Any]) -> BeforeValidator:
-    """A value that must be text, read by a function that raises ValueError for what it does not know."""
-
-    def check(value: object) -> Any:
-        if not isinstance(value, str):
-            raise ValueError("it must be text")
-        return read(value)
-
-    return BeforeValidator(check)
+if TYPE_CHECKING:
+    from vwlib.lab import Lab
 
 
-def _listed(value: object) -> object:
-    """A list, or the JSON of one, which is what papermill's `-p` passes on."""
+def _profile(name: object) -> Profile:
+    if not isinstance(name, str):
+        raise ValueError("it must be text")
+    return load_profile(name)
+
+
+def _list(value: object) -> list:
+    """A list without repetitions, or the JSON of one, which is what papermill's `-p` passes on."""
     if isinstance(value, str):
         try:
             value = json.loads(value)
@@ -49,13 +39,9 @@ def _listed(value: object) -> object:
             raise ValueError('it must be a list, on the command line in quotes: \'["dog", "cat"]\'') from None
     if not isinstance(value, list):
         raise ValueError("it must be a list")
-    return value
-
-
-def _distinct(values: list) -> list:
-    if len(set(map(repr, values))) < len(values):
+    if len(set(map(repr, value))) < len(value):
         raise ValueError("it names something twice")
-    return values
+    return value
 
 
 def _folder(name: str) -> str:
@@ -73,190 +59,159 @@ def _words_file(name: str) -> str:
     return name
 
 
-ProfileName = Annotated[SkipValidation[Profile], _text(load_profile)]
-Dataset = Annotated[str, _text(find_dataset)]
-Folder = Annotated[str, _text(_folder)]  # from the project's root, or empty
-WordsFile = Annotated[str, _text(_words_file)]  # from the project's root, or empty
-Words = Annotated[list[str], Field(max_length=20), BeforeValidator(lambda value: _distinct(_listed(value)))]
-Kinds = Annotated[
-    list[Annotated[str, _text(find_map)]], Field(min_length=1), BeforeValidator(lambda value: _distinct(_listed(value)))
-]
-Datasets = Annotated[
-    list[Dataset], Field(min_length=1, max_length=4), BeforeValidator(lambda value: _distinct(_listed(value)))
-]
-Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
-Seeds = Annotated[
-    list[Seed], Field(min_length=1, max_length=20), BeforeValidator(lambda value: _distinct(_listed(value)))
-]
+def _one_line(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("it must be one line of text")
+    return text
 
 
-class ProfileParameters(BaseModel):
-    """What every chapter has. The text `profile` is read as the profile of that name, empty as the one in
+def _map_kind(name: str) -> str:
+    from vwlib.maps import find_map  # brings torch along
+
+    return find_map(name)
+
+
+ProfileName = Annotated[Profile, BeforeValidator(_profile)]
+Dataset = Annotated[str, AfterValidator(find_dataset)]
+Datasets = Annotated[list[Dataset], Field(min_length=1, max_length=4), BeforeValidator(_list)]
+Words = Annotated[list[str], Field(max_length=20), BeforeValidator(_list)]
+Kinds = Annotated[list[Annotated[str, AfterValidator(_map_kind)]], Field(min_length=1), BeforeValidator(_list)]
+Line = Annotated[str, AfterValidator(_one_line)]
+Folder = Annotated[str, AfterValidator(_folder)]  # from the project's root, or empty
+WordsFile = Annotated[str, AfterValidator(_words_file)]  # likewise
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Parameters(BaseModel, frozen=True, strict=True):
+    """What every chapter has: the text `profile` is read as the profile of that name, empty as that in
     `VWLIB_PROFILE`.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
     profile: ProfileName
 
+    @cached_property
+    def lab(self) -> Lab:
+        """The models, images and maps of the profile."""
+        from vwlib.datasets.splits import open_lab
 
-class Parameters(ProfileParameters):
-    """What every chapter has in which something is drawn by chance."""
-
-    seed: Seed
+        return open_lab(self.profile)
 
 
-class TheMethod(Parameters):
-    """The page that does all of the method for one word."""
+class Seeded(Parameters):
+    """Chapters in which something is drawn by chance."""
+
+    seed: int = Field(ge=0, le=LARGEST_SEED)
+
+
+class OfDataset(Seeded):
+    """Chapters about words of one dataset; `stored` ones show words of the profile's study."""
+
+    stored: ClassVar[bool] = False
 
     dataset: Dataset
-    concept: str
-    anchor: str
-    delta: float = Field(gt=0, allow_inf_nan=False)  # radius of the ball
 
     @model_validator(mode="after")
-    def _names_exist(self) -> TheMethod:
-        _check_names(self.dataset, self.profile, [self.concept], [self.anchor])
+    def _names_exist(self) -> Self:
+        values, study, first = dict(self), self.profile.study, concepts_of(self.dataset, self.profile.world)
+        lacks = f"the study of profile '{self.profile.name}' has no words"
+        datasets = values.get("pictured", [self.dataset])
+        if self.stored and not set(datasets) & set(study.datasets):
+            raise ValueError(f"{lacks} of {', '.join(datasets)}; it has {', '.join(study.datasets)}")
+        concepts, anchors = [c.name for c in first[: study.concepts]], [c.anchor for c in first[: study.anchors]]
+        for kind, find, known in (("concept", find_concept, concepts), ("anchor", find_anchor, anchors)):
+            for name in [*values.get(f"{kind}s", []), *filter(None, [values.get(kind)])]:
+                find(name, self.dataset, self.profile.world)
+                if self.stored and "pictured" not in values and name not in known:
+                    raise ValueError(f"{lacks} with the {kind} '{name}'; it has {', '.join(known)}")
+        if self.stored and "delta" in values and values["delta"] not in study.deltas:
+            raise ValueError(f"{lacks} within delta {values['delta']:g}; it has the radii {list(study.deltas)}")
         return self
 
 
-class ModelsAndWords(Parameters):
-    """Chapter 1."""
+class TheMethod(OfDataset):
+    concept: str = Field(min_length=1)
+    anchor: str = Field(min_length=1)
+    delta: Positive  # radius of the ball
 
+
+class ModelsAndWords(Seeded):
     dataset: Dataset
     images: int = Field(ge=1, le=12)  # generated for each concept
 
 
-class TransferMaps(Parameters):
-    """Chapter 2."""
-
+class TransferMaps(Seeded):
     folds: int = Field(ge=2, le=20)  # of the cross-validation
-    examples: Words  # words whose way is shown
+    examples: Words  # words whose transfer is shown
     kinds: Kinds  # of map, compared; the paper's among them
 
     @model_validator(mode="after")
-    def _papers_is_there(self) -> TransferMaps:
-        if PAPER_MAP not in self.kinds:
-            raise ValueError(f"kinds must have '{PAPER_MAP}', the paper's map, among them")
+    def _papers_is_there(self) -> Self:
+        if "linear" not in self.kinds:
+            raise ValueError("kinds must have 'linear', the paper's map, among them")
         return self
 
 
-class LearningAWord(Parameters):
-    """Chapter 3."""
-
-    dataset: Dataset
-    concept: str
-    anchor: str
-    delta: float = Field(gt=0, allow_inf_nan=False)  # radius of the ball
+class LearningAWord(OfDataset):
+    concept: str = Field(min_length=1)
+    anchor: str = Field(min_length=1)
+    delta: Positive  # radius of the ball
     repeats: int = Field(ge=1, le=20)  # words learned with the same settings, each with a seed of its own
     images: int = Field(ge=1, le=12)  # shown for each word
 
     @model_validator(mode="after")
-    def _names_exist(self) -> LearningAWord:
-        _check_names(self.dataset, self.profile, [self.concept], [self.anchor])
+    def _seeds_exist(self) -> Self:
         if self.seed + self.repeats - 1 > LARGEST_SEED:
             raise ValueError(f"the last of {self.repeats} seeds from {self.seed} on is beyond {LARGEST_SEED}")
         return self
 
 
-class GridParameters(Parameters):
-    """What the chapters have that show a grid of one dataset's concepts and anchors."""
+class AreWordsTransferable(OfDataset):
+    stored = True
 
-    dataset: Dataset
-    concepts: Words  # empty: the first ones of the dataset
+    concepts: Words  # of the live grid; empty: as many of the dataset's first as the profile says
     anchors: Words
-
-    @model_validator(mode="after")
-    def _names_exist(self) -> Self:
-        _check_names(self.dataset, self.profile, self.concepts, self.anchors)
-        return self
-
-
-class AreWordsTransferable(GridParameters):
-    """Chapter 4, whose grid is computed live, by default as large as the profile says."""
-
     pictured: Datasets  # of the stored study, as far as it has them
     images: int = Field(ge=1, le=10)  # concepts of each of those
 
-    @model_validator(mode="after")
-    def _is_in_the_study(self) -> Self:
-        _check_study(self.profile, self.pictured)
-        return self
 
+class SolutionsAreEverywhere(OfDataset):
+    stored = True
 
-class SolutionsAreEverywhere(GridParameters):
-    """Chapter 5, whose grid is shown, by default six by six."""
-
-    delta: float = Field(gt=0, allow_inf_nan=False)  # one of the study's radii
+    concepts: Words  # of the grid that is shown; empty: the dataset's first six
+    anchors: Words
+    delta: Positive  # one of the study's radii
     others: int = Field(ge=1, le=10)  # concepts of each other dataset
 
-    @model_validator(mode="after")
-    def _is_in_the_study(self) -> Self:
-        _check_study(self.profile, [self.dataset], self.concepts, self.anchors, self.delta)
-        return self
+
+class TheFinalLayers(OfDataset):
+    stored = True
+
+    seed: int = Field(ge=0, le=2**32 - 1)  # the most that scikit-learn's t-SNE takes
+    task: Literal["generation", "detection", "classification"]
+    delta: Positive  # one of the study's radii
+    layers: int = Field(ge=2, le=6)  # evenly spaced
+    concept: str  # of the strip of pictures; empty: the first
+    anchor: str  # empty: the next concept's
 
 
-class TheRealThing(Parameters):
-    """Chapter 8."""
-
+class TheRealThing(Seeded):
     samples: Folder  # of real pictures, in the datasets' own formats; empty: those that the profile has
     images: int = Field(ge=1, le=8)  # shown of each dataset
-    speed: float = Field(
-        gt=0, allow_inf_nan=False
-    )  # of the machine that is to run the study, in units of the measured one
+    speed: Positive  # of the machine that is to run the study, in units of the measured one
 
 
-class YourOwnWord(Parameters):
-    """Chapter 9."""
-
+class YourOwnWord(Seeded):
     photos: Annotated[Folder, Field(min_length=1)]
-    name: str  # of the thing; empty: its folder's
-    anchor: str
+    name: Line  # of the thing; empty: its folder's
+    anchor: Line
     beside: str  # one of the four datasets, or a folder with a folder of pictures for each other thing
     delta: float = Field(ge=0, allow_inf_nan=False)  # radius of the ball; 0: unconstrained
     images: int = Field(ge=1, le=8)  # shown for each text
     save: WordsFile  # to add the words to; empty: none
 
-    @field_validator("name", "anchor")
-    @classmethod
-    def _is_printable(cls, value: str) -> str:
-        if not value.isprintable():
-            raise ValueError("it must be one line of text")
-        return value
 
-
-class TheFinalLayers(Parameters):
-    """Chapter 6."""
-
-    seed: Annotated[int, Field(ge=0, le=2**32 - 1)]  # the most that scikit-learn's t-SNE takes
-    task: Literal["generation", "detection", "classification"]
-    dataset: Dataset
-    delta: float = Field(gt=0, allow_inf_nan=False)  # one of the study's radii
-    layers: int = Field(ge=2, le=6)  # evenly spaced
-    concept: str  # of the strip of pictures; empty: the first
-    anchor: str  # empty: the next concept's
-
-    @model_validator(mode="after")
-    def _names_exist(self) -> TheFinalLayers:
-        concepts, anchors = [self.concept] if self.concept else [], [self.anchor] if self.anchor else []
-        _check_names(self.dataset, self.profile, concepts, anchors)
-        _check_study(self.profile, [self.dataset], concepts, anchors, self.delta)
-        return self
-
-
-class TheClaims(ProfileParameters):
-    """Chapter 7."""
-
-
-class TheExplorer(ProfileParameters):
-    """The explorer, which shows all words of the stored study."""
-
-
-class Appendix(ProfileParameters):
-    """The pages of the appendix, which only show what the code knows."""
-
-
-CHAPTERS: dict[str, type[ProfileParameters]] = {
+#: By chapter; the others have a profile alone.
+CHAPTERS: dict[str, type[Parameters]] = {
     "the_method": TheMethod,
     "01_models_and_words": ModelsAndWords,
     "02_transfer_maps": TransferMaps,
@@ -264,94 +219,34 @@ CHAPTERS: dict[str, type[ProfileParameters]] = {
     "04_are_words_transferable": AreWordsTransferable,
     "05_solutions_are_everywhere": SolutionsAreEverywhere,
     "06_the_final_layers": TheFinalLayers,
-    "07_the_claims": TheClaims,
     "08_the_real_thing": TheRealThing,
     "09_your_own_word": YourOwnWord,
-    "explorer": TheExplorer,
-    "appendix_datasets": Appendix,
-    "appendix_deviations": Appendix,
-    "appendix_hyperparameters": Appendix,
-    "appendix_provenance": Appendix,
 }
 
-#: What IPython itself puts into a notebook's namespace, beside names that begin with an underscore.
-_IPYTHON = {"In", "Out", "exit", "get_ipython", "open", "quit"}
-_CHECKED = "_parameters_checked"
 
-
-def read_parameters(chapter: str, namespace: dict[str, Any]) -> Any:
+def read_parameters(chapter: str, namespace: Mapping[str, Any]) -> Any:
     """A chapter's parameters from its notebook's `globals()`, checked.
-
-    Any other plain value found there is a parameter that does not exist: at the first call nothing but the parameters
-    has been set. An unknown one is removed, so that the mended cell can be run again.
 
     Raises ValueError in one sentence at the first name, type or value that does not fit.
     """
-    model = CHAPTERS[chapter]
-    if not namespace.get(_CHECKED):
-        for name in [
-            name for name, value in namespace.items() if _is_plain(name, value) and name not in model.model_fields
-        ]:
-            del namespace[name]
-            close = get_close_matches(name, model.model_fields, n=1)
+    model = CHAPTERS.get(chapter, Parameters)
+    known = list(model.model_fields)
+    for name in injected_names(namespace.get("In", [])):
+        if name not in known:
+            close = get_close_matches(name, known, n=1)
             hint = f"did you mean '{close[0]}'? It has" if close else "it has"
-            raise ValueError(f"'{name}' is no parameter of chapter {chapter}: {hint} {', '.join(model.model_fields)}.")
+            raise ValueError(f"'{name}' is no parameter of chapter {chapter}: {hint} {', '.join(known)}.")
     try:
-        parameters = model.model_validate({name: namespace[name] for name in model.model_fields if name in namespace})
+        return model.model_validate({name: namespace[name] for name in known if name in namespace})
     except ValidationError as error:
         raise ValueError(_in_one_sentence(chapter, error)) from None
-    namespace[_CHECKED] = True
-    return parameters
 
 
-def _check_names(dataset: str, profile: Profile, concepts: list[str], anchors: list[str]) -> None:
-    for concept in concepts:
-        find_concept(concept, dataset, profile.world)
-    for anchor in anchors:
-        find_anchor(anchor, dataset, profile.world)
-
-
-def _check_study(
-    profile: Profile,
-    datasets: Sequence[str],
-    concepts: Sequence[str] = (),
-    anchors: Sequence[str] = (),
-    delta: float | None = None,
-) -> None:
-    """That a profile's study learns words of one of the datasets and of the names, within a radius; by its settings,
-    before it is read.
-    """
-    study, whose = profile.study, f"the study of profile '{profile.name}' has no words"
-    if not set(datasets) & set(study.datasets):
-        raise ValueError(f"{whose} of {', '.join(datasets)}; it has {', '.join(study.datasets)}")
-    first = concepts_of(datasets[0], profile.world)
-    known = {
-        "concept": [concept.name for concept in first[: study.concepts]],
-        "anchor": [concept.anchor for concept in first[: study.anchors]],
-    }
-    for kind, names in (("concept", concepts), ("anchor", anchors)):
-        for name in names:
-            if name not in known[kind]:
-                raise ValueError(f"{whose} with the {kind} '{name}'; it has {', '.join(known[kind])}")
-    if delta is not None and delta not in study.deltas:
-        raise ValueError(f"{whose} within delta {delta:g}; it has the radii {list(study.deltas)}")
-
-
-def _is_plain(name: str, value: object) -> bool:
-    return (
-        not name.startswith("_")
-        and name not in _IPYTHON
-        and (value is None or isinstance(value, str | int | float | list | tuple | dict))
-    )
-
-
-def _shown(value: object) -> str:
-    """A value as it is written, at most a line of it."""
-    try:
-        text = repr(value)
-    except ValueError:  # a whole number of more digits than Python writes
-        text = "a number of thousands of digits"
-    return text if len(text) <= 200 else f"{text[:200]}…"
+def injected_names(ran: list[str]) -> list[str]:
+    """The names that papermill gave values: in the last of the cells that ran which begins with its comment."""
+    injected = [source for source in ran if source.startswith("# Parameters\n")] or [""]
+    nodes = [node for node in ast.parse(injected[-1]).body if isinstance(node, ast.Assign)]
+    return [target.id for node in nodes for target in node.targets if isinstance(target, ast.Name)]
 
 
 def _in_one_sentence(chapter: str, error: ValidationError) -> str:
@@ -361,5 +256,10 @@ def _in_one_sentence(chapter: str, error: ValidationError) -> str:
         return f"Chapter {chapter}: {message}."
     if first["type"] == "missing":
         return f"Chapter {chapter} needs a value for its parameter '{first['loc'][0]}'."
-    got = "" if _shown(first["input"]) in message else f", got {_shown(first['input'])}"
+    try:
+        value = repr(first["input"])
+    except ValueError:  # a whole number of more digits than Python writes
+        value = "a number of thousands of digits"
+    value = value if len(value) <= 200 else f"{value[:200]}…"
+    got = "" if value in message else f", got {value}"
     return f"Chapter {chapter}, parameter '{first['loc'][0]}'{got}: {message[0].lower()}{message[1:]}."

@@ -1,11 +1,10 @@
 """Readers of the four real on-disk formats and of own photos, and the choice of training and test images.
 
-| dataset | layout below its folder | boxes |
-|---|---|---|
-| ImageNet | `ILSVRC/{Data,Annotations}/CLS-LOC/{train/<wnid>,val}`, or `{train,val}/<wnid>` alone | XML, `boxes.json` |
-| DreamBooth | `dataset/<subject>`, perhaps `test/<subject>` | `boxes.json` |
-| COCO | `annotations/instances_{train,val}2017.json`, `{train,val}2017` (or 2014) | the json |
-| PASCAL | `VOCdevkit/VOC2012/{Annotations,JPEGImages,ImageSets/Main}` | VOC XML |
+* ImageNet: `ILSVRC/{Data,Annotations}/CLS-LOC/{train/<wnid>,val}`, or `{train,val}/<wnid>` alone; boxes in XML or
+  `boxes.json`
+* DreamBooth: `dataset/<subject>`, perhaps `test/<subject>`; boxes in `boxes.json`
+* COCO: `annotations/instances_{train,val}2017.json`, `{train,val}2017` (or 2014); boxes in the json
+* PASCAL: `VOCdevkit/VOC2012/{Annotations,JPEGImages,ImageSets/Main}`; boxes in VOC XML
 
 An ImageNet or DreamBooth image is labelled by its class or subject, a COCO or PASCAL image by its largest box.
 

@@ -63,7 +63,7 @@ class _Entry:
 
     file: Path
     kind: str
-    number: int  # its place in the list, from 1
+    number: int  #: its place in the list, from 1
     content: dict[str, Any]
 
     def __str__(self) -> str:

@@ -81,9 +81,9 @@ class Source:
     dataset: str
     root: Path
     concepts: Sequence[Concept]
-    without_area: list[str] = field(default_factory=list)  # pictures of concepts' boxes without an area
-    only_ignored: list[str] = field(default_factory=list)  # pictures of which every object is neither right nor wrong
-    boxes: dict[Path, dict[str, list[list[float]]]] = field(default_factory=dict)  # of each boxes.json, by its folder
+    without_area: list[str] = field(default_factory=list)  #: pictures of concepts' boxes without an area
+    only_ignored: list[str] = field(default_factory=list)  #: pictures of which every object is neither right nor wrong
+    boxes: dict[Path, dict[str, list[list[float]]]] = field(default_factory=dict)  #: of each boxes.json, by its folder
 
     @cached_property
     def names(self) -> dict[str, str]:

@@ -13,7 +13,7 @@ from vwlib.experiments.base import Experiment, ExperimentCase, Sources, per
 from vwlib.experiments.words import pairs_of, vectors_of
 from vwlib.lab import Lab
 from vwlib.ledger.schemas import PAIR_SEPARATOR, TableSchema
-from vwlib.models import CachedFeatures
+from vwlib.models.base import CachedFeatures
 from vwlib.study.tables import TRIALS
 from vwlib.words import Word
 

@@ -33,10 +33,10 @@ class Size:
     """How much an experiment takes of something; `[<profile>.experiments]` of a settings file overrides it by name."""
 
     name: str
-    kind: Any  # the type that a value must have
+    kind: Any  #: the type that a value must have
     value: Any
-    smoke: Any  # the value at profile smoke
-    what: str  # it counts
+    smoke: Any  #: the value at profile smoke
+    what: str  #: it counts
 
     def of(self, profile: Profile) -> Any:
         """Its value in a profile.
@@ -53,13 +53,13 @@ class Size:
 
 @dataclass(frozen=True, eq=False)
 class Sources:
-    """What an experiment reads beside models and images: the study's words and scores, and other experiments' tables."""
+    """What an experiment reads beside models and images: the study's results and other experiments' tables."""
 
     profile: Profile
     root: Path = DATA
-    tables: dict[str, pd.DataFrame] = field(default_factory=dict)  # those that the experiment needs, by name
-    sizes: SimpleNamespace = field(default_factory=SimpleNamespace)  # of the experiment
-    labs: dict[tuple[int, int], Lab] = field(default_factory=dict)  # reduced ones, which a run's experiments share
+    tables: dict[str, pd.DataFrame] = field(default_factory=dict)  #: those that the experiment needs, by name
+    sizes: SimpleNamespace = field(default_factory=SimpleNamespace)  #: of the experiment
+    labs: dict[tuple[int, int], Lab] = field(default_factory=dict)  #: reduced ones, which a run's experiments share
 
     @cached_property
     def store(self) -> Store:
@@ -115,16 +115,16 @@ class Experiment:
     `version` goes up by one with each change of code that changes a row: the stored table is then stale.
     """
 
-    name: str  # of its table
-    question: str  # what it asks, in a sentence that names its place in the paper
-    compute: Callable[[Lab, ExperimentCase, Sources], pd.DataFrame]  # the rows of one case
+    name: str  #: of its table
+    question: str  #: what it asks, in a sentence that names its place in the paper
+    compute: Callable[[Lab, ExperimentCase, Sources], pd.DataFrame]  #: the rows of one case
     cases: Callable[[Profile], list[dict[str, str]]]
-    needs: tuple[str, ...] = ()  # tables that it reads: `TRIALS` for the study's words or scores, or experiments'
-    shared: tuple[str, ...] = ()  # the fields of `ExperimentSettings` that it uses
-    sizes: tuple[Size, ...] = ()  # its own
-    schema: TableSchema | None = None  # where the ledger reads the table
+    needs: tuple[str, ...] = ()  #: tables that it reads: `TRIALS` for the study's words or scores, or experiments'
+    shared: tuple[str, ...] = ()  #: the fields of `ExperimentSettings` that it uses
+    sizes: tuple[Size, ...] = ()  #: its own
+    schema: TableSchema | None = None  #: where the ledger reads the table
     version: int = 1
-    inputs: Callable[[Profile], Any] = _nothing  # what else its rows depend on, as plain data
+    inputs: Callable[[Profile], Any] = _nothing  #: what else its rows depend on, as plain data
 
     def sizes_of(self, profile: Profile) -> SimpleNamespace:
         """The shared and the own sizes that it uses, in a profile. Others it cannot read.

@@ -19,7 +19,7 @@ from vwlib.lab import Lab
 from vwlib.layers import hidden_states
 from vwlib.ledger.schemas import TableSchema
 from vwlib.miniature.scenes import PRETRAINING_STYLES, Drawing
-from vwlib.models import TaskModel
+from vwlib.models.base import TaskModel
 from vwlib.trials import DatasetSplit, Trial
 
 NOUNS = ("cat", "car", "umbrella", "bottle", "boat")

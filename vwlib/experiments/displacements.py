@@ -12,7 +12,7 @@ from vwlib.experiments.words import vectors_of
 from vwlib.lab import Lab
 from vwlib.learn import ball_radius
 from vwlib.ledger.schemas import TRIAL, TableSchema
-from vwlib.models import TaskModel
+from vwlib.models.base import TaskModel
 from vwlib.settings import Profile
 from vwlib.study.digest import trials_of
 from vwlib.study.tables import TRIALS

@@ -22,7 +22,7 @@ from vwlib.miniature.captions import OWN_NAME, names_of
 from vwlib.miniature.pool import noun_weights
 from vwlib.miniature.scenes import HELD_OUT_STYLE, PRETRAINING_STYLES, Drawing
 from vwlib.miniature.sprites import STYLES, Sprites, load_sprites
-from vwlib.models import TaskModel
+from vwlib.models.base import TaskModel
 from vwlib.settings import Profile
 from vwlib.study.tables import TRIALS
 from vwlib.trials import DatasetSplit, Trial

@@ -95,7 +95,7 @@ EXPERIMENTS = (
         schema=TableSchema(
             "cosines of one concept's offsets in two models",
             ("dataset", "concept", "anchor", "kind", "cosine"),
-            made_by="`vwlib experiments` makes it; the classifier's second training is `vwlib pretrain classifier_twin`",
+            made_by="`vwlib experiments` makes it; `vwlib pretrain classifier_twin` trains the classifier again",
         ),
         inputs=twin_weights,
     ),

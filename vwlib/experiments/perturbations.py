@@ -11,9 +11,9 @@ from torch import Tensor
 
 from vwlib.controls import DIRECTIONS, random_like
 from vwlib.experiments.base import Experiment, ExperimentCase, Size, Sources, per
+from vwlib.experiments.layer_statistics import label_words
 from vwlib.experiments.words import trial_rows, values_of, vectors_of
 from vwlib.lab import Lab
-from vwlib.experiments.layer_statistics import label_words
 from vwlib.ledger.schemas import TRIAL, TableSchema
 from vwlib.study.digest import trials_of
 from vwlib.study.tables import TRIALS

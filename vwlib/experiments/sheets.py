@@ -15,7 +15,7 @@ from vwlib.experiments.base import Experiment, ExperimentCase, Sources
 from vwlib.experiments.displacements import radii
 from vwlib.experiments.words import vectors_of
 from vwlib.lab import Lab
-from vwlib.models import CachedFeatures, TaskModel
+from vwlib.models.base import CachedFeatures, TaskModel
 from vwlib.settings import Profile
 from vwlib.study.tables import TRIALS
 

@@ -14,7 +14,7 @@ from vwlib.experiments.base import Experiment, ExperimentCase, Size, Sources, pe
 from vwlib.experiments.words import trial_rows, values_of, with_features
 from vwlib.lab import Lab
 from vwlib.ledger.schemas import TableSchema
-from vwlib.models import CachedFeatures
+from vwlib.models.base import CachedFeatures
 from vwlib.settings import Profile
 from vwlib.trials import Trial
 

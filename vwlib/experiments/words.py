@@ -13,7 +13,7 @@ from torch import Tensor
 from vwlib.concepts import TASKS
 from vwlib.lab import Lab
 from vwlib.ledger.summary import is_diagonal
-from vwlib.models import CachedFeatures
+from vwlib.models.base import CachedFeatures
 from vwlib.settings import Profile
 from vwlib.trials import DatasetSplit, Trial, make_trials
 from vwlib.words import Word

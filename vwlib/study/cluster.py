@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from vwlib.datasets.splits import open_lab
+from vwlib.lab import Lab
 from vwlib.models.memory import find_device
 from vwlib.settings import Profile
 from vwlib.study.plan import Chunk, make_plan
@@ -22,8 +23,11 @@ from vwlib.study.store import Store
 if TYPE_CHECKING:
     from distributed import Client
 
-#: A worker's models and images stay loaded in its process.
-_lab = lru_cache(maxsize=1)(open_lab)
+
+@lru_cache(maxsize=1)
+def _lab(profile: Profile) -> Lab:
+    """A worker's models and images stay loaded in its process."""
+    return open_lab(profile)
 
 
 def work_remotely(profile: str, root: str, name: str) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 import vwlib.trials
 from vwlib.concepts import TASKS, concepts_of
 from vwlib.models.loading import digest_folder
-from vwlib.settings import ModelSettings, Profile
+from vwlib.settings import Profile
 from vwlib.study.digest import as_words, split_digests
 from vwlib.trials import Trial, make_trials
 
@@ -110,7 +110,7 @@ def _settings(profile: Profile, dataset: str) -> dict[str, Any]:
         )
         | {"precision": precision_asked(profile)},
         "threads": profile.study.threads,
-        "weights": {role: digest_folder(model.source) for role, model in models_of(profile).items()},
+        "weights": {role: digest_folder(model.source) for role, model in profile.models.items()},
         "train": train,
         "test": test,
     }
@@ -124,17 +124,6 @@ def precision_asked(profile: Profile) -> str:
     read and continued on any machine. Each word says itself in which it was learned.
     """
     return "bfloat16" if profile.generator.precision == "auto" else profile.generator.precision
-
-
-def models_of(profile: Profile) -> dict[str, ModelSettings]:
-    """Every model whose weights matter, by role."""
-    models = {task: profile.model_of(task) for task in TASKS}
-    further = {
-        "judge": profile.judge,
-        "second_judge": profile.second_judge,
-        "safety_checker": profile.generator.safety_checker,
-    }
-    return models | {role: settings for role, settings in further.items() if settings}
 
 
 @lru_cache(maxsize=4096)

@@ -35,9 +35,9 @@ class StoredStudy:
     """The study of a profile. Words that diverged are neither in its table nor in its bank."""
 
     profile: Profile
-    table: pd.DataFrame  # a row for each trial and evaluation
-    bank: dict[str, Word]  # by `word_id`
-    failed: int = 0  # words that diverged
+    table: pd.DataFrame  #: a row for each trial and evaluation
+    bank: dict[str, Word]  #: by `word_id`
+    failed: int = 0  #: words that diverged
 
     @property
     def datasets(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""Running the study: chunk after chunk in this process, or on a Dask cluster. Finished chunks are never computed again."""
+"""Running the study: chunk after chunk, in this process or on a Dask cluster. Finished chunks are kept."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def _finished(store: Store, todo: list[Chunk], workers: int, scheduler: str | No
 
 
 def ensure_study(profile: Profile, root: Path | None = None) -> Path:
-    """The root of a profile's results; a study small enough (`compute_on_demand`) is computed there where it is missing."""
+    """The root of a profile's results. A study with `compute_on_demand` is computed there where it is missing."""
     root = root or results_root(profile)
     if profile.study.compute_on_demand:
         run_study(profile, root, progress=False)

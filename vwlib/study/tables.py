@@ -28,7 +28,7 @@ TRIALS = "trials"
 
 
 def results_root(profile: Profile) -> Path:
-    """The root of a profile's results: the project's data, or the cache where pages compute them (`compute_on_demand`)."""
+    """The root of a profile's results: the project's data or, with `compute_on_demand`, the cache."""
     return CACHE / "on_demand" if profile.study.compute_on_demand else DATA
 
 

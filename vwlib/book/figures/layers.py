@@ -24,8 +24,8 @@ from vwlib.book.figures.style import (
     task_panels,
     tasks_in,
 )
+from vwlib.concepts import TASKS
 from vwlib.ledger.statistics import mean_estimate
-from vwlib.models import TASKS
 
 #: Scores as the concept are drawn solid, those as the anchor dashed.
 LINES = {"concept": "-", "anchor": "--"}

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
-import re
-from functools import cache
-
 import pandas as pd
 from pydantic import BaseModel
+from sphinx.pycode import ModuleAnalyzer
 
 from vwlib.concepts import DATASETS, concepts_of
 from vwlib.ledger.paper import hyperparameters
@@ -36,7 +33,7 @@ def concept_table() -> pd.DataFrame:
 
 
 def scene_table() -> pd.DataFrame:
-    """How the miniature composes its scenes: a row for each dataset, and for the scenes and portraits of pretraining."""
+    """How the miniature composes its scenes: a row for each dataset, and two for pretraining."""
 
     def shares(ends: tuple[float, float]) -> str:
         return f"{ends[0]:.0%} to {ends[1]:.0%}" if ends[1] else "–"
@@ -111,12 +108,20 @@ def study_table() -> pd.DataFrame:
 
 
 def experiments_table() -> pd.DataFrame:
-    """What the experiments beside the study take at each profile."""
-    return _profiles_table(ExperimentSettings, "experiments")
+    """What the experiments beside the study take at each profile: sizes that they share, then their own."""
+    from vwlib.experiments.registry import EXPERIMENTS  # brings along what computes them
+
+    sizes = {size.name: size for experiment in EXPERIMENTS.values() for size in experiment.sizes}
+    own = [
+        {"setting": name, "what it is": size.what}
+        | {profile: _plain(size.of(load_profile(profile))) for profile in PROFILES}
+        for name, size in sizes.items()
+    ]
+    return pd.concat([_profiles_table(ExperimentSettings, "experiments"), pd.DataFrame(own)], ignore_index=True)
 
 
 def pretraining_table() -> pd.DataFrame:
-    """How many steps the miniature's models were trained for, in the order in which each training finds what it needs."""
+    """How many steps the miniature's models were trained for, in the order of training."""
     from vwlib.miniature.pretrain import STEPS  # brings along what trains models, which takes seconds to import
 
     return pd.DataFrame(
@@ -124,15 +129,10 @@ def pretraining_table() -> pd.DataFrame:
     )
 
 
-@cache
 def notes_of(settings: type[BaseModel]) -> dict[str, str]:
-    """What the source says of each setting: the comment behind it or on the line before."""
-    notes, before = {}, ""
-    for line in inspect.getsource(settings).splitlines():
-        if field := re.match(r" {4}(\w+): .*?(?:  # (.+))?$", line):
-            notes[field[1]] = field[2] or before
-        before = line.strip().removeprefix("#: ") if line.strip().startswith("#: ") else ""
-    return notes
+    """What the source says of each setting, in its comments that begin with `#:`."""
+    notes = ModuleAnalyzer.for_module(settings.__module__).find_attr_docs()
+    return {field: " ".join(notes.get((settings.__name__, field), [])).strip() for field in settings.model_fields}
 
 
 def _profiles_table(settings: type[BaseModel], name: str) -> pd.DataFrame:

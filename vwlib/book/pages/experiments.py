@@ -16,8 +16,8 @@ from vwlib.experiments.running import run
 from vwlib.ledger.estimate import Estimate
 from vwlib.ledger.judge import claim_cases
 from vwlib.settings import Profile, load_profile
-from vwlib.study.run import run_study
-from vwlib.study.tables import read_table, results_root
+from vwlib.study.run import ensure_study
+from vwlib.study.tables import read_table
 
 
 def tables_of(profile: Profile, names: Sequence[str], root: Path | None = None) -> dict[str, pd.DataFrame]:
@@ -27,9 +27,8 @@ def tables_of(profile: Profile, names: Sequence[str], root: Path | None = None) 
     photographs. Raises FileNotFoundError that names the command where a table is missing, and ValueError where one was
     damaged.
     """
-    root = root or results_root(profile)
+    root = ensure_study(profile, root)
     if profile.study.compute_on_demand:
-        run_study(profile, root, progress=False)
         run(profile, choose(names), root, progress=False)
     return {
         name: read_table(name, profile.name, root)

@@ -17,23 +17,24 @@ from vwlib.book.figures.style import TASK_COLOURS
 from vwlib.book.pages.experiments import tables_or_stand_in
 from vwlib.book.pages.scripts import SCALE, embed
 from vwlib.book.pages.study import study_or_stand_in
-from vwlib.concepts import concepts_of
+from vwlib.concepts import TASKS, concepts_of
 from vwlib.datasets.splits import load_split
-from vwlib.experiments.base import vectors_of
 from vwlib.experiments.sheets import SIDE, sheet_of
-from vwlib.models import TASKS, load_model
+from vwlib.experiments.words import vectors_of
+from vwlib.models import load_model
 from vwlib.settings import Profile, load_profile
 from vwlib.study.read import StoredStudy
 
 #: Below the folder of the book's pages, where the sheets of pictures lie.
 FOLDER = "explorer"
 TESTED = 96  # px of a test image's side on its sheet
-DIVERGED, OTHER = (
-    -1,
-    -2,
-)  # in the place of a concept: there is no picture, or the judge calls it something that the study does not learn
+#: In the place of a concept: there is no picture, or the judge calls it something that the study does not learn.
+DIVERGED, OTHER = -1, -2
 #: What a page says where scripts do not run.
-PLAIN = "The explorer needs JavaScript. The chapters on transfer and on solutions show some of the same words; the released tables have all their scores."
+PLAIN = (
+    "The explorer needs JavaScript. The chapters on transfer and on solutions show some of the same words; "
+    "the released tables have all their scores."
+)
 
 
 @dataclass(frozen=True)
@@ -45,17 +46,17 @@ class Explorer:
     index: dict[str, Any]
 
     def _repr_html_(self) -> str:
-        data = embed(self.index, "explorer-data")
-        return f'<div class="explorer" data-folder="../_static/{FOLDER}"><noscript><p>{escape(PLAIN)}</p></noscript>{data}</div>'
+        plain, data = f"<noscript><p>{escape(PLAIN)}</p></noscript>", embed(self.index, "explorer-data")
+        return f'<div class="explorer" data-folder="../_static/{FOLDER}">{plain}{data}</div>'
 
     def __repr__(self) -> str:
         return f"Explorer of {sum(len(group['named']) for group in self.index['groups'].values()):,} words"
 
 
 def explorer_sources(profile: Profile) -> tuple[StoredStudy, dict[str, pd.DataFrame], str]:
-    """A profile's study and its tables `sheets` and `displacements`, and in words what they are.
+    """A profile's study and its tables `sheets` and `displacements`, and a notice that says what they are.
 
-    Where one is missing, all are of profile smoke, if it is of the same models.
+    If one is missing, all are of profile smoke, if it is of the same models.
 
     Raises FileNotFoundError where nothing can stand in, and ValueError where a file was damaged.
     """
@@ -81,29 +82,20 @@ def make_explorer(study: StoredStudy, tables: dict[str, pd.DataFrame]) -> Explor
     for row in sheets[sheets["trained_on"].isin(TASKS) & sheets["dataset"].isin(study.datasets)].to_dict("records"):
         of = {"dataset": row["dataset"], "trained_on": row["trained_on"], "delta": row["delta"]}
         cells = pd.MultiIndex.from_product([list(row["concepts"]), list(row["anchors"])], names=["concept", "anchor"])
-        own = _of(moves, of)
+        own = _rows_of(moves, **of)
+        moved = own.groupby(cells.names)["distance"].median().reindex(cells)
         groups[key_of(**of)] = {
             "sheet": file_of(**of),
             "named": _named(row["named"], list(row["concepts"])),
             "boxes": [[int(number) for number in box] for box in row["boxes"]],
-            "scores": {task: _scores(_of(study.table, of), task, cells) for task in TASKS},
-            "moved": [
-                round(value, 2) if np.isfinite(value) else None
-                for value in own.groupby(cells.names)["distance"].median().reindex(cells)
-            ],
-            **maps[row["trained_on"]].vectors(own, cells, study, of),
+            "scores": _scores(_rows_of(study.table, **of), cells),
+            "moved": _rounded(moved, 2),
+            "nearest": maps[row["trained_on"]].nearest(own, cells),
+            "at": maps[row["trained_on"]].places(study, cells, **of),
         }
-    shown = {
-        "tasks": list(TASKS),
-        "colours": TASK_COLOURS,
-        "side": SIDE,
-        "tested": TESTED,
-        "scale": SCALE,
-        "deltas": [*study.deltas, None],
-    }
-    return Explorer(
-        shown | {"datasets": datasets, "groups": groups, "maps": {task: found.index for task, found in maps.items()}}
-    )
+    shown = {"tasks": list(TASKS), "colours": TASK_COLOURS, "side": SIDE, "tested": TESTED, "scale": SCALE}
+    shown |= {"deltas": [*study.deltas, None], "datasets": datasets, "groups": groups}
+    return Explorer(shown | {"maps": {task: found.index for task, found in maps.items()}})
 
 
 def key_of(dataset: str, trained_on: str, delta: float) -> str:
@@ -120,13 +112,12 @@ def explorer_files(study: StoredStudy, sheets: pd.DataFrame) -> dict[str, bytes]
     """The sheets of pictures by file name: of each group, of the anchor words, of the concepts' own names, and the test
     images that boxes are found on.
     """
-    files = {
-        file_of(row["dataset"], row["trained_on"], row["delta"]): row["sheet"] for row in sheets.to_dict("records")
-    }
-    return files | {
-        f"{dataset}-tests.webp": sheet_of([[example.image() for example in _tests(study, dataset)]], TESTED)
-        for dataset in study.datasets
-    }
+    groups = zip(sheets["dataset"], sheets["trained_on"], sheets["delta"], sheets["sheet"], strict=True)
+    files = {file_of(dataset, source, delta): sheet for dataset, source, delta, sheet in groups}
+    for dataset in study.datasets:
+        images = [example.image() for example in _tests(study, dataset)]
+        files[f"{dataset}-tests.webp"] = sheet_of([images], TESTED)
+    return files
 
 
 def _tests(study: StoredStudy, dataset: str) -> list:
@@ -137,30 +128,20 @@ def _tests(study: StoredStudy, dataset: str) -> list:
 
 def _dataset(study: StoredStudy, dataset: str, sheets: pd.DataFrame) -> dict[str, Any]:
     concepts, anchors = study.concepts(dataset), study.anchors(dataset)
-    free = study.table[(study.table["dataset"] == dataset) & study.table["delta"].isna()]
     cells = pd.MultiIndex.from_product([concepts, anchors], names=["concept", "anchor"])
     own_anchor = {concept.name: concept.anchor for concept in concepts_of(dataset, study.profile.world)}
     truth = []
     for example in _tests(study, dataset):
-        side = max(example.image().size)
-        truth.append([[round(SCALE * edge / side) for edge in box] for box in example.boxes_of(example.label).tolist()])
+        scale = SCALE / max(example.image().size)
+        truth.append([[round(scale * edge) for edge in box] for box in example.boxes_of(example.label).tolist()])
     references = {}
     for source in ("anchor", "name"):
-        row = sheets[sheets["trained_on"] == source].iloc[0]
-        scores = {task: _scores(free[free["trained_on"] == source], task, cells) for task in TASKS}
-        references[source] = {
-            "sheet": file_of(dataset, source, np.nan),
-            "named": _named(row["named"], concepts),
-            "scores": scores,
-        }
-    return {
-        "concepts": concepts,
-        "anchors": anchors,
-        "own": [own_anchor[c] for c in concepts],
-        "tests": f"{dataset}-tests.webp",
-        "truth": truth,
-        **references,
-    }
+        of = {"dataset": dataset, "trained_on": source, "delta": np.nan}
+        named = _named(sheets[sheets["trained_on"] == source].iloc[0]["named"], concepts)
+        scores = _scores(_rows_of(study.table, **of), cells)
+        references[source] = {"sheet": file_of(**of), "named": named, "scores": scores}
+    own, tests = [own_anchor[concept] for concept in concepts], f"{dataset}-tests.webp"
+    return {"concepts": concepts, "anchors": anchors, "own": own, "tests": tests, "truth": truth, **references}
 
 
 def _named(names: Sequence[str], concepts: list[str]) -> list[int]:
@@ -170,15 +151,20 @@ def _named(names: Sequence[str], concepts: list[str]) -> list[int]:
     return [concepts.index(name) if name in concepts else OTHER if name else DIVERGED for name in names]
 
 
-def _of(table: pd.DataFrame, of: dict[str, Any]) -> pd.DataFrame:
+def _rows_of(table: pd.DataFrame, dataset: str, trained_on: str, delta: float) -> pd.DataFrame:
     """The rows of one dataset, source and radius."""
-    near = table["delta"].isna() if np.isnan(of["delta"]) else table["delta"] == of["delta"]
-    return table[(table["dataset"] == of["dataset"]) & (table["trained_on"] == of["trained_on"]) & near]
+    near = table["delta"].isna() if np.isnan(delta) else table["delta"] == delta
+    return table[(table["dataset"] == dataset) & (table["trained_on"] == trained_on) & near]
 
 
-def _scores(rows: pd.DataFrame, task: str, cells: pd.MultiIndex) -> list[float | None]:
-    values = rows[rows["evaluated_on"] == task].set_index(cells.names)["value"].reindex(cells)
-    return [round(float(value), 3) if np.isfinite(value) else None for value in values]
+def _rounded(values: pd.Series, digits: int) -> list[float | None]:
+    return [round(float(value), digits) if np.isfinite(value) else None for value in values]
+
+
+def _scores(rows: pd.DataFrame, cells: pd.MultiIndex) -> dict[str, list[float | None]]:
+    """The scores of the words `cells` on each task."""
+    tasks = {task: rows[rows["evaluated_on"] == task].set_index(cells.names)["value"] for task in TASKS}
+    return {task: _rounded(values.reindex(cells), 3) for task, values in tasks.items()}
 
 
 @dataclass(frozen=True)
@@ -213,27 +199,20 @@ class WordMap:
     @property
     def index(self) -> dict[str, Any]:
         """The map as plain data; `at` has x and y of every word."""
-        return {
-            "words": self.words,
-            "at": self.place(self.rows),
-            "share": round(float(self.plane.explained_variance_ratio_.sum()), 3),
-        }
+        share = round(float(self.plane.explained_variance_ratio_.sum()), 3)
+        return {"words": self.words, "at": self.place(self.rows), "share": share}
 
-    def vectors(
-        self, moves: pd.DataFrame, cells: Sequence[tuple[str, str]], study: StoredStudy, of: dict[str, Any]
-    ) -> dict[str, Any]:
-        """For each word its vectors' nearest words, as places in `words`, and their places on the map; empty for a word
-        that diverged.
-        """
+    def nearest(self, moves: pd.DataFrame, cells: pd.MultiIndex) -> list[list[int]]:
+        """For each word its vectors' nearest words, as places in `words`; none for a word that diverged."""
         number = {word: place for place, word in enumerate(self.words)}
-        nearest = {
-            cell: [number[word] for word in rows["nearest"]]
-            for cell, rows in moves.sort_values("vector").groupby(["concept", "anchor"])
-        }
-        delta = None if np.isnan(of["delta"]) else of["delta"]
-        at = {}
-        for concept, anchor in cells:
-            learned = study.words_of(of["dataset"], concept, anchor, delta).vectors.get(of["trained_on"])
-            if learned is not None:
-                at[concept, anchor] = self.place(learned.numpy())
-        return {"nearest": [nearest.get(cell, []) for cell in cells], "at": [at.get(cell, []) for cell in cells]}
+        groups = moves.sort_values("vector").groupby(["concept", "anchor"])["nearest"]
+        found = {cell: [number[word] for word in words] for cell, words in groups}
+        return [found.get(cell, []) for cell in cells]
+
+    def places(
+        self, study: StoredStudy, cells: pd.MultiIndex, dataset: str, trained_on: str, delta: float
+    ) -> list[list[int]]:
+        """For each word its vectors' places on the map; none for a word that diverged."""
+        radius = None if np.isnan(delta) else delta
+        words = [study.words_of(dataset, *cell, radius).vectors.get(trained_on) for cell in cells]
+        return [[] if vectors is None else self.place(vectors.numpy()) for vectors in words]

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from vwlib.book.figures.style import CONCEPT_COLOURS
 from vwlib.book.pages.scripts import SCALE, embed
+from vwlib.concepts import TASKS
 from vwlib.experiments.encoder import own_words
 from vwlib.experiments.layer_statistics import label_words, tsne_of_layers
 from vwlib.lab import Lab
@@ -26,7 +27,7 @@ from vwlib.layers import (
     projection_on_concept_direction,
 )
 from vwlib.ledger.summary import is_diagonal
-from vwlib.models import TASKS, TaskModel
+from vwlib.models.base import TaskModel
 from vwlib.study.read import StoredStudy, TrialWords
 from vwlib.trials import Trial
 

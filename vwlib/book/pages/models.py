@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 from safetensors import safe_open
 
+from vwlib.book.text import fill
 from vwlib.concepts import TASKS
 from vwlib.ledger import paper
 from vwlib.models.base import TaskModel
@@ -84,23 +85,9 @@ def describe_run(profile: Profile, learning: bool = True) -> str:
     """A notice of how a run with the profile differs from the paper's in models, images and, with `learning`, in how
     words are learned and scored.
     """
-    adapters = "".join(f" The model of {task} is loaded by {named}." for task, named in profile.adapters.items())
-    if profile.name == "paper":
-        models = "" if adapters else "models, "
-        return f"This page was run with the paper's {models}datasets and settings.{adapters}"
-    sizes = [f"{count_parameters(profile.model_of(task)) / 1e6:.1f}" for task in TASKS]
-    steps = dict.fromkeys(f"{profile.learning[task].steps:,}" for task in TASKS)
-    made = "" if adapters else ", trained by this project on generated scenes,"
-    notice = (
-        f"This page was run with the profile '{profile.name}': a generator, a detector and a classifier of {sizes[0]}, "
-        f"{sizes[1]} and {sizes[2]} million parameters{made} stand for the paper's.{adapters} The generator draws "
-        f"{profile.generator.image_size} px instead of 768."
-    )
-    words = (
-        f" Words are learned in {' or '.join(steps)} steps instead of 1,000, and scored on {profile.test_images} test "
-        f"images a concept or on {profile.generator.images_per_word} pictures a word."
-    )
-    return notice + words if learning else notice
+    steps = list(dict.fromkeys(f"{profile.learning[task].steps:,}" for task in TASKS))
+    sizes = [count_parameters(profile.model_of(task)) / 1e6 for task in TASKS] if profile.name != "paper" else []
+    return fill("run", profile=profile, millions=sizes, steps=steps, learning=learning)
 
 
 def count_parameters(settings: ModelSettings) -> int:

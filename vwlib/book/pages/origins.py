@@ -13,8 +13,8 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from vwlib.book.build import cores, list_chapters
-from vwlib.book.siblings import list_runs
+from vwlib.book.build import list_chapters
+from vwlib.book.execute import cores
 from vwlib.models.loading import digest_folder, resolve
 from vwlib.models.memory import find_device
 from vwlib.models.precision import precision_of
@@ -67,12 +67,12 @@ def digests_table(profile: Profile) -> pd.DataFrame:
 
 
 def chapters_table(profile: Profile, root: Path = ROOT) -> pd.DataFrame:
-    """When the book's chapters and their siblings were executed at this profile, for how long, and from which seed; no
-    row where none was.
+    """When the book's chapters were executed at this profile, for how long, and from which seed; no row where none
+    was.
     """
     rows = []
-    for run in list_runs(list_chapters(root), profile.name, root):
-        path = root / "_build" / "executed" / profile.name / run.page
+    for chapter in list_chapters(root):
+        path = root / "_build" / "executed" / profile.name / chapter
         notebook = json.loads(path.read_text()) if path.exists() else {"metadata": {}}
         if (ran := notebook["metadata"].get("papermill", {})).get("duration"):
             day = f"{datetime.fromisoformat(ran['start_time']):%Y-%m-%d}"

@@ -13,7 +13,8 @@ from torchvision.ops import box_iou, nms
 from vwlib.examples import Example
 from vwlib.lab import Grid, Lab
 from vwlib.ledger.summary import is_diagonal
-from vwlib.models import Classifier, Detector
+from vwlib.models.classification import Classifier
+from vwlib.models.detection import Detector
 from vwlib.study.read import TrialWords
 
 Pictures = list[list[Image.Image | None]]

@@ -13,6 +13,7 @@ from vwlib.ledger.paper import paper_results
 from vwlib.ledger.summary import is_diagonal
 from vwlib.settings import Profile, load_profile
 from vwlib.study.read import StoredStudy, study_of
+from vwlib.study.run import ensure_study
 
 
 def study_or_stand_in(profile: Profile) -> tuple[StoredStudy, str]:
@@ -22,12 +23,12 @@ def study_or_stand_in(profile: Profile) -> tuple[StoredStudy, str]:
     Raises FileNotFoundError where nothing can stand in, and ValueError as `study_of` does.
     """
     try:
-        study, notice = study_of(profile), ""
+        study, notice = study_of(profile, ensure_study(profile)), ""
     except FileNotFoundError as error:
         small = load_profile("smoke")
         if small.classifier != profile.classifier:
             raise
-        study = study_of(small)
+        study = study_of(small, ensure_study(small))
         notice = f"{error} Until then this page shows the study of profile 'smoke', whose words are hardly learned. "
     return study, notice + describe_study(study)
 
