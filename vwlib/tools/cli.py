@@ -57,8 +57,8 @@ def book(
         print("\n".join(stale) or "The pages in _build/html are those of the present sources, library and data.")
         raise typer.Exit(1 if stale else 0)
     os.environ["VWLIB_PROFILE"] = profile  # the chapters' kernels inherit it
-    make_ready(profile)
-    print(f"The book is in {os.path.relpath(build_book(profile, only, jobs=jobs or None))}.")
+    page = build_book(profile, only, jobs=jobs or None, prepare=make_ready)
+    print(f"The book is in {os.path.relpath(page)}.")
 
 
 @app.command()
