@@ -19,8 +19,10 @@ from torch import Tensor
 from torchvision.ops import box_convert, box_iou
 
 from vwlib.examples import Example
-from vwlib.models import Classifier, Detector, Generator, TaskModel
-from vwlib.models.base import draw
+from vwlib.models.base import TaskModel, draw
+from vwlib.models.classification import Classifier
+from vwlib.models.detection import Detector
+from vwlib.models.generation import Generator
 from vwlib.trials import Trial
 
 #: Ids for the new word's vectors: CLIP's entries for control characters, which no prompt holds.

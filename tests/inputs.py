@@ -20,8 +20,27 @@ def picture(path, size=(40, 30), colour="teal", **options):
     return path
 
 
+def text(path, content):
+    """A text file at `path`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+    return path
+
+
+def thing(name="aeroplane", edges=(1, 2, 30, 20), more=""):
+    """An object of VOC's XML; `edges` are xmin, ymin, xmax, ymax."""
+    tags = zip(("xmin", "ymin", "xmax", "ymax"), edges, strict=True)
+    corners = "".join(f"<{edge}>{value}</{edge}>" for edge, value in tags)
+    return f"<object><name>{name}</name>{more}<bndbox>{corners}</bndbox></object>"
+
+
+def annotation(objects, size="<size><width>40</width><height>30</height></size>", more=""):
+    """An annotation of VOC's XML."""
+    return f"<annotation{more}>{size}{objects}</annotation>"
+
+
 class Accepted:
-    """What came of reading something: its value or, where it was refused, the sentence, and what was told on the way."""
+    """What came of reading something: its value or, if it was refused, the sentence, and what was logged."""
 
     def __init__(self, read, named):
         before, self.value, self.sentence = set(reading._TOLD), None, ""

@@ -17,7 +17,7 @@ SHOWN = [
     for match in re.findall(r"^\.\. automodule:: vwlib\.(\S+)\n +:members:(.*)$", page.read_text(), re.M)
 ]
 #: Helpers of modules that are shown.
-INSIDE = {"files", "paths", "models.adapters", "models.device", "models.loading", "models.memory", "models.precision"}
+INSIDE = {"files", "paths", "models.loading", "models.memory", "models.precision"}
 
 
 def test_the_methods_modules_are_shown_once():

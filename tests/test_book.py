@@ -172,8 +172,8 @@ def test_a_copy_is_stale_for_another_profile_and_where_a_file_changed_during_the
 
 
 def test_the_modules_and_weights_that_a_chapter_loads_are_noted(tmp_path: Path) -> None:
-    load = "from vwlib.models import load_classifier\nfrom vwlib.settings import load_profile\n"
-    source = write_chapter(tmp_path / "one.ipynb", load + "load_classifier(load_profile(profile));")
+    load = "from vwlib.models import load_model\nfrom vwlib.settings import load_profile\n"
+    source = write_chapter(tmp_path / "one.ipynb", load + "load_model('classification', load_profile(profile));")
     notebook = running.execute(source, tmp_path / "out.ipynb", {"profile": "smoke"})
     models = "data/miniature/models/classifier/open_clip_model.safetensors"
     assert {"vwlib/settings.py", "vwlib/models/classification.py", models} <= set(notebook.metadata.vwlib["reads"])

@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pytest
 
-from vwlib.models import TASKS
+from vwlib.concepts import TASKS
 from vwlib.settings import load_profile
 from vwlib.study import cost, progress
 from vwlib.study.cost import (

@@ -3,10 +3,12 @@ rest.
 """
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+from inputs import annotation, picture, text, thing
 from PIL import Image
 
 from vwlib.concepts import DATASETS, concepts_of, find_concept
@@ -22,62 +24,46 @@ from vwlib.paths import ROOT
 SAMPLES = ROOT.parent / "shared" / "samples"
 needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason="the real samples are not at hand")
 
-AEROPLANE = "<object><name>aeroplane</name><bndbox><xmin>1</xmin><ymin>2</ymin><xmax>30</xmax><ymax>20</ymax></bndbox>{}</object>"
-
-
-def picture(path, size=(40, 30), **options):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", size, "teal").save(path, **options)
-    return path
-
-
-def text(path, content):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(content)
-    return path
-
 
 def voc(root, objects, size=(40, 30)):
     """A VOC devkit of one image."""
     devkit = root / "VOCdevkit" / "VOC2012"
     picture(devkit / "JPEGImages" / "a.jpg", size)
     text(devkit / "ImageSets" / "Main" / "train.txt", "a\n")
-    xml = f"<annotation><size><width>{size[0]}</width><height>{size[1]}</height></size>{objects}</annotation>"
-    return text(devkit / "Annotations" / "a.xml", xml)
+    return text(devkit / "Annotations" / "a.xml", annotation(objects, size_tag(size)))
+
+
+def size_tag(size):
+    return f"<size><width>{size[0]}</width><height>{size[1]}</height></size>"
 
 
 def coco(root, annotations, year=2017, name="7.jpg"):
     """A COCO training set of one 40 × 30 px image, with all categories of the paper's concepts and one more."""
-    categories = [{"id": 3 * k + 1, "name": concept.label} for k, concept in enumerate(concepts_of("COCO"))] + [
-        {"id": 90, "name": "toothbrush"}
-    ]
+    categories = [{"id": 3 * k + 1, "name": concept.label} for k, concept in enumerate(concepts_of("COCO"))]
     content = {
         "images": [{"id": 7, "file_name": name, "width": 40, "height": 30}],
         "annotations": annotations,
-        "categories": categories,
+        "categories": [*categories, {"id": 90, "name": "toothbrush"}],
     }
     picture(root / f"train{year}" / name)
     return text(root / "annotations" / f"instances_train{year}.json", json.dumps(content))
 
 
-def imagenet(root, objects, size=(40, 30), split="train"):
-    """A CLS-LOC set of one strawberry of 40 × 30 px, its XML as published: `filename` without extension, names are
-    WordNet ids.
-    """
-    wnid = find_concept("strawberry", "ImageNet").label
-    part = Path("train", wnid) if split == "train" else Path("val")
-    picture(root / "ILSVRC" / "Data" / "CLS-LOC" / part / "a_1.JPEG")
-    head = f"<folder>{part.name}</folder><filename>a_1</filename><size><width>{size[0]}</width><height>{size[1]}</height><depth>3</depth></size>"
-    return text(
-        root / "ILSVRC" / "Annotations" / "CLS-LOC" / part / "a_1.xml", f"<annotation>{head}{objects}</annotation>"
-    )
+STRAWBERRY = find_concept("strawberry", "ImageNet")
 
 
-def thing(name, *corners):
-    edges = "".join(
-        f"<{edge}>{value}</{edge}>" for edge, value in zip(("xmin", "ymin", "xmax", "ymax"), corners, strict=True)
-    )
-    return f"<object><name>{name}</name><bndbox>{edges}</bndbox></object>"
+def imagenet(root, objects, size=(40, 30), split="train", stored=None):
+    """A CLS-LOC set of one strawberry, its XML as published: `filename` without extension, names are WordNet ids."""
+    part = Path("train", STRAWBERRY.label) if split == "train" else Path("val")
+    path = root / "ILSVRC" / "Data" / "CLS-LOC" / part / "a_1.JPEG"
+    if stored is None:
+        picture(path)
+    else:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stored(path)
+    head = f"<folder>{part.name}</folder><filename>a_1</filename>{size_tag(size)}"
+    text(root / "ILSVRC" / "Annotations" / "CLS-LOC" / part / "a_1.xml", annotation(objects, head))
+    return read_imagenet(root, [STRAWBERRY], split)
 
 
 def box(category, *bbox, iscrowd=0):
@@ -85,56 +71,40 @@ def box(category, *bbox, iscrowd=0):
 
 
 # --- the formats
-# -----------------------------------------------------------------------------------------------------------
 
 
 def test_voc_corners_count_from_one_and_parts_are_ignored(tmp_path):
     part = "<part><name>head</name><bndbox><xmin>5</xmin><ymin>5</ymin><xmax>9</xmax><ymax>9</ymax></bndbox></part>"
-    voc(tmp_path, AEROPLANE.format(part))
+    voc(tmp_path, thing(more=part))
     (example,) = load_dataset("PASCAL", tmp_path, concepts_of("PASCAL"), "train")
     assert (example.label, example.names, example.boxes.tolist()) == ("airplane", ["airplane"], [[0, 1, 30, 20]])
-
-
-def test_a_box_without_its_own_corners_is_not_taken_from_its_part(tmp_path):
-    voc(
-        tmp_path,
-        "<object><name>cat</name><part><bndbox><xmin>5</xmin><ymin>5</ymin><xmax>9</xmax><ymax>9</ymax></bndbox></part></object>",
-    )
-    with pytest.raises(ValueError, match=r"a\.xml is no valid annotation"):
+    voc(tmp_path, f"<object><name>cat</name>{part}</object>")  # of which no box is taken
+    with pytest.raises(ValueError, match=r"a\.xml"):
         read_voc(tmp_path, concepts_of("PASCAL"), "train")
 
 
 def test_difficult_objects_are_no_targets_but_are_kept(tmp_path):
-    car = "<object><name>car</name><difficult>1</difficult><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>40</xmax><ymax>30</ymax></bndbox></object>"
-    voc(tmp_path, AEROPLANE.format("") + car)
+    voc(tmp_path, thing() + thing("car", (1, 1, 40, 30), "<difficult>1</difficult>"))
     (example,) = read_voc(tmp_path, concepts_of("PASCAL"), "train")
     assert (example.label, example.names) == ("airplane", ["airplane"])
     assert (example.ignored_names, example.ignored_boxes.tolist()) == (["car"], [[0, 0, 40, 30]])
 
 
 def test_voc_coordinates_may_have_decimals(tmp_path):
-    voc(tmp_path, thing("aeroplane", 1.5, 2.25, "30.0", 20))
+    voc(tmp_path, thing("aeroplane", (1.5, 2.25, "30.0", 20)))
     (example,) = read_voc(tmp_path, concepts_of("PASCAL"), "train")
     assert example.boxes.tolist() == [[0.5, 1.25, 30, 20]]
 
 
-@pytest.mark.parametrize("value", ["nan", "inf", "1e400", "wide", ""])
-def test_a_coordinate_that_is_no_number_is_named(tmp_path, value):
-    voc(tmp_path, thing("aeroplane", 1, 2, value, 20))
-    with pytest.raises(ValueError, match=r"^.*a\.xml is no valid annotation \(.*\)\.$"):
-        read_voc(tmp_path, concepts_of("PASCAL"), "train")
-
-
-def test_a_size_without_end_is_named(tmp_path):
-    voc(tmp_path, "", size=(40, 30)).write_text(
-        "<annotation><size><width>inf</width><height>3</height></size></annotation>"
-    )
-    with pytest.raises(ValueError, match=r"a\.xml is no valid annotation"):
+@pytest.mark.parametrize("value", ["nan", "1e400", "wide"])
+def test_a_coordinate_that_is_no_number_is_refused(tmp_path, value):
+    voc(tmp_path, thing("aeroplane", (1, 2, value, 20)))
+    with pytest.raises(ValueError, match=r"a\.xml.*<xmax>"):
         read_voc(tmp_path, concepts_of("PASCAL"), "train")
 
 
 def test_an_image_without_objects_is_left_out_beside_others(tmp_path):
-    voc(tmp_path, AEROPLANE.format(""))
+    voc(tmp_path, thing())
     devkit = tmp_path / "VOCdevkit" / "VOC2012"
     text(devkit / "ImageSets" / "Main" / "train.txt", "empty\na\n\n")
     text(devkit / "Annotations" / "empty.xml", "<annotation><filename>empty.jpg</filename></annotation>")
@@ -142,29 +112,22 @@ def test_an_image_without_objects_is_left_out_beside_others(tmp_path):
 
 
 def test_boxes_are_clipped_to_the_image(tmp_path):
-    voc(tmp_path, AEROPLANE.format(""), size=(25, 10))
+    voc(tmp_path, thing(), size=(25, 10))
     (example,) = read_voc(tmp_path, concepts_of("PASCAL"), "train")
     assert example.boxes.tolist() == [[0, 1, 25, 10]]
 
 
 def test_an_image_whose_largest_box_shows_no_concept_is_left_out(tmp_path):
-    sofa = (
-        "<object><name>sofa</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>40</xmax><ymax>30</ymax></bndbox></object>"
-    )
-    voc(tmp_path, AEROPLANE.format("") + sofa)
-    with pytest.raises(ValueError, match="lists no image that shows airplane"):
+    voc(tmp_path, thing() + thing("sofa", (1, 1, 40, 30)))
+    with pytest.raises(ValueError, match="airplane"):
         read_voc(tmp_path, concepts_of("PASCAL"), "train")
 
 
 def test_coco_boxes_are_corner_and_size_and_crowds_are_ignored(tmp_path):
     coco(tmp_path, [box(1, 2, 3, 10, 20), box(4, 0, 0, 4, 4), box(1, 0, 0, 40, 30, iscrowd=1), box(90, 0, 0, 5, 5)])
     (example,) = load_dataset("coco", tmp_path, concepts_of("COCO"), "train")
-    assert (example.label, example.names, example.boxes.tolist()) == (
-        "laptop",
-        ["laptop", "scissors"],
-        [[2, 3, 12, 23], [0, 0, 4, 4]],
-    )
-    assert example.ignored_names == ["laptop"]
+    assert (example.label, example.names) == ("laptop", ["laptop", "scissors"])
+    assert example.boxes.tolist() == [[2, 3, 12, 23], [0, 0, 4, 4]] and example.ignored_names == ["laptop"]
 
 
 def test_coco_knows_crowds_as_rle_gaps_between_categories_and_boxes_without_area(tmp_path):
@@ -177,53 +140,32 @@ def test_coco_knows_crowds_as_rle_gaps_between_categories_and_boxes_without_area
 def test_coco_of_2014_is_read_where_2017_is_absent(tmp_path):
     coco(tmp_path, [box(1, 2, 3, 10, 20)], 2014, "COCO_train2014_000000000007.jpg")
     (example,) = training_examples(load_dataset("COCO", tmp_path, concepts_of("COCO"), "train"), "laptop", 1)
-    assert example.path == tmp_path / "train2014" / "COCO_train2014_000000000007.jpg" and example.image().size == (
-        40,
-        30,
-    )
+    assert example.path == tmp_path / "train2014" / "COCO_train2014_000000000007.jpg"
+    assert example.image().size == (40, 30)
 
 
 def test_imagenet_takes_the_class_from_the_folder_and_boxes_of_its_wordnet_id(tmp_path):
-    imagenet(tmp_path, thing("n07745940", 5, 6, 50, 20) + thing("n03495258", 0, 0, 9, 9))
-    (example,) = read_imagenet(tmp_path, [find_concept("strawberry", "ImageNet")], "train")
+    (example,) = imagenet(tmp_path, thing("n07745940", (5, 6, 50, 20)) + thing("n03495258", (0, 0, 9, 9)))
     assert (example.label, example.names, example.boxes.tolist()) == ("strawberry", ["strawberry"], [[5, 6, 40, 20]])
 
 
 def test_imagenets_validation_images_lie_flat_with_their_class_in_the_xml(tmp_path):
-    imagenet(tmp_path, thing("n07745940", 5, 6, 15, 20), split="test")
-    (example,) = load_dataset("ImageNet", tmp_path, concepts_of("ImageNet"), "test")
+    (example,) = imagenet(tmp_path, thing("n07745940", (5, 6, 15, 20)), split="test")
     assert (example.label, example.boxes.tolist()) == ("strawberry", [[5, 6, 15, 20]])
 
 
 def test_imagenets_corners_in_the_wrong_order_are_put_in_order_and_boxes_outside_left_out(tmp_path):
-    imagenet(tmp_path, thing("n07745940", 15, 20, 5, 6) + thing("n07745940", 50, 40, 60, 50))
-    (example,) = read_imagenet(tmp_path, [find_concept("strawberry", "ImageNet")], "train")
+    (example,) = imagenet(tmp_path, thing("n07745940", (15, 20, 5, 6)) + thing("n07745940", (50, 40, 60, 50)))
     assert example.boxes.tolist() == [[5, 6, 15, 20]]
 
 
-def test_imagenet_boxes_are_shares_of_the_size_that_the_xml_states(tmp_path):
-    strawberry = find_concept("strawberry", "ImageNet")
-    picture(tmp_path / "ILSVRC" / "Data" / "CLS-LOC" / "train" / strawberry.label / "a.JPEG", (80, 60))
-    thing = AEROPLANE.format("").replace("aeroplane", strawberry.label)
-    xml = f"<annotation><size><width>40</width><height>30</height></size>{thing}</annotation>"
-    text(tmp_path / "ILSVRC" / "Annotations" / "CLS-LOC" / "train" / strawberry.label / "a.xml", xml)
-    (example,) = read_imagenet(tmp_path, [strawberry], "train")
-    assert np.allclose(example.boxes, [[2, 4, 60, 40]])
-
-
 def test_boxes_drawn_on_a_picture_not_yet_upright_turn_with_it(tmp_path):
-    strawberry = find_concept("strawberry", "ImageNet")
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned clockwise by a quarter
     stored = Image.new("RGB", (40, 30), "white")
     stored.paste("red", (8, 0, 16, 16))
-    path = tmp_path / "ILSVRC" / "Data" / "CLS-LOC" / "train" / strawberry.label / "a.JPEG"
-    path.parent.mkdir(parents=True)
-    stored.save(path, exif=exif, quality=100)
-    thing = f"<object><name>{strawberry.label}</name><bndbox><xmin>8</xmin><ymin>0</ymin><xmax>16</xmax><ymax>16</ymax></bndbox></object>"
-    xml = f"<annotation><size><width>40</width><height>30</height></size>{thing}</annotation>"
-    text(tmp_path / "ILSVRC" / "Annotations" / "CLS-LOC" / "train" / strawberry.label / "a.xml", xml)
-    (example,) = read_imagenet(tmp_path, [strawberry], "train")
+    save = lambda path: stored.save(path, exif=exif, quality=100)  # noqa: E731
+    (example,) = imagenet(tmp_path, thing("n07745940", (8, 0, 16, 16)), stored=save)
     red = np.asarray(example.image())[..., 1] < 128
     assert np.allclose(example.boxes, [[14, 8, 30, 16]]) and red[8:16, 14:30].all() and red.sum() == 8 * 16
 
@@ -233,10 +175,8 @@ def test_dreambooth_holds_out_the_last_third_of_a_subject_by_name(tmp_path):
     for concept, count in ((clock, 6), (vase, 5)):
         for k in range(count):
             picture(tmp_path / "dataset" / concept.label / f"{k:02d}.jpg")
-    names = {
-        split: [e.path.stem for e in read_dreambooth(tmp_path, [clock, vase], split)] for split in ("train", "test")
-    }
-    assert names == {"train": ["00", "01", "02", "03", "00", "01", "02", "03"], "test": ["04", "05", "04"]}
+    train, test = ([e.path.stem for e in read_dreambooth(tmp_path, [clock, vase], s)] for s in ("train", "test"))
+    assert train == ["00", "01", "02", "03", "00", "01", "02", "03"] and test == ["04", "05", "04"]
 
 
 def test_own_photos_take_boxes_from_the_file_beside_them(tmp_path):
@@ -249,7 +189,7 @@ def test_own_photos_take_boxes_from_the_file_beside_them(tmp_path):
 
 
 def test_a_scaled_copy_keeps_its_boxes_and_another_picture_is_refused(tmp_path):
-    voc(tmp_path, AEROPLANE.format(""))
+    voc(tmp_path, thing())
     photo = tmp_path / "VOCdevkit" / "VOC2012" / "JPEGImages" / "a.jpg"
     found = read_voc(tmp_path, concepts_of("PASCAL"), "train")
     picture(photo, (80, 61))
@@ -259,24 +199,23 @@ def test_a_scaled_copy_keeps_its_boxes_and_another_picture_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"a\.jpg is 30 × 40 px, but its annotation is for 40 × 30 px"):
         training_examples(found, "airplane", 1)
     photo.unlink()
-    with pytest.raises(FileNotFoundError, match=r"^The image .*a\.jpg is missing\.$"):
+    with pytest.raises(FileNotFoundError, match=r"a\.jpg"):
         choose.test_examples(found, ["airplane"])
 
 
 def test_names_that_lead_out_of_the_dataset_are_refused(tmp_path):
-    voc(tmp_path, AEROPLANE.format(""))
+    voc(tmp_path, thing())
     text(tmp_path / "VOCdevkit" / "VOC2012" / "ImageSets" / "Main" / "train.txt", "../../secret\n")
-    with pytest.raises(ValueError, match=r"train\.txt names a picture outside the dataset: \.\./\.\./secret"):
+    with pytest.raises(ValueError, match=r"train\.txt .*\.\./\.\./secret"):
         read_voc(tmp_path, concepts_of("PASCAL"), "train")
     for name in ("../7.jpg", "/7.jpg", "a\\..\\..\\7.jpg", "C:7.jpg"):
         annotations = coco(tmp_path, [box(1, 2, 3, 10, 20)])
         annotations.write_text(annotations.read_text().replace('"7.jpg"', json.dumps(name)))
-        with pytest.raises(ValueError, match=r"instances_train2017\.json names a picture outside the dataset"):
+        with pytest.raises(ValueError, match=r"instances_train2017\.json names a picture outside"):
             load_dataset("COCO", tmp_path, concepts_of("COCO"), "train")
 
 
 # --- pictures
-# --------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("mode", ["L", "CMYK", "1", "I;16", "P", "RGBA", "LA"])
@@ -291,120 +230,90 @@ def test_grey_of_16_bits_keeps_its_shades(tmp_path):
     assert load_image(tmp_path / "a.png").getpixel((0, 0)) == (128, 128, 128)
 
 
-def test_transparent_parts_turn_white(tmp_path):
-    Image.new("RGBA", (2, 2), (255, 0, 0, 0)).save(tmp_path / "a.png")
-    assert load_image(tmp_path / "a.png").getpixel((0, 0)) == (255, 255, 255)
-
-
-def test_a_truncated_picture_gets_one_sentence(tmp_path):
+def test_truncated_missing_and_wrong_pictures_get_one_sentence(tmp_path):
     path = picture(tmp_path / "a.jpg", (200, 200), quality=95)
     path.write_bytes(path.read_bytes()[:-400])
     with pytest.raises(ValueError, match=r"^The image .*a\.jpg is truncated or no picture \(.*\)\.$"):
         load_image(path)
-
-
-def test_a_missing_picture_and_a_text_file_get_one_sentence(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"^The image .*b\.jpg is missing\.$"):
+    with pytest.raises(FileNotFoundError, match=r"b\.jpg"):
         load_image(tmp_path / "b.jpg")
-    with pytest.raises(ValueError, match=r"c\.jpg is truncated or no picture"):
+    with pytest.raises(ValueError, match=r"c\.jpg"):
         load_image(text(tmp_path / "c.jpg", "hello"))
 
 
 # --- what is missing or broken
-# ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dataset", DATASETS)
 def test_a_missing_folder_and_an_empty_one_are_named(tmp_path, dataset):
     concepts = concepts_of(dataset)
-    with pytest.raises(FileNotFoundError, match=r"^The folder .*nowhere is missing\.$"):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
         load_dataset(dataset, tmp_path / "nowhere", concepts, "train")
-    with pytest.raises(FileNotFoundError, match=r"^The folder .* is missing\.$"):
+    with pytest.raises(FileNotFoundError, match=re.escape(str(tmp_path))):
         load_dataset(dataset, tmp_path, concepts, "train")
 
 
 def test_unknown_datasets_and_splits_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="'CIFAR' is no dataset"):
+    with pytest.raises(ValueError, match="'CIFAR'"):
         load_dataset("CIFAR", tmp_path, [], "train")
-    with pytest.raises(ValueError, match="'val' is no split: there are train and test"):
+    with pytest.raises(ValueError, match="'val'"):
         load_dataset("COCO", tmp_path, [], "val")
 
 
-def test_a_folder_without_pictures_is_named(tmp_path):
+def test_a_folder_without_pictures_and_a_missing_annotation_are_named(tmp_path):
     text(tmp_path / "notes.txt", "nothing to see")
-    with pytest.raises(ValueError, match=r"holds no picture \(\.jpg, "):
+    with pytest.raises(ValueError, match=re.escape(str(tmp_path))):
         read_photos(tmp_path)
-
-
-def test_a_missing_annotation_is_named(tmp_path):
     voc(tmp_path, "").unlink()
-    with pytest.raises(FileNotFoundError, match=r"^The annotation file .*a\.xml is missing\.$"):
+    with pytest.raises(FileNotFoundError, match=r"a\.xml"):
         read_voc(tmp_path, concepts_of("PASCAL"), "train")
 
 
 @pytest.mark.parametrize(
-    "content", ["<annotation><object>", "<annotation><object><name>cat</name></object></annotation>", ""]
+    ("content", "named"), [('{"images": [', "is no valid JSON"), ("[]", "COCO"), ('{"images": []}', "'categories'")]
 )
-def test_a_malformed_xml_is_named(tmp_path, content):
-    voc(tmp_path, "").write_text(content)
-    with pytest.raises(ValueError, match=r"a\.xml is no valid annotation \("):
-        read_voc(tmp_path, concepts_of("PASCAL"), "train")
-
-
-@pytest.mark.parametrize(
-    ("content", "sentence"),
-    [('{"images": [', "is no valid JSON"), ("[]", "is no COCO instances file"), ('{"images": []}', "'categories'")],
-)
-def test_a_malformed_json_is_named(tmp_path, content, sentence):
+def test_a_malformed_json_is_named(tmp_path, content, named):
     coco(tmp_path, []).write_text(content)
-    with pytest.raises(ValueError, match=r"instances_train2017\.json") as error:
+    with pytest.raises(ValueError, match=rf"instances_train2017\.json.*{named}"):
         load_dataset("COCO", tmp_path, concepts_of("COCO"), "train")
-    assert sentence in str(error.value)
 
 
 def test_a_coco_box_of_three_numbers_and_a_lacking_category_are_named(tmp_path):
     coco(tmp_path, [box(1, 2, 3, 4)])
-    with pytest.raises(ValueError, match=r"annotation number 1, .*\[2, 3, 4\] is no box"):
+    with pytest.raises(ValueError, match=r"annotation number 1, .*\[2, 3, 4\]"):
         load_dataset("COCO", tmp_path, concepts_of("COCO"), "train")
     coco(tmp_path, [box(1, 2, 3, 10, 20)])
-    with pytest.raises(ValueError, match="has no category 'cell phone'"):
+    with pytest.raises(ValueError, match="'cell phone'"):
         load_dataset("COCO", tmp_path, concepts_of("COCO", "miniature"), "train")
 
 
-def test_a_malformed_box_file_is_named(tmp_path):
-    picture(tmp_path / "a.jpg")
-    text(tmp_path / "boxes.json", json.dumps({"a.jpg": [[1, 2, 3]]}))
-    with pytest.raises(ValueError, match=r"boxes\.json gives a\.jpg no boxes of four numbers"):
-        read_photos(tmp_path)
-
-
 @pytest.mark.parametrize(
-    ("content", "sentence"),
+    ("content", "named"),
     [
-        ({"b.jpg": [[1, 2, 3, 4]]}, r"boxes\.json gives boxes to b\.jpg, which is not there"),
-        ({"../a.jpg": [[1, 2, 3, 4]]}, r"boxes\.json names a picture outside the dataset"),
-        ({"a.jpg": [[9, 2, 3, 4]]}, r"\[9, 2, 3, 4\] is no box .* within a\.jpg, which is 40 × 30 px"),
-        ({"a.jpg": [[1, 2, float("nan"), 4]]}, r"boxes\.json gives a\.jpg no boxes of four numbers"),
-        ({"a.jpg": 4}, r"boxes\.json gives a\.jpg no boxes of four numbers"),
-        ([1, 2, 3, 4], r"boxes\.json is no list of boxes by picture"),
+        ({"a.jpg": [[1, 2, 3]]}, r"a\.jpg no boxes of four numbers"),
+        ({"b.jpg": [[1, 2, 3, 4]]}, r"b\.jpg, which is not there"),
+        ({"../a.jpg": [[1, 2, 3, 4]]}, "outside the dataset"),
+        ({"a.jpg": [[9, 2, 3, 4]]}, r"\[9, 2, 3, 4\] .* 40 × 30 px"),
+        ({"a.jpg": [[1, 2, float("nan"), 4]]}, r"a\.jpg no boxes of four numbers"),
+        ({"a.jpg": 4}, r"a\.jpg no boxes of four numbers"),
+        ([1, 2, 3, 4], "no list of boxes"),
     ],
 )
-def test_boxes_by_hand_are_checked(tmp_path, content, sentence):
+def test_boxes_by_hand_are_checked(tmp_path, content, named):
     picture(tmp_path / "a.jpg")
     text(tmp_path / "boxes.json", json.dumps(content))
-    with pytest.raises(ValueError, match=sentence):
+    with pytest.raises(ValueError, match=rf"boxes\.json.*{named}"):
         read_photos(tmp_path)
 
 
 def test_a_subject_with_a_single_image_cannot_be_split(tmp_path):
     clock = find_concept("clock", "DreamBooth")
     picture(tmp_path / "dataset" / clock.label / "00.jpg")
-    with pytest.raises(ValueError, match="holds 1 image, but 2 are needed"):
+    with pytest.raises(ValueError, match="clock holds 1 image"):
         read_dreambooth(tmp_path, [clock], "train")
 
 
 # --- choosing images
-# -------------------------------------------------------------------------------------------------------
 
 
 def examples(count, dataset="COCO", label="cat", boxed=0):
@@ -449,7 +358,6 @@ def test_test_images_are_up_to_the_count_of_each_concept_in_order():
 
 
 # --- real photographs
-# ------------------------------------------------------------------------------------------------------
 
 
 def check_boxes(found):

@@ -32,8 +32,7 @@ from vwlib.book.figures.transfer import (
     transfer_bars,
 )
 from vwlib.book.figures.words import displacement_strip, distance_by_delta, loss_curves, score_bars, score_panels
-from vwlib.concepts import concepts_of
-from vwlib.models import TASKS
+from vwlib.concepts import TASKS, concepts_of
 
 PICTURE = Image.new("RGB", (8, 8), "teal")
 

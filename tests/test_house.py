@@ -1,6 +1,7 @@
 """The house stands as its plan says: sizes, and who may import whom."""
 
 import ast
+import re
 from functools import cache
 from pathlib import Path
 
@@ -12,6 +13,7 @@ MOST_METHOD = 2_800  # lines that a researcher reads
 MOST_ALL = 16_500  # lines of the whole library, experiments added later apart
 MOST_FILE = 400
 LIBRARY = ROOT / "vwlib"
+README = (LIBRARY / "README.md").read_text()
 #: The folders around the method, each of which may import those before it.
 FOLDERS = ("miniature", "datasets", "study", "ledger", "experiments", "tools", "book")
 
@@ -72,3 +74,13 @@ def test_the_library_is_short():
 def test_no_file_is_long():
     long = {file.relative_to(ROOT).as_posix(): lines([file]) for file in modules()}
     assert not {name: count for name, count in long.items() if count > MOST_FILE}
+
+
+def test_the_readme_names_files_and_functions_that_exist():
+    rows = re.findall(r"^\| [^|]+ \| ((?:`[^`|]+`(?:, )?)+) \| ((?:`[^`|]+`(?:, )?)+) \|$", README, re.M)
+    assert len(rows) >= 18
+    for files, names in rows:
+        text = "".join((LIBRARY / file).read_text() for file in re.findall("`(.+?)`", files))
+        defined = set(re.findall(r"(?:def |class |^)(\w+)", text, re.M)) | set(re.findall(r"^    (\w+):", text, re.M))
+        wanted = {part for name in re.findall("`(.+?)`", names) for part in name.split(".")}
+        assert not wanted - defined, files

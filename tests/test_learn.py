@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from vwlib.concepts import TASKS
 from vwlib.learn import Learned, ball_radius, learn_trials, learn_words, project_to_ball, raise_if_diverged
-from vwlib.models import TASKS
 from vwlib.models.memory import MemoryBudget
 from vwlib.trials import Trial, make_trials
 

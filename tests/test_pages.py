@@ -33,12 +33,12 @@ from vwlib.book.pages.transfer import (
     paper_kept,
     paper_over_datasets,
 )
-from vwlib.concepts import DATASETS, concepts_of
+from vwlib.concepts import DATASETS, TASKS, concepts_of
 from vwlib.experiments.displacements import displacement_table
 from vwlib.learn import ball_radius
 from vwlib.ledger.paper import paper_results
 from vwlib.ledger.summary import is_diagonal, summarise_grid, summarise_study
-from vwlib.models import TASKS, load_model
+from vwlib.models import load_model
 from vwlib.settings import load_profile
 from vwlib.study.read import study_of
 from vwlib.trials import Trial, make_trials

@@ -3,8 +3,8 @@
 import pandas as pd
 import pytest
 
+from vwlib.concepts import TASKS
 from vwlib.ledger.paper import beside_paper, hyperparameters, paper_results
-from vwlib.models import TASKS
 from vwlib.settings import load_profile
 
 

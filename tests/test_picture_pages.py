@@ -61,7 +61,7 @@ def test_words_land_somewhere_for_each_pair(lab):
 
 
 def test_pictures_of_trials_stand_beside_a_training_image(study, lab):
-    pictures, verdicts = draw_trials(lab, study.from_the_next(["COCO"], 1), targets=True)
+    pictures, verdicts = draw_trials(lab, study.off_diagonal_examples(["COCO"], 1), targets=True)
     assert [len(row) for row in pictures] == [len(row) for row in verdicts] == [6]
     assert pictures[0][0].size == lab.split("COCO").train[0].image().size
     assert verdicts[0][0] == "" and set(verdicts[0][1:]) <= set(lab.split("COCO").names.values())
@@ -69,7 +69,7 @@ def test_pictures_of_trials_stand_beside_a_training_image(study, lab):
 
 def test_stored_pictures_are_those_that_the_words_draw(study, lab):
     """Cut out of sheets that are compressed: a picture is nearest to the one that the same word draws."""
-    chosen = study.from_the_next(["COCO"], 2)
+    chosen = study.off_diagonal_examples(["COCO"], 2)
     stored, named = stored_trials(sheets_of(lab), chosen)
     drawn, verdicts = draw_trials(lab, chosen, targets=True)
     assert named == verdicts
@@ -101,7 +101,7 @@ def test_scores_that_the_study_has_are_read_from_it(study, lab):
 
 
 def test_the_detector_is_asked_for_five_texts_on_an_image_of_each_trial(study, lab):
-    images, boxes = detect_trials(lab, study.from_the_next(["COCO"], 2))
+    images, boxes = detect_trials(lab, study.off_diagonal_examples(["COCO"], 2))
     assert len(images) == 2
     assert set(zip(boxes["row"], boxes["image"], strict=True)) == {
         (row, image) for row in range(5) for image in range(2)

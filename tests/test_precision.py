@@ -13,58 +13,44 @@ from vwlib.datasets.splits import open_lab
 from vwlib.miniature import training
 from vwlib.miniature.training import training_autocast
 from vwlib.models import load_model, precision
-from vwlib.models.precision import Speeds, measure, precision_of
+from vwlib.models.precision import faster_precision, precision_of
 from vwlib.settings import load_profile
 from vwlib.study.digest import as_words, trials_of
 from vwlib.study.plan import chunk_digests, make_plan, word_ids
 from vwlib.study.store import Store, bank_of
 
 SMOKE, MINIATURE = load_profile("smoke"), load_profile("miniature")
-ARTIFICIAL = {"float32": 8.0, "bfloat16": 2.0}  # ms
 
 
 def forced(name: str, profile=MINIATURE):
     return profile.model_copy(update={"generator": profile.generator.model_copy(update={"precision": name})})
 
 
-@pytest.mark.parametrize("bfloat16,expected", [(2.0, "bfloat16"), (6.0, "float32"), (300.0, "float32")])
-def test_bfloat16_is_chosen_only_where_it_is_clearly_faster(bfloat16, expected):
-    assert Speeds(64, 64, float32=8.0, bfloat16=bfloat16).precision == expected
+@pytest.mark.parametrize(
+    "flags,expected", [("avx2 avx512_bf16", "bfloat16"), ("asimd bf16 sve", "bfloat16"), ("avx2 avx512f", "float32")]
+)
+def test_bfloat16_is_chosen_where_the_processor_has_instructions_for_it(flags, expected, monkeypatch, tmp_path):
+    (tmp_path / "cpuinfo").write_text(f"model name : any\nflags : fpu {flags} sse\n")
+    monkeypatch.setattr(precision, "Path", lambda _: tmp_path / "cpuinfo")
+    assert faster_precision.__wrapped__("cpu") == expected
+    monkeypatch.setattr(precision, "Path", lambda _: tmp_path / "nothing")
+    assert faster_precision.__wrapped__("cpu") == "float32"
 
 
-def test_a_machine_is_measured_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(precision, "CACHE", tmp_path)
-    timed = []
-    monkeypatch.setattr(precision, "_milliseconds", lambda *what: timed.append(what) or ARTIFICIAL[what[-1]])
-    first = measure.__wrapped__("cpu", 32, 8)
-    assert first.precision == "bfloat16" and len(timed) == 2
-    assert measure.__wrapped__("cpu", 32, 8) == first and len(timed) == 2
-    assert measure.__wrapped__("cpu", 32, 16) != first and len(timed) == 4
-
-
-def test_a_cache_that_cannot_be_written_to_does_not_matter(tmp_path, monkeypatch):
-    (tmp_path / "precision").write_text("a file where a folder should be")
-    monkeypatch.setattr(precision, "CACHE", tmp_path)
-    assert measure.__wrapped__("cpu", 16, 8).precision in ("float32", "bfloat16")
-
-
-def test_what_a_profile_names_is_not_measured(monkeypatch):
-    monkeypatch.setattr(precision, "measure", lambda *_: pytest.fail("measured"))
+def test_what_a_profile_names_is_what_it_computes_in(monkeypatch):
+    monkeypatch.setattr(precision, "faster_precision", lambda _: pytest.fail("asked"))
     assert [precision_of(forced(name).generator, "cpu") for name in ("float32", "float16")] == ["float32", "float16"]
 
 
 @pytest.mark.parametrize("faster", ["float32", "bfloat16"])
-def test_the_generator_and_training_compute_in_what_is_faster_here(faster, monkeypatch):
-    times = {"float32": 8.0, "bfloat16": 80.0} if faster == "float32" else ARTIFICIAL
+def test_the_generator_and_training_compute_in_what_is_faster_here(faster, monkeypatch, lab):
     for module in (precision, training):
-        monkeypatch.setattr(module, "measure", lambda device, rows, width: Speeds(rows, width, **times))
-    generator = load_model("generation", SMOKE)
+        monkeypatch.setattr(module, "faster_precision", lambda _: faster)
     weight = torch.ones(8, 8)
-    for context in (generator.autocast(), training_autocast()):
+    for context in (lab.generator.autocast(), training_autocast()):
         with context:
             assert (weight @ weight).dtype == getattr(torch, faster)
-    assert generator.precision == faster
-    assert as_words("generation", SMOKE, [], torch.empty(0, 4, 8)) == []
+    assert lab.generator.precision == faster
 
 
 def test_a_study_may_be_read_and_continued_in_the_other_precision(monkeypatch):
@@ -100,7 +86,9 @@ def test_stored_words_score_alike_in_both_precisions():
     words = sorted(bank, key=lambda word: word.word_id)[:10]
     assert {word.precision for word in words} == {"bfloat16"}
     stored = (
-        pd.read_parquet(Store(MINIATURE).table_file()).query("evaluated_on == 'generation'").set_index("word_id")["value"]
+        pd.read_parquet(Store(MINIATURE).table_file())
+        .query("evaluated_on == 'generation'")
+        .set_index("word_id")["value"]
     )
     found = open_lab(forced("float32")).evaluate("generation", torch.stack([word.vectors for word in words]), trials_of(words))
     differences = pd.Series([one.value for one in found]) - stored[[word.word_id for word in words]].to_numpy()

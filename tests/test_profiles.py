@@ -2,7 +2,7 @@
 
 import pytest
 
-from vwlib.models import TASKS
+from vwlib.concepts import TASKS
 from vwlib.settings import load_profile
 from vwlib.study.plan import make_plan, word_ids
 

@@ -13,7 +13,7 @@ from vwlib.book.figures.transfer import frequency_points
 from vwlib.book.figures.words import sweep_curves
 from vwlib.book.pages.experiments import claim_of, claim_table, tables_of
 from vwlib.book.pages.solutions import OFFSET_ARMS, compound_table, reach_table, segment_table
-from vwlib.models import TASKS
+from vwlib.concepts import TASKS
 from vwlib.settings import load_profile
 
 PROFILE = load_profile("smoke")

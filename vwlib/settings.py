@@ -47,15 +47,15 @@ def _by_task(settings: dict[str, Any]) -> dict[str, Any]:
     return settings
 
 
-#: By task, "file.py:function" with the file from the project's root (`vwlib.models.adapters`).
+_Counts = Annotated[dict[str, PositiveInt], AfterValidator(_by_task)]
+#: By task, "file.py:Class" with the file from the project's root (`vwlib.models.find_adapter`).
 _Adapters = Annotated[dict[str, Annotated[str, Field(pattern=r"^.+\.py:[A-Za-z_]\w*$")]], AfterValidator(_by_task)]
 
 
 class ModelSettings(_Settings):
     """A local folder of model files, and the repository of the Hugging Face hub of which it is a copy.
 
-    Models are loaded from the folder alone, without a network. An error names what is missing and the command that
-    fetches it.
+    Models are loaded from the folder alone, without a network.
     """
 
     source: str  #: the folder, from the project's root
@@ -74,7 +74,7 @@ class GeneratorSettings(ModelSettings):
     image_size: PositiveInt  #: px
     inference_steps: PositiveInt = 50  #: denoising steps (table 2)
     guidance: float = Field(7.5, ge=1)  #: scale of classifier-free guidance; the paper does not state it
-    #: Of the denoiser's matrix products. auto: float32, or bfloat16 where the machine is clearly faster in it.
+    #: Of the denoiser's matrix products. auto: bfloat16 where the machine has instructions for it, else float32.
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     recompute: bool = False  #: gradient checkpointing of the denoiser, on GPUs only: less memory, more time
     images_per_word: PositiveInt = 4  #: pictures judged per word; the paper's values suggest one
@@ -99,20 +99,14 @@ class PhotoSettings(_Settings):
 
 
 class StudySettings(_Settings):
-    """Which words the stored study learns: concepts × anchors × deltas of each dataset and task, and the unconstrained
-    ones.
-    """
+    """Which words the stored study learns of each dataset and task: concepts × anchors × (deltas and unconstrained)."""
 
     datasets: tuple[str, ...] = DATASETS  #: whose concepts are learned
     concepts: PositiveInt = 10  #: the first of each dataset
     anchors: PositiveInt = 10  #: those of its first concepts
     deltas: tuple[PositiveFloat, ...] = (0.1, 0.2, 0.5, 1.0)  #: section 5
     #: Words learned in one go, by task; part of the definition, because floating-point sums depend on the batch.
-    words_at_once: Annotated[dict[str, PositiveInt], AfterValidator(_by_task)] = {
-        "generation": 25,
-        "detection": 100,
-        "classification": 100,
-    }
+    words_at_once: _Counts = {"generation": 25, "detection": 100, "classification": 100}
     threads: PositiveInt = 1  #: of each process; also part of the definition
     compute_on_demand: bool = False  #: whether a page that needs the study may compute it, where it is missing
 
@@ -145,7 +139,7 @@ class Profile(_Settings):
     detector: ModelSettings
     classifier: ModelSettings
     judge: ModelSettings
-    adapters: _Adapters = {}  #: what loads a task's model instead of the library's loader, by task: "file.py:function"
+    adapters: _Adapters = {}  #: what loads a task's model instead of the library's loader, by task: "file.py:Class"
     #: Of another kind than the judge, beside it; None: the judge alone.
     second_judge: Annotated[ModelSettings | None, _OFF] = None
     data: dict[str, str] = {}  #: folder of each dataset; the miniature writes its own
@@ -163,21 +157,16 @@ class Profile(_Settings):
     @property
     def models(self) -> dict[str, ModelSettings]:
         """Every model that a run loads, by role: that of each task, the judges and the safety checker."""
-        models = {
-            "generation": self.generator,
-            "detection": self.detector,
-            "classification": self.classifier,
-            "judge": self.judge,
-            "second_judge": self.second_judge,
-            "safety_checker": self.generator.safety_checker,
-        }
-        return {role: settings for role, settings in models.items() if settings}
+        found: dict[str, ModelSettings | None] = {"judge": self.judge, "second_judge": self.second_judge}
+        found |= {"safety_checker": self.generator.safety_checker}
+        tasks = dict(zip(TASKS, (self.generator, self.detector, self.classifier), strict=True))
+        return tasks | {role: settings for role, settings in found.items() if settings}
 
     def model_of(self, task: str) -> ModelSettings:
         """The settings of a task's model. Raises ValueError for an unknown task."""
         if task not in TASKS:
             raise ValueError(f"'{task}' is no task; choose from {', '.join(TASKS)}.")
-        return dict(zip(TASKS, (self.generator, self.detector, self.classifier), strict=True))[task]
+        return self.models[task]
 
     def __hash__(self) -> int:
         return hash(self.model_dump_json())

@@ -15,10 +15,10 @@ from vwlib.models.base import TaskModel
 class TransferMap:
     """A map from a source model's word embeddings to a target model's."""
 
-    source: str  # task
-    target: str  # task
+    source: str  #: task
+    target: str  #: task
     function: MapFunction
-    kind: str = PAPER_MAP  # its name in `vwlib.maps.MAPS`
+    kind: str = PAPER_MAP  #: its name in `vwlib.maps.MAPS`
 
     def __call__(self, vectors: Tensor) -> Tensor:
         """Equation 3: move vectors (..., d_source) into the target's space (..., d_target)."""

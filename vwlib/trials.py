@@ -53,8 +53,8 @@ class DatasetSplit:
 
     dataset: str
     names: dict[str, str]
-    train: list[Example]
-    test: list[Example]
+    train: Sequence[Example]
+    test: Sequence[Example]
 
 
 def make_trials(

@@ -13,8 +13,8 @@ from visits import Visit, serious_violations, serving, visiting, weight
 
 from vwlib.book.pages.explorer import DIVERGED, OTHER, Explorer
 from vwlib.book.pages.layers import LayerMap
+from vwlib.concepts import TASKS
 from vwlib.experiments.sheets import sheet_of
-from vwlib.models import TASKS
 from vwlib.paths import ROOT
 
 pytestmark = pytest.mark.browser

@@ -31,7 +31,10 @@ from transformers import CLIPTextConfig, CLIPTextModel, Owlv2Config, Owlv2ForObj
 from vwlib.examples import Example
 from vwlib.learn import learn_trials, radii
 from vwlib.maps import fit_linear
-from vwlib.models import Classifier, Detector, Generator, TaskModel
+from vwlib.models.base import TaskModel
+from vwlib.models.classification import Classifier
+from vwlib.models.detection import Detector
+from vwlib.models.generation import Generator
 from vwlib.settings import GeneratorSettings, ModelSettings, load_profile
 from vwlib.transfer import fit_transfer
 from vwlib.trials import Trial

@@ -17,7 +17,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -252,13 +252,17 @@ def build_pages(stage: Path, html: Path, inputs: str) -> None:
 
 
 def build_book(
-    profile: str = "miniature", only: list[str] | None = None, root: Path = ROOT, jobs: int | None = None
+    profile: str = "miniature",
+    only: list[str] | None = None,
+    root: Path = ROOT,
+    jobs: int | None = None,
+    prepare: Callable[[str], None] | None = None,
 ) -> Path:
     """Execute the chapters that changed (or `only` those named), check them all, build the pages; returns the first
     page's file.
 
     With `only`, the other chapters appear as they were last executed at this profile. `jobs` chapters run at a time;
-    None: as many as `usual_jobs` says.
+    None: as many as `usual_jobs` says. `prepare` is called with the profile before any is executed.
     """
     chapters = list_chapters(root)
     names = [chapter.stem for chapter in chapters]
@@ -268,7 +272,7 @@ def build_book(
             raise BookError(f"There is no chapter '{name}'; the chapters are {', '.join(names) or 'to be written'}.")
     build = root / "_build"
     executed, stage, html = build / "executed" / profile, build / "stage", build / "html"
-    execute_chapters(chapters, profile, executed, root, only, jobs or usual_jobs(profile))
+    execute_chapters(chapters, profile, executed, root, only, jobs or usual_jobs(profile), prepare)
     check_chapters(chapters, executed)
     write_numbers(chapters, executed, profile, root)
     files = page_files(chapters, executed, root)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
@@ -147,9 +147,18 @@ def find_problems(notebook: NotebookNode) -> list[str]:
 
 
 def execute_chapters(
-    chapters: Sequence[Path], profile: str, executed: Path, root: Path = ROOT, only: Sequence[str] = (), jobs: int = 1
+    chapters: Sequence[Path],
+    profile: str,
+    executed: Path,
+    root: Path = ROOT,
+    only: Sequence[str] = (),
+    jobs: int = 1,
+    prepare: Callable[[str], None] | None = None,
 ) -> None:
-    """Bring executed copies up to date, or `only` those of the chapters named; `jobs` chapters run at a time."""
+    """Bring executed copies up to date, or `only` those of the chapters named; `jobs` chapters run at a time.
+
+    Where one has to run, `prepare` is called with the profile before.
+    """
     chosen = [chapter for chapter in chapters if not only or chapter.stem in only]
     last = [chapter for chapter in chosen if chapter.stem == LAST]
     for together in ([chapter for chapter in chosen if chapter not in last], last):
@@ -159,6 +168,8 @@ def execute_chapters(
                 print(f"{chapter}: unchanged", flush=True)
             else:
                 work.append((root / chapter, executed / chapter, {"profile": profile}, root))
+        if work and prepare and together is not last:
+            prepare(profile)
         for target, seconds in _execute_all(work, jobs):
             print(f"{target.relative_to(executed)}: executed in {seconds:.0f} s", flush=True)
 

@@ -128,6 +128,12 @@ class OfDataset(Seeded):
         return self
 
 
+class TheMethod(OfDataset):
+    concept: str = Field(min_length=1)
+    anchor: str = Field(min_length=1)
+    delta: Positive  # radius of the ball
+
+
 class ModelsAndWords(Seeded):
     dataset: Dataset
     images: int = Field(ge=1, le=12)  # generated for each concept
@@ -206,6 +212,7 @@ class YourOwnWord(Seeded):
 
 #: By chapter; the others have a profile alone.
 CHAPTERS: dict[str, type[Parameters]] = {
+    "the_method": TheMethod,
     "01_models_and_words": ModelsAndWords,
     "02_transfer_maps": TransferMaps,
     "03_learning_a_word": LearningAWord,

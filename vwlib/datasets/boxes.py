@@ -15,10 +15,9 @@ from vwlib.datasets.folders import read_photos
 from vwlib.datasets.photos import propose_boxes
 from vwlib.datasets.pictures import BOXES
 from vwlib.datasets.source import SPLITS, read_boxes
-from vwlib.datasets.splits import dataset_folder
+from vwlib.datasets.splits import dataset_folder, open_lab
 from vwlib.examples import Example
 from vwlib.files import write_whole
-from vwlib.models import load_model
 from vwlib.settings import Profile
 
 DATASET = "DreamBooth"  # the only one of the four that has no boxes
@@ -38,7 +37,8 @@ def box_pictures(profile: Profile, photos: Path | None = None) -> str:
         examples = [example for split in SPLITS for example in load_dataset(DATASET, root, concepts, split)]
         names = {concept.name: concept.prompt_name for concept in concepts}
     unboxed = [example for example in examples if not len(example.boxes)]
-    added = write_proposals(root, unboxed, propose_boxes(load_model("detection", profile), unboxed, names)) if unboxed else 0
+    boxes = propose_boxes(open_lab(profile).detector, unboxed, names) if unboxed else []
+    added = write_proposals(root, unboxed, boxes) if unboxed else 0
     units = "(left, top, right, bottom) in px of the upright picture"
     return f"{added} of {len(examples)} pictures got a box in {root / BOXES}; check them there, {units}."
 

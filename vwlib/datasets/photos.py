@@ -14,12 +14,11 @@ from vwlib.datasets.folders import read_photos
 from vwlib.datasets.pictures import BOXES
 from vwlib.datasets.source import PHOTOS, SPLITS
 from vwlib.examples import Example
-from vwlib.models import load_model
 from vwlib.models.loading import resolve
 from vwlib.settings import PhotoSettings, Profile
 
 if TYPE_CHECKING:
-    from vwlib.models import Detector
+    from vwlib.models.detection import Detector
 
 
 def with_photos(profile: Profile, folder: str, name: str = "", beside: str = "DreamBooth") -> Profile:
@@ -48,15 +47,16 @@ def photo_settings(profile: Profile) -> PhotoSettings:
     return profile.photos
 
 
-def own_examples(profile: Profile, split: str, detector: Callable[[], Detector] | None = None) -> list[Example]:
+def own_examples(profile: Profile, split: str, detector: Callable[[], Detector]) -> list[Example]:
     """The profile's own photos of one split, all with boxes as far as the detector finds any.
 
+    `detector` loads it, if a photo has no box.
     Raises ValueError where none has a box, and otherwise ValueError and FileNotFoundError as `vwlib.datasets` does.
     """
     photos = photo_settings(profile)
     examples = read_photos(resolve(photos.folder), photos.name, split)
     if not all(len(example.boxes) for example in examples):
-        examples = with_boxes(detector() if detector else load_model("detection", profile), examples)
+        examples = with_boxes(detector(), examples)
     if not any(len(example.boxes) for example in examples):
         advice = f"give them boxes in a file {BOXES} beside them"
         raise ValueError(f"The detector finds no '{photos.name}' in the pictures of {photos.folder}; {advice}.")

@@ -19,7 +19,7 @@ from vwlib.trials import DatasetSplit
 
 if TYPE_CHECKING:
     from vwlib.lab import Lab
-    from vwlib.models import Detector
+    from vwlib.models.detection import Detector
 
 #: Datasets of your own, by name: each a function that gives the images for a profile.
 CUSTOM_DATASETS: dict[str, Callable[[Profile], DatasetSplit]] = {}
@@ -83,7 +83,8 @@ def _split_of_photos(profile: Profile, detector: Callable[[], Detector] | None) 
     if not names:
         advice = "name a dataset or a folder with other things"
         raise ValueError(f"There is nothing in {photos.beside} to tell '{photos.name}' from; {advice}.")
-    train, test = (own_examples(profile, split, detector) for split in SPLITS)
+    loaded = detector or (lambda: open_lab(profile).detector)
+    train, test = (own_examples(profile, split, loaded) for split in SPLITS)
     return DatasetSplit(
         PHOTOS,
         {photos.name: photos.name} | names,

@@ -45,11 +45,10 @@ def choose(names: Sequence[str]) -> list[Experiment]:
 
 
 def check_sizes(profile: Profile) -> None:
-    """That the profile overrides sizes of experiments alone.
-
-    Raises ValueError for a name that no experiment's size has.
-    """
+    """Raise ValueError if the profile gives a size that no experiment has, or one of another type."""
     known = {size.name for experiment in EXPERIMENTS.values() for size in experiment.sizes}
     if unknown := sorted(profile.experiments.own.keys() - known):
         names = ", ".join(sorted(known | type(profile.experiments).model_fields.keys()))
         raise ValueError(f"Profile '{profile.name}': no experiment has the size '{unknown[0]}'; there are {names}.")
+    for experiment in EXPERIMENTS.values():
+        experiment.sizes_of(profile)

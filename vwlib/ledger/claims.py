@@ -92,31 +92,31 @@ class Claim(_Data):
     """One claim and its decision rule."""
 
     id: int = Field(ge=1)
-    claim: str = Field(min_length=1)  # in our own words
-    place: str = Field(min_length=1)  # in the paper
+    claim: str = Field(min_length=1)  #: in our own words
+    place: str = Field(min_length=1)  #: in the paper
     scope: Scope
-    said: str = ""  # the number in the paper's text
-    note: str = ""  # where text and figures disagree, or what limits the answer
-    data: str = ""  # what of the data that it rests on was changed after a result, and what came of it
-    revised: list[Change] = []  # how the rule was changed after the study was computed, and when, in order
-    figure: str = ""  # the book's figure that shows it
+    said: str = ""  #: the number in the paper's text
+    note: str = ""  #: where text and figures disagree, or what limits the answer
+    data: str = ""  #: what of the data that it rests on was changed after a result, and what came of it
+    revised: list[Change] = []  #: how the rule was changed after the study was computed, and when, in order
+    figure: str = ""  #: the book's figure that shows it
     table: str
     measure: str = "value"
-    quantity: str = Field(min_length=1)  # in words
+    quantity: str = Field(min_length=1)  #: in words
     arms: dict[str, Arm] = Field(min_length=1)
-    value: dict[str, str] = Field(min_length=1)  # expressions of the arms, by a label
-    paper_value: str = ""  # the expression for the paper's figures where it is another
-    each: list[str] = []  # asked in each of their values
-    cases: list[dict[str, str]] = []  # or in these
-    need: Literal["all", "most", "any"] = "all"  # of the cases
-    positive: bool = False  # a sign test: the share of trials in which the expression is positive
-    x: str = ""  # the slope of the measure on this column
-    within: list[str] = []  # among rows that have these columns alike
+    value: dict[str, str] = Field(min_length=1)  #: expressions of the arms, by a label
+    paper_value: str = ""  #: the expression for the paper's figures where it is another
+    each: list[str] = []  #: asked in each of their values
+    cases: list[dict[str, str]] = []  #: or in these
+    need: Literal["all", "most", "any"] = "all"  #: of the cases
+    positive: bool = False  #: a sign test: the share of trials in which the expression is positive
+    x: str = ""  #: the slope of the measure on this column
+    within: list[str] = []  #: among rows that have these columns alike
     test: Test
     bound: float | None = None
-    against: float | None = None  # what "above" and "below" must fall short of to be contradicted
+    against: float | None = None  #: what "above" and "below" must fall short of to be contradicted
     margin: float | None = Field(None, gt=0)
-    first: Claim | None = None  # with the rule as it was first published, where that is another
+    first: Claim | None = None  #: with the rule as it was first published, where that is another
 
     @model_validator(mode="before")
     @classmethod
@@ -198,12 +198,12 @@ class Answer(_Data):
 class Settings(_Data):
     """What else is decided by a rule: the level of the tests, the book's question, the premise, the margins."""
 
-    level: float = Field(gt=0, lt=1)  # of the ledger's tests, after Holm's correction
-    solves: float = Field(gt=0, le=1)  # of the own name's score, what a word reaches that solves its task
+    level: float = Field(gt=0, lt=1)  #: of the ledger's tests, after Holm's correction
+    solves: float = Field(gt=0, le=1)  #: of the own name's score, what a word reaches that solves its task
     question: str
-    answers: list[Answer]  # the first whose verdicts are those found
-    premise: dict[str, float]  # by task, the mean score of its own words that the study presupposes
-    alike: float = Field(gt=0)  # scores of two kinds of map that differ by less for sure are alike
+    answers: list[Answer]  #: the first whose verdicts are those found
+    premise: dict[str, float]  #: by task, the mean score of its own words that the study presupposes
+    alike: float = Field(gt=0)  #: scores of two kinds of map that differ by less for sure are alike
 
     def answer(self, verdicts: Mapping[int, str]) -> str:
         """The answer to the question that verdicts by claim give."""

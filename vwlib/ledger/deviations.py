@@ -11,11 +11,11 @@ from typing import Any, Literal
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from vwlib.concepts import substitutions
+from vwlib.concepts import TASKS, substitutions
 from vwlib.ledger import paper
 from vwlib.ledger.claims import load_claims
 from vwlib.miniature.world import INSTANCE_TRAIN
-from vwlib.models import TASKS, load_models
+from vwlib.models import load_models
 from vwlib.paths import DATA, ROOT
 from vwlib.settings import Profile, load_profile
 
@@ -87,7 +87,7 @@ def fill_in(text: str, profile: Profile) -> str:
 
 #: How a sentence calls the generator's precision.
 PRECISIONS = {name: name for name in ("float32", "bfloat16", "float16")} | {
-    "auto": "float32, or bfloat16 where the machine is clearly faster in it (each word tells which),"
+    "auto": "float32, or bfloat16 where the machine has instructions for it (each word tells which),"
 }
 
 

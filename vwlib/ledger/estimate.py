@@ -46,9 +46,9 @@ class Estimate:
     n: int
     low: float = -inf
     high: float = inf
-    units: int | None = None  # where not given, every trial is one
+    units: int | None = None  #: where not given, every trial is one
     ties: float = 0.0
-    means: Mapping[str, float] = field(default_factory=dict)  # of the arms, on the cells that they share
+    means: Mapping[str, float] = field(default_factory=dict)  #: of the arms, on the cells that they share
 
     @property
     def strict(self) -> float:

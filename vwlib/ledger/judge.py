@@ -86,15 +86,15 @@ class Judgement:
     """What came of one rule of a claim."""
 
     claim: Claim
-    paper: str  # its number, as text
+    paper: str  #: its number, as text
     cases: list[ClaimCase] = field(default_factory=list)
     deciding: ClaimCase | None = None
-    p: float = nan  # two-sided: for the claim or against it
+    p: float = nan  #: two-sided: for the claim or against it
     p_holm: float = nan
-    favours: str = VERDICTS[2]  # the verdict if the test is passed
+    favours: str = VERDICTS[2]  #: the verdict if the test is passed
     verdict: str = VERDICTS[2]
     reason: Reason = "missing"
-    missing: str = ""  # the table or rows that are not there, with the command that makes them
+    missing: str = ""  #: the table or rows that are not there, with the command that makes them
 
     def record(self) -> dict[str, Any]:
         """The columns of `judge_claims` that follow from the rule."""

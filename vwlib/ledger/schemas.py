@@ -14,10 +14,10 @@ PAIR_SEPARATOR = " and "
 class TableSchema:
     """What a row of a table is, the columns that it must have, and how the ledger treats them."""
 
-    rows: str  # what a row says, in words
-    columns: tuple[str, ...]  # it must have; it may have more
-    shares: tuple[str, ...] = ()  # the columns whose values lie in [0, 1]
-    units: tuple[str, ...] = ("concept", "anchor")  # what is resampled
-    stratum: str | None = "dataset"  # within which units are resampled
-    pairs: bool = False  # whether `anchor` names two
+    rows: str  #: what a row says, in words
+    columns: tuple[str, ...]  #: it must have; it may have more
+    shares: tuple[str, ...] = ()  #: the columns whose values lie in [0, 1]
+    units: tuple[str, ...] = ("concept", "anchor")  #: what is resampled
+    stratum: str | None = "dataset"  #: within which units are resampled
+    pairs: bool = False  #: whether `anchor` names two
     made_by: str = "`vwlib experiments` makes it"

@@ -216,11 +216,11 @@ def cases_needed(count: int, need: str) -> int:
 class _Cells(NamedTuple):
     """The cells of all arms, sorted by stratum and units."""
 
-    strata: np.ndarray  # (cell,) the number of its stratum
-    clusters: np.ndarray  # (cell,) the number of its stratum and first unit
-    columns: np.ndarray  # (cell,) its second unit, the same for all where there is one unit only
-    means: np.ndarray  # (arm, cell), NaN where an arm has no trial
-    counts: np.ndarray  # (arm, cell) trials
+    strata: np.ndarray  #: (cell,) the number of its stratum
+    clusters: np.ndarray  #: (cell,) the number of its stratum and first unit
+    columns: np.ndarray  #: (cell,) its second unit, the same for all where there is one unit only
+    means: np.ndarray  #: (arm, cell), NaN where an arm has no trial
+    counts: np.ndarray  #: (arm, cell) trials
 
 
 def _cells_of(arms: Mapping[str, pd.DataFrame], units: Sequence[str], stratum: str | None, measure: str) -> _Cells:
@@ -250,9 +250,9 @@ def _cells_of(arms: Mapping[str, pd.DataFrame], units: Sequence[str], stratum: s
 class _Stratum(NamedTuple):
     """The cells of one stratum, and to which level (cell, row or column) each of them belongs."""
 
-    means: np.ndarray  # (arm, cell), NaN where an arm has no trial
-    levels: dict[str, np.ndarray]  # by scheme, (level, cell): 1 where a cell belongs to it
-    without: np.ndarray | None  # for pairs of three anchors or more, (anchor, cell): 1 where a cell is left without it
+    means: np.ndarray  #: (arm, cell), NaN where an arm has no trial
+    levels: dict[str, np.ndarray]  #: by scheme, (level, cell): 1 where a cell belongs to it
+    without: np.ndarray | None  #: for pairs of three anchors or more, (anchor, cell): 1 where a cell is left without it
 
     @classmethod
     def of(cls, cells: _Cells, means: np.ndarray, chosen: np.ndarray, pairs: bool) -> _Stratum:

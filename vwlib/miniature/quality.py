@@ -87,8 +87,8 @@ def measure_classifier(model: Classifier, lab: Lab) -> dict:
     """Ten-way and all-noun accuracy of the classifier; ten-way is the mean over three datasets."""
     by_dataset = ten_way(model, lab)
     nouns = noun_images()
-    columns = (list(nouns[column]) for column in ("image", "noun", "style"))
-    everything = share_right(model, *columns, load_sprites().nouns)
+    images, labels, styles = (list(nouns[column]) for column in ("image", "noun", "style"))
+    everything = share_right(model, images, labels, styles, load_sprites().nouns)
     means = by_dataset.groupby("dataset")["right"].mean()
     return {
         "ten_way": float(means.mean()),
@@ -194,22 +194,6 @@ def measure(lab: Lab, models: Sequence[str] = tuple(TARGETS), target: Path = MIN
     return quality
 
 
-DESCRIPTIONS = {
-    "classifier": "An open_clip model, trained contrastively on generated scenes and captions. "
-    "It names images, zero-shot.",
-    "detector": "An OWL-v2 of transformers, trained on generated scenes with boxes. It finds what a text names.",
-    "generator": "A Stable Diffusion pipeline of diffusers: text encoder (trained contrastively), autoencoder and "
-    "denoiser. It draws what a text names.",
-    "judge": "An open_clip model of another architecture than the classifier. It says what the generator drew.",
-}
-FIGURES = {
-    "ten_way": "accuracy among the ten concept names of a dataset",
-    "all_nouns": "accuracy among all nouns of the language",
-    "ap50": "average precision at IoU 0.50, concept names as queries",
-    "map": "mean average precision, IoU 0.50:0.95, concept names as queries",
-}
-
-
 def model_card(name: str, figures: dict) -> str:
     """The model's README, from its files and measured figures."""
     folder = MODELS / name
@@ -219,13 +203,12 @@ def model_card(name: str, figures: dict) -> str:
     return (
         template.render(
             name=name,
-            description=DESCRIPTIONS[name],
             parameters=parameters,
             size=sum(file.stat().st_size for file in weights),
             steps=json.loads((folder / "training.json").read_text())["steps"],
             styles=PRETRAINING_STYLES,
             held_out=HELD_OUT_STYLE,
-            rows=[(FIGURES[key], figures[key], target) for key, target in TARGETS[name].items()],
+            rows=[(key, figures[key], target) for key, target in TARGETS[name].items()],
             counts=json.dumps(figures["counts"]),
         )
         + "\n"

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from vwlib.files import write_whole
-from vwlib.models.precision import MOST, autocast, measure
+from vwlib.models.precision import autocast, faster_precision
 
 Weights = dict[str, Tensor]
 #: `loss(numpy generator, torch generator) -> (loss, figures to show)`; both generators are seeded from (seed, step).
@@ -43,9 +43,8 @@ class Schedule:
 
 
 def training_autocast() -> torch.autocast:
-    """The context of training on a processor: bfloat16 if it is clearly faster, on products of the models' width."""
-    width = 192
-    return autocast("cpu", measure("cpu", MOST // (4 * width**2), width).precision)
+    """The context of training on a processor, in its faster precision."""
+    return autocast("cpu", faster_precision("cpu"))
 
 
 def save_tensors(tensors: Weights, path: Path) -> None:

@@ -227,9 +227,9 @@ def _write_coco(folder: Path, images: list[WorldImage]) -> list[str]:
             entries.append({"id": number, "file_name": f"{number:012d}.jpg", "width": width, "height": height})
             for placed in image.scene.objects:
                 left, top, right, bottom = placed.box
-                entry = {"id": next(number_of), "image_id": number, "category_id": ids[placed.drawing.noun]}
-                entry |= {"bbox": [left, top, right - left, bottom - top], "area": placed.area, "iscrowd": 0}
-                annotations.append(entry)
+                category, box = ids[placed.drawing.noun], [left, top, right - left, bottom - top]
+                entry = {"id": next(number_of), "image_id": number, "category_id": category, "bbox": box}
+                annotations.append(entry | {"area": placed.area, "iscrowd": 0})
             paths.append(f"{part}/{number:012d}.jpg")
         content = {"info": {"description": "the miniature's COCO"}, "images": entries}
         content |= {"annotations": annotations, "categories": categories}

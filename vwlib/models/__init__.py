@@ -85,28 +85,3 @@ def _run(path: Path) -> ModuleType:
     except Exception as error:  # whatever the file does
         raise ValueError(f"The adapter's file {path} cannot be run: {type(error).__name__}: {error}") from error
     return module
-
-
-# --- old names, until every caller uses the new ones
-_OLD = {
-    "Frozen": ("base", "CachedFeatures"),
-    "CachedFeatures": ("base", "CachedFeatures"),
-    "Score": ("base", "Score"),
-    "TaskModel": ("base", "TaskModel"),
-    "Classifier": ("classification", "Classifier"),
-    "Detector": ("detection", "Detector"),
-    "Generator": ("generation", "Generator"),
-    "Judge": ("judge", "Judge"),
-}
-
-
-def __getattr__(name: str):
-    if name in _OLD:
-        return getattr(import_module(f"{__name__}.{_OLD[name][0]}"), _OLD[name][1])
-    if name in ("load_generator", "load_detector", "load_classifier"):
-        task = {"load_generator": "generation", "load_detector": "detection", "load_classifier": "classification"}[name]
-        return lambda profile: load_model(task, profile)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-load_model, load_judge = lru_cache(maxsize=6)(load_model), lru_cache(maxsize=2)(load_judge)

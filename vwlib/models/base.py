@@ -54,13 +54,6 @@ class CachedFeatures:
         return {concept: (is_shown.nonzero()[:, 0], (~is_shown).nonzero()[:, 0]) for concept, is_shown in shown.items()}
 
 
-    rows_of = indices_of  # old name
-    other_rows = indices_except  # old name
-
-
-Frozen = CachedFeatures  # old name
-
-
 @dataclass(frozen=True)
 class Score:
     """How well one word does its task: the paper's metric (table 1) over `n` images, and further figures by name."""
@@ -188,13 +181,6 @@ class TaskModel(ABC):
     @abstractmethod
     def cache_features(self, examples: Sequence[Example]) -> CachedFeatures:
         """Compute once what does not depend on a word."""
-
-    def prepare(self, examples: Sequence[Example]) -> CachedFeatures:  # old name
-        return self.cache_features(examples)
-
-    @property
-    def room(self) -> MemoryBudget:  # old name
-        return self.memory
 
     @abstractmethod
     def draw_batch(

@@ -1,4 +1,4 @@
-"""A judge says which of several names fits a picture: an open_clip model with whatever tokenizer it was trained with."""
+"""A judge says which of several names fits a picture: an open_clip model with its own tokenizer."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
 from PIL import Image
 from torch import Tensor
 
+from vwlib.files import read_json
 from vwlib.models.base import NAME_PROMPT
-from vwlib.models.loading import OPEN_CLIP, check_folder, read_table, strict_loading
+from vwlib.models.loading import OPEN_CLIP, check_folder, strict_loading
 from vwlib.models.memory import MemoryBudget
 
 if TYPE_CHECKING:
@@ -79,9 +80,7 @@ class Judge:
         return (self.encode_images(images) @ text.T).argmax(1).cpu()
 
 
-def open_model(
-    settings: ModelSettings,
-) -> tuple[CLIP | CustomTextCLIP, Preprocess, SimpleTokenizer | HFTokenizer]:
+def open_model(settings: ModelSettings) -> tuple[CLIP | CustomTextCLIP, Preprocess, SimpleTokenizer | HFTokenizer]:
     """An open_clip model, the preprocessing of its images and its tokenizer, from a folder in open_clip's layout.
 
     Raises FileNotFoundError for missing weights and ValueError for weights of another shape or activation.
@@ -102,8 +101,8 @@ def check_open_clip(settings: ModelSettings, folder: Path) -> None:
     Raises ValueError where it is not, and where the configuration asks to run code of its own.
     """
     file = folder / "open_clip_config.json"
-    content = read_table(file)
-    config = content.get("model_cfg")
+    content = read_json(file)
+    config = content.get("model_cfg") if isinstance(content, dict) else None
     if not isinstance(config, dict):
         raise ValueError(f"{file} is no configuration of open_clip: it needs 'model_cfg'.")
     if "trust_remote_code" in json.dumps(content):

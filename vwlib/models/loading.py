@@ -17,8 +17,8 @@ from vwlib.paths import ROOT
 if TYPE_CHECKING:
     from vwlib.settings import ModelSettings
 
-#: Files without which a model cannot be loaded, by the layout of its folder. "a|b:key" is a file a, or in folders of other
-#: versions of transformers a file b that has a key.
+#: Files without which a model cannot be loaded, by the layout of its folder. "a|b:key" is a file a or, in other
+#: versions of transformers, a file b that has a key.
 DIFFUSERS = (
     "model_index.json",
     "unet/config.json",
@@ -33,9 +33,7 @@ DIFFUSERS = (
 SAFETY_CHECKER = ("config.json", "model.safetensors", "preprocessor_config.json|processor_config.json:image_processor")
 TRANSFORMERS = (*SAFETY_CHECKER, "tokenizer.json|merges.txt")
 OPEN_CLIP = ("open_clip_config.json", "open_clip_model.safetensors")
-#: Weights that transformers and diffusers also read as shards, which an index lists, and in half precision.
-SHARDED = ("model.safetensors", "diffusion_pytorch_model.safetensors")
-VARIANTS = ("fp16", "bf16")
+VARIANTS = ("fp16", "bf16")  # half precisions, in the names of files of weights
 
 
 def resolve(source: str) -> Path:
@@ -55,63 +53,27 @@ def check_folder(settings: ModelSettings, *files: str) -> Path:
 def missing_files(folder: Path, files: Sequence[str]) -> list[str]:
     """Those of a model's files that its folder lacks; weights may be there as shards and in half precision.
 
-    Raises ValueError for an index of shards, or a configuration, that cannot be read.
+    Raises ValueError for a configuration that cannot be read.
     """
 
     def is_there(named: str) -> bool:
         name, _, key = named.partition(":")
-        parts = find_weights(folder / name)[1]
-        return bool(parts) and all(part.exists() for part in parts) and (not key or key in read_table(parts[0]))
+        path = folder / name
+        return bool(find_weights(path)) or (path.exists() and (not key or key in read_json(path)))
 
     return [names for names in files if not any(is_there(name) for name in names.split("|"))]
 
 
-def find_weights(path: Path) -> tuple[str | None, list[Path]]:
-    """The variant and the files of the weights called `path`, as the libraries look for them.
-
-    The variant is None, or a half precision that takes the place of whole weights. The files are one, none, or the
-    shards that an index lists, some perhaps missing. Raises ValueError for an index that cannot be read.
-    """
-    for variant in (None, *VARIANTS) if path.name in SHARDED else ():
-        single, index = with_variant(path, variant), index_of(path, variant)
-        # diffusers looks for the index first, transformers for the single file.
-        if index.exists() and (path.name.startswith("diffusion") or not single.exists()):
-            return variant, sorted(set(read_index(index).values()))
-        if single.exists():
-            return variant, [single]
-    return None, [path] if path.exists() else []
+def find_weights(path: Path) -> list[Path]:
+    """The files of the weights called `path`: itself, its shards, or half precision in its place."""
+    return sorted(path.parent.glob(f"{path.stem}*.safetensors")) if path.suffix == ".safetensors" else []
 
 
-def with_variant(path: Path, variant: str | None) -> Path:
-    """The file in a variant, such as `model.fp16.safetensors`."""
-    return path.with_name(f"{path.stem}.{variant}{path.suffix}") if variant else path
-
-
-def index_of(path: Path, variant: str | None = None) -> Path:
-    """The index of the shards of the weights called `path`."""
-    return with_variant(path.with_name(f"{path.name}.index.json"), variant)
-
-
-def read_index(index: Path) -> dict[str, Path]:
-    """The file of each tensor, by an index of shards.
-
-    Raises ValueError where it is no index, or lists anything else than files of weights beside it.
-    """
-    shards = read_table(index).get("weight_map")
-    if not isinstance(shards, dict) or not shards or not all(isinstance(name, str) for name in shards.values()):
-        raise ValueError(f"{index} is no index of shards: it needs 'weight_map', from tensors to files.")
-    suffix = ".bin" if ".bin." in index.name else ".safetensors"
-    if strange := sorted(name for name in shards.values() if name != Path(name).name or not name.endswith(suffix)):
-        raise ValueError(f"{index} lists {strange[0]!r}, which is no file of weights beside it.")
-    return {tensor: index.with_name(name) for tensor, name in shards.items()}
-
-
-def read_table(file: Path) -> dict[str, Any]:
-    """A JSON file that holds names and values. Raises ValueError for anything else."""
-    content = read_json(file)
-    if not isinstance(content, dict):
-        raise ValueError(f"{file} holds {type(content).__name__}, not a table of names and values.")
-    return content
+def variant_of(path: Path) -> str | None:
+    """The half precision in which the weights called `path` are stored; None for whole ones, and where none are."""
+    names = [file.name for file in find_weights(path)]
+    halves = [variant for variant in VARIANTS if any(variant in name for name in names)]
+    return halves[0] if halves and all(any(half in name for half in halves) for name in names) else None
 
 
 def seen_words(folder: Path) -> frozenset[str] | None:
@@ -136,8 +98,8 @@ def load_whole(kind: Any, folder: Path) -> Any:
     """
     import torch
 
+    variants = (variant_of(folder / f"{name}.safetensors") for name in ("model", "diffusion_pytorch_model"))
     with strict_loading(folder):
-        _check_shards(folder)
         model, info = kind.from_pretrained(
             folder,
             dtype=torch.float32,
@@ -145,24 +107,17 @@ def load_whole(kind: Any, folder: Path) -> Any:
             use_safetensors=True,
             low_cpu_mem_usage=False,
             output_loading_info=True,
-            variant=next((variant for name in SHARDED if (variant := find_weights(folder / name)[0])), None),
+            variant=next(filter(None, variants), None),
         )
         for key, fault in (("missing_keys", "missing tensors"), ("mismatched_keys", "tensors of another shape")):
             if names := info[key]:
                 raise ValueError(f"{fault}: {len(names)}, the first is {min(map(str, names))}")
+        for index in folder.glob("*.safetensors.index*.json"):  # which diffusers believes
+            for tensor, shard in read_json(index)["weight_map"].items():
+                with safe_open(folder / shard, "pt") as file:
+                    if tensor not in file.keys():  # noqa: SIM118
+                        raise ValueError(f"missing tensors: {tensor}, which {index.name} lists, in {shard}")
     return model
-
-
-def _check_shards(folder: Path) -> None:
-    """Raise ValueError unless each shard holds what its index says, which diffusers does not check."""
-    for name in SHARDED:
-        variant, files = find_weights(folder / name)
-        index = index_of(folder / name, variant)
-        listed = read_index(index) if index.exists() else {}
-        for shard in set(files) & set(listed.values()):
-            with safe_open(shard, "pt") as file:
-                if gone := {tensor for tensor, place in listed.items() if place == shard} - set(file.keys()):
-                    raise ValueError(f"missing tensors: {len(gone)}, the first is {min(gone)}, in {shard.name}")
 
 
 @contextmanager

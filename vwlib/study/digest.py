@@ -68,7 +68,7 @@ def as_words(
 ) -> list[Word]:
     """Learned vectors (word, vector, d) with all that determined them; `precision` is by default this machine's."""
     learning = profile.learning[task]
-    same = {
+    same: dict[str, Any] = {
         "task": task,
         "profile": profile.name,
         "steps": learning.steps,

@@ -35,10 +35,7 @@ app = typer.Typer(
 )
 
 ProfileName = Annotated[str, Option("--profile", envvar="VWLIB_PROFILE", help="smoke, miniature or paper.")]
-Store = Annotated[
-    Path | None,
-    Option("--store", help="Folder of the results and words; by default where the profile's study is kept."),
-]
+Store = Annotated[Path | None, Option("--store", help="Folder of results and words; by default that of the profile.")]
 WordsFile = Annotated[Path | None, Option("--words", help="A words file; by default the bank of the profile's study.")]
 Overwrite = Annotated[bool, Option("--overwrite", help="Replace an earlier file; learned words and models never.")]
 MINIATURE = "miniature"
@@ -47,15 +44,9 @@ MINIATURE = "miniature"
 @app.command()
 def book(
     profile: ProfileName = MINIATURE,
-    only: Annotated[
-        list[str] | None, Option(help="Execute only this chapter (repeat for more); the others stay as they are.")
-    ] = None,
-    jobs: Annotated[
-        int, Option(min=0, help="Chapters executed at a time; 0: one a core, at most four, and one on GPUs.")
-    ] = 0,
-    check: Annotated[
-        bool, Option("--check", help="Only say whether the built pages are up to date: exit code 1 where not.")
-    ] = False,
+    only: Annotated[list[str] | None, Option(help="Execute only this chapter (repeat for more).")] = None,
+    jobs: Annotated[int, Option(min=0, help="Chapters executed at a time; 0: one a core, at most four.")] = 0,
+    check: Annotated[bool, Option("--check", help="Only say whether the built pages are up to date.")] = False,
 ) -> None:
     """Execute the chapters that changed and build the book into _build/html."""
     from vwlib.book.build import build_book, find_stale
@@ -66,8 +57,8 @@ def book(
         print("\n".join(stale) or "The pages in _build/html are those of the present sources, library and data.")
         raise typer.Exit(1 if stale else 0)
     os.environ["VWLIB_PROFILE"] = profile  # the chapters' kernels inherit it
-    make_ready(profile)
-    print(f"The book is in {os.path.relpath(build_book(profile, only, jobs=jobs or None))}.")
+    page = build_book(profile, only, jobs=jobs or None, prepare=make_ready)
+    print(f"The book is in {os.path.relpath(page)}.")
 
 
 @app.command()
@@ -83,19 +74,12 @@ def links(profile: ProfileName = MINIATURE) -> None:
 @app.command()
 def study(
     profile: ProfileName = MINIATURE,
-    workers: Annotated[
-        int, Option(min=0, help="Local processes (with the extra 'grid'), on GPUs one each; 0 computes in this one.")
-    ] = 0,
-    scheduler: Annotated[
-        str | None, Option(help="Address of a running Dask scheduler, such as tcp://host:8786.")
-    ] = None,
+    workers: Annotated[int, Option(min=0, help="Local processes (with the extra 'grid'); 0: this one.")] = 0,
+    scheduler: Annotated[str | None, Option(help="Address of a Dask scheduler, such as tcp://host:8786.")] = None,
     store: Store = None,
     retry_failed: Annotated[bool, Option("--retry-failed", help="Learn the words again that diverged.")] = False,
     status: Annotated[bool, Option("--status", help="Only say what is done, missing and failed.")] = False,
-    estimate: Annotated[
-        float | None,
-        Option(help="Only say how long it takes on --workers machines this many times as fast as the measured one."),
-    ] = None,
+    estimate: Annotated[float | None, Option(help="Only say how long it takes on machines so much faster.")] = None,
 ) -> None:
     """Learn and score every word of the profile's study; whatever is finished already is kept."""
     from vwlib.study import progress
@@ -116,12 +100,10 @@ def study(
 
 @app.command()
 def experiments(
-    names: Annotated[list[str] | None, Argument(help="Which tables, by name; all of them if none is named.")] = None,
+    names: Annotated[list[str] | None, Argument(help="Which tables, by name; by default all.")] = None,
     profile: ProfileName = MINIATURE,
     store: Store = None,
-    status: Annotated[
-        bool, Option("--status", help="Only say which tables are stored, missing, damaged or out of date.")
-    ] = False,
+    status: Annotated[bool, Option("--status", help="Only say which tables are stored or missing.")] = False,
 ) -> None:
     """Compute the tables of the experiments beside the study, which must be finished; finished tables are kept."""
     from vwlib.experiments import running
@@ -192,9 +174,7 @@ def manifest(
 
 @app.command()
 def boxes(
-    photos: Annotated[
-        Path | None, Option(help="A folder of own photos, named after the thing; without it DreamBooth's pictures.")
-    ] = None,
+    photos: Annotated[Path | None, Option(help="A folder of own photos; by default DreamBooth's pictures.")] = None,
     profile: ProfileName = MINIATURE,
 ) -> None:
     """Let the profile's detector propose a box for every picture without one; correct them in boxes.json."""
@@ -210,18 +190,12 @@ def boxes(
 @app.command()
 def learn(
     images: Annotated[Path, Option(help="A folder with some pictures of one thing, perhaps with boxes.json.")],
-    anchor: Annotated[str, Option(help="The word to start from, a single token, say the kind of thing that it is.")],
+    anchor: Annotated[str, Option(help="The word to start from, a single token, say the kind of thing it is.")],
     name: Annotated[str, Option(help="What the thing is called; by default as its folder is.")] = "",
-    beside: Annotated[
-        str, Option(help="What it is told from: one of the four datasets, or a folder of a folder for each thing.")
-    ] = "DreamBooth",
-    delta: Annotated[
-        float, Option(min=0, help="Radius of the ball around the anchor, in neighbour distances; 0: unconstrained.")
-    ] = 0.0,
+    beside: Annotated[str, Option(help="What to tell it from: a dataset, or a folder of folders.")] = "DreamBooth",
+    delta: Annotated[float, Option(min=0, help="Radius of the ball around the anchor; 0: unconstrained.")] = 0.0,
     seed: Annotated[int, Option(min=0, max=2**63 - 1, help="Of images and noise.")] = 0,
-    task: Annotated[
-        list[str] | None, Option(help="Learn only for this task (repeat for more); by default for all three.")
-    ] = None,
+    task: Annotated[list[str] | None, Option(help="Only for this task (repeat for more); by default all.")] = None,
     out: Annotated[Path, Option(help="Words file to which the words are added.")] = Path("words.safetensors"),
     profile: ProfileName = MINIATURE,
 ) -> None:
@@ -261,19 +235,13 @@ def words(
 
 @app.command()
 def export(
-    word_id: Annotated[
-        str, Argument(help="The word's id, or a beginning that no other id has; `vwlib words` lists them.")
-    ],
+    word_id: Annotated[str, Argument(help="The word's id, or its beginning; `vwlib words` lists them.")],
     to: Annotated[Path, Option(help="The file, or with --form concept the new folder, to write.")],
-    form: Annotated[
-        str, Option(help="diffusers, embedding (AUTOMATIC1111's web interface, ComfyUI) or concept (a folder).")
-    ] = "diffusers",
+    form: Annotated[str, Option(help="diffusers, embedding (web interfaces) or concept (a folder).")] = "diffusers",
     token: Annotated[str, Option(help="What prompts call the word, such as <my-cat>; by default its concept.")] = "",
     transfer: Annotated[bool, Option("--transfer", help="Map another task's word into the generator.")] = False,
     photos: Annotated[Path | None, Option(help="With --form concept: a folder of pictures to publish.")] = None,
-    licence: Annotated[
-        str | None, Option("--license", help="With --form concept: the hub's identifier of the licence.")
-    ] = None,
+    licence: Annotated[str | None, Option("--license", help="With --form concept: mit, cc-by-4.0 ...")] = None,
     overwrite: Overwrite = False,
     file: WordsFile = None,
     profile: ProfileName = MINIATURE,
@@ -315,7 +283,7 @@ def convert(folder: Annotated[Path, Argument(help="The folder of a model or of o
 
 @app.command()
 def pretrain(
-    models: Annotated[list[str] | None, Argument(help="Which models, by name; all of them if none is named.")] = None,
+    models: Annotated[list[str] | None, Argument(help="Which models, by name; by default all.")] = None,
 ) -> None:
     """Train the miniature's models from the drawings, or go on where it was stopped. For maintainers."""
     from vwlib.miniature import export, pretrain
@@ -341,9 +309,7 @@ def quality() -> None:
 
 @app.command()
 def sprites(
-    node_modules: Annotated[
-        Path, Argument(help="The folder that `npm install` filled; see data/miniature/LICENSES.md.")
-    ],
+    node_modules: Annotated[Path, Argument(help="What `npm install` filled; see data/miniature/LICENSES.md.")],
 ) -> None:
     """Render the drawings again from the npm packages. For maintainers: they are in the repository."""
     from vwlib.miniature.sprites import build_sprites
@@ -357,7 +323,3 @@ def example() -> None:
     from vwlib.miniature.example import write_example
 
     print(f"Written to {write_example()}.")
-
-
-if __name__ == "__main__":
-    app(prog_name="vwlib")

@@ -26,15 +26,23 @@ from vwlib.examples import Example
 from vwlib.files import read_json
 from vwlib.miniature import world
 from vwlib.models import ADAPTERS, find_adapter
-from vwlib.models.loading import OPEN_CLIP, SAFETY_CHECKER, altered_weights, find_weights, missing_files, resolve
-from vwlib.models.precision import speeds_of
+from vwlib.models.loading import (
+    OPEN_CLIP,
+    SAFETY_CHECKER,
+    altered_weights,
+    find_weights,
+    missing_files,
+    resolve,
+    variant_of,
+)
+from vwlib.models.precision import faster_precision
 from vwlib.paths import ROOT
 from vwlib.settings import ModelSettings, Profile
 from vwlib.study.cost import cost_table, measured_rates
 from vwlib.study.plan import make_plan
 from vwlib.study.runlog import read_run_log
 from vwlib.study.store import Store
-from vwlib.tools.weights import remedy
+from vwlib.tools.weights import missing_shards, remedy
 
 #: Where the real datasets are published, how big they are, and which of their files are needed.
 ORIGINS = {
@@ -134,12 +142,11 @@ def _precision(profile: Profile, device: str) -> Finding:
     asked = profile.generator.precision
     if asked == "float32" or (asked != "auto" and device != "cpu"):
         return ready(f"the generator computes in {asked}, as the profile says")
-    speeds = speeds_of(profile.generator, device)
-    times = f"a product takes {speeds.float32:.2g} ms in float32 and {speeds.bfloat16:.2g} ms in bfloat16"
-    chosen = speeds.precision if asked == "auto" else f"{asked}, as the profile says"
-    is_slower = asked not in ("auto", speeds.precision)
-    advice = f'; precision = "auto" in [{profile.name}.generator] takes the faster one' if is_slower else ""
-    return (note if is_slower else ready)(f"the generator computes in {chosen}; {times}{advice}")
+    faster = faster_precision(device)
+    if asked in ("auto", faster):
+        return ready(f"the generator computes in {faster}")
+    advice = f'precision = "auto" in [{profile.name}.generator] takes the faster {faster}'
+    return note(f"the generator computes in {asked}, as the profile says; {advice}")
 
 
 def _gpu_in_sight() -> bool:
@@ -157,7 +164,7 @@ def model(name: str, settings: ModelSettings, files: Sequence[str], checksums: b
     folder = resolve(settings.source)
     try:
         gone = [file.split("|")[0] for file in missing_files(folder, files)]
-        found = {file: find_weights(folder / file) for file in files if file.endswith(".safetensors")}
+        gone += [str(shard.relative_to(folder)) for shard in missing_shards(folder)]
     except ValueError as error:
         yield missing(f"{name}: {error}")
         return
@@ -165,7 +172,8 @@ def model(name: str, settings: ModelSettings, files: Sequence[str], checksums: b
         what = f"{folder} lacks {', '.join(gone)}" if folder.is_dir() else f"{folder} is not there"
         yield missing(f"{name}: {what}; {remedy(settings, gone[0] if gone and folder.exists() else None)}")
         return
-    weights = [path for _, paths in found.values() for path in paths]
+    named = [file for file in files if file.endswith(".safetensors")]
+    weights = [path for file in named for path in find_weights(folder / file)]
     weights = weights if files else sorted(folder.rglob("*.safetensors"))
     if damages := [text for path in weights if (text := _damage(settings, path))]:
         yield from (missing(f"{name}: {text}") for text in damages)
@@ -175,8 +183,7 @@ def model(name: str, settings: ModelSettings, files: Sequence[str], checksums: b
     yield ready(f"{name}: {folder}{origin}, {size:.2g} GB of weights")
     if not weights:
         yield note(f"{name}: no *.safetensors file is there to tell words of these weights from those of others")
-    halves = [file for file, (variant, _) in found.items() if variant]
-    if halves:
+    if halves := [file for file in named if variant_of(folder / file)]:
         yield note(f"{name}: in half precision, so that learned words differ a little: {', '.join(halves)}")
     if not _is_trained(settings):
         yield note(f"{name}: the weights are random, only for trying the code; nothing learned in them means anything")

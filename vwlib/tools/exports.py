@@ -103,7 +103,7 @@ def export_embedding(word: Word, path: Path, transfer: bool = False, overwrite: 
     """Write a word for AUTOMATIC1111's web interface and ComfyUI: the single key `emb_params`.
 
     Both call the word by its file's name, ComfyUI as `embedding:NAME`. Raises ValueError as `generation_vectors` does,
-    and for a name that they cannot read; and where the file cannot be written, as `vwlib.study.targets.check_target` does.
+    for a name that they cannot read, and where the file cannot be written, as `vwlib.study.targets.check_target` does.
     """
     if not re.fullmatch(r"[A-Za-z0-9._-]+\.safetensors", path.name) and kind_of(path) != "folder":
         reason = "prompts call it by its file's name, which must end in .safetensors and have no spaces"
@@ -196,8 +196,8 @@ def _is_exported(path: Path) -> bool:
 def concept_card(word: Word, token: str, photos: int = 0, licence: str | None = None) -> str:
     """The card of a published word: front matter as the hub reads it, how to load the word, where it comes from."""
     hub = load_profile(word.profile).generator.hub
-    front = {"license": licence, "base_model": hub, "library_name": "diffusers", "pipeline_tag": "text-to-image"}
-    front = {key: value for key, value in front.items() if value}
+    front: dict[str, object] = {"license": licence, "base_model": hub, "library_name": "diffusers"}
+    front = {key: value for key, value in front.items() if value} | {"pipeline_tag": "text-to-image"}
     front |= {"tags": ["stable-diffusion", "text-to-image", "textual_inversion"]}
     template = jinja2.Template((Path(__file__).parent / "concept_card.md.j2").read_text(encoding="utf-8"))
     model = hub or "the small generator of the Visual Words miniature"

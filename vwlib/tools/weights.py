@@ -7,19 +7,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from vwlib.files import writing_to
-from vwlib.models.loading import (
-    DIFFUSERS,
-    OPEN_CLIP,
-    VARIANTS,
-    find_weights,
-    index_of,
-    read_index,
-    resolve,
-    with_variant,
-)
+from vwlib.files import read_json, writing_to
+from vwlib.models.loading import DIFFUSERS, OPEN_CLIP, VARIANTS, find_weights, resolve
 from vwlib.paths import MINIATURE
-from vwlib.study.targets import check_writable
 
 if TYPE_CHECKING:
     import torch
@@ -45,20 +35,16 @@ def fetch_command(settings: ModelSettings) -> str:
 def remedy(settings: ModelSettings, file: str | None = None) -> str:
     """How to get a model's folder, or one `file` of it: what to convert, to fetch or to save."""
     folder = resolve(settings.source)
-    if file:
-        weights = find_weights(folder / file)[1]
-        if gone := [part.name for part in weights if not part.exists()]:
-            return f"its index lists files that are not there: {', '.join(gone[:3])}{' and more' * (len(gone) > 3)}"
-        if pickle := pickle_of(folder / file):
-            first = "remove it, then " if weights else ""
-            return f"{first}`vwlib convert {shlex.quote(str(folder))}` writes it from {pickle.name}"
+    if file and (pickle := pickle_of(folder / file)):
+        first = "remove it, then " if (folder / file).exists() else ""
+        return f"{first}`vwlib convert {shlex.quote(str(folder))}` writes it from {pickle.name}"
     if settings.hub:
         size = f" (about {settings.gigabytes:g} GB)" if settings.gigabytes else ""
         return f"fetch {settings.hub}{size} from the Hugging Face hub: `{fetch_command(settings)}`"
     if folder.is_relative_to(TRAINED_HERE):
         return "restore it from the repository or train it with `make pretrain`"
-    held = [folder] if folder.is_file() else sorted(folder.glob("*"))
-    single = [path for path in held if path.suffix in (".ckpt", ".safetensors")]
+    candidates = [folder] if folder.is_file() else sorted(folder.glob("*"))
+    single = [path for path in candidates if path.suffix in (".ckpt", ".safetensors")]
     if single and (folder.is_file() or file == "model_index.json"):
         return (
             f"`StableDiffusionPipeline.from_single_file('{single[0]}').save_pretrained(FOLDER)` of diffusers writes a "
@@ -78,8 +64,39 @@ def pickle_of(path: Path) -> Path | None:
     if path.name not in PICKLES:
         return None
     pickle = path.with_name(PICKLES[path.name])
-    forms = [form(pickle, variant) for variant in (None, *VARIANTS) for form in (with_variant, index_of)]
-    return next((form for form in forms if form.exists()), None)
+    names = [f"{pickle.stem}.bin", f"{pickle.stem}.bin.index.json"]
+    names += [with_variant(name, variant) for variant in VARIANTS for name in names]
+    return next((path.with_name(name) for name in names if path.with_name(name).exists()), None)
+
+
+def with_variant(name: str, variant: str | None) -> str:
+    """The name of a file in a variant, such as `model.fp16.safetensors`."""
+    stem, _, suffix = name.rpartition(".")
+    return f"{stem}.{variant}.{suffix}" if variant else name
+
+
+def missing_shards(folder: Path) -> list[Path]:
+    """The files of weights that the indices in a folder, and in the folders in it, list and that are not there.
+
+    Raises ValueError for an index that cannot be read.
+    """
+    indices = sorted(folder.rglob("*.safetensors.index*.json"))
+    return [shard for index in indices for shard in read_index(index) if not shard.exists()]
+
+
+def read_index(index: Path) -> list[Path]:
+    """The files that an index of shards lists.
+
+    Raises ValueError where it is no index, or lists anything else than files of weights beside it.
+    """
+    content = read_json(index)
+    shards = content.get("weight_map") if isinstance(content, dict) else None
+    if not isinstance(shards, dict) or not shards or not all(isinstance(name, str) for name in shards.values()):
+        raise ValueError(f"{index} is no index of shards: it needs 'weight_map', from tensors to files.")
+    suffix = ".bin" if ".bin." in index.name else ".safetensors"
+    if strange := sorted(name for name in shards.values() if name != Path(name).name or not name.endswith(suffix)):
+        raise ValueError(f"{index} lists {strange[0]!r}, which is no file of weights beside it.")
+    return [index.with_name(name) for name in sorted(set(shards.values()))]
 
 
 def convert_folder(folder: Path) -> list[Path]:
@@ -91,7 +108,7 @@ def convert_folder(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is {'a file' if folder.exists() else 'missing'}; name a model's folder.")
     paths = [place / name for place in (folder, *sorted(folder.iterdir())) if place.is_dir() for name in PICKLES]
-    there = [path for path in paths if find_weights(path)[1]]
+    there = [path for path in paths if find_weights(path)]
     pickles = [(path, pickle) for path in paths if path not in there and (pickle := pickle_of(path))]
     if not pickles and not there:
         raise FileNotFoundError(f"{folder} holds no weights to convert, called {', '.join(PICKLES.values())}.")
@@ -106,10 +123,9 @@ def convert(path: Path, pickle: Path) -> Path:
     from safetensors.torch import save_file
 
     variant = next((variant for variant in VARIANTS if f".{variant}." in pickle.name), None)
-    target = with_variant(path, variant)
-    check_writable(path.parent)
+    target = path.with_name(with_variant(path.name, variant))
     weights: dict[str, torch.Tensor] = {}
-    for part in sorted(set(read_index(pickle).values())) if pickle.suffix == ".json" else [pickle]:
+    for part in read_index(pickle) if pickle.suffix == ".json" else [pickle]:
         if not part.exists():
             raise FileNotFoundError(f"{part} is missing, which {pickle.name} lists.")
         weights |= _unpickled(part)

@@ -24,8 +24,8 @@ from vwlib.book.figures.style import (
     task_panels,
     tasks_in,
 )
+from vwlib.concepts import TASKS
 from vwlib.ledger.statistics import mean_estimate
-from vwlib.models import TASKS
 
 #: Scores as the concept are drawn solid, those as the anchor dashed.
 LINES = {"concept": "-", "anchor": "--"}
@@ -106,8 +106,8 @@ def probe_curves(scores: pd.DataFrame) -> Figure:
 def projection_curves(projections: pd.DataFrame) -> Figure:
     """How far words have moved from anchor to concept at each layer: their projection on the concept's direction.
 
-    `projections` is the table of `projection_on_concept_direction` with a column `task`, and `kind` where there are several
-    sets of words. There is a panel for each task; bands are 95 % intervals.
+    `projections` is the table of `projection_on_concept_direction` with a column `task`, and `kind` where there are
+    several sets of words. There is a panel for each task; bands are 95 % intervals.
     """
     means = _means(projections.assign(line="concept"), "layer")
     return _curves(means, "layer", "share of the way\nfrom anchor to concept", marks={0: "-", 0.5: ":", 1: "-"})
@@ -203,7 +203,8 @@ def _curves(
             ax.axhline(height, color=INK, ls=style, lw=0.8)
         ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     shown = {line: {"ls": style, "lw": 1.6} for line, style in LINES.items() if line in set(curves["line"])}
-    legend_below(figure, (shown if len(shown) > 1 else {}) | _kind_legend(kinds))
+    looks = (shown if len(shown) > 1 else {}) | _kind_legend(kinds)
+    legend_below(figure, looks, ncols=len(looks) if max(map(len, looks), default=0) < 12 else 3)
     return figure
 
 

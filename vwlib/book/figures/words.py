@@ -28,8 +28,8 @@ from vwlib.book.figures.style import (
     task_panels,
     tasks_in,
 )
+from vwlib.concepts import TASKS
 from vwlib.ledger.statistics import mean_interval
-from vwlib.models import TASKS
 
 #: The looks of curves at a task's own learning rate, and at the other rates in turn.
 RATE_LOOKS: tuple[dict[str, Any], ...] = (

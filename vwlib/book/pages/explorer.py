@@ -17,11 +17,11 @@ from vwlib.book.figures.style import TASK_COLOURS
 from vwlib.book.pages.experiments import tables_or_stand_in
 from vwlib.book.pages.scripts import SCALE, embed
 from vwlib.book.pages.study import study_or_stand_in
-from vwlib.concepts import concepts_of
+from vwlib.concepts import TASKS, concepts_of
 from vwlib.datasets.splits import load_split
 from vwlib.experiments.sheets import SIDE, sheet_of
 from vwlib.experiments.words import vectors_of
-from vwlib.models import TASKS, load_model
+from vwlib.models import load_model
 from vwlib.settings import Profile, load_profile
 from vwlib.study.read import StoredStudy
 

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from vwlib.book.figures.style import CONCEPT_COLOURS
 from vwlib.book.pages.scripts import SCALE, embed
+from vwlib.concepts import TASKS
 from vwlib.experiments.encoder import own_words
 from vwlib.experiments.layer_statistics import label_words, tsne_of_layers
-from vwlib.experiments.words import vectors_of
 from vwlib.lab import Lab
 from vwlib.layers import (
     block_contributions,
@@ -27,8 +27,7 @@ from vwlib.layers import (
     projection_on_concept_direction,
 )
 from vwlib.ledger.summary import is_diagonal
-from vwlib.models import TASKS, TaskModel
-from vwlib.study.digest import trials_of
+from vwlib.models.base import TaskModel
 from vwlib.study.read import StoredStudy, TrialWords
 from vwlib.trials import Trial
 
@@ -49,20 +48,13 @@ def words_in(
     word in the place of every anchor. Raises ValueError where the study has no such words.
     """
     learned = task if source == REAL else source
-    words = [word for word in study.bank.values() if (word.task, word.dataset, word.delta) == (learned, dataset, delta)]
-    if not words:
-        radius = "without constraint" if delta is None else f"within delta {delta:g}"
-        raise ValueError(
-            f"The study of profile '{study.profile.name}' has no {learned} words of {dataset} {radius}; "
-            f"it has the radii {study.deltas}."
-        )
-    concepts, anchors = study.concepts(dataset), study.anchors(dataset)
-    words.sort(key=lambda word: (concepts.index(word.concept), anchors.index(word.anchor)))
-    trials = trials_of(words)
+    grid = study.grid(dataset, study.concepts(dataset), study.anchors(dataset), delta)
+    words = [words for row in grid for words in row if learned in words.vectors]
+    trials = [one.trial for one in words]
     if source == REAL:
         vectors = own_words(lab, task, trials)
     else:
-        vectors = lab.transfer(vectors_of(words), source, task)
+        vectors = lab.transfer(torch.stack([one.vectors[source] for one in words]), source, task)
     return vectors, label_words(trials, study.profile.world)
 
 
@@ -137,34 +129,25 @@ def projections(lab: Lab, study: StoredStudy, dataset: str, delta: float | None)
     say which they are.
     """
     tables = []
-    for entry in _encoders(lab, study, dataset, delta):
-        states, start, end = (hidden_states(entry.model, v) for v in (entry.vectors, entry.anchors, entry.concepts))
-        tables.append(projection_on_concept_direction(states, start, end, entry.words))
+    for model, words, *vectors in _encoders(lab, study, dataset, delta):
+        tables.append(projection_on_concept_direction(*(hidden_states(model, v) for v in vectors), words))
     return in_order(pd.concat(tables, ignore_index=True))
 
 
 def contributions(lab: Lab, study: StoredStudy, dataset: str, delta: float | None) -> pd.DataFrame:
-    """What attention and MLPs contribute to the same words' projections at the last layer: `contributions_to_direction`."""
+    """What attention and MLPs contribute to the same words' last projections: `contributions_to_direction`."""
     tables = []
-    for entry in _encoders(lab, study, dataset, delta):
-        outputs, before = (block_contributions(entry.model, v) for v in (entry.vectors, entry.anchors))
-        start, end = (hidden_states(entry.model, v)[-1] for v in (entry.anchors, entry.concepts))
-        tables.append(contributions_to_direction(outputs, before, start, end, entry.words))
+    for model, words, vectors, anchors, concepts in _encoders(lab, study, dataset, delta):
+        outputs, before = (block_contributions(model, v) for v in (vectors, anchors))
+        start, end = (hidden_states(model, v)[-1] for v in (anchors, concepts))
+        tables.append(contributions_to_direction(outputs, before, start, end, words))
     return in_order(pd.concat(tables, ignore_index=True))
 
 
-@dataclass(frozen=True)
-class _Entry:
-    """Words in a task's encoder, off the diagonal: vectors (word, vector, d) of them, their anchors and concepts."""
-
-    model: TaskModel
-    words: pd.DataFrame
-    vectors: Tensor
-    anchors: Tensor
-    concepts: Tensor
-
-
-def _encoders(lab: Lab, study: StoredStudy, dataset: str, delta: float | None) -> Iterator[_Entry]:
+def _encoders(
+    lab: Lab, study: StoredStudy, dataset: str, delta: float | None
+) -> Iterator[tuple[TaskModel, pd.DataFrame, Tensor, Tensor, Tensor]]:
+    """All words off the diagonal by encoder, with vectors (word, vector, d) of them, their anchors and concepts."""
     for task in TASKS:
         model = lab.model(task)
         for source in (*TASKS, REAL):
@@ -174,8 +157,7 @@ def _encoders(lab: Lab, study: StoredStudy, dataset: str, delta: float | None) -
             words = words[off].reset_index(drop=True).assign(task=task, source=source, kind=kind)
             trials = [Trial(word.dataset, word.concept, word.anchor) for word in words.itertuples()]
             anchors = model.embeddings_of([trial.anchor for trial in trials], study.profile.vectors)
-            concepts = own_words(lab, task, trials)
-            yield _Entry(model, words, vectors[torch.from_numpy(off)], anchors, concepts)
+            yield model, words, vectors[torch.from_numpy(off)], anchors, own_words(lab, task, trials)
 
 
 def strip_words(

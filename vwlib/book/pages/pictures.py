@@ -13,7 +13,8 @@ from torchvision.ops import box_iou, nms
 from vwlib.examples import Example
 from vwlib.lab import Grid, Lab
 from vwlib.ledger.summary import is_diagonal
-from vwlib.models import Classifier, Detector
+from vwlib.models.classification import Classifier
+from vwlib.models.detection import Detector
 from vwlib.study.read import TrialWords
 
 Pictures = list[list[Image.Image | None]]
@@ -26,9 +27,8 @@ def found_boxes(model: Detector, examples: Sequence[Example], features: Tensor, 
     An image has as many found boxes as true ones: the best that overlap each other by at most `overlap`; in px.
     """
     cached = model.cache_features(examples)
-    scores = model.detect(features.flatten(0, 1), cached).unflatten(
-        0, features.shape[:2]
-    )  # (row, query, image, region)
+    scores = model.detect(features.flatten(0, 1), cached)
+    scores = scores.unflatten(0, features.shape[:2])  # (row, query, image, region)
     found = []
     for column, example in enumerate(examples):
         truth = example.boxes_of(example.label)

@@ -13,7 +13,7 @@ from vwlib.experiments.map_quality import held_out_neighbours
 from vwlib.lab import Lab
 from vwlib.learn import Learned
 from vwlib.ledger.paper import paper_results
-from vwlib.models import TaskModel
+from vwlib.models.base import TaskModel
 from vwlib.study.read import StoredStudy
 from vwlib.trials import Trial
 
