@@ -24,7 +24,7 @@ from vwlib.datasets.photos import describe_photos, with_photos
 from vwlib.datasets.source import PHOTOS
 from vwlib.datasets.splits import load_split, open_lab
 from vwlib.examples import load_image
-from vwlib.miniature.example import EXAMPLE, write_example
+from vwlib.datasets.example import EXAMPLE, write_example
 from vwlib.models import load_model
 from vwlib.settings import LARGEST_SEED, load_profile
 from vwlib.study.bank import words_table

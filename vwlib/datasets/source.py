@@ -1,10 +1,10 @@
-"""What the readers of all datasets share: splits, folders, labels of concepts, and the two optional files of boxes and
-styles."""
+"""What the readers share: splits, folders, labels of concepts, and the optional files of boxes and styles."""
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ from vwlib.datasets.pictures import BOXES, IMAGE_SUFFIXES, STYLES, is_picture_na
 from vwlib.datasets.reading import name_some, picture_name, read_json, tell
 from vwlib.datasets.values import read_box
 from vwlib.examples import Example
+from vwlib.files import write_whole
 
 SPLITS = ("train", "test")
 PHOTOS = "photos"  # the dataset name of own photos
@@ -72,6 +73,12 @@ def read_boxes(folder: Path) -> dict[str, list[list[float]]]:
         except ValueError as error:
             raise ValueError(f"{file} gives {given} no boxes of four numbers ({error}).") from error
     return boxes
+
+
+def write_boxes(folder: Path, boxes: Mapping[str, Sequence[Sequence[float]]]) -> None:
+    """Write `boxes.json` into a folder: the boxes (left, top, right, bottom) of each picture on a line."""
+    lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(rows)}" for name, rows in boxes.items())
+    write_whole(folder / BOXES, ("{\n" + lines + "\n}\n").encode())
 
 
 @dataclass
