@@ -1,4 +1,4 @@
-"""What of a dataset is there, where not all of it has to be; and where the real datasets are published."""
+"""Reading what is present of an incomplete dataset, and where the real datasets are published."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ ORIGINS = {
 def read_split(
     dataset: str, folder: Path, concepts: Sequence[Concept], split: str
 ) -> tuple[list[Example], dict[str, str]]:
-    """Whatever examples there are of a split, and a sentence for each concept with which something is wrong."""
+    """The examples of a split that can be read, and a sentence about each concept that cannot."""
     try:
         return load_dataset(dataset, folder, concepts, split), {}
     except (ValueError, FileNotFoundError) as error:
         if dataset not in ("ImageNet", "DreamBooth"):  # the annotations of all classes are in the same files
             return [], dict.fromkeys((concept.name for concept in concepts), str(error))
-    examples, complaints = [], {}
-    for concept in concepts:  # a class a folder: some may be there
+    examples, problems = [], {}
+    for concept in concepts:  # each has a folder of its own
         try:
             examples += load_dataset(dataset, folder, [concept], split)
         except (ValueError, FileNotFoundError) as error:
-            complaints[concept.name] = str(error)
-    return examples, complaints
+            problems[concept.name] = str(error)
+    return examples, problems

@@ -56,7 +56,7 @@ class Batch:
 
 
 def draw_batch(pool: Pool, rng: np.random.Generator, *, images: int, negatives: int, phrases: int) -> Batch:
-    """Random scenes and queries: the nouns that they show, about `negatives` others, and `phrases` for single objects."""
+    """Random scenes and queries: the nouns that they show, up to `negatives` others, `phrases` for single objects."""
     nouns, names = pool.sprites.nouns, pool.sprites.names
     rows = rng.integers(len(pool), size=images)
     noun = torch.from_numpy(pool.arrays["noun"][rows].astype(np.int64))  # (image, object)

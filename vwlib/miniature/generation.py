@@ -50,8 +50,8 @@ def features(tower: nn.Module, pixels: Tensor) -> list[Tensor]:
 def autoencoder_loss(
     pool: Pool, model: AutoencoderKL, tower: nn.Module, *, batch: int = 32, kl: float = 1e-4, perceptual: float = 0.3
 ) -> Loss:
-    """Absolute error of pixels and of their differences (sharp edges), squared error of a trained tower's features (what
-    tells things apart), and a weak pull towards the normal prior.
+    """Absolute error of pixels and of their differences (for sharp edges), squared error of a trained tower's features
+    (for what tells things apart), and a weak pull towards the normal prior.
     """
 
     def loss(rng: np.random.Generator, noise: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:

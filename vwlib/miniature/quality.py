@@ -48,7 +48,7 @@ def noun_images(per_noun: int = 6, size: int = 96, seed: int = 4) -> pd.DataFram
 
 
 def ten_way(model: Classifier, lab: Lab, datasets: Sequence[str] = PHOTO_DATASETS) -> pd.DataFrame:
-    """Zero-shot naming of test images among the ten concept names of their dataset: columns `dataset`, `style`, `right`."""
+    """Zero-shot naming of test images among their dataset's ten concept names: columns `dataset`, `style`, `right`."""
     frames = []
     for dataset in datasets:
         split = lab.split(dataset)
@@ -115,7 +115,7 @@ def measure_detector(model: Detector, lab: Lab, dataset: str = "COCO") -> dict:
 
 
 def measure_generator(model: Generator, lab: Lab, per_concept: int = 10, per_noun: int = 4) -> dict:
-    """How often the judge names what was drawn for a concept's name: among its dataset's ten names, and among all nouns.
+    """How often the judge names what was drawn for a concept's name, among its dataset's ten names and among all nouns.
 
     `every_noun` is the same for the names of all nouns, among all nouns.
     """

@@ -42,11 +42,11 @@ OTHER_CONCEPT = 0.15  # probability that an object beside the main one is anothe
 QUALITY = 95  # of the JPEGs
 _VERSION = 9  # part of the folder's name: raise it when the same settings make other images
 
-#: The drawing of each DreamBooth subject: its hue is turned or, where that would not show or not work, it is tinted. The
-#: judge must still recognise it (it takes a green cat for a duck), and the denoiser must be able to draw it (of a blue
-#: koala it keeps only the blue). The judge does not recognise the held-out style's cat and duck in any colour; theirs
-#: are of another style, which no model has seen in this hue. Cat, duck and candle were chosen, among styles and hues
-#: that differ clearly from the plain drawing, because words learned from a few anchors draw them well.
+#: The drawing of each DreamBooth subject: its hue is turned or, if that does not show or does not work, it is tinted.
+#: The judge must recognise it (it takes a green cat for a duck), and the denoiser must be able to draw it (of a blue
+#: koala it keeps only the blue). The judge recognises the held-out style's cat and duck in no colour; theirs are of
+#: another style, which no model has seen in this hue. Cat, duck and candle were chosen, among styles and hues that
+#: differ clearly from the plain drawing, because words learned from a few anchors draw them well.
 INSTANCES = {
     "cat": Drawing("cat", "fluent", hue=0.07),
     "vase": Drawing("vase", HELD_OUT_STYLE, hue=0.88),
@@ -90,7 +90,7 @@ class WorldImage:
 def ensure_world(
     root: Path | None = None, *, size: int = 96, seed: int = 0, train: int = TRAIN, test: int = TEST
 ) -> Path:
-    """The folder of the four datasets below `root` (by default the cache), each under its own name; written at first use.
+    """The folder of the four datasets in `root` (by default the cache), each under its own name; written at first use.
 
     `size` is the images' side in px, `train` and `test` are images per concept (DreamBooth: at most 6 for training).
     The folder appears whole or not at all.
@@ -221,9 +221,9 @@ def _write_coco(folder: Path, images: list[WorldImage]) -> list[str]:
             entries.append({"id": number, "file_name": f"{number:012d}.jpg", "width": width, "height": height})
             for placed in image.scene.objects:
                 left, top, right, bottom = placed.box
-                entry = {"id": next(number_of), "image_id": number, "category_id": ids[placed.drawing.noun]}
-                entry |= {"bbox": [left, top, right - left, bottom - top], "area": placed.area, "iscrowd": 0}
-                annotations.append(entry)
+                category, box = ids[placed.drawing.noun], [left, top, right - left, bottom - top]
+                entry = {"id": next(number_of), "image_id": number, "category_id": category, "bbox": box}
+                annotations.append(entry | {"area": placed.area, "iscrowd": 0})
         content = {"info": {"description": "the miniature's COCO"}, "images": entries}
         content |= {"annotations": annotations, "categories": categories}
         _write_json(folder / "annotations" / f"instances_{part}.json", content)
