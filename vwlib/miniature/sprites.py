@@ -12,19 +12,12 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from vwlib.miniature import WORLD
 from vwlib.paths import MINIATURE
 
 SPRITE_SIZE = 64  # px, the longer side of every drawing once its transparent margin is cut off
 
-#: npm package of each drawing style. The order is the axis `style` wherever drawings are indexed.
-STYLES = {
-    "noto": "@iconify-json/noto",
-    "noto-v1": "@iconify-json/noto-v1",
-    "twemoji": "@iconify-json/twemoji",
-    "emojione": "@iconify-json/emojione",
-    "fluent": "@iconify-json/fluent-emoji",
-    "fluent-flat": "@iconify-json/fluent-emoji-flat",
-}
+STYLES: dict[str, str] = WORLD["styles"]  # the npm package of each drawing style
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ from tqdm.auto import tqdm
 
 from vwlib.concepts import DATASETS, Concept, concepts_of
 from vwlib.files import writing_folder
+from vwlib.miniature import WORLD
 from vwlib.miniature.scenes import HELD_OUT_STYLE, LAYOUTS, PRETRAINING_STYLES, Drawing, Scene, compose, random_drawing
 from vwlib.miniature.sprites import STYLES, Sprites, load_sprites, read_nouns
 from vwlib.paths import CACHE, MINIATURE
@@ -42,39 +43,8 @@ OTHER_CONCEPT = 0.15  # probability that an object beside the main one is anothe
 QUALITY = 95  # of the JPEGs
 _VERSION = 9  # part of the folder's name: raise it when the same settings make other images
 
-#: The drawing of each DreamBooth subject: its hue is turned or, if that does not show or does not work, it is tinted.
-#: The judge must recognise it (it takes a green cat for a duck), and the denoiser must be able to draw it (of a blue
-#: koala it keeps only the blue). The judge recognises the held-out style's cat and duck in no colour; theirs are of
-#: another style, which no model has seen in this hue. Cat, duck and candle were chosen, among styles and hues that
-#: differ clearly from the plain drawing, because words learned from a few anchors draw them well.
-INSTANCES = {
-    "cat": Drawing("cat", "fluent", hue=0.07),
-    "vase": Drawing("vase", HELD_OUT_STYLE, hue=0.88),
-    "duck": Drawing("duck", "fluent", hue=0.2),
-    "candle": Drawing("candle", HELD_OUT_STYLE, hue=0.1),
-    "sneaker": Drawing("sneaker", HELD_OUT_STYLE, hue=0.7),
-    "backpack": Drawing("backpack", HELD_OUT_STYLE, hue=0.08),
-    "koala": Drawing("koala", HELD_OUT_STYLE, colour="green"),
-    "boot": Drawing("boot", HELD_OUT_STYLE, colour="brown"),
-    "clock": Drawing("clock", HELD_OUT_STYLE, hue=0.13),
-    "sunglasses": Drawing("sunglasses", HELD_OUT_STYLE, colour="brown"),
-}
-
-#: Nouns that one would also call by a concept's name: without annotations they would make the boxes wrong.
-_KIN = {
-    "bird": ("bird",),  # the category
-    "person": ("person", "cyclist"),  # the category
-    "car": ("taxi", "racecar", "jeep", "van", "ambulance"),
-    "boat": ("canoe", "ship", "speedboat", "gondola"),
-    "train": ("locomotive", "monorail"),
-    "cow": ("buffalo",),
-    "horse": ("unicorn",),
-    "dog": ("poodle",),
-    "bear": ("panda",),
-    "cup": ("coffee",),
-    "bottle": ("sake", "wine"),
-    "phone": ("telephone",),
-}
+#: The drawing of each DreamBooth subject.
+INSTANCES = {noun: Drawing(noun, **drawing) for noun, drawing in WORLD["instances"].items()}
 
 
 @dataclass(frozen=True)
@@ -109,11 +79,9 @@ def ensure_world(
     return world
 
 
-def write_dataset(
-    dataset: str, folder: Path, *, size: int = 96, seed: int = 0, train: int = TRAIN, test: int = TEST
-) -> None:
-    """Write one dataset into `folder` in its real format; sizes as in `ensure_world`."""
-    images = list(world_images(dataset, size=size, seed=seed, train=train, test=test))
+def write_dataset(dataset: str, folder: Path, **sizes: int) -> None:
+    """Write one dataset into `folder` in its real format; `sizes` are those of `world_images`."""
+    images = list(world_images(dataset, **sizes))
     paths = _WRITERS[dataset](folder, images)
     styles = {path: image.scene.objects[0].drawing.style for path, image in zip(paths, images, strict=True)}
     _write_json(folder / "styles.json", styles)
@@ -162,7 +130,7 @@ def make_scene(sprites: Sprites, concept: Concept, split: str, index: int, *, si
 def _fillers(dataset: str) -> list[str]:
     """Nouns for the objects that are no concept."""
     concepts = [concept.prompt_name for concept in concepts_of(dataset, "miniature")]
-    excluded = {*concepts, *(name for concept in concepts for name in _KIN.get(concept, ()))}
+    excluded = {*concepts, *(name for concept in concepts for name in WORLD["kin"].get(concept, ()))}
     return [
         row.noun
         for row in read_nouns().itertuples()

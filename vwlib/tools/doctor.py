@@ -17,7 +17,7 @@ from typing import NamedTuple
 from safetensors import SafetensorError, safe_open
 
 from vwlib.concepts import DATASETS, TASKS, Concept, concepts_of
-from vwlib.datasets.available import ORIGINS, read_split
+from vwlib.datasets import ORIGINS, read_split
 from vwlib.datasets.choose import FEWER_ALLOWED, test_examples, training_examples
 from vwlib.datasets.source import SPLITS
 from vwlib.datasets.splits import unnamed_folder
@@ -89,23 +89,18 @@ def machine(profile: Profile) -> Iterator[Finding]:
     """Processors, memory, accelerators and disk space."""
     cores = len(os.sched_getaffinity(0))
     yield ready(f"{cores} processor cores, {_memory():.0f} GB of memory, torch {version('torch')}")
-    gpus = _gpus() if _may_have_gpu() else []
-    yield from map(ready, gpus)
-    if not gpus and profile.world == "paper":
+    count = 0
+    if _may_have_gpu():
+        import torch
+
+        count = torch.cuda.device_count()
+        for index in range(count):
+            free, total = (size / 1e9 for size in torch.cuda.mem_get_info(index))
+            yield ready(f"cuda:{index}: {torch.cuda.get_device_name(index)}, {free:.0f} of {total:.0f} GB free")
+    if not count and profile.world == "paper":
         yield note("no GPU that torch can use; a study with these models needs one")
     yield from place(profile)
     yield ready(f"{shutil.disk_usage(ROOT).free / 1e9:.0f} GB free on the project's disk")
-
-
-def _gpus() -> list[str]:
-    """A line about each GPU that torch can use."""
-    import torch
-
-    lines = []
-    for index in range(torch.cuda.device_count()):
-        free, total = (size / 1e9 for size in torch.cuda.mem_get_info(index))
-        lines.append(f"cuda:{index}: {torch.cuda.get_device_name(index)}, {free:.0f} of {total:.0f} GB free")
-    return lines
 
 
 def place(profile: Profile) -> Iterator[Finding]:

@@ -16,7 +16,7 @@ import pandas as pd
 from PIL import Image
 
 from vwlib.concepts import DATASETS, concepts_of
-from vwlib.datasets.available import read_split
+from vwlib.datasets import read_split
 from vwlib.datasets.choose import training_examples
 from vwlib.datasets.source import SPLITS
 from vwlib.datasets.splits import dataset_folder
