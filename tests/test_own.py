@@ -21,9 +21,9 @@ from vwlib.book.text import fill
 from vwlib.concepts import TASKS
 from vwlib.datasets.folders import read_photos, read_things
 from vwlib.datasets.photos import describe_photos, with_photos
+from vwlib.datasets.pictures import load_image
 from vwlib.datasets.source import PHOTOS
 from vwlib.datasets.splits import load_split, open_lab
-from vwlib.examples import load_image
 from vwlib.miniature.example import EXAMPLE, write_example
 from vwlib.models import load_model
 from vwlib.settings import LARGEST_SEED, load_profile

@@ -74,7 +74,7 @@ class GeneratorSettings(ModelSettings):
     image_size: PositiveInt  #: px
     inference_steps: PositiveInt = 50  #: denoising steps (table 2)
     guidance: float = Field(7.5, ge=1)  #: scale of classifier-free guidance; the paper does not state it
-    #: Of the denoiser's matrix products. auto: bfloat16 where the machine has instructions for it, else float32.
+    #: Of the denoiser's matrix products; auto: float32, or bfloat16 where the machine is clearly faster in it.
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     recompute: bool = False  #: gradient checkpointing of the denoiser, on GPUs only: less memory, more time
     images_per_word: PositiveInt = 4  #: pictures judged per word; the paper's values suggest one

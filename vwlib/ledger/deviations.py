@@ -95,7 +95,7 @@ def fill_in(text: str, profile: Profile) -> str:
 
 #: How a sentence calls the generator's precision.
 PRECISIONS = {name: name for name in ("float32", "bfloat16", "float16")} | {
-    "auto": "float32, or bfloat16 where the machine has instructions for it (each word tells which),"
+    "auto": "float32, or bfloat16 where the machine is clearly faster in it (each word tells which),"
 }
 
 

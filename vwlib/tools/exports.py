@@ -16,8 +16,7 @@ import numpy as np
 import yaml
 from safetensors.numpy import save
 
-from vwlib.datasets.pictures import list_images
-from vwlib.examples import load_image
+from vwlib.datasets.pictures import list_images, load_image
 from vwlib.files import write_whole, writing_folder
 from vwlib.models.loading import digest_folder, resolve
 from vwlib.settings import load_profile
