@@ -16,9 +16,8 @@ from vwlib.experiments.base import Experiment, ExperimentCase, Sources
 from vwlib.experiments.words import trial_rows, vectors_of
 from vwlib.lab import Lab
 from vwlib.ledger.schemas import TableSchema
-from vwlib.models.loading import digest_folder
 from vwlib.settings import Profile
-from vwlib.study.digest import trials_of
+from vwlib.study.digest import digest_folder, trials_of
 from vwlib.study.tables import TRIALS
 from vwlib.transfer import fit_transfer
 from vwlib.trials import Trial

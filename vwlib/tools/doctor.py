@@ -26,19 +26,12 @@ from vwlib.examples import Example
 from vwlib.files import read_json
 from vwlib.miniature import world
 from vwlib.models import ADAPTERS, find_adapter
-from vwlib.models.loading import (
-    OPEN_CLIP,
-    SAFETY_CHECKER,
-    altered_weights,
-    find_weights,
-    missing_files,
-    resolve,
-    variant_of,
-)
+from vwlib.models.loading import OPEN_CLIP, SAFETY_CHECKER, find_weights, missing_files, resolve, variant_of
 from vwlib.models.precision import speeds_of
 from vwlib.paths import ROOT
 from vwlib.settings import ModelSettings, Profile
 from vwlib.study.cost import cost_table, measured_rates
+from vwlib.study.digest import altered_weights
 from vwlib.study.plan import make_plan
 from vwlib.study.runlog import read_run_log
 from vwlib.study.store import Store

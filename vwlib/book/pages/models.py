@@ -86,7 +86,7 @@ def describe_run(profile: Profile, learning: bool = True) -> str:
     words are learned and scored.
     """
     steps = list(dict.fromkeys(f"{profile.learning[task].steps:,}" for task in TASKS))
-    sizes = [count_parameters(profile.model_of(task)) / 1e6 for task in TASKS] if profile.name != "paper" else []
+    sizes = [count_parameters(profile.models[task]) / 1e6 for task in TASKS] if profile.name != "paper" else []
     return fill("run", profile=profile, millions=sizes, steps=steps, learning=learning)
 
 
