@@ -9,7 +9,7 @@ from inputs import picture
 from PIL import Image
 
 from vwlib.datasets import photos
-from vwlib.datasets.photos import propose_boxes
+from vwlib.datasets.photos import best_box, propose_boxes
 from vwlib.datasets.pictures import FileExample
 from vwlib.miniature.scenes import LAYOUTS, random_scene
 from vwlib.miniature.sprites import load_sprites
@@ -65,7 +65,7 @@ def test_boxes_of_a_large_picture_are_those_of_a_small_one(tmp_path, shape):
         FileExample("photos", tmp_path / f"{name}.png", noun, box * scale, [noun])
         for name, scale in (("small", 1), ("large", 20))
     )
-    found = [np.array(DETECTOR.best_box(example, noun)) for example in (small, large)]
+    found = [np.array(best_box(DETECTOR, example, noun)) for example in (small, large)]
     assert np.abs(found[1] / 20 - found[0]).max() < 4
     features = DETECTOR.cache_features([small, large])
     torch.testing.assert_close(features.tensors["truth"][0], features.tensors["truth"][1])

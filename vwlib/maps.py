@@ -39,19 +39,14 @@ class Affine:
         return mapped if self.offset is None else mapped + self.offset.to(vectors.dtype)
 
 
-def find_map(name: str) -> str:
-    """The name of a map. Raises ValueError for an unknown one."""
-    if name not in MAPS:
-        raise ValueError(f"'{name}' is not a map; choose from {', '.join(MAPS)}.")
-    return name
-
-
 def fit_map(kind: str, source: Tensor, target: Tensor, seed: int = 0) -> MapFunction:
     """Fit the map of that name from rows of `source` (word, d_source) to those of `target` (word, d_target).
 
     Raises ValueError for an unknown name, for tables of different lengths, and for too few words.
     """
-    return MAPS[find_map(kind)](source, target, seed)
+    if kind not in MAPS:
+        raise ValueError(f"'{kind}' is not a map; choose from {', '.join(MAPS)}.")
+    return MAPS[kind](source, target, seed)
 
 
 def check_words(source: Tensor, target: Tensor, needed: int) -> None:

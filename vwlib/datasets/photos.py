@@ -14,6 +14,7 @@ from vwlib.datasets.folders import read_photos
 from vwlib.datasets.pictures import BOXES
 from vwlib.datasets.source import PHOTOS, SPLITS
 from vwlib.examples import Example
+from vwlib.models.base import CachedFeatures
 from vwlib.models.loading import resolve
 from vwlib.settings import PhotoSettings, Profile
 
@@ -83,10 +84,19 @@ def with_boxes(detector: Detector, examples: Sequence[Example]) -> list[Example]
 def propose_boxes(detector: Detector, examples: Sequence[Example], names: dict[str, str]) -> list[list[float]]:
     """For each picture the box (left, top, right, bottom) in px that the detector finds likeliest to show its concept.
 
-    `names` gives the prompt name of each concept. A progress bar appears after half a second.
+    `names` gives the prompt name of each concept. Pictures are read one at a time, since photographs are large. A progress bar appears after half a second.
     """
     bar = tqdm(examples, desc="looking for boxes", unit="picture", delay=0.5, leave=False)
-    return [detector.best_box(example, names[example.label]) for example in bar]  # one at a time: photographs are large
+    return [best_box(detector, example, names[example.label]) for example in bar]
+
+
+def best_box(detector: Detector, example: Example, name: str) -> list[float]:
+    """The box (left, top, right, bottom) in px, clipped to the picture, that most likely shows a thing by name."""
+    image = example.image()
+    found, text = detector.encode_images([image]), detector.encode_names([name])
+    best = detector.detect(text, CachedFeatures([example.label], found))[0, 0].argmax()
+    edges = (found["box"][0, best] * max(image.size)).tolist()
+    return [round(min(max(edge, 0), side), 1) for edge, side in zip(edges, image.size * 2, strict=True)]
 
 
 def describe_photos(profile: Profile) -> str:

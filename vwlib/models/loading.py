@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from safetensors import safe_open
 
 from vwlib.files import read_json
 from vwlib.paths import ROOT
-
-if TYPE_CHECKING:
-    from vwlib.settings import ModelSettings
+from vwlib.settings import ModelSettings
 
 #: Files without which a model cannot be loaded, by the layout of its folder. "a|b:key" is a file a or, in other
 #: versions of transformers, a file b that has a key.

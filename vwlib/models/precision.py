@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from vwlib.files import read_json, write_whole
 from vwlib.paths import CACHE, ROOT
+from vwlib.settings import GeneratorSettings
 
 if TYPE_CHECKING:
     import torch
 
-    from vwlib.settings import GeneratorSettings
 
 CLEARLY = 1.5  # times as fast; converting to bfloat16 and back takes some of the gain
 MOST = 2**28  # multiplications of a product; more would tell no more, and take a processor seconds

@@ -34,7 +34,7 @@ def describe_models(models: Mapping[str, TaskModel]) -> pd.DataFrame:
             {
                 "role": role,
                 "model in the paper": name,
-                "class here": model.family,
+                "class here": type(getattr(model, "pipeline", model.modules[0])).__name__,
                 "parameters here (M)": parameters / 1e6,
                 "d in the paper": width,
                 "d here": model.table.embedding_dim,
