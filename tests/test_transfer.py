@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from vwlib.concepts import TASKS
-from vwlib.controls import random_rotation, rotated_copy
+from vwlib.experiments.controls import random_rotation, rotated_copy
 from vwlib.experiments.displacements import nearest_words
 from vwlib.experiments.map_quality import (
     held_out_quality,

@@ -107,8 +107,3 @@ def truncated(model: TaskModel, blocks: int) -> Iterator[None]:
         for attributes, usual in zip(skipped, before, strict=True):
             attributes.pop("forward")
             attributes.update(usual)
-
-
-def evenly_spaced(blocks: int, count: int = 4) -> list[int]:
-    """Section 5.2: `count` evenly spaced layers, as the paper chose 1, 8, 16, 24 of 24 and 1, 4, 8, 12 of 12."""
-    return sorted({max(1, round(blocks * step / (count - 1))) for step in range(count)})

@@ -18,8 +18,7 @@ from vwlib.concepts import DATASETS, TASKS
 from vwlib.paths import DATA, ROOT
 
 PROFILES = ("smoke", "miniature", "paper")
-#: A larger seed fits neither torch's generators, which add a picture's number to it, nor the tables.
-LARGEST_SEED = 2**63 - 1
+LARGEST_SEED = 2**63 - 1  #: that fits torch's generators, which add a picture's number to it, and the tables
 #: Folder of the miniature's models: the committed ones, or others, say ones that you trained yourself.
 MODELS = Path(os.environ.get("VWLIB_MODELS", DATA / "miniature" / "models")).resolve()
 
@@ -28,12 +27,8 @@ class _Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-#: In TOML, which has no None, false switches a setting off.
-_OFF = BeforeValidator(lambda value: None if value is False else value)
-
-
+_OFF = BeforeValidator(lambda value: None if value is False else value)  # TOML has no None
 _Task = Annotated[str, Field(pattern=f"^({'|'.join(TASKS)})$")]
-#: "file.py:Class", with the file from the project's root (`vwlib.models.find_adapter`).
 _Adapter = Annotated[str, Field(pattern=r"^.+\.py:[A-Za-z_]\w*$")]
 
 
@@ -124,7 +119,7 @@ class Profile(_Settings):
     detector: ModelSettings
     classifier: ModelSettings
     judge: ModelSettings
-    adapters: dict[_Task, _Adapter] = {}  #: what loads a task's model instead of the library's loader: "file.py:Class"
+    adapters: dict[_Task, _Adapter] = {}  #: what loads a task's model, "file.py:Class" (`vwlib.models.find_adapter`)
     #: Of another kind than the judge, beside it; None: the judge alone.
     second_judge: Annotated[ModelSettings | None, _OFF] = None
     data: dict[str, str] = {}  #: folder of each dataset; the miniature writes its own
@@ -143,9 +138,8 @@ class Profile(_Settings):
     def models(self) -> dict[str, ModelSettings]:
         """Every model that a run loads, by role: that of each task, the judges and the safety checker."""
         tasks = dict(zip(TASKS, (self.generator, self.detector, self.classifier), strict=True))
-        others = {"judge": self.judge, "second_judge": self.second_judge}
-        others |= {"safety_checker": self.generator.safety_checker}
-        return tasks | {role: settings for role, settings in others.items() if settings}
+        more = {"judge": self.judge, "second_judge": self.second_judge, "safety_checker": self.generator.safety_checker}
+        return tasks | {role: settings for role, settings in more.items() if settings}
 
     def __hash__(self) -> int:
         return hash(self.model_dump_json())
@@ -178,13 +172,11 @@ def load_profile(name: str | None = None, **changes: Any) -> Profile:
 def read_settings() -> dict[str, dict[str, Any]]:
     """The settings in the TOML file that `VWLIB_SETTINGS` names from the project's root, a table for each profile.
 
-    Nothing where no file is named. Raises ValueError for a file that is missing or no TOML, and for anything outside
-    the profiles' tables.
+    Raises ValueError for a file that is missing or no TOML, and for anything outside the profiles' tables.
     """
-    if not (file := os.environ.get("VWLIB_SETTINGS")):
-        return {}
+    file = os.environ.get("VWLIB_SETTINGS")
     try:
-        found = tomllib.loads((ROOT / file).read_text())
+        found = tomllib.loads((ROOT / file).read_text()) if file else {}
     except (OSError, ValueError) as error:
         raise ValueError(f"VWLIB_SETTINGS names {file}, which cannot be read as TOML: {error}.") from error
     for name, table in found.items():
@@ -198,9 +190,10 @@ def _changed(profile: Profile, changes: dict[str, Any], where: str) -> Profile:
         return Profile.model_validate(_merged(profile.model_dump(), changes)) if changes else profile
     except ValidationError as error:
         first = error.errors()[0]
-        setting = ".".join(str(part) for part in first["loc"])
-        problem = f"{first['msg'].removeprefix('Value error, ').lower()} (got {first['input']!r})"
-        raise ValueError(f"{where} '{profile.name}', setting '{setting}': {problem}.") from error
+        setting, problem = ".".join(map(str, first["loc"])), first["msg"].lower()
+        raise ValueError(
+            f"{where} '{profile.name}', setting '{setting}': {problem} (got {first['input']!r})."
+        ) from error
 
 
 def _merged(settings: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

@@ -90,9 +90,7 @@ def load_words(path: Path, framework: Framework = "pt") -> list[Word]:
         raise ValueError(f"{path} cannot be read ({error.strerror or error}).") from error
     except (SafetensorError, ValueError, RecursionError) as error:
         reason = str(error).splitlines()[0]
-        raise ValueError(
-            f"{path} is damaged or holds no learned words (it may be a pickle): {reason}"
-        ) from error
+        raise ValueError(f"{path} is damaged or holds no learned words (it may be a pickle): {reason}") from error
     if len(keys) == 1 and re.fullmatch(r"emb_params|<[^<>]+>", keys[0]):
         raise ValueError(f"{path} holds an exported embedding ({keys[0]}); name the words file that it was made from.")
     raise ValueError(f"{path} holds no learned words, but {len(keys):,} tensors, such as {', '.join(keys[:1])}.")

@@ -84,7 +84,8 @@ def with_boxes(detector: Detector, examples: Sequence[Example]) -> list[Example]
 def propose_boxes(detector: Detector, examples: Sequence[Example], names: dict[str, str]) -> list[list[float]]:
     """For each picture the box (left, top, right, bottom) in px that the detector finds likeliest to show its concept.
 
-    `names` gives the prompt name of each concept. Pictures are read one at a time, since photographs are large. A progress bar appears after half a second.
+    `names` gives the prompt name of each concept. Pictures are read one at a time, since photographs are large. A
+    progress bar appears after half a second.
     """
     bar = tqdm(examples, desc="looking for boxes", unit="picture", delay=0.5, leave=False)
     return [best_box(detector, example, names[example.label]) for example in bar]

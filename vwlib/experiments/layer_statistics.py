@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from vwlib.concepts import concepts_of
-from vwlib.layers import evenly_spaced, hidden_states, record_hidden_states, truncated
+from vwlib.layers import hidden_states, record_hidden_states, truncated
 from vwlib.models.base import CachedFeatures, TaskModel
 from vwlib.trials import Trial
 
@@ -37,6 +37,11 @@ def label_words(trials: Sequence[Trial], world: str) -> pd.DataFrame:
         (dataset, c.anchor): c.name for dataset in {t.dataset for t in trials} for c in concepts_of(dataset, world)
     }
     return pd.DataFrame([{**asdict(t), "anchor_concept": owner[t.dataset, t.anchor]} for t in trials])
+
+
+def evenly_spaced(blocks: int, count: int = 4) -> list[int]:
+    """Section 5.2: `count` evenly spaced layers, as the paper chose 1, 8, 16, 24 of 24 and 1, 4, 8, 12 of 12."""
+    return sorted({max(1, round(blocks * step / (count - 1))) for step in range(count)})
 
 
 def projection_on_concept_direction(

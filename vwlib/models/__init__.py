@@ -13,7 +13,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from vwlib.concepts import TASKS
 from vwlib.models.loading import DIFFUSERS, OPEN_CLIP, TRANSFORMERS, resolve
 from vwlib.settings import Profile
 
@@ -35,11 +34,6 @@ def load_model(task: str, profile: Profile) -> TaskModel:
     missing adapter.
     """
     return find_adapter(task, profile).load(profile)
-
-
-def load_models(profile: Profile) -> dict[str, TaskModel]:
-    """Load the models of all tasks."""
-    return {task: load_model(task, profile) for task in TASKS}
 
 
 def find_adapter(task: str, profile: Profile) -> type[TaskModel]:

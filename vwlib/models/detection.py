@@ -40,7 +40,7 @@ class Detector(TaskModel):
     def __init__(
         self, model: Owlv2ForObjectDetection, processor: Owlv2ImageProcessor, vocabulary: Vocabulary, prompt: str
     ) -> None:
-        self.model, self.processor = model, processor
+        self.model, self.processor, self.side = model, processor, max(processor.size["height"], processor.size["width"])
         text, side = model.owlv2.text_model, model.config.vision_config.image_size
         super().__init__(vocabulary, prompt, [model], text.embeddings, text.encoder.layers, side)
 
@@ -65,7 +65,7 @@ class Detector(TaskModel):
 
         One at a time: the processor takes a picture's memory several times over.
         """
-        scale = LARGEST * max(self.processor.size["height"], self.processor.size["width"]) / max(image.size)
+        scale = LARGEST * self.side / max(image.size)
         if scale < 1:
             width, height = (max(1, round(side * scale)) for side in image.size)
             image = image.resize((width, height), Image.Resampling.BILINEAR)
@@ -96,8 +96,7 @@ class Detector(TaskModel):
             for key, tensor in encoded.items():
                 found.setdefault(key, torch.empty(len(images), *tensor.shape[1:]))[batch] = tensor.cpu()
 
-        side = max(self.processor.size["height"], self.processor.size["width"])
-        most = 32 if self.device.type == "cuda" else max(1, min(32, AT_ONCE // side**2))
+        most = 32 if self.device.type == "cuda" else max(1, min(32, AT_ONCE // self.side**2))
         self.memory.map_in_batches("images", len(images), work, most)
         return found
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import platform
 import re
-import time
+import timeit
 from contextlib import suppress
 from functools import lru_cache
 from hashlib import sha256
@@ -77,12 +77,9 @@ def _milliseconds(device: str, rows: int, width: int, precision: str) -> float:
     import torch
 
     options = {"dtype": getattr(torch, precision), "device": device}
-    left, right, times = torch.ones(rows, width, **options), torch.ones(width, 4 * width, **options), []
-    for _ in range(6):
-        start = time.perf_counter()
-        (left @ right)[0, 0].item()  # a GPU is waited for
-        times.append(time.perf_counter() - start)
-    return round(1000 * min(times[1:]), 4)
+    left, right = torch.ones(rows, width, **options), torch.ones(width, 4 * width, **options)
+    seconds = timeit.repeat(lambda: (left @ right)[0, 0].item(), number=1, repeat=6)  # `item` waits for a GPU
+    return round(1000 * min(seconds[1:]), 4)
 
 
 def _machine(device: str) -> str:

@@ -18,12 +18,13 @@ from vwlib.concepts import TASKS
 from vwlib.experiments.encoder import own_words
 from vwlib.experiments.layer_statistics import (
     contributions_to_direction,
+    evenly_spaced,
     label_words,
     projection_on_concept_direction,
     tsne_of_layers,
 )
 from vwlib.lab import Lab
-from vwlib.layers import block_contributions, evenly_spaced, hidden_states, truncated
+from vwlib.layers import block_contributions, hidden_states, truncated
 from vwlib.ledger.summary import is_diagonal
 from vwlib.models.base import TaskModel
 from vwlib.study.read import StoredStudy, TrialWords
