@@ -2,7 +2,6 @@
 true whatever came out.
 """
 
-import itertools
 import json
 
 import pandas as pd
@@ -144,16 +143,21 @@ def test_a_finding_has_its_verdict_and_numbers(judged, verdict):
     assert "30% strictly, 40% tie" in finding(changed.assign(ties=0.4), 43, "miniature")
 
 
-@pytest.mark.parametrize(("own", "anchor"), itertools.product(VERDICTS, repeat=2))
-def test_the_question_is_answered_whatever_the_verdicts_are(judged, own, anchor):
+@pytest.mark.parametrize(
+    ("own", "anchor", "words"),
+    [
+        ("contradicted", "contradicted", "yes, "),
+        ("replicated", "contradicted", "only in part"),
+        ("undecided", "contradicted", "at least in part"),
+        ("replicated", "replicated", "no: "),
+        ("undecided", "replicated", "cannot tell"),
+        ("replicated", "undecided", "cannot tell"),
+        (VERDICTS[3], VERDICTS[3], "cannot tell"),
+    ],
+)
+def test_the_question_is_answered_by_the_verdicts_on_claims_5_and_7(judged, own, anchor, words):
     verdicts = judged.set_index("id")["verdict"].to_dict() | {5: own, 7: anchor}
-    told = answer(judged.assign(verdict=judged["id"].map(verdicts)), "miniature")
-    wanted = {("contradicted", "contradicted"): "yes", ("replicated", "replicated"): " no: "}
-    if anchor == "contradicted":
-        wanted |= {("replicated", anchor): "only in part", ("undecided", anchor): "at least in part"}
-    assert wanted.get((own, anchor), "") in told and ("cannot tell" in told) == (
-        anchor in VERDICTS[2:] or (anchor, own) != ("replicated", "replicated") and anchor == "replicated"
-    )
+    assert words in answer(judged.assign(verdict=judged["id"].map(verdicts)), "miniature")
 
 
 def test_missing_tables_are_named_with_their_commands():
@@ -184,10 +188,7 @@ def test_the_stored_verdicts_are_what_the_stored_tables_give(profile, tmp_path):
 
 
 def test_a_missing_table_is_named_with_its_command(tmp_path):
-    with pytest.raises(
-        FileNotFoundError,
-        match=r"The table 'maps' of the profile 'miniature' is missing; `vwlib experiments maps --profile miniature`",
-    ):
+    with pytest.raises(FileNotFoundError, match="`vwlib experiments maps --profile miniature`"):
         tables_of(load_profile("miniature"), ["maps"], tmp_path)
 
 
@@ -200,8 +201,6 @@ def test_small_tables_stand_in_for_those_of_the_same_models(monkeypatch):
     monkeypatch.setattr(experiments, "tables_of", small_only)
     assert tables_or_stand_in(load_profile("smoke"), ["maps"]) == ({"maps": "smoke"}, "")
     tables, told = tables_or_stand_in(load_profile("miniature"), ["maps"])
-    assert tables == {"maps": "smoke"} and told.startswith(
-        "It is missing. Until then those of profile 'smoke' stand in"
-    )
+    assert tables == {"maps": "smoke"} and "'smoke'" in told
     with pytest.raises(FileNotFoundError, match="It is missing"):
         tables_or_stand_in(load_profile("paper"), ["maps"])
