@@ -68,10 +68,12 @@ release: ## pack the committed tables and learned words into dist/, as releases 
 bench: $(READY) ## words per second beside a plain loop, into benchmarks/ (twenty minutes on a quiet machine)
 	$(BIN)/python benchmarks/bench.py --profile $(PROFILE)
 
+NAMES := tr 'A-Z_' 'a-z-'
 lock: $(READY) ## write what the pinned packages brought along to versions.lock (for maintainers)
-	@echo '# What the packages pinned in pyproject.toml bring along, as installed when `make lock` wrote this file: pip install --constraint versions.lock' > versions.lock
-	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+.*//' | tr 'A-Z_' 'a-z-' | grep -vE '^(cuda|nvidia|setuptools|triton|wheel)' \
-		| grep -vxF "$$(grep -oE '[A-Za-z0-9_-]+==[^"]+' pyproject.toml | tr 'A-Z_' 'a-z-')" >> versions.lock
+	@echo '# What the packages pinned in pyproject.toml bring along, as `make lock` found them installed' > versions.lock
+	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+.*//' | $(NAMES) \
+	  | grep -vE '^(cuda|nvidia|setuptools|triton|wheel)' \
+	  | grep -vxF "$$(grep -oE '[A-Za-z0-9_-]+==[^"]+' pyproject.toml | $(NAMES))" >> versions.lock
 
 pretrain: $(READY) ## train the miniature's models from the drawings (hours; goes on where it was stopped)
 	$(BIN)/vwlib pretrain

@@ -17,7 +17,7 @@ from vwlib.book.pages.appendix import (
     style_table,
 )
 from vwlib.book.pages.origins import chapters_table, digests_table, machine_table, study_log_table, versions_table
-from vwlib.concepts import substitutions
+from vwlib.ledger.deviations import substitutions
 from vwlib.miniature.pretrain import STEPS
 from vwlib.settings import ExperimentSettings, StudySettings, load_profile
 from vwlib.study.runlog import append_run

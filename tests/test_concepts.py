@@ -2,16 +2,8 @@
 
 import pytest
 
-from vwlib.concepts import (
-    DATASETS,
-    WORLDS,
-    anchors_of,
-    concepts_of,
-    find_anchor,
-    find_concept,
-    find_dataset,
-    substitutions,
-)
+from vwlib.concepts import DATASETS, WORLDS, anchors_of, concepts_of, find_anchor, find_concept, find_dataset
+from vwlib.ledger.deviations import substitutions
 from vwlib.miniature.architectures import open_clip_tokenizer
 from vwlib.miniature.sprites import read_nouns
 

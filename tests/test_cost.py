@@ -7,7 +7,7 @@ import pytest
 
 from vwlib.concepts import TASKS
 from vwlib.settings import load_profile
-from vwlib.study import cost, progress
+from vwlib.study import cost
 from vwlib.study.cost import (
     Rates,
     cost_table,
@@ -18,7 +18,7 @@ from vwlib.study.cost import (
     seconds_of,
 )
 from vwlib.study.plan import make_plan
-from vwlib.study.store import NOTED
+from vwlib.study.runlog import COLUMNS
 from vwlib.tools.cli import app
 
 PAPER = load_profile("paper")
@@ -26,7 +26,7 @@ RATES = Rates(dict.fromkeys(TASKS, 0.5), dict.fromkeys(TASKS, 2.0), "made up")
 
 
 def notes(*rows) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=list(NOTED))
+    return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 def full_size() -> dict:
@@ -60,7 +60,7 @@ def test_the_cost_is_words_times_steps_times_seconds():
     assert seconds_of(plan, PAPER, RATES) == 6000 * (1000 * 0.5 + 2)
     table = cost_table(plan, PAPER, RATES, speed=10, processes=4)
     assert table["words"].sum() == 6000 and table["hours"].sum() == pytest.approx(6000 * 502 / 3600 / 40)
-    with pytest.raises(ValueError, match="must be above 0"):
+    with pytest.raises(ValueError, match="above 0"):
         cost_table(plan, PAPER, RATES, speed=0)
 
 
@@ -98,4 +98,4 @@ def test_the_command_says_what_the_paper_would_take_without_its_weights(tmp_path
 @pytest.mark.parametrize("speed", [0, -1, float("nan"), float("inf")])
 def test_a_speed_that_is_none_is_refused(speed):
     with pytest.raises(ValueError, match="speed"):
-        progress.estimate(PAPER, None, speed)
+        cost_table(make_plan(PAPER), PAPER, RATES, speed)

@@ -25,10 +25,10 @@ from vwlib.book.pages.examples import (
 )
 from vwlib.book.text import fill
 from vwlib.concepts import DATASETS
+from vwlib.datasets.available import ORIGINS
 from vwlib.paths import ROOT
 from vwlib.settings import load_profile
 from vwlib.tools.cli import app
-from vwlib.tools.doctor import ORIGINS
 from vwlib.tools.weights import fetch_command
 
 PROFILE, PAPER = load_profile("smoke"), load_profile("paper")

@@ -12,20 +12,16 @@ import torch
 from vwlib.concepts import DATASETS, TASKS, concepts_of
 from vwlib.datasets.splits import open_lab
 from vwlib.experiments import (
-    agreement,
-    compounds,
     displacements,
     drawn,
     encoder,
     frequency,
-    instances,
-    likeness,
-    map_kinds,
+    learning,
+    map_quality,
     offsets,
+    pairs,
     perturbations,
-    rates,
     segments,
-    spreads,
     timing,
 )
 from vwlib.experiments.base import Sources
@@ -119,9 +115,9 @@ def test_words_are_mapped_by_every_kind_and_gain_nothing_where_they_land_on_thei
     anchors = [word.anchor for word in sources.grid("detection", "COCO")]
     monkeypatch.setattr(lab, "transfer", lambda *_: lab.model("classification").embeddings_of(anchors))
     quality = pd.DataFrame({"r2": [0.5], "top1": [0.25]})
-    monkeypatch.setattr(map_kinds, "held_out_quality", lambda *_, kind: quality)
-    table = map_kinds.compute(lab, case, sources)
-    assert list(table["map"].unique()) == list(MAPS) == map_kinds.known_kinds(PROFILE)
+    monkeypatch.setattr(map_quality, "held_out_quality", lambda *_, kind: quality)
+    table = map_quality.map_kinds(lab, case, sources)
+    assert list(table["map"].unique()) == list(MAPS) == map_quality.known_kinds(PROFILE)
     assert (table["gain"] == 0).all()
     assert (table["r2"] == 0.5).all()
     assert (table["concept"] != table["anchor"]).all()
@@ -209,7 +205,7 @@ def test_words_that_are_alike_draw_alike_from_the_same_noise(lab, given):
             trials = [Trial(dataset, w.concept, w.anchor, delta) for w in found]
             return self.as_words(task, trials, found[0].vectors.repeat(len(found), 1, 1))
 
-    table = likeness.compute(lab, {"dataset": "COCO"}, given("likeness", Same, grid=dict.fromkeys(TASKS, 3)))
+    table = pairs.likeness(lab, {"dataset": "COCO"}, given("likeness", Same, grid=dict.fromkeys(TASKS, 3)))
     table = table.pivot(index="concept", columns="kind", values="cosine")
     assert len(table) == 3
     assert (table["same noise"] > 0.999).all()
@@ -217,7 +213,7 @@ def test_words_that_are_alike_draw_alike_from_the_same_noise(lab, given):
 
 
 def test_words_that_are_their_anchors_agree_as_the_anchors_do(lab, given):
-    table = agreement.compute(lab, {"dataset": "COCO"}, given("agreement"))
+    table = pairs.agreement(lab, {"dataset": "COCO"}, given("agreement"))
     agrees = table.pivot(index=["concept", "anchor"], columns="kind", values="agrees")
     assert len(agrees) == 9
     assert (agrees["learned"] == agrees["anchors"]).all()
@@ -228,23 +224,21 @@ def test_a_word_that_diverged_has_no_value(lab, given, monkeypatch):
     vectors = lab.model("classification").word_table()[:8].reshape(2, 4, -1).clone()
     vectors[0] = torch.nan
     monkeypatch.setattr(
-        lab,
-        "learn",
-        lambda *_, snapshots, **__: Learned(vectors, torch.zeros(5, 2), dict.fromkeys(snapshots, vectors)),
+        lab, "learn", lambda *_, snapshots, **__: Learned(vectors, torch.zeros(5, 2), dict.fromkeys(snapshots, vectors))
     )
-    table = rates.compute(lab, {"task": "classification", "dataset": "COCO", "factor": "4"}, given("rates"))
+    table = learning.rates(lab, {"task": "classification", "dataset": "COCO", "factor": "4"}, given("rates"))
     assert table.groupby("steps")["value"].count().tolist() == [1, 1]
     assert set(table["rate"]) == {4 * PROFILE.learning["classification"].rate}
 
 
 def test_the_sweep_is_at_the_tasks_own_rates():
     table = pd.DataFrame({"factor": [1.0, 4.0], "steps": [2, 2]})
-    assert rates.own_rates(None, {}, Sources(PROFILE, tables={"rates": table}))["factor"].tolist() == [1.0]
+    assert learning.own_rates(None, {}, Sources(PROFILE, tables={"rates": table}))["factor"].tolist() == [1.0]
 
 
 def test_resampled_images_stay_with_their_concepts():
     features = CachedFeatures(["a"] * 50 + ["b"] * 50, {"image": torch.arange(100.0)})
-    found, other = (spreads.resampled(features, seed) for seed in (0, 1))
+    found, other = (learning.resampled(features, seed) for seed in (0, 1))
     assert found.concepts == features.concepts
     assert found.tensors["image"][:50].max() < 50 <= found.tensors["image"][50:].min()
     assert len(found.tensors["image"].unique()) < 80
@@ -256,21 +250,21 @@ def test_spreads_tell_data_from_starts(lab, given, monkeypatch, depends_on, data
     number = iter(range(2))
     made_up = {"start": lambda: np.array([0.0, 0.5, 0.0, 0.5]), "data": lambda: np.full(4, 0.5 * next(number))}
     monkeypatch.setattr(Lab, "learn", lambda *_, **__: Learned(torch.zeros(4, 1, 1), torch.zeros(1, 4)))
-    monkeypatch.setattr(spreads, "values_of", lambda *_: made_up[depends_on]())
-    spread = spreads.compute(lab, {"dataset": "COCO"}, given("spreads")).groupby("kind")["spread"].mean()
+    monkeypatch.setattr(learning, "values_of", lambda *_: made_up[depends_on]())
+    spread = learning.spreads(lab, {"dataset": "COCO"}, given("spreads")).groupby("kind")["spread"].mean()
     np.testing.assert_allclose([spread["data"], spread["start"]], [data * 0.5 / np.sqrt(2), start * 0.5 / np.sqrt(2)])
 
 
 def test_what_is_explained_and_what_is_not():
     anchor, part, other = torch.eye(3)
     words = torch.stack([anchor, part])
-    assert compounds.unexplained(2 * part - anchor, words) == pytest.approx(0)
-    assert compounds.unexplained(other - 5 * anchor, words) == pytest.approx(1)  # leaving the anchor explains nothing
-    assert compounds.unexplained(part + other, words) == pytest.approx(0.5)
+    assert drawn.unexplained(2 * part - anchor, words) == pytest.approx(0)
+    assert drawn.unexplained(other - 5 * anchor, words) == pytest.approx(1)  # leaving the anchor explains nothing
+    assert drawn.unexplained(part + other, words) == pytest.approx(0.5)
 
 
 def test_matching_pursuit_finds_the_words_of_a_sum(lab):
-    algebra = compounds.Algebra.of(lab.model("classification"))
+    algebra = drawn.Algebra.of(lab.model("classification"))
     mean = algebra.rows.mean(0)
     vector = mean + 3 * (algebra.row("orange") - mean) + 2 * (algebra.row("cat") - mean)
     assert algebra.best_two(vector, "phone", ()) == ["orange", "cat"]
@@ -279,7 +273,7 @@ def test_matching_pursuit_finds_the_words_of_a_sum(lab):
 
 
 def test_drawn_things_differ_from_picture_to_picture_and_not_from_run_to_run():
-    one, other = (compounds.compound_examples(("orange", "cat"), 2, 0) for _ in range(2))
+    one, other = (drawn.compound_examples(("orange", "cat"), 2, 0) for _ in range(2))
     assert one[0].image().tobytes() == other[0].image().tobytes() != one[1].image().tobytes()
     assert one[0].label == "orange cat"
     assert one[0].boxes.shape == (1, 4)
@@ -310,7 +304,7 @@ def test_days_are_told_once_the_log_has_every_chunk(tmp_path):
 
 
 def test_what_must_be_drawn_is_left_out_in_the_papers_world():
-    assert drawn.tasks_of_the_miniature(PAPER) == instances.cases(PAPER) == []
+    assert drawn.tasks_of_the_miniature(PAPER) == drawn.instance_cases(PAPER) == []
     assert {case["nouns"] for case in frequency.cases(PAPER)} == {"concepts"}
 
 

@@ -225,7 +225,7 @@ def test_a_damaged_case_is_named_and_computed_again(copy, whole, caplog, harm):
 def test_a_damaged_table_is_refused_named_and_made_again(copy, whole):
     path = copy / "results" / "smoke" / "words.parquet"
     path.write_bytes(path.read_bytes()[:-1] + b"?")
-    with pytest.raises(ValueError, match="words.parquet is damaged.*`vwlib experiments words --profile smoke`"):
+    with pytest.raises(ValueError, match=r"words\.parquet is damaged.*`vwlib experiments words --profile smoke`"):
         read_table("words", "smoke", copy)
     assert states(copy) == {"words": "damaged", "counts": "stale", "free": "stored"}
     run(PROFILE, ALL, copy, progress=False)

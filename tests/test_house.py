@@ -59,7 +59,9 @@ def test_the_method_imports_nothing_of_the_folders_around_it():
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_a_folder_imports_only_those_before_it(folder):
     later = FOLDERS[FOLDERS.index(folder) + 1 :]
-    assert not {(file, there) for file, here, there in imports() if here == folder and there in (*later, "command line")}
+    assert not {
+        (file, there) for file, here, there in imports() if here == folder and there in (*later, "command line")
+    }
 
 
 def test_the_method_is_short():

@@ -22,7 +22,7 @@ from vwlib.book.pages.layers import (
     words_in,
 )
 from vwlib.concepts import TASKS
-from vwlib.layers import half_projection_layer
+from vwlib.experiments.layer_statistics import half_projection_layer
 from vwlib.models import load_model
 from vwlib.settings import load_profile
 from vwlib.study.read import StoredStudy
@@ -129,6 +129,10 @@ def test_the_strip_has_a_row_for_each_text_and_begins_at_the_next_anchor(study, 
     assert [len(row) for row in pictures] == [2] * 5 == [len(blocks)] * len(texts)
     assert blocks == ["1 block", "8 blocks"]
     assert strip_words(study, "COCO", 0.5, "scissors").trial.anchor == "laptop"
+    anchor = lab.generator.embeddings_of([shown.trial.anchor], lab.profile.vectors)
+    with torch.no_grad():
+        ((whole,),) = lab.generator.generate(lab.generator.encode_words(anchor), 1)
+    assert np.array_equal(np.asarray(pictures[0][-1]), np.asarray(whole))  # the last column is the whole model's
 
 
 def test_tables_are_read_for_words_near_their_anchor_and_real_ones():

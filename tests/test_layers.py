@@ -2,7 +2,6 @@
 answers.
 """
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -10,6 +9,7 @@ import torch.nn.functional as F
 
 from vwlib import layers
 from vwlib.concepts import TASKS
+from vwlib.experiments.layer_statistics import half_projection_layer
 from vwlib.settings import load_profile
 from vwlib.splice import spliced
 
@@ -177,29 +177,15 @@ def test_the_parts_of_the_way_add_up_to_the_way(model, words):
     assert set(by_part["part"]) == {"attention", "MLP"}
 
 
-def test_the_strip_ends_with_the_whole_models_picture(lab):
-    model = lab.model("generation")
-    vectors, whole = model.embeddings_of(["cat", "dog"]), len(model.blocks)
-    strip = layers.draw_truncated(model, vectors, [0, whole], seed=3)
-    assert [len(row) for row in strip] == [2, 2]
-    with torch.no_grad():
-        drawn = [row[0] for row in model.generate(model.encode_words(vectors), 1, seed=3)]
-    assert all(
-        np.array_equal(np.asarray(row[-1]), np.asarray(picture)) for row, picture in zip(strip, drawn, strict=True)
-    )
-
-
 def test_the_way_of_a_swap_is_complete_and_of_the_anchor_nothing():
     table = pd.DataFrame({"concept": ["c", "d"], "anchor": ["a", "a"]})
     anchors, concepts = torch.zeros(4, 2, 3), torch.zeros(4, 2, 3)
     concepts[:, :, 0] = torch.tensor([0.0, 0.2, 1.0, 2.0])[:, None]
     swap = layers.projection_on_concept_direction(concepts, anchors, concepts, table)
     assert list(swap.loc[swap["word"] == 0, "value"]) == pytest.approx([0, 0.1, 0.5, 1])
-    assert list(layers.half_projection_layer(swap)["half"]) == [2, 2] and set(
-        layers.half_projection_layer(swap)["depth"]
-    ) == {3}
+    assert list(half_projection_layer(swap)["half"]) == [2, 2] and set(half_projection_layer(swap)["depth"]) == {3}
     still = layers.projection_on_concept_direction(anchors, anchors, concepts, table)
-    assert not still["value"].any() and layers.half_projection_layer(still)["half"].isna().all()
+    assert not still["value"].any() and half_projection_layer(still)["half"].isna().all()
 
 
 def test_there_is_no_way_from_a_word_to_itself():

@@ -90,7 +90,9 @@ def test_stored_words_score_alike_in_both_precisions():
         .query("evaluated_on == 'generation'")
         .set_index("word_id")["value"]
     )
-    found = open_lab(forced("float32")).evaluate("generation", torch.stack([word.vectors for word in words]), trials_of(words))
+    found = open_lab(forced("float32")).evaluate(
+        "generation", torch.stack([word.vectors for word in words]), trials_of(words)
+    )
     differences = pd.Series([one.value for one in found]) - stored[[word.word_id for word in words]].to_numpy()
     assert differences.abs().max() <= 0.25
     assert abs(differences.mean()) <= 0.05

@@ -22,6 +22,7 @@ import pytest
 import stand_in
 import torch
 
+from vwlib.concepts import TASKS
 from vwlib.datasets.splits import open_lab
 from vwlib.settings import load_profile
 from vwlib.study import cluster
@@ -400,5 +401,5 @@ def test_the_models_learn_and_score_a_chunk_to_the_same_bytes_again(lab, monkeyp
 
 def test_the_bank_of_a_store_is_its_words_files(whole):
     store = Store(PROFILE, whole)
-    words = [word for task in ("generation", "detection", "classification") for word in load_words(store.bank_file(task))]
+    words = [word for task in TASKS for word in load_words(store.bank_file(task))]
     assert [word.word_id for word in words] == list(store.bank)

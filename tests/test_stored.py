@@ -1,4 +1,4 @@
-"""The finished study, for reading: what pages choose from it, and what they are told where it is missing or not theirs."""
+"""The finished study, for reading: what pages choose from it, and errors where it is missing or of other models."""
 
 import re
 import shlex
@@ -66,7 +66,7 @@ def test_a_small_study_is_computed_where_it_is_missing(study):
 def test_a_large_study_that_is_missing_is_named_with_its_command(tmp_path):
     with pytest.raises(
         FileNotFoundError,
-        match="miniature.*`vwlib study --profile miniature`",
+        match=r"miniature.*`vwlib study --profile miniature`",
     ):
         study_of(load_profile("miniature"), tmp_path)
 
@@ -91,7 +91,7 @@ def test_a_bank_that_does_not_fit_the_table_is_refused(published):
 def test_words_of_other_weights_are_refused(published, monkeypatch):
     monkeypatch.setattr("vwlib.study.read.digest_folder", lambda _: "other weights")
     with pytest.raises(
-        ValueError, match="generation words.*other weights"
+        ValueError, match=r"generation words.*other weights"
     ):
         study_of(PROFILE, published)
 

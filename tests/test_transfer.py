@@ -86,7 +86,7 @@ def test_a_transfer_map_knows_its_kind_and_only_linear_ones_have_a_matrix(lab):
 
 
 def test_an_unknown_map_is_refused(lab):
-    with pytest.raises(ValueError, match="'linnear'.*procrustes"):
+    with pytest.raises(ValueError, match=r"'linnear'.*procrustes"):
         lab.transfer_map("detection", "classification", "linnear")
 
 

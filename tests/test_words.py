@@ -82,7 +82,7 @@ def test_a_word_is_found_by_the_beginning_of_its_id():
     assert find_word(words, words[3].word_id) is words[3] is find_word(words, words[3].word_id[:12])
     with pytest.raises(ValueError, match=r"^([2-9]|\d\d) of 41 words"):
         find_word([*words, words[0]], words[0].word_id[:1])
-    with pytest.raises(ValueError, match="0 of 40 words.*'none'"):
+    with pytest.raises(ValueError, match=r"0 of 40 words.*'none'"):
         find_word(words, "none")
 
 

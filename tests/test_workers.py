@@ -35,7 +35,7 @@ def test_each_local_worker_has_a_gpu_of_its_own(two_gpus, monkeypatch):
 
 
 def test_more_workers_than_gpus_are_refused(two_gpus):
-    with pytest.raises(ValueError, match="^3 workers .* there are 2"):
+    with pytest.raises(ValueError, match=r"^3 workers .* there are 2"):
         connected(PROFILE, 3, None).__enter__()
 
 

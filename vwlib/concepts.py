@@ -12,12 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
-from typing import TYPE_CHECKING
 
 from vwlib.paths import DATA
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 TASKS = ("generation", "detection", "classification")
 DATASETS = ("ImageNet", "DreamBooth", "COCO", "PASCAL")
@@ -84,16 +80,6 @@ def find_anchor(word: str, dataset: str, world: str = "paper") -> str:
     if word not in (anchors := anchors_of(dataset, world)):
         raise _unknown(f"{find_dataset(dataset)} anchor word of the {world} world", word, anchors)
     return word
-
-
-def substitutions() -> pd.DataFrame:
-    """The miniature's concepts that are not the paper's own: a row each, in the paper's order, with the reason why."""
-    import pandas as pd
-
-    columns = ["dataset", "paper concept", "paper anchor", "miniature concept", "anchor", "why"]
-    found = [concept for concept in _worlds()["miniature"] if concept.is_substitute]
-    rows = [(c.dataset, c.paper_name, c.paper_anchor, c.name, c.anchor, c.why) for c in found]
-    return pd.DataFrame(rows, columns=columns)
 
 
 def _unknown(kind: str, name: str, known: Iterable[str]) -> ValueError:

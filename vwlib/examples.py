@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import overload
+from typing import Any
 
 import numpy as np
 import pillow_heif
@@ -63,16 +63,8 @@ class Pictures(Sequence[Image.Image]):
     def __len__(self) -> int:
         return len(self.examples)
 
-    def __iter__(self) -> Iterator[Image.Image]:
-        return (example.image() for example in self.examples)  # of which none is held while the next is read
-
-    @overload
-    def __getitem__(self, index: int) -> Image.Image: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> Pictures: ...
-
-    def __getitem__(self, index: int | slice) -> Image.Image | Pictures:
+    def __getitem__(self, index: Any) -> Any:
+        """The picture at an index, or the unread pictures of a slice."""
         return Pictures(self.examples[index]) if isinstance(index, slice) else self.examples[index].image()
 
 
@@ -96,9 +88,8 @@ def _as_rgb(picture: Image.Image) -> Image.Image:
         picture = Image.fromarray(grey).point(lambda value: value / 257, "L")  # Pillow would clip 16-bit grey at 255
     if not picture.has_transparency_data:
         return picture.convert("RGB")
-    # In strips: the picture, the ground and their composite would take several times its memory.
     white = Image.new("RGB", picture.size, "white")
-    for top in range(0, picture.height, _STRIP):
+    for top in range(0, picture.height, _STRIP):  # all at once would take several times the picture's memory
         strip = picture.crop((0, top, picture.width, min(top + _STRIP, picture.height))).convert("RGBA")
         ground = Image.new("RGBA", strip.size, "white")
         white.paste(Image.alpha_composite(ground, strip).convert("RGB"), (0, top))

@@ -92,10 +92,8 @@ class Lab:
     def _model_of(self, task: str, kind: type[M]) -> M:
         model = self.model(task)
         if not isinstance(model, kind):
-            needs = f"{kind.__name__} or a class derived from it"
-            raise ValueError(
-                f"The {task} model of the profile '{self.profile.name}' is a {type(model).__name__}, and this needs a {needs}."
-            )
+            found = f"The {task} model of the profile '{self.profile.name}' is a {type(model).__name__}"
+            raise ValueError(f"{found}, and this needs a {kind.__name__} or a class derived from it.")
         return model
 
     def split(self, dataset: str) -> DatasetSplit:
@@ -109,10 +107,8 @@ class Lab:
         key = task, dataset, split
         if key not in self.cached:
             model, images = self.model(task), self.split(dataset)
-            if split == "train":
-                self.cached[key] = model.cache_features(images.train)
-            else:
-                self.cached[key] = model.cache_features(images.test) if model.needs_test_images else CachedFeatures([], {})
+            examples = images.train if split == "train" else images.test if model.needs_test_images else []
+            self.cached[key] = model.cache_features(examples) if examples else CachedFeatures([], {})
         return self.cached[key]
 
     def transfer_map(self, source: str, target: str, kind: str = PAPER_MAP) -> TransferMap:

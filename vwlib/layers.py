@@ -11,18 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from vwlib.models.base import TaskModel
-
-if TYPE_CHECKING:
-    from vwlib.models.generation import Generator
 
 
 @contextmanager
@@ -34,7 +29,7 @@ def record_hidden_states(model: TaskModel, modules: Sequence[nn.Module] | None =
     there all the same. Gradients are kept.
 
     >>> with torch.no_grad(), record_hidden_states(model) as runs:
-    ...     model.encode_words(vectors)
+    ...     states = model.encode_words(vectors)
     >>> embedding, *after_each_block = runs[0]
     """
     runs: list[Tensor] = []
@@ -131,15 +126,6 @@ def evenly_spaced(blocks: int, count: int = 4) -> list[int]:
     return sorted({max(1, round(blocks * step / (count - 1))) for step in range(count)})
 
 
-def draw_truncated(model: Generator, vectors: Tensor, blocks: Sequence[int], seed: int = 0) -> list[list[Image.Image]]:
-    """Figure 7: for each word (word, vector, d) one picture for each number of blocks, all from the same noise."""
-    columns = []
-    for count in blocks:
-        with truncated(model, count), torch.no_grad():
-            columns.append([pictures[0] for pictures in model.generate(model.encode_words(vectors), 1, seed)])
-    return [list(row) for row in zip(*columns, strict=True)]
-
-
 def projection_on_concept_direction(
     states: Tensor, anchors: Tensor, concepts: Tensor, words: pd.DataFrame
 ) -> pd.DataFrame:
@@ -179,19 +165,3 @@ def contributions_to_direction(
         for part, values in zip(("attention", "MLP"), shares, strict=True)
     ]
     return pd.concat(tables, ignore_index=True)
-
-
-def half_projection_layer(projections: pd.DataFrame) -> pd.DataFrame:
-    """The first layer with half of the last layer's projection, from `projection_on_concept_direction`'s table.
-
-    One row a word: the columns that tell words apart, `half` (NaN for a word that ends no nearer to its concept than
-    its anchor is), and `depth`, the last layer.
-    """
-    keys = [column for column in projections if column not in ("layer", "value")]
-    rows = []
-    for key, word in projections.groupby(keys, sort=False, dropna=False):
-        curve = word.set_index("layer")["value"].sort_index()
-        end = curve.iloc[-1]
-        half = float((curve >= end / 2).idxmax()) if end > 0 else np.nan
-        rows.append((*key, half, curve.index.max()))
-    return pd.DataFrame(rows, columns=[*keys, "half", "depth"])

@@ -132,7 +132,7 @@ class Relative:
         return F.normalize(rows, dim=-1) @ F.normalize(self.source, dim=-1).T
 
     def decode(self, rows: Tensor, cosines: Tensor) -> Tensor:
-        """The mean of the target's words, weighted by powers of the positive cosines; as long as the row times `scale`."""
+        """The target's mean word, weighted by powers of the positive cosines; as long as the row times `scale`."""
         weights = cosines.clamp(min=0) ** POWER
         direction = weights @ self.target / weights.sum(-1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
         return self.scale * rows.norm(dim=-1, keepdim=True) * direction

@@ -1,4 +1,4 @@
-"""Where things lie, from the project's root, whatever the working folder is."""
+"""The project's folders, whatever the working folder is."""
 
 from __future__ import annotations
 

@@ -184,11 +184,9 @@ def _read_profile(name: str) -> dict[str, Any]:
 def load_profile(name: str | None = None, **changes: Any) -> Profile:
     """A profile by name, with some settings changed; without a name the one in `VWLIB_PROFILE`, else the miniature.
 
-    The table of the profile's name in the TOML file that `VWLIB_SETTINGS` names changes it first, then `changes` do. A
-    change names only what it changes: the other settings of a model, a dataset or a task stay.
-
-    Raises ValueError in one sentence for an unknown profile, an unknown setting, a value that does not fit or a file
-    that cannot be read.
+    The profile's table in the TOML file that `VWLIB_SETTINGS` names changes it first, then `changes` do. A change names
+    only what it changes: the other settings of a model, a dataset or a task stay.
+    Raises ValueError for an unknown profile or setting, a value that does not fit and a file that cannot be read.
     """
     name = name or os.environ.get("VWLIB_PROFILE", "miniature")
     if name not in PROFILES:
@@ -233,9 +231,5 @@ def _changed(profile: Profile, changes: dict[str, Any], where: str) -> Profile:
 
 def _merged(settings: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     """`settings` with `changes` in them; where both have a table of settings, the tables are merged."""
-    both = {
-        key: _merged(settings[key], value)
-        for key, value in changes.items()
-        if isinstance(value, dict) and isinstance(settings.get(key), dict)
-    }
-    return settings | changes | both
+    tables = {key for key, value in changes.items() if isinstance(value, dict) and isinstance(settings.get(key), dict)}
+    return settings | changes | {key: _merged(settings[key], changes[key]) for key in tables}

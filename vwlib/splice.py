@@ -1,7 +1,6 @@
-"""Putting word vectors into a text encoder: prompts with placeholders, and one forward hook for all three models.
+"""Section 3: word vectors in a text encoder, by prompts with placeholders and one forward hook for all models.
 
-The vocabulary is never extended: OWL-v2 and open_clip pool the features of the largest id, so an appended id would move
-the pool.
+The vocabulary is never extended: OWL-v2 and open_clip pool at the largest id, so an appended id would move the pool.
 """
 
 from __future__ import annotations
@@ -21,8 +20,9 @@ PLACEHOLDER = 188
 class Vocabulary:
     """A model's view of CLIP's byte-pair vocabulary.
 
-    `entries` maps every token to its id; `encode` turns text into ids without start and end; `context` counts tokens;
-    `seen` names the words that the model met in training, or is None where that is not known (the models of the hub).
+    `entries` maps every token to its id. `encode` turns text into ids without start and end. `context` is the longest
+    prompt in tokens. `seen` has the words that the model met in training, or is None if they are unknown (models of the
+    hub).
     """
 
     entries: dict[str, int]
@@ -34,10 +34,10 @@ class Vocabulary:
     pad: int = 0
 
     def words(self) -> dict[str, int]:
-        """Whole words that are single tokens, and that the model met in training where that is known, with their ids.
+        """The whole words that are single tokens, with their ids; only those met in training, if these are known.
 
-        CLIP reads text in lower case, and spells other bytes than ASCII's with letters: an entry with either is a piece
-        of something, no word.
+        CLIP lower-cases text and encodes non-ASCII bytes as letters, so entries with capitals or non-ASCII letters are
+        word fragments.
         """
         whole = {entry.removesuffix("</w>"): index for entry, index in self.entries.items() if entry.endswith("</w>")}
         return {
@@ -45,10 +45,7 @@ class Vocabulary:
         }
 
     def token_of(self, word: str) -> int:
-        """The id of a single-token word.
-
-        Raises ValueError for a word of several tokens, and for one that the model never met in training.
-        """
+        """The id of a single-token word. Raises ValueError for several tokens, and for a word never met in training."""
         tokens = self.encode(word)
         if len(tokens) != 1:
             raise ValueError(
@@ -63,7 +60,7 @@ class Vocabulary:
     def prompt(self, text: str, vectors: int = 0) -> Tensor:
         """Token ids (token,) of a prompt; `{}` becomes `vectors` placeholders.
 
-        Raises ValueError when the prompt does not fit the model's context.
+        Raises ValueError for a prompt that is longer than the model's context.
         """
         before, brace, after = text.partition("{}")
         tokens = [*self.encode(before), *([PLACEHOLDER] * vectors if brace else []), *self.encode(after)]
@@ -97,9 +94,9 @@ def place_vectors(ids: Tensor, embedded: Tensor, vectors: Tensor) -> Tensor:
 
 @contextmanager
 def spliced(table: nn.Embedding, vectors: Tensor | None) -> Iterator[None]:
-    """Within the block, placeholders that the word table `table` looks up come out as `vectors` (prompt, vector, d).
+    """Within the block, the word table gives `vectors` (prompt, vector, d) for placeholders.
 
-    The table itself is neither changed nor copied, and gradients reach `vectors` alone:
+    The table is neither changed nor copied, and gradients reach `vectors` only:
 
     >>> with spliced(text_encoder.get_input_embeddings(), vectors):
     ...     states = text_encoder(ids).last_hidden_state

@@ -6,6 +6,6 @@ only reads it. `vwlib experiments --status` says what is stored.
 >>> from vwlib.study.tables import read_table
 >>> table = read_table("displacements", "miniature")  # FileNotFoundError says which command makes it
 
-A new experiment is one module of this package. It declares `EXPERIMENTS`: what each asks, its sizes, its table's
-columns and its computation (`vwlib.experiments.base.Experiment`). `vwlib.experiments.registry` finds it.
+A new experiment is one module of this package with an `Experiment` (`vwlib.experiments.base`): what it asks, its sizes,
+its table's columns and its computation. `vwlib.experiments.registry` finds it.
 """

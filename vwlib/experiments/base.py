@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
-from pydantic import TypeAdapter, ValidationError
+from pydantic import PositiveInt, TypeAdapter, ValidationError
 from pydantic_core import to_jsonable_python
 
 from vwlib.concepts import TASKS
@@ -26,6 +26,8 @@ from vwlib.study.store import Store
 from vwlib.words import Word
 
 ExperimentCase = Mapping[str, str]
+COUNT = PositiveInt  # what a size may be: one number, or two
+PAIR = tuple[PositiveInt, PositiveInt]
 
 
 @dataclass(frozen=True)

@@ -58,29 +58,27 @@ def displacement_table(model: TaskModel, trials: Sequence[Trial], vectors: Tenso
     return pd.DataFrame(rows, columns=columns).astype({"delta": float})
 
 
-EXPERIMENTS = (
-    Experiment(
-        name="displacements",
-        question="How far learned words lie from their anchor, and which word is nearest (figure 5, section 6).",
-        compute=compute,
-        cases=per("task", "dataset"),
-        needs=(TRIALS,),
-        schema=TableSchema(
-            "learned words' distance from their anchor",
-            (*TRIAL, "task", "distance", "nearest", "is_anchor"),
-            shares=("is_anchor", "names_concept"),
-        ),
+DISPLACEMENTS = Experiment(
+    "displacements",
+    "How far learned words lie from their anchor, and which word is nearest (figure 5, section 6).",
+    compute,
+    per("task", "dataset"),
+    needs=(TRIALS,),
+    schema=TableSchema(
+        "learned words' distance from their anchor",
+        (*TRIAL, "task", "distance", "nearest", "is_anchor"),
+        shares=("is_anchor", "names_concept"),
     ),
-    Experiment(
-        name="mapped_displacements",
-        question="The same of mapped words in the target model (section 1).",
-        compute=compute,
-        cases=per("source", "task", "dataset"),
-        needs=(TRIALS,),
-        schema=TableSchema(
-            "mapped words' nearest words in the target model",
-            (*TRIAL, "trained_on", "evaluated_on", "is_anchor"),
-            shares=("is_anchor",),
-        ),
+)
+MAPPED_DISPLACEMENTS = Experiment(
+    "mapped_displacements",
+    "The same of mapped words in the target model (section 1).",
+    compute,
+    per("source", "task", "dataset"),
+    needs=(TRIALS,),
+    schema=TableSchema(
+        "mapped words' nearest words in the target model",
+        (*TRIAL, "trained_on", "evaluated_on", "is_anchor"),
+        shares=("is_anchor",),
     ),
 )

@@ -1,19 +1,30 @@
-"""Scenes that experiments draw for themselves in the miniature's styles."""
+"""Words of things that are drawn for them: compounds of a colour and a noun (section 1), instances (section 4.4)."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+import torch
 from PIL import Image
+from torch import Tensor
 
-from vwlib.concepts import TASKS
+from vwlib.concepts import TASKS, concepts_of
 from vwlib.examples import Example
-from vwlib.miniature.scenes import LAYOUTS, Drawing, compose
+from vwlib.experiments.base import PAIR, Experiment, ExperimentCase, Size, Sources
+from vwlib.experiments.words import trial_rows, with_split
+from vwlib.lab import Lab
+from vwlib.layers import hidden_states
+from vwlib.ledger.schemas import TRIAL, TableSchema
+from vwlib.miniature.scenes import HELD_OUT_STYLE, LAYOUTS, PRETRAINING_STYLES, Drawing, compose
 from vwlib.miniature.sprites import load_sprites
+from vwlib.models.base import TaskModel
 from vwlib.settings import Profile
+from vwlib.trials import DatasetSplit, Trial
 
 SIDE = 96  # px of a drawn scene, as in the miniature's datasets
 COLOURS = ("orange", "blue", "green", "purple", "red")
@@ -52,3 +63,198 @@ def tasks_of_the_miniature(profile: Profile) -> list[dict[str, str]]:
 def image_counts(profile: Profile, test_images: int) -> tuple[int, int]:
     """How many pictures of a thing are drawn to learn from and to test on."""
     return profile.train_images, min(profile.test_images, test_images)
+
+
+NOUNS = ("cat", "car", "umbrella", "bottle", "boat")
+STARTS = ("phone", "bicycle")  # anchors that are neither part
+
+
+def compounds(lab: Lab, case: ExperimentCase, sources: Sources) -> pd.DataFrame:
+    """Words of one vector, learned from tinted drawings in all combinations of some colours and nouns, so that only
+    both parts together tell a compound from the others.
+
+    `residual` is the share of the offset from the anchor outside the span of the parts' embeddings, after the anchor's
+    own direction is removed; `text_residual` the same of the text encoder's output. `best` is the residual of the two
+    words that explain the word best; `value` the compound's score among the others. The yardstick, `kind` "held-out",
+    is the mean of the same for the parts' own real words, each rebuilt from the two other words that do it best.
+    """
+    task, counts = case["task"], image_counts(lab.profile, sources.sizes.test_images)
+    colours, nouns = (names[:n] for names, n in zip((COLOURS, NOUNS), sources.sizes.compounds, strict=True))
+    parts = {f"{colour} {noun}": (colour, noun) for colour, noun in itertools.product(colours, nouns)}
+    train, test = (
+        [example for pair in parts.values() for example in compound_examples(pair, count, split)]
+        for split, count in enumerate(counts)
+    )
+    own = with_split(lab, DatasetSplit(LAYOUT, {label: label for label in parts}, train, test))
+    trials = [Trial(LAYOUT, label, anchor) for label in parts for anchor in STARTS]
+    learned = own.learn(task, trials, progress=False, vectors=1).vectors
+    algebra, rows = Algebra.of(lab.model(task)), []
+    for trial, vector, score in zip(trials, learned[:, 0], own.evaluate(task, learned, trials), strict=True):
+        pair = parts[trial.concept]
+        found = algebra.residuals(vector, trial.anchor, pair)
+        best = algebra.residual(vector, trial.anchor, algebra.best_two(vector, trial.anchor, ()))
+        rows.append((trial.concept, trial.anchor, "learned", *found, best, score.value))
+        found = algebra.held_out_residuals(trial.anchor, pair)
+        rows.append((trial.concept, trial.anchor, "held-out", *found, found[0], np.nan))
+    columns = ["concept", "anchor", "kind", "residual", "text_residual", "best", "value"]
+    return pd.DataFrame(rows, columns=columns).assign(task=task)
+
+
+def compound_examples(parts: tuple[str, str], count: int, split: int) -> list[Drawn]:
+    """Scenes of a noun tinted in a colour, in the styles of pretraining in turn."""
+    colour, noun = parts
+    drawings = [Drawing(noun, PRETRAINING_STYLES[index % len(PRETRAINING_STYLES)], colour) for index in range(count)]
+    return draw_examples(f"{colour} {noun}", drawings, (split, COLOURS.index(colour), NOUNS.index(noun)))
+
+
+@dataclass(frozen=True)
+class Algebra:
+    """Explaining a word by other words of a model."""
+
+    model: TaskModel
+    words: list[str]
+    rows: Tensor  # their embeddings (word, d)
+    outputs: Tensor  # what the text encoder makes of each, (word, d)
+
+    @classmethod
+    def of(cls, model: TaskModel) -> Algebra:
+        """With the words of a model's vocabulary."""
+        known = model.vocabulary.words()
+        words = sorted(known)
+        rows = model.word_table()[[known[word] for word in words]].cpu()
+        return cls(model, words, rows, hidden_states(model, rows[:, None])[-1])
+
+    def row(self, word: str) -> Tensor:
+        """A word's embedding (d)."""
+        return self.rows[self.words.index(word)]
+
+    def residuals(self, vector: Tensor, anchor: str, parts: Sequence[str]) -> tuple[float, float]:
+        """`residual` and `text_residual`."""
+        return self.residual(vector, anchor, parts), self.text_residual(vector, anchor, parts)
+
+    def residual(self, vector: Tensor, anchor: str, parts: Sequence[str]) -> float:
+        """The share of the offset from the anchor to `vector` (d), beside the anchor's own direction, that the words of
+        `parts` leave unexplained.
+        """
+        chosen = [self.words.index(word) for word in (anchor, *parts)]
+        return unexplained(vector - self.row(anchor), self.rows[chosen] - self.rows.mean(0))
+
+    def text_residual(self, vector: Tensor, anchor: str, parts: Sequence[str]) -> float:
+        """The same of the text encoder's output at the end of text."""
+        chosen = [self.words.index(word) for word in (anchor, *parts)]
+        output = hidden_states(self.model, vector[None, None])[-1, 0]
+        return unexplained(output - self.outputs[chosen[0]], self.outputs[chosen] - self.outputs.mean(0))
+
+    def held_out_residuals(self, anchor: str, parts: Sequence[str]) -> tuple[float, float]:
+        """The mean `residuals` of the parts' own real words, each explained by the two best other words."""
+        found = [
+            self.residuals(self.row(word), anchor, self.best_two(self.row(word), anchor, (word,))) for word in parts
+        ]
+        residual, text_residual = np.mean(found, axis=0)
+        return residual, text_residual
+
+    def best_two(self, vector: Tensor, anchor: str, without: Sequence[str]) -> list[str]:
+        """Orthogonal matching pursuit: the two words that, after leaving the anchor, explain the offset to `vector` (d)
+        best, one after the other.
+        """
+        centred = (self.rows - self.rows.mean(0)).double()
+        offset = (vector - self.row(anchor)).double()
+        chosen = [self.words.index(anchor)]
+        banned = [*chosen, *(self.words.index(word) for word in without)]
+        for _ in range(2):
+            basis = torch.linalg.qr(centred[chosen].T).Q  # (d, word)
+            rest = offset - basis @ (basis.T @ offset)
+            others = centred - centred @ basis @ basis.T  # what each word adds
+            fit = (others @ rest).abs() / others.norm(dim=-1).clamp(min=1e-9)
+            fit[[*banned, *chosen]] = -1
+            chosen.append(int(fit.argmax()))
+        return [self.words[index] for index in chosen[1:]]
+
+
+def unexplained(offset: Tensor, words: Tensor) -> float:
+    """The share of `offset` (d), without the direction of the first of `words` (word, d), that is outside the span of
+    all of them; in [0, 1].
+    """
+    beside, outside = (_outside(offset.double(), words[:count].double()) for count in (1, len(words)))
+    return float((outside / beside.clamp(min=1e-30)).clamp(0, 1))
+
+
+def _outside(offset: Tensor, basis: Tensor) -> Tensor:
+    """The squared length of the part of `offset` (d) outside the span of `basis` (word, d)."""
+    inside = torch.linalg.lstsq(basis.T, offset[:, None], driver="gelsd").solution
+    return (offset - (basis.T @ inside)[:, 0]).square().sum()
+
+
+def instance_cases(profile: Profile) -> list[dict[str, str]]:
+    """One case in the miniature; none elsewhere, since photographs are not drawn."""
+    return [{}] if profile.world == "miniature" else []
+
+
+def instances(lab: Lab, _: ExperimentCase, sources: Sources) -> pd.DataFrame:
+    """Each instance is one drawing in one colour and in the style that no model saw, the i-th of a category learned
+    from the i-th unrelated anchor.
+
+    One row a picture: `found`, whether the judge's feature of it is nearest to those of pictures of its own instance,
+    among the category's; `named`, whether the judge calls it by its category, among the dataset's names.
+    """
+    model, known = lab.generator, concepts_of(LAYOUT, lab.profile.world)
+    categories, count = sources.sizes.instances
+    kinds = [(concept, number) for concept in known[:categories] for number in range(count)]
+    train_count, test_count = image_counts(lab.profile, sources.sizes.test_images)
+    train = [e for concept, number in kinds for e in instance_examples(concept.prompt_name, number, train_count, 0)]
+    trials, centres = [], []
+    for concept, number in kinds:
+        anchors = [other.anchor for other in known if other.anchor != concept.anchor]
+        trials.append(Trial(LAYOUT, instance_name(concept.prompt_name, number), anchors[number]))
+        test = instance_examples(concept.prompt_name, number, test_count, 1)
+        centres.append(model.judge.encode_images([example.image() for example in test]).cpu().mean(0))
+    own = with_split(lab, DatasetSplit(LAYOUT, {trial.concept: trial.concept for trial in trials}, train, []))
+    learned = own.learn("generation", trials, progress=False).vectors
+    with torch.no_grad():
+        drawn = model.generate(model.encode_words(learned), lab.profile.generator.images_per_word)
+    names, tables = [concept.prompt_name for concept in known], []
+    for (concept, number), trial, pictures in zip(kinds, trials, drawn, strict=True):
+        start = kinds.index((concept, 0))
+        nearest = (model.judge.encode_images(pictures).cpu() @ torch.stack(centres[start : start + count]).T).argmax(1)
+        called = model.judge.classify(pictures, names).cpu() == names.index(concept.prompt_name)
+        of = [Trial(LAYOUT, concept.name, trial.anchor)] * len(pictures)
+        tables.append(trial_rows(of, instance=number, found=(nearest == number).numpy(), named=called.numpy()))
+    return pd.concat(tables, ignore_index=True)
+
+
+def instance_name(noun: str, number: int) -> str:
+    """What an instance is called among the others."""
+    return f"{COLOURS[number]} {noun}"
+
+
+def instance_examples(noun: str, number: int, count: int, split: int) -> list[Drawn]:
+    """Scenes of one instance."""
+    drawings = [Drawing(noun, HELD_OUT_STYLE, COLOURS[number])] * count
+    return draw_examples(instance_name(noun, number), drawings, (2 + split, number))
+
+
+COMPOUNDS = Experiment(
+    "compounds",
+    "What the words of an orange cat's parts leave unexplained of its own (section 1).",
+    compounds,
+    tasks_of_the_miniature,
+    shared=("test_images",),
+    sizes=(Size("compounds", PAIR, (3, 3), (2, 2), "colours and nouns in compounds"),),
+    schema=TableSchema(
+        "what compounds leave unexplained",
+        ("task", "concept", "kind", "residual"),
+        shares=("residual",),
+        units=("concept",),
+        stratum="task",
+    ),
+)
+INSTANCES = Experiment(
+    "instances",
+    "Instances of a category told apart in pictures of their words (section 4.4).",
+    instances,
+    instance_cases,
+    shared=("test_images",),
+    sizes=(Size("instances", PAIR, (4, 5), (2, 2), "categories, and instances of each"),),
+    # `found` says whether a picture is nearest to its own instance among those of its category.
+    schema=TableSchema("instances told apart in generations", (*TRIAL, "found"), shares=("found",)),
+)

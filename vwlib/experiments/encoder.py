@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from pydantic import PositiveInt
 from torch import Tensor
 
 from vwlib.concepts import TASKS, concepts_of, find_concept
-from vwlib.experiments.base import Experiment, ExperimentCase, Size, Sources, per
+from vwlib.experiments.base import COUNT, Experiment, ExperimentCase, Size, Sources, per
 from vwlib.experiments.layer_statistics import (
     cluster_agreement,
     flip_layers,
@@ -171,69 +170,67 @@ def disagreement(lab: Lab, case: ExperimentCase, sources: Sources) -> pd.DataFra
     return pd.concat(tables, ignore_index=True)
 
 
-EXPERIMENTS = (
-    Experiment(
-        name="clusters",
-        question="Whether activations group by anchor or by concept, layer by layer (figures 7 and 12 to 18).",
-        compute=clusters,
-        cases=per("task", "dataset"),
-        needs=(TRIALS,),
-        shared=("near",),
-        sizes=(Size("draws", PositiveInt, 1000, smoke=50, what="draws of a bootstrap"),),
-        schema=TableSchema(
-            "agreement of activations with anchors and concepts",
-            ("dataset", "task", "kind", "delta", "layer", "by", "ari", "low", "high"),
-            units=(),
+CLUSTERS = Experiment(
+    "clusters",
+    "Whether activations group by anchor or by concept, layer by layer (figures 7 and 12 to 18).",
+    clusters,
+    per("task", "dataset"),
+    needs=(TRIALS,),
+    shared=("near",),
+    sizes=(Size("draws", COUNT, 1000, 50, "draws of a bootstrap"),),
+    schema=TableSchema(
+        "agreement of activations with anchors and concepts",
+        ("dataset", "task", "kind", "delta", "layer", "by", "ari", "low", "high"),
+        units=(),
+    ),
+)
+TRUNCATION = Experiment(
+    "truncation",
+    "Scores of anchor and concept with truncated text encoders, and of a swap of real words (figure 7).",
+    truncation,
+    per("task", "dataset"),
+    needs=(TRIALS,),
+    shared=("near", "grid", "test_images", "pictures"),
+    sizes=(
+        Size(
+            "generation_depths",
+            COUNT,
+            5,
+            3,
+            "numbers of blocks to which the generator's text encoder is cut; the others' to every number",
         ),
     ),
-    Experiment(
-        name="truncation",
-        question="Scores of anchor and concept with truncated text encoders, and of a swap of real words (figure 7).",
-        compute=truncation,
-        cases=per("task", "dataset"),
-        needs=(TRIALS,),
-        shared=("near", "grid", "test_images", "pictures"),
-        sizes=(
-            Size(
-                "generation_depths",
-                PositiveInt,
-                5,
-                smoke=3,
-                what="numbers of blocks to which the generator's text encoder is cut; the others' to every number",
-            ),
-        ),
-        schema=TableSchema(
-            "scores of truncated text encoders", (*TRIAL, "task", "kind", "blocks", "of", "value"), shares=("value",)
-        ),
+    schema=TableSchema(
+        "scores of truncated text encoders", (*TRIAL, "task", "kind", "blocks", "of", "value"), shares=("value",)
     ),
-    Experiment(
-        name="crossings",
-        question="The layer at which a word turns from its anchor to its concept (section 5.2).",
-        compute=crossings,
-        cases=per("task", "dataset"),
-        needs=("truncation",),
-        schema=TableSchema(
-            "layers at which words turn from anchor to concept",
-            (*TRIAL, "task", "kind", "crossing", "depth"),
-            shares=("never",),
-        ),
+)
+CROSSINGS = Experiment(
+    "crossings",
+    "The layer at which a word turns from its anchor to its concept (section 5.2).",
+    crossings,
+    per("task", "dataset"),
+    needs=("truncation",),
+    schema=TableSchema(
+        "layers at which words turn from anchor to concept",
+        (*TRIAL, "task", "kind", "crossing", "depth"),
+        shares=("never",),
     ),
-    Experiment(
-        name="probes",
-        question="What a linear probe of each layer takes a word for, its concept or its anchor (section 5.2).",
-        compute=probes,
-        cases=per("task", "dataset"),
-        needs=(TRIALS,),
-        shared=("near", "grid"),
-    ),
-    Experiment(
-        name="disagreement",
-        question="Disagreement of first and last layer about a word, beside its transfer (section 5.2, appendix A).",
-        compute=disagreement,
-        cases=per("task", "dataset"),
-        needs=(TRIALS,),
-        schema=TableSchema(
-            "early and late layers' disagreement beside transfer", (*TRIAL, "task", "disagreement", "value")
-        ),
+)
+PROBES = Experiment(
+    "probes",
+    "What a linear probe of each layer takes a word for, its concept or its anchor (section 5.2).",
+    probes,
+    per("task", "dataset"),
+    needs=(TRIALS,),
+    shared=("near", "grid"),
+)
+DISAGREEMENT = Experiment(
+    "disagreement",
+    "Disagreement of first and last layer about a word, beside its transfer (section 5.2, appendix A).",
+    disagreement,
+    per("task", "dataset"),
+    needs=(TRIALS,),
+    schema=TableSchema(
+        "early and late layers' disagreement beside transfer", (*TRIAL, "task", "disagreement", "value")
     ),
 )

@@ -9,11 +9,10 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 import torch
-from pydantic import PositiveInt
 from torch import Tensor
 
 from vwlib.concepts import DATASETS, TASKS, Concept, concepts_of
-from vwlib.experiments.base import Experiment, ExperimentCase, Size, Sources
+from vwlib.experiments.base import PAIR, Experiment, ExperimentCase, Size, Sources
 from vwlib.experiments.drawn import Drawn, draw_examples, image_counts
 from vwlib.experiments.words import trial_rows, values_of, with_split
 from vwlib.lab import Lab
@@ -154,24 +153,14 @@ def _values(lab: Lab, task: str, vectors: Sequence[Tensor] | Tensor, trials: Seq
     return values
 
 
-EXPERIMENTS = (
-    Experiment(
-        name="frequency",
-        question="Transfer beside how common a concept is in training.",
-        compute=compute,
-        cases=cases,
-        needs=(TRIALS,),
-        shared=("test_images",),
-        sizes=(
-            Size(
-                "rarer",
-                tuple[PositiveInt, PositiveInt],
-                (10, 2),
-                smoke=(2, 2),
-                what="nouns that are no concept, and anchors to learn them from",
-            ),
-        ),
-        # `frequency` is the logarithm to base 10 of the share of training captions that name the concept.
-        schema=TableSchema("transfer beside training frequency", (*CELL, "frequency", "gain")),
-    ),
+FREQUENCY = Experiment(
+    "frequency",
+    "Transfer beside how common a concept is in training.",
+    compute,
+    cases,
+    needs=(TRIALS,),
+    shared=("test_images",),
+    sizes=(Size("rarer", PAIR, (10, 2), (2, 2), "nouns that are no concept, and anchors to learn them from"),),
+    # `frequency` is the logarithm to base 10 of the share of training captions that name the concept.
+    schema=TableSchema("transfer beside training frequency", (*CELL, "frequency", "gain")),
 )

@@ -77,7 +77,7 @@ def tsne_of_layers(
 def cluster_agreement(
     states: Tensor, words: pd.DataFrame, draws: int = 1000, confidence: float = 0.95, seed: int = 0
 ) -> pd.DataFrame:
-    """Section 5.2: how far k-means clusters of hidden states (layer, word, d) are the anchors, and how far the concepts.
+    """Section 5.2: how far k-means clusters of hidden states (layer, word, d) are the anchors, or the concepts.
 
     At each layer the adjusted Rand index, 1 for the same grouping and 0 by chance, with as many clusters as there are
     anchors or concepts. If all words of an n x n grid cluster by the one, the other's is -1 / n. The interval is of a
@@ -210,6 +210,22 @@ def first_sustained_layer(layers: np.ndarray, ahead: np.ndarray) -> float:
     """The first of the ascending `layers` from which `ahead` (layer,) holds to the end; NaN if it does not there."""
     from_here_on = np.logical_and.accumulate(ahead[::-1])[::-1]
     return float(layers[from_here_on.argmax()]) if from_here_on.any() else np.nan
+
+
+def half_projection_layer(projections: pd.DataFrame) -> pd.DataFrame:
+    """The first layer with half of the last layer's projection, from `projection_on_concept_direction`'s table.
+
+    One row a word: the columns that tell words apart, `half` (NaN for a word that ends no nearer to its concept than
+    its anchor is), and `depth`, the last layer.
+    """
+    keys = [column for column in projections if column not in ("layer", "value")]
+    rows = []
+    for key, word in projections.groupby(keys, sort=False, dropna=False):
+        curve = word.set_index("layer")["value"].sort_index()
+        end = curve.iloc[-1]
+        half = float((curve >= end / 2).idxmax()) if end > 0 else np.nan
+        rows.append((*key, half, curve.index.max()))
+    return pd.DataFrame(rows, columns=[*keys, "half", "depth"])
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""How well transfer maps carry ordinary words that they were not fitted on (section 3.1)."""
+"""How well transfer maps carry words: ordinary ones that they were not fitted on, and learned ones (section 3)."""
 
 from __future__ import annotations
 
@@ -11,11 +11,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vwlib.experiments.base import Experiment, ExperimentCase, Sources, single_case
+from vwlib.experiments.base import Experiment, ExperimentCase, Sources, per, single_case
+from vwlib.experiments.words import trial_rows, values_of, vectors_of
 from vwlib.lab import Lab
 from vwlib.ledger.schemas import TableSchema
 from vwlib.maps import MAPS, PAPER_MAP, fit_map
 from vwlib.models.base import TaskModel
+from vwlib.settings import Profile
+from vwlib.study.digest import trials_of
+from vwlib.study.tables import TRIALS
 from vwlib.transfer import fit_transfer, shared_words, token_ids
 
 
@@ -113,23 +117,80 @@ def held_out_neighbours(source: TaskModel, target: TaskModel, words: Sequence[st
     return pd.DataFrame([[known[i] for i in row] for row in order], pd.Index(words, name="word"), columns)
 
 
-def compute(lab: Lab, _: ExperimentCase, __: Sources) -> pd.DataFrame:
+def held_out(lab: Lab, _: ExperimentCase, __: Sources) -> pd.DataFrame:
     """`quality_of_all`: one row per held-out word and ordered pair of models."""
     return quality_of_all(lab.models)
 
 
-EXPERIMENTS = (
-    Experiment(
-        name="maps",
-        question="Words held out from the transfer maps (section 3.1).",
-        compute=compute,
-        cases=single_case,
-        schema=TableSchema(
-            "held-out words through the transfer maps",
-            ("word", "source", "target", "top1"),
-            shares=("top1",),
-            units=("word",),
-            stratum=None,
-        ),
+def known_kinds(_: Profile) -> list[str]:
+    """The kinds of map that there are; with another one the table is made again."""
+    return list(MAPS)
+
+
+def map_kinds(lab: Lab, case: ExperimentCase, sources: Sources) -> pd.DataFrame:
+    """A grid of the study's unconstrained words, off the diagonal, transferred by each kind of map.
+
+    `map` names the kind; `value` is the word's score in the target, `gain` that score less its anchor word's, the
+    `floor`. `r2` and `top1` are the map's own `held_out_quality` on held-out words.
+    """
+    source, target, few = case["source"], case["task"], sources.reduced(lab)
+    models = lab.model(source), lab.model(target)
+    quality = {kind: held_out_quality(*models, kind=kind)[["r2", "top1"]].mean() for kind in MAPS}
+    tables = []
+    for dataset in lab.profile.study.datasets:
+        words = sources.grid(source, dataset)
+        if not words:
+            continue
+        trials = trials_of(words)
+        floor = values_of(few, target, models[1].embeddings_of([t.anchor for t in trials]), trials)
+        for kind, found in quality.items():
+            value = values_of(few, target, lab.transfer(vectors_of(words), source, target, kind), trials)
+            of = {"trained_on": source, "evaluated_on": target, "map": kind, "r2": found["r2"], "top1": found["top1"]}
+            tables.append(trial_rows(trials, **of, value=value, floor=floor, gain=value - floor))
+    return pd.concat(tables, ignore_index=True)
+
+
+def vocabulary(lab: Lab, _: ExperimentCase, __: Sources) -> pd.DataFrame:
+    """How many `entries` two models' vocabularies share, how many of these are whole `words`, and the source's
+    dimensions `d`.
+    """
+    models, rows = lab.models, []
+    for source, target in itertools.permutations(models, 2):
+        one, other = models[source], models[target]
+        entries = one.vocabulary.entries.keys() & other.vocabulary.entries.keys()
+        rows.append((source, target, len(entries), len(shared_words(one, other)), one.table.embedding_dim))
+    return pd.DataFrame(rows, columns=["source", "target", "entries", "words", "d"])
+
+
+HELD_OUT = Experiment(
+    "maps",
+    "Words held out from the transfer maps (section 3.1).",
+    held_out,
+    single_case,
+    schema=TableSchema(
+        "held-out words through the transfer maps",
+        ("word", "source", "target", "top1"),
+        shares=("top1",),
+        units=("word",),
+        stratum=None,
+    ),
+)
+MAP_KINDS = Experiment(
+    "map_kinds",
+    "Words transferred by other kinds of map than the paper's.",
+    map_kinds,
+    per("source", "task"),
+    needs=(TRIALS,),
+    shared=("grid", "test_images", "pictures"),
+    inputs=known_kinds,
+)
+VOCABULARY = Experiment(
+    "vocabulary",
+    "Words that two models share (section 3).",
+    vocabulary,
+    single_case,
+    # Only the paper's models decide the paper's claim.
+    schema=TableSchema(
+        "words that two models share", ("source", "target", "entries", "words", "d"), units=(), stratum=None
     ),
 )

@@ -84,19 +84,17 @@ def cosines_of(one: Tensor, other: Tensor) -> np.ndarray:
     return F.cosine_similarity(one.flatten(1), other.flatten(1)).double().numpy()
 
 
-EXPERIMENTS = (
-    Experiment(
-        name="offsets",
-        question="Cosine of what two models, or two trainings of one, learned for a concept (section 1, control K2).",
-        compute=compute,
-        cases=cases,
-        needs=(TRIALS,),
-        shared=("grid",),
-        schema=TableSchema(
-            "cosines of one concept's offsets in two models",
-            ("dataset", "concept", "anchor", "kind", "cosine"),
-            made_by="`vwlib experiments` makes it; `vwlib pretrain classifier_twin` trains the classifier again",
-        ),
-        inputs=twin_weights,
+OFFSETS = Experiment(
+    "offsets",
+    "Cosine of what two models, or two trainings of one, learned for a concept (section 1, control K2).",
+    compute,
+    cases,
+    needs=(TRIALS,),
+    shared=("grid",),
+    schema=TableSchema(
+        "cosines of one concept's offsets in two models",
+        ("dataset", "concept", "anchor", "kind", "cosine"),
+        made_by="`vwlib experiments` makes it; `vwlib pretrain classifier_twin` trains the classifier again",
     ),
+    inputs=twin_weights,
 )

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from pydantic import PositiveInt
 from torch import Tensor
 
 from vwlib.controls import DIRECTIONS, random_like
-from vwlib.experiments.base import Experiment, ExperimentCase, Size, Sources, per
+from vwlib.experiments.base import COUNT, Experiment, ExperimentCase, Size, Sources, per
 from vwlib.experiments.layer_statistics import label_words
 from vwlib.experiments.words import trial_rows, values_of, vectors_of
 from vwlib.lab import Lab
@@ -70,26 +69,24 @@ def scores_by_concept(lab: Lab, task: str, dataset: str, vectors: Tensor) -> np.
     return values.reshape(len(vectors), len(names))
 
 
-EXPERIMENTS = (
-    Experiment(
-        name="perturbations",
-        question="Learned words and random offsets of the same length (control K5).",
-        compute=compute,
-        cases=per("task", "dataset"),
-        needs=(TRIALS,),
-        shared=("grid", "test_images", "pictures"),
-        sizes=(
-            Size(
-                "random_offsets",
-                PositiveInt,
-                2,
-                smoke=1,
-                what="random words for each learned one, alike in all dimensions; of each further kind there is one",
-            ),
+PERTURBATIONS = Experiment(
+    "perturbations",
+    "Learned words and random offsets of the same length (control K5).",
+    compute,
+    per("task", "dataset"),
+    needs=(TRIALS,),
+    shared=("grid", "test_images", "pictures"),
+    sizes=(
+        Size(
+            "random_offsets",
+            COUNT,
+            2,
+            1,
+            "random words for each learned one, alike in all dimensions; of each further kind there is one",
         ),
-        # `kind` is "optimised" or one of random offsets; `kept` says whether the output is still the anchor's.
-        schema=TableSchema(
-            "random and optimised offsets of equal length", (*TRIAL, "task", "kind", "kept"), shares=("kept",)
-        ),
+    ),
+    # `kind` is "optimised" or one of random offsets; `kept` says whether the output is still the anchor's.
+    schema=TableSchema(
+        "random and optimised offsets of equal length", (*TRIAL, "task", "kind", "kept"), shares=("kept",)
     ),
 )

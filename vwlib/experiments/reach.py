@@ -7,10 +7,9 @@ from functools import partial
 
 import pandas as pd
 import torch
-from pydantic import PositiveInt
 from torch import Tensor
 
-from vwlib.experiments.base import Experiment, ExperimentCase, Size, Sources, per
+from vwlib.experiments.base import PAIR, Experiment, ExperimentCase, Size, Sources, per
 from vwlib.experiments.words import grid_trials, trial_rows
 from vwlib.lab import Lab
 from vwlib.learn import learn_words, radii
@@ -60,21 +59,11 @@ def compute(lab: Lab, case: ExperimentCase, sources: Sources) -> pd.DataFrame:
     return trial_rows(trials, task=task, **cosines)
 
 
-EXPERIMENTS = (
-    Experiment(
-        name="reach",
-        question="How near a word within its ball comes to a random direction of the encoder's output.",
-        compute=compute,
-        cases=cases,
-        shared=("grid",),
-        sizes=(
-            Size(
-                "reach",
-                tuple[PositiveInt, PositiveInt],
-                (8, 100),
-                smoke=(2, 3),
-                what="random directions for each anchor, and steps towards them",
-            ),
-        ),
-    ),
+REACH = Experiment(
+    "reach",
+    "How near a word within its ball comes to a random direction of the encoder's output.",
+    compute,
+    cases,
+    shared=("grid",),
+    sizes=(Size("reach", PAIR, (8, 100), (2, 3), "random directions for each anchor, and steps towards them"),),
 )

@@ -1,4 +1,4 @@
-"""The experiments by the name of their table. A new one is a module of this package that declares `EXPERIMENTS`."""
+"""The experiments by the name of their table. A new one is an `Experiment` in a module of this package."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from vwlib.settings import Profile
 from vwlib.study.tables import TRIALS
 
 _MODULES = [
-    import_module(f"vwlib.experiments.{found.name}")
-    for found in iter_modules(vwlib.experiments.__path__)
-    if found.name not in ("registry", "running")
+    import_module(f"vwlib.experiments.{module.name}")
+    for module in iter_modules(vwlib.experiments.__path__)
+    if module.name not in ("registry", "running")
 ]
-EXPERIMENTS: dict[str, Experiment] = {
-    experiment.name: experiment for module in _MODULES for experiment in getattr(module, "EXPERIMENTS", ())
+EXPERIMENTS = {
+    value.name: value for module in _MODULES for value in vars(module).values() if isinstance(value, Experiment)
 }
 #: What the ledger asks of the tables that it reads.
 SCHEMAS = {name: experiment.schema for name, experiment in EXPERIMENTS.items() if experiment.schema}

@@ -11,8 +11,10 @@ from tqdm.auto import tqdm
 from vwlib.datasets.splits import open_lab
 from vwlib.experiments.base import Experiment, Sources, case_name
 from vwlib.experiments.registry import SCHEMAS, check_sizes
+from vwlib.files import write_whole
 from vwlib.paths import DATA
 from vwlib.settings import Profile, load_profile
+from vwlib.study.formats import pack_table, read_file, unpack_table
 from vwlib.study.run import threads
 from vwlib.study.store import Store
 from vwlib.study.tables import TRIALS
@@ -35,11 +37,11 @@ def run(profile: Profile, chosen: Sequence[Experiment], root: Path = DATA, progr
         digest, cases = experiment.digest(store), []
         for case in (bar := tqdm(experiment.cases(profile), experiment.name, unit="case", disable=not progress)):
             bar.set_postfix_str(name := case_name(case))
-            rows = store.load_case(experiment.name, digest, name)
+            rows = read_file(file := store.case_file(experiment.name, digest, name), unpack_table)
             if rows is None:
                 with threads(profile.study.threads):
                     rows = experiment.compute(lab, case, sources)
-                store.save_case(experiment.name, digest, name, rows)
+                write_whole(file, pack_table(rows))
             cases.append(rows)
         if cases:
             needs = {name: store.checksum(name) for name in experiment.needs}

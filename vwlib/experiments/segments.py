@@ -8,10 +8,9 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import torch
-from pydantic import PositiveInt
 from torch import Tensor
 
-from vwlib.experiments.base import Experiment, ExperimentCase, Size, Sources, per
+from vwlib.experiments.base import COUNT, Experiment, ExperimentCase, Size, Sources, per
 from vwlib.experiments.words import pairs_of, trial_rows, values_of, vectors_of
 from vwlib.lab import Lab
 from vwlib.learn import learn_words, raise_if_diverged
@@ -112,23 +111,19 @@ def learn_bends(
     return learned.vectors + shift
 
 
-EXPERIMENTS = (
-    Experiment(
-        name="segments",
-        question="Scores between two solutions of a concept, on the straight way and on a curve (section 5.1).",
-        compute=compute,
-        cases=per("task", "dataset"),
-        needs=(TRIALS,),
-        shared=("grid", "test_images", "pictures"),
-        sizes=(
-            Size("points", PositiveInt, 9, smoke=3, what="points on the segment between two solutions, with its ends"),
-        ),
-        # `kind` is "ends" or "middle", of the segment, or of the curve where that is higher.
-        schema=TableSchema(
-            "scores between two solutions of a concept",
-            ("dataset", "concept", "anchor", "task", "kind", "value"),
-            shares=("value",),
-            pairs=True,
-        ),
+SEGMENTS = Experiment(
+    "segments",
+    "Scores between two solutions of a concept, on the straight way and on a curve (section 5.1).",
+    compute,
+    per("task", "dataset"),
+    needs=(TRIALS,),
+    shared=("grid", "test_images", "pictures"),
+    sizes=(Size("points", COUNT, 9, 3, "points on the segment between two solutions, with its ends"),),
+    # `kind` is "ends" or "middle", of the segment, or of the curve where that is higher.
+    schema=TableSchema(
+        "scores between two solutions of a concept",
+        ("dataset", "concept", "anchor", "task", "kind", "value"),
+        shares=("value",),
+        pairs=True,
     ),
 )

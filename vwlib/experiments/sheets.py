@@ -135,12 +135,10 @@ def sheet_of(pictures: Sequence[Sequence[Image.Image | None]], side: int = SIDE)
     return content.getvalue()
 
 
-EXPERIMENTS = (
-    Experiment(
-        name="sheets",
-        question="What every word of the study draws and finds, for the explorer (figures 5 and 8 to 11).",
-        compute=compute,
-        cases=cases,
-        needs=(TRIALS,),
-    ),
+SHEETS = Experiment(
+    "sheets",
+    "What every word of the study draws and finds, for the explorer (figures 5 and 8 to 11).",
+    compute,
+    cases,
+    needs=(TRIALS,),
 )

@@ -24,13 +24,11 @@ def compute(lab: Lab, _: ExperimentCase, sources: Sources) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["days", "chunks"]).astype({"days": float, "chunks": int})
 
 
-EXPERIMENTS = (
-    Experiment(
-        name="timing",
-        question="Days that the study took (appendix D).",
-        compute=compute,
-        cases=single_case,
-        needs=(TRIALS,),
-        schema=TableSchema("days that the study took", ("days",), units=(), stratum=None),
-    ),
+TIMING = Experiment(
+    "timing",
+    "Days that the study took (appendix D).",
+    compute,
+    single_case,
+    needs=(TRIALS,),
+    schema=TableSchema("days that the study took", ("days",), units=(), stratum=None),
 )

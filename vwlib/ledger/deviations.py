@@ -9,7 +9,7 @@ from typing import Any, Literal
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from vwlib.concepts import TASKS, substitutions
+from vwlib.concepts import DATASETS, TASKS, concepts_of
 from vwlib.ledger import paper
 from vwlib.ledger.claims import load_claims
 from vwlib.miniature.world import INSTANCE_TRAIN
@@ -31,6 +31,14 @@ class Deviation(BaseModel):
     why: str = Field(min_length=1)
     holds: Literal["everywhere", "miniature", "paper"]
     see: str = ""
+
+
+def substitutions() -> pd.DataFrame:
+    """The miniature's concepts that are not the paper's own: a row each, in the paper's order, with the reason why."""
+    columns = ["dataset", "paper concept", "paper anchor", "miniature concept", "anchor", "why"]
+    found = [c for dataset in DATASETS for c in concepts_of(dataset, "miniature") if c.is_substitute]
+    rows = [(c.dataset, c.paper_name, c.paper_anchor, c.name, c.anchor, c.why) for c in found]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def load_deviations(path: Path = DEVIATIONS) -> list[Deviation]:

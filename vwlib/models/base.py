@@ -67,16 +67,14 @@ class Score:
 class TaskModel(ABC):
     """A frozen model of one task. Learning, transfer and the study use its methods only.
 
-    A subclass is an adapter. It says all that is special about its model, and implements the abstract members.
+    A subclass is an adapter, which says all that is special about its model.
     """
 
     task: ClassVar[str]
-    #: Files without which the model's folder is incomplete; "a|b" asks for one of two.
-    files: ClassVar[tuple[str, ...]] = ()
+    files: ClassVar[tuple[str, ...]] = ()  #: without which the model's folder is incomplete; "a|b": one of two
     #: Whether the text encoder hands on the output at the end of text only. Padding is then left out of prompts.
     uses_pooled_output: ClassVar[bool] = True
-    #: Whether `evaluate` reads features of test images.
-    needs_test_images: ClassVar[bool] = True
+    needs_test_images: ClassVar[bool] = True  #: whether `evaluate` reads their features
     #: Attributes of a block for its attention and its MLP, whose outputs are added to the block's input.
     block_parts: ClassVar[tuple[str, str]] = ("self_attn", "mlp")
 
@@ -207,8 +205,7 @@ def draw(indices: Tensor, count: int, stream: torch.Generator) -> Tensor:
 def clip_vocabulary(tokenizer: CLIPTokenizer, context: int, seen: frozenset[str] | None = None) -> Vocabulary:
     """A transformers CLIP tokenizer as a `Vocabulary`, padded with the tokenizer's own padding.
 
-    transformers makes up an empty tokenizer where it finds no files, and text encoders look for the end of text at the
-    largest id. Raises ValueError where whole words are missing or the end of text is not the largest id.
+    Raises ValueError if whole words are missing, as without files, or the end of text is not the largest id.
     """
     entries, end = tokenizer.get_vocab(), tokenizer.eos_token_id
     if "a</w>" not in entries or end != max(entries.values()):

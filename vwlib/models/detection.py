@@ -25,8 +25,7 @@ from vwlib.splice import Vocabulary
 if TYPE_CHECKING:
     from vwlib.settings import Profile
 
-#: COCO's overlaps from which an object counts as found, and shares of found objects at which precision is read. The
-#: digits are torchmetrics'.
+#: COCO's overlaps from which an object counts as found, and recalls at which precision is read, in torchmetrics' way.
 OVERLAPS, RECALLS = torch.linspace(0.5, 0.95, 10).tolist(), torch.linspace(0, 1, 101).tolist()
 #: Pictures longer than this many times the model's own side are scaled down first. The processor pads to a square and
 #: blurs with a kernel that grows with the picture; for a phone's photograph that takes minutes and gigabytes.
@@ -141,7 +140,6 @@ class Detector(TaskModel):
                 positive[row, box_iou(targets, tensors["box"][row]).argmax(1)] = True
         # The cosine with a text is linear in a region's feature, so the weighted mean over regions is taken once.
         tensors["push"] = torch.einsum("ir,ird->id", region_weights(positive), tensors["region"])
-        # Learning and detecting use these on the device; all else is read image by image, on the CPU.
         tensors |= self.memory.place({key: tensors[key] for key in ("region", "shift", "scale", "push")})
         tensors |= {"truth": truth, "kind": kind, "ignored": ignored, "positive": positive}
         return CachedFeatures([example.label for example in examples], tensors)

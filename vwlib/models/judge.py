@@ -66,8 +66,7 @@ class Judge:
     def encode_images(self, images: Sequence[Image.Image]) -> Tensor:
         """Normalised image features (image, d)."""
 
-        def work(batch: slice) -> Tensor:
-            # One picture at a time, since photographs are large.
+        def work(batch: slice) -> Tensor:  # which reads one picture at a time, since photographs are large
             pixels = torch.stack([self.preprocess(image) for image in images[batch]])
             return self.encode_pixels(pixels.to(self.device))
 

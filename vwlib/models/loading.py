@@ -93,8 +93,7 @@ def seen_words(folder: Path) -> frozenset[str] | None:
 def load_whole(kind: Any, folder: Path) -> Any:
     """A model of transformers or diffusers, of the class `kind`, in float32.
 
-    Both libraries fill a tensor that the files lack with random numbers. Raises ValueError that says how many there are
-    and names the first, after checking that every tensor was loaded from the folder.
+    Both libraries fill a tensor that the files lack with random numbers; here that raises ValueError.
     """
     import torch
 

@@ -1,8 +1,7 @@
 """Where models compute: the device that a profile names, and how much fits into its memory at once.
 
-A model and its cached features are on the device. Word vectors, word tables, transfer maps and scores are small or
-wanted in float64, and are on the CPU between functions. Random numbers are drawn there too: one seed means the same
-noise on every device.
+Models and cached features are on the device. Word vectors, word tables, maps and scores are on the CPU between
+functions. Random numbers are drawn there too, so a seed means the same noise on every device.
 """
 
 from __future__ import annotations

@@ -54,5 +54,6 @@ def find_word(words: Sequence[Word], word_id: str) -> Word:
     """The word with that id, or with the only id that begins so. Raises ValueError if there is none, or several."""
     found = [word for word in words if word_id and word.word_id.startswith(word_id)]
     if len(found) != 1:
-        raise ValueError(f"{len(found)} of {len(words):,} words have ids that begin with '{word_id}'; see `vwlib words`.")
+        count = f"{len(found)} of {len(words):,} words"
+        raise ValueError(f"{count} have ids that begin with '{word_id}'; `vwlib words` lists them.")
     return found[0]

@@ -1,22 +1,19 @@
-"""What a study costs: words × steps × measured seconds. Every number comes from the run log or from a measurement kept
-as a file.
-"""
+"""What a study costs: words × steps × measured seconds. Every number comes from a run log or a file of measurements."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from vwlib.concepts import TASKS
 from vwlib.paths import DATA, ROOT
 from vwlib.settings import Profile
-from vwlib.study.plan import WORDS, Chunk
+from vwlib.study.plan import WORDS, Chunk, word_count
 
 BENCHMARK = ROOT / "benchmarks" / "results.json"  # `make bench`
 FULL_SIZE = DATA / "results" / "paper" / "full_size.json"  # `make test-full`
@@ -27,18 +24,16 @@ _FULL_SIZE_STEPS, _FULL_SIZE_WORDS, _FULL_SIZE_DRAWING = 3, 2, 2
 
 @dataclass(frozen=True)
 class Rates:
-    """Measured seconds, by task: of one `step` of one word, and of `scoring` one word of that task on all tasks;
-    `source` says where measured.
-    """
+    """Measured seconds, by task."""
 
-    step: dict[str, float]
-    scoring: dict[str, float]
-    source: str
+    step: dict[str, float]  #: of one step of one word
+    scoring: dict[str, float]  #: of scoring one word of that task on all tasks
+    source: str  #: where they were measured
 
 
-def rates_of_log(notes: pd.DataFrame) -> Rates | None:
+def rates_of_log(runs: pd.DataFrame) -> Rates | None:
     """Rates of a run log: medians over its chunks; None until a chunk of words of every task is in it."""
-    words = notes[(notes["kind"] == WORDS) & (notes["words"] > 0)]
+    words = runs[(runs["kind"] == WORDS) & (runs["words"] > 0)]
     learned = words[words["learning"] > 0]  # where only scores were missing nothing was learned
     step = (learned["learning"] / learned["words"] / learned["steps"]).groupby(learned["task"]).median()
     scoring = (words["scoring"] / words["words"]).groupby(words["task"]).median()
@@ -48,76 +43,62 @@ def rates_of_log(notes: pd.DataFrame) -> Rates | None:
 
 
 def rates_of_benchmark(file: Path) -> Rates | None:
-    """Rates of the miniature's models, as `make bench` measured them at the most words that it learned at once; None
-    without the file.
-    """
+    """Rates of the miniature's models, measured at the most words that were learned at once; None without the file."""
     if not file.exists():
         return None
-    records = json.loads(file.read_text())
-    most = {record["task"]: record for record in sorted(records, key=lambda record: record["words"])}
+    records = sorted(json.loads(file.read_text()), key=lambda record: record["words"])
+    most = {record["task"]: record for record in records}
     scoring = sum(record["scoring_seconds"] for record in most.values())
     step = {task: 1 / record["steps_per_second"] / record["words"] for task, record in most.items()}
     return Rates(step, dict.fromkeys(most, scoring), "the benchmark")
 
 
 def rates_of_full_size(profile: Profile, file: Path) -> Rates | None:
-    """Rates of the paper's models, as `make test-full` measured them with random weights; None without all three of
-    them.
+    """Rates of the paper's models, measured with random weights; None without all three of them.
 
     One word learns there on one image and is scored on pictures of two denoising steps: for the generator that is
-    multiplied by the profile's batch, pictures and denoising steps. The others' images are frozen features, so that
+    multiplied by the profile's batch, pictures and denoising steps. The others' images are cached features, so that
     their batch costs next to nothing. Words that share a pass are faster; the others' scoring, here on two images,
     takes longer on a study's hundreds and is not scaled.
     """
-    measured: Mapping[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+    measured = json.loads(file.read_text()) if file.exists() else {}
     if not measured.keys() >= set(_FULL_SIZE_NAMES.values()):
         return None
-    seconds = {task: measured[name]["seconds"] for task, name in _FULL_SIZE_NAMES.items()}
-    batch = profile.learning["generation"].batch
-    step = {
-        task: seconds[task][f"{_FULL_SIZE_STEPS} steps"] / _FULL_SIZE_STEPS * (batch if task == "generation" else 1)
-        for task in TASKS
-    }
     drawing = profile.generator.images_per_word * profile.generator.inference_steps / _FULL_SIZE_DRAWING
-    scoring = sum(
-        seconds[task]["evaluate"] / _FULL_SIZE_WORDS * (drawing if task == "generation" else 1) for task in TASKS
-    )
+    step, scoring = {}, 0.0
+    for task, name in _FULL_SIZE_NAMES.items():
+        seconds, draws = measured[name]["seconds"], task == "generation"
+        images = profile.learning[task].batch if draws else 1
+        step[task] = seconds[f"{_FULL_SIZE_STEPS} steps"] / _FULL_SIZE_STEPS * images
+        scoring += seconds["evaluate"] / _FULL_SIZE_WORDS * (drawing if draws else 1)
     return Rates(step, dict.fromkeys(TASKS, scoring), "the models at full size, one word at a time")
 
 
-def measured_rates(profile: Profile, notes: pd.DataFrame) -> Rates:
-    """The best rates there are for a profile: of its own run log, else of the benchmark or of the models at full size.
+def measured_rates(profile: Profile, runs: pd.DataFrame) -> Rates:
+    """The best rates of a profile: of its own run log, else of the benchmark or of the models at full size.
 
     Raises ValueError where nothing was measured, and names the command that measures.
     """
-    elsewhere, command = (
-        (rates_of_full_size(profile, FULL_SIZE), "make test-full")
-        if profile.world == "paper"
-        else (rates_of_benchmark(BENCHMARK), "make bench")
-    )
-    rates = rates_of_log(notes) or elsewhere
+    paper = profile.world == "paper"
+    rates = rates_of_log(runs) or (rates_of_full_size(profile, FULL_SIZE) if paper else rates_of_benchmark(BENCHMARK))
     if rates is None:
+        command = f"make {'test-full' if paper else 'bench'}"
         study = f"`vwlib study --profile {profile.name}` until a chunk of every task is finished"
         raise ValueError(f"Nothing was measured yet: run `{command}`, or {study}.")
     return rates
 
 
 def seconds_of(chunks: Sequence[Chunk], profile: Profile, rates: Rates) -> float:
-    """Seconds of learning and scoring the words of chunks, one after the other. Floors and ceilings, a few dozen
-    scores, are not counted.
-    """
-    return sum(
-        len(chunk.trials) * (profile.learning[chunk.task].steps * rates.step[chunk.task] + rates.scoring[chunk.task])
-        for chunk in chunks
-        if chunk.kind == WORDS
-    )
+    """Seconds of learning and scoring the words of chunks, one after the other. Floors and ceilings do not count."""
+    words = {task: word_count([chunk for chunk in chunks if chunk.task == task]) for task in TASKS}
+    steps = {task: profile.learning[task].steps for task in TASKS}
+    return sum(count * (steps[task] * rates.step[task] + rates.scoring[task]) for task, count in words.items())
 
 
 def cost_table(
     chunks: Sequence[Chunk], profile: Profile, rates: Rates, speed: float = 1.0, processes: int = 1
 ) -> pd.DataFrame:
-    """Hours of each task on `processes` machines that are `speed` times as fast as the measured one: words × (steps ×
-    seconds a step + scoring).
+    """Hours of each task on `processes` machines that are `speed` times as fast as the measured one.
 
     Raises ValueError for a speed that is not positive and finite.
     """
@@ -125,11 +106,9 @@ def cost_table(
         raise ValueError(f"The speed, relative to the measured machine, must be a number above 0 (got {speed:g}).")
     rows = []
     for task in TASKS:
-        own = [chunk for chunk in chunks if chunk.task == task and chunk.kind == WORDS]
-        words, steps = sum(len(chunk.trials) for chunk in own), profile.learning[task].steps
+        own = [chunk for chunk in chunks if chunk.task == task]
         hours = seconds_of(own, profile, rates) / 3600 / speed / processes
-        rows.append((task, words, steps, rates.step[task] / speed, rates.scoring[task] / speed, hours))
-    table = pd.DataFrame(
-        rows, columns=["task", "words", "steps", "seconds a step and word", "seconds of scoring a word", "hours"]
-    )
-    return table.set_index("task")
+        seconds = rates.step[task] / speed, rates.scoring[task] / speed
+        rows.append((task, word_count(own), profile.learning[task].steps, *seconds, hours))
+    columns = ["task", "words", "steps", "seconds a step and word", "seconds of scoring a word", "hours"]
+    return pd.DataFrame(rows, columns=columns).set_index("task")

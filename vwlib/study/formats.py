@@ -30,11 +30,7 @@ T = TypeVar("T")
 
 #: The columns of the table of scores in order; metrics' further figures follow.
 SCORE_COLUMNS = {
-    "study": pa.string(),
-    "dataset": pa.string(),
-    "concept": pa.string(),
-    "anchor": pa.string(),
-    "trained_on": pa.string(),
+    **dict.fromkeys(("study", "dataset", "concept", "anchor", "trained_on"), pa.string()),
     "delta": pa.float64(),
     "seed": pa.int64(),
     "evaluated_on": pa.string(),
@@ -58,12 +54,9 @@ class ChunkResult:
 
 def pack_chunk(result: ChunkResult) -> bytes:
     """A chunk as the content of a safetensors file, with a checksum among its metadata."""
-    described = json.dumps(
-        {"words": {word.word_id: word.provenance for word in result.words}, "rows": result.rows}
-        | {"failed": result.failed},
-        sort_keys=True,
-        allow_nan=False,
-    )
+    words = {word.word_id: word.provenance for word in result.words}
+    held = {"words": words, "rows": result.rows, "failed": result.failed}
+    described = json.dumps(held, sort_keys=True, allow_nan=False)
     tensors = {word.word_id: np.ascontiguousarray(word.vectors) for word in result.words}
     content = json.dumps({"part": described, "checksum": _checksum(described, tensors)})
     return save_arrays(tensors, {"content": content})
@@ -153,11 +146,5 @@ def read_file(path: Path, unpack: Callable[[bytes], T]) -> T | None:
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON file; nothing where it is missing, or damaged, which is named in the log."""
-
-    def unpack(content: bytes) -> dict[str, Any]:
-        found = json.loads(content)
-        if not isinstance(found, dict):
-            raise ValueError("it is no table")
-        return found
-
-    return read_file(path, unpack) or {}
+    found = read_file(path, json.loads)
+    return found if isinstance(found, dict) else {}

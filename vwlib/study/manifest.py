@@ -1,12 +1,10 @@
-"""Which images a profile trains and tests on, written down with checksums, so that two users can tell that theirs are
-the same.
-"""
+"""Which images a profile trains and tests on, with checksums, so that two users can tell that theirs are the same."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -25,7 +23,7 @@ Checksum = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
 class Image(BaseModel):
-    """An image's file and what its annotation says of the concept, both as SHA-256."""
+    """SHA-256 of an image's file, and of what its annotation says of the concept."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -48,10 +46,7 @@ class Manifest(BaseModel):
 
     @classmethod
     def load(cls, file: Path) -> Manifest:
-        """Read it back.
-
-        Raises FileNotFoundError where it is missing and ValueError where it is no manifest.
-        """
+        """Read it back. Raises FileNotFoundError where it is missing and ValueError where it is no manifest."""
         if not file.exists():
             raise FileNotFoundError(f"The manifest {file} is missing; `vwlib manifest {file}` writes one.")
         try:
@@ -61,10 +56,18 @@ class Manifest(BaseModel):
             where = " -> ".join(map(str, first["loc"])) or "as a whole"
             raise ValueError(f"{file} is no manifest: {where}: {first['msg'].lower()}.") from error
 
+    def images(self, dataset: str) -> dict[tuple[str, Split, str], Image]:
+        """A dataset's images by concept, split and path."""
+        return {
+            (concept, split, path): image
+            for concept, splits in self.datasets.get(dataset, {}).items()
+            for split, images in splits.items()
+            for path, image in images.items()
+        }
+
 
 def check_manifest_file(file: Path, overwrite: bool = False) -> None:
-    """That a manifest may be written there: a new file or, with `overwrite`, one that holds an earlier manifest; so no
-    dataset's own file.
+    """Check that a manifest may be written: to a new file or, with `overwrite`, in the place of an earlier manifest.
 
     Raises FileExistsError otherwise, and as `vwlib.study.targets.check_target` does.
     """
@@ -83,8 +86,8 @@ def make_manifest(profile: Profile, datasets: tuple[str, ...] = DATASETS) -> Man
     """
     chosen: dict[str, dict[str, dict[Split, dict[str, Image]]]] = {}
     for dataset in datasets:
-        for concept, split, name, example in _chosen(profile, dataset):
-            chosen.setdefault(dataset, {}).setdefault(concept, {}).setdefault(split, {})[name] = entry(example)
+        for concept, split, path, example in _chosen(profile, dataset):
+            chosen.setdefault(dataset, {}).setdefault(concept, {}).setdefault(split, {})[path] = entry(example)
     return Manifest(profile=profile.name, datasets=chosen)
 
 
@@ -97,46 +100,35 @@ def differences(manifest: Manifest, profile: Profile) -> list[str]:
     if manifest.profile != profile.name:
         raise ValueError(f"The manifest is of the profile '{manifest.profile}', not of '{profile.name}'.")
     found = []
-    for dataset, concepts in manifest.datasets.items():
-        here = {(concept, split, name): example for concept, split, name, example in _chosen(profile, dataset)}
-        there = {
-            (concept, split, name): image
-            for concept, splits in concepts.items()
-            for split, images in splits.items()
-            for name, image in images.items()
-        }
-        for key, image in there.items():
-            where = f"{dataset}, {key[0]}, {key[1]}: {key[2]}"
-            if key not in here:
-                missing = "is missing" if not (dataset_folder(profile, dataset) / key[2]).exists() else "is not chosen"
-                found.append(f"{where} {missing} here, though the manifest lists it.")
-            elif (real := digest(here[key].path)) != image.file:
-                found.append(
-                    f"{where} is another file here (SHA-256 {real[:12]}…, in the manifest {image.file[:12]}…)."
-                )
-            elif _digest_boxes(here[key]) != image.boxes:
-                found.append(f"{where} has other boxes here.")
-        found += [
-            f"{dataset}, {key[0]}, {key[1]}: {key[2]} is chosen here, though the manifest does not list it."
-            for key in here
-            if key not in there
-        ]
+    for dataset in manifest.datasets:
+        here = {(concept, split, path): example for concept, split, path, example in _chosen(profile, dataset)}
+        there = manifest.images(dataset)
+        for key in [*there, *(key for key in here if key not in there)]:
+            if difference := _difference(there.get(key), here.get(key), dataset_folder(profile, dataset) / key[2]):
+                found.append(f"{dataset}, {key[0]}, {key[1]}: {key[2]} {difference}.")
     return found
 
 
-def entry(example: Example) -> Image:
-    """What the manifest notes of an example.
+def _difference(listed: Image | None, chosen: Example | None, path: Path) -> str:
+    if listed is None:
+        return "is chosen here, though the manifest does not list it"
+    if chosen is None:
+        return f"is {'not chosen' if path.exists() else 'missing'} here, though the manifest lists it"
+    image = entry(chosen)
+    if image.file != listed.file:
+        return f"is another file here (SHA-256 {image.file[:12]}…, in the manifest {listed.file[:12]}…)"
+    return "" if image.boxes == listed.boxes else "has other boxes here"
 
-    Raises FileNotFoundError where its picture is missing.
-    """
-    return Image(file=digest(example.path), boxes=_digest_boxes(example))
+
+def entry(example: Example) -> Image:
+    """What the manifest notes of an example. Raises FileNotFoundError where its picture is missing."""
+    boxes, ignored = example.boxes.round(2).tolist(), example.ignored_boxes.round(2).tolist()  # to a hundredth of a px
+    annotation = json.dumps([example.names, boxes, example.ignored_names, ignored])
+    return Image(file=digest(example.path), boxes=hashlib.sha256(annotation.encode()).hexdigest())
 
 
 def digest(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal digits.
-
-    Raises FileNotFoundError where it is missing.
-    """
+    """The SHA-256 of a file, in hexadecimal digits. Raises FileNotFoundError where it is missing."""
     if not path.exists():
         raise FileNotFoundError(f"The file {path} is missing.")
     return hash_file(path)
@@ -144,19 +136,8 @@ def digest(path: Path) -> str:
 
 def _chosen(profile: Profile, dataset: str) -> Iterator[tuple[str, Split, str, Example]]:
     """Concept, split, path below the dataset's folder and example of every image that a profile chooses."""
-    folder, material = dataset_folder(profile, dataset), load_split(profile, dataset)
-    splits: tuple[tuple[Split, list[Example]], ...] = (("train", material.train), ("test", material.test))
-    for split, examples in splits:
+    folder, images = dataset_folder(profile, dataset), load_split(profile, dataset)
+    splits: dict[Split, Sequence[Example]] = {"train": images.train, "test": images.test}
+    for split, examples in splits.items():
         for example in examples:
             yield example.label, split, example.path.relative_to(folder).as_posix(), example
-
-
-def _digest_boxes(example: Example) -> str:
-    """The SHA-256 of an example's names and boxes, these to a hundredth of a px."""
-    content = [
-        example.names,
-        example.boxes.round(2).tolist(),
-        example.ignored_names,
-        example.ignored_boxes.round(2).tolist(),
-    ]
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()

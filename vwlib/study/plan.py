@@ -1,12 +1,10 @@
-"""The study's plan: every word of a profile, in chunks that are computed in one go. The same profile gives the same
-plan.
-"""
+"""The study's plan: every word of a profile, in chunks that are computed in one go."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import astuple, dataclass
 from functools import lru_cache
 from typing import Any
@@ -25,9 +23,7 @@ WORDS, REFERENCES = "words", "references"
 
 @dataclass(frozen=True)
 class Chunk:
-    """Trials that are computed together: the words of one task (`kind` "words"), or the floor and ceiling on one task
-    ("references").
-    """
+    """Trials that are computed together: a task's words (`kind` "words"), or its floor and ceiling ("references")."""
 
     kind: str
     task: str
@@ -45,30 +41,22 @@ class Chunk:
 
 @lru_cache(maxsize=8)
 def make_plan(profile: Profile) -> tuple[Chunk, ...]:
-    """All chunks of a profile's study: floors and ceilings, then experiment 1 (unconstrained words), then experiment 2
-    (every delta).
+    """All chunks of a profile's study: floors and ceilings, unconstrained words, then those of every delta.
 
-    Raises ValueError for an unknown dataset.
+    The same profile gives the same plan. Raises ValueError for an unknown dataset.
     """
-    return (
-        *_references(profile),
-        *_words(profile, None),
-        *(chunk for delta in profile.study.deltas for chunk in _words(profile, delta)),
-    )
+    references = [
+        Chunk(REFERENCES, task, dataset, None, 0, tuple(_trials(profile, dataset, None)))
+        for dataset in profile.study.datasets
+        for task in TASKS
+    ]
+    return (*references, *(chunk for delta in (None, *profile.study.deltas) for chunk in _words(profile, delta)))
 
 
 def _trials(profile: Profile, dataset: str, delta: float | None) -> list[Trial]:
-    known = concepts_of(dataset, profile.world)
-    concepts = [concept.name for concept in known[: profile.study.concepts]]
-    return make_trials(
-        profile, dataset, concepts, [concept.anchor for concept in known[: profile.study.anchors]], delta
-    )
-
-
-def _references(profile: Profile) -> Iterator[Chunk]:
-    for dataset in profile.study.datasets:
-        for task in TASKS:
-            yield Chunk(REFERENCES, task, dataset, None, 0, tuple(_trials(profile, dataset, None)))
+    known, study = concepts_of(dataset, profile.world), profile.study
+    concepts, anchors = [c.name for c in known[: study.concepts]], [c.anchor for c in known[: study.anchors]]
+    return make_trials(profile, dataset, concepts, anchors, delta)
 
 
 def _words(profile: Profile, delta: float | None) -> Iterator[Chunk]:
@@ -80,9 +68,9 @@ def _words(profile: Profile, delta: float | None) -> Iterator[Chunk]:
                 yield Chunk(WORDS, task, dataset, delta, start // size, tuple(trials[start : start + size]))
 
 
-def word_count(plan: tuple[Chunk, ...]) -> int:
-    """How many words a plan learns."""
-    return sum(len(chunk.trials) for chunk in plan if chunk.kind == WORDS)
+def word_count(chunks: Iterable[Chunk]) -> int:
+    """How many words chunks learn."""
+    return sum(len(chunk.trials) for chunk in chunks if chunk.kind == WORDS)
 
 
 def settings_of(profile: Profile) -> dict[str, Any]:
@@ -100,15 +88,13 @@ def _settings(profile: Profile, dataset: str) -> dict[str, Any]:
     """`settings_of` for one dataset; the chunks of the others do not depend on it."""
     train, test = split_digests(profile, dataset)
     adapters = {task: named.rpartition("/")[2] for task, named in profile.adapters.items()}
+    drawing = profile.generator.model_dump(include={"image_size", "inference_steps", "guidance", "images_per_word"})
     return ({"adapters": adapters} if adapters else {}) | {
         "world": profile.world,
         "prompt": profile.prompt,
         "vectors": profile.vectors,
         "learning": {task: learning.model_dump() for task, learning in profile.learning.items()},
-        "drawing": profile.generator.model_dump(
-            include={"image_size", "inference_steps", "guidance", "images_per_word"}
-        )
-        | {"precision": precision_asked(profile)},
+        "drawing": drawing | {"precision": precision_asked(profile)},
         "threads": profile.study.threads,
         "weights": {role: digest_folder(model.source) for role, model in profile.models.items()},
         "train": train,
@@ -137,14 +123,9 @@ def chunk_digests(profile: Profile, chunk: Chunk) -> tuple[str, str]:
     which is part of both digests of words from its second version on.
     """
     settings = _settings(profile, chunk.dataset)
-    learning = settings["learning"].get(chunk.task) if chunk.kind == WORDS else None
-    content = {
-        "kind": chunk.kind,
-        "task": chunk.task,
-        "profile": profile.name,
-        "trials": [astuple(trial) for trial in chunk.trials],
-        "learning": learning,
-    }
+    content: dict[str, Any] = {"kind": chunk.kind, "task": chunk.task, "profile": profile.name}
+    content["trials"] = [astuple(trial) for trial in chunk.trials]
+    content["learning"] = settings["learning"].get(chunk.task) if chunk.kind == WORDS else None
     if chunk.kind == WORDS and vwlib.trials.LEARNING > 1:
         content["algorithm"] = vwlib.trials.LEARNING
     words = {key: settings[key] for key in ("world", "prompt", "vectors", "threads", "train")}
@@ -154,15 +135,12 @@ def chunk_digests(profile: Profile, chunk: Chunk) -> tuple[str, str]:
     }
     if chunk.task in settings.get("adapters", {}):
         source["adapter"] = settings["adapters"][chunk.task]
-    return _digest([content, words, source]), _digest(
-        [content, {key: value for key, value in settings.items() if key != "learning"}]
-    )
+    scores = {key: value for key, value in settings.items() if key != "learning"}
+    return _digest([content, words, source]), _digest([content, scores])
 
 
 def word_ids(profile: Profile, chunk: Chunk) -> list[tuple[str, ...]]:
-    """The ids that each of a chunk's words may have, one for each precision that the profile leaves to the machine;
-    none for floors and ceilings.
-    """
+    """The ids that each of a chunk's words may have: one for each precision that the profile leaves to the machine."""
     if chunk.kind == REFERENCES:
         return []
     nothing = np.empty((len(chunk.trials), profile.vectors, 0))
@@ -173,9 +151,7 @@ def word_ids(profile: Profile, chunk: Chunk) -> list[tuple[str, ...]]:
 
 
 def study_digest(profile: Profile) -> str:
-    """A short hash of a whole study: studies with the same one have the same words and scores, on one kind of processor
-    to the last byte.
-    """
+    """A short hash of a whole study: on one kind of processor the same one means the same bytes."""
     return _digest([chunk_digests(profile, chunk) for chunk in make_plan(profile)])
 
 

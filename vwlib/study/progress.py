@@ -49,7 +49,7 @@ def status(store: Store, results: Mapping[Chunk, ChunkResult | None] | None = No
     failed = [f"{word_id} ({chunk.name})" for chunk, result in finished.items() for word_id in result.failed]
     rates = rates_of_log(read_run_log(store.log_file))
     return Status(
-        words=word_count(tuple(results)),
+        words=word_count(results),
         finished=sum(len(result.words) for result in finished.values()),
         failed=failed,
         missing=[chunk.name for chunk in missing],

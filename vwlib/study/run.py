@@ -132,7 +132,7 @@ def run_study(
             log.warning("%s: %s is not the original; results will not be the paper's model's.", role, file)
     # Each run has an order of its own, so that several on one folder seldom compute the same chunk at the same time.
     SystemRandom().shuffle(todo)
-    total, left = word_count(tuple(results)), word_count(tuple(todo))
+    total, left = word_count(results), word_count(todo)
     with tqdm(
         total=total, initial=total - left, desc=f"{profile.name} study", unit="word", disable=not progress
     ) as bar:

@@ -1,6 +1,4 @@
-"""The published tables of a profile, those of experiments and the study's own, each with its checksum; and the finished
-cases of tables that are still computed.
-"""
+"""The published tables of a profile, each with its checksum, and the finished cases of unfinished ones."""
 
 from __future__ import annotations
 
@@ -20,7 +18,7 @@ import pandas as pd
 from vwlib.files import write_whole
 from vwlib.paths import CACHE, DATA
 from vwlib.settings import Profile, load_profile
-from vwlib.study.formats import pack_json, pack_table, read_file, read_json, sha256, unpack_table
+from vwlib.study.formats import pack_json, pack_table, read_json, sha256, unpack_table
 
 log = logging.getLogger(__name__)
 #: The name of the study's own table.
@@ -99,10 +97,11 @@ class Tables:
 
         Raises FileNotFoundError that names the command where it is missing.
         """
-        path = self.summary_file if name == TRIALS else self.table_file(name)
-        if not path.exists():
-            raise FileNotFoundError(self._missing(name))
+        self._check_exists(name, path := self._vouching_file(name))
         return sha256(path.read_bytes())
+
+    def _vouching_file(self, name: str) -> Path:
+        return self.summary_file if name == TRIALS else self.table_file(name)
 
     def read_table(self, name: str) -> pd.DataFrame:
         """A published table: an experiment's, or the study's "trials".
@@ -111,14 +110,12 @@ class Tables:
         table that was made from other tables than those beside it is named in the log.
         """
         path, record, command = self.table_file(name), self.record(name), self._command(name)
-        if not path.exists():
-            raise FileNotFoundError(self._missing(name))
+        self._check_exists(name, path)
         content = path.read_bytes()
         if sha256(content) != record.get("sha256"):
             raise ValueError(f"{path} is damaged or was altered: its checksum is another; {command} makes it again.")
         for needed, checksum in record.get("needs", {}).items():
-            other = self.summary_file if needed == TRIALS else self.table_file(needed)
-            if other.exists() and sha256(other.read_bytes()) != checksum:
+            if self._vouching_file(needed).exists() and self.checksum(needed) != checksum:
                 log.warning("The table '%s' was made from another '%s'; %s makes it again.", name, needed, command)
         return unpack_table(content)
 
@@ -134,16 +131,10 @@ class Tables:
     def _command(self, name: str) -> str:
         return f"`vwlib {'study' if name == TRIALS else f'experiments {name}'} --profile {self.profile.name}`"
 
-    def _missing(self, name: str) -> str:
-        return f"The table '{name}' of profile '{self.profile.name}' is missing; {self._command(name)} makes it."
-
-    def load_case(self, table: str, digest: str, case: str) -> pd.DataFrame | None:
-        """The rows of a finished case; None where it is missing, or damaged, which is named in the log."""
-        return read_file(self.case_file(table, digest, case), unpack_table)
-
-    def save_case(self, table: str, digest: str, case: str, rows: pd.DataFrame) -> None:
-        """Keep the rows of a finished case."""
-        write_whole(self.case_file(table, digest, case), pack_table(rows))
+    def _check_exists(self, name: str, path: Path) -> None:
+        if not path.exists():
+            table = f"The table '{name}' of profile '{self.profile.name}'"
+            raise FileNotFoundError(f"{table} is missing; {self._command(name)} makes it.")
 
     def _label(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()

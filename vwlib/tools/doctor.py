@@ -18,7 +18,7 @@ from typing import NamedTuple
 from safetensors import SafetensorError, safe_open
 
 from vwlib.concepts import DATASETS, TASKS, Concept, concepts_of
-from vwlib.datasets import load_dataset
+from vwlib.datasets.available import ORIGINS, read_split
 from vwlib.datasets.choose import FEWER_ALLOWED, test_examples, training_examples
 from vwlib.datasets.source import SPLITS
 from vwlib.datasets.splits import unnamed_folder
@@ -43,15 +43,6 @@ from vwlib.study.plan import make_plan
 from vwlib.study.runlog import read_run_log
 from vwlib.study.store import Store
 from vwlib.tools.weights import missing_shards, remedy
-
-#: Where the real datasets are published, how big they are, and which of their files are needed.
-ORIGINS = {
-    "ImageNet": "ILSVRC2012 CLS-LOC with its Annotations (image-net.org after registration, or Kaggle's "
-    "imagenet-object-localization-challenge; 155 GB)",
-    "DreamBooth": "github.com/google/dreambooth (110 MB), its folder `dataset`",
-    "COCO": "train2017.zip, val2017.zip and annotations_trainval2017.zip from cocodataset.org (20 GB)",
-    "PASCAL": "VOCtrainval_11-May-2012.tar from the PASCAL VOC site (2 GB)",
-}
 
 
 class Finding(NamedTuple):
@@ -138,15 +129,12 @@ def place(profile: Profile) -> Iterator[Finding]:
 
 
 def _precision(profile: Profile, device: str) -> Finding:
-    """The precision of the generator's products, and whether it is the faster one on a processor."""
-    asked = profile.generator.precision
-    if asked == "float32" or (asked != "auto" and device != "cpu"):
-        return ready(f"the generator computes in {asked}, as the profile says")
-    faster = faster_precision(device)
-    if asked in ("auto", faster):
-        return ready(f"the generator computes in {faster}")
-    advice = f'precision = "auto" in [{profile.name}.generator] takes the faster {faster}'
-    return note(f"the generator computes in {asked}, as the profile says; {advice}")
+    """The precision of the generator's products, and whether the device has a faster one."""
+    asked, faster = profile.generator.precision, faster_precision(device)
+    if asked in ("auto", "float32", faster) or device != "cpu":
+        return ready(f"the generator computes in {faster if asked == 'auto' else asked}")
+    advice = f'precision = "auto" in [{profile.name}.generator] takes {faster}, which is faster here'
+    return note(f"the generator computes in {asked}; {advice}")
 
 
 def _gpu_in_sight() -> bool:
@@ -255,24 +243,6 @@ def data(profile: Profile, dataset: str) -> Iterator[Finding]:
     if any(found.values()):
         yield ready(f"{dataset}: {folder}")
         yield from (_counted(profile, concept, found, complaints.get(concept.name)) for concept in concepts)
-
-
-def read_split(
-    dataset: str, folder: Path, concepts: Sequence[Concept], split: str
-) -> tuple[list[Example], dict[str, str]]:
-    """Whatever examples there are of a split, and a sentence for each concept with which something is wrong."""
-    try:
-        return load_dataset(dataset, folder, concepts, split), {}
-    except (ValueError, FileNotFoundError) as error:
-        if dataset not in ("ImageNet", "DreamBooth"):  # the annotations of all classes are in the same files
-            return [], dict.fromkeys((concept.name for concept in concepts), str(error))
-    examples, complaints = [], {}
-    for concept in concepts:  # a class a folder: some may be there
-        try:
-            examples += load_dataset(dataset, folder, [concept], split)
-        except (ValueError, FileNotFoundError) as error:
-            complaints[concept.name] = str(error)
-    return examples, complaints
 
 
 def _counted(profile: Profile, concept: Concept, found: dict[str, list[Example]], complaint: str | None) -> Finding:

@@ -1,4 +1,8 @@
-"""The layers of text encoders."""
+"""The layers of text encoders.
+
+Tables are those of `vwlib.experiments.layer_statistics` and `vwlib.layers`, with a column `task`, and `kind` if there
+are several sets of words. There is a panel for each task; bands are 95 % intervals.
+"""
 
 from __future__ import annotations
 
@@ -32,11 +36,10 @@ LINES = {"concept": "-", "anchor": "--"}
 
 
 def layer_map(points: pd.DataFrame, row: str | None = None) -> Figure:
-    """Figures 7 and 12 to 18: a point for each word, coloured by concept and shaped by anchor, in a panel for each
-    layer.
+    """Figures 7 and 12 to 18: a point for each word, coloured by concept and shaped by anchor, in a panel a layer.
 
-    `points` is the table of `tsne_of_layers`. With `row`, each value of that column has its own row of
-    panels. Raises ValueError for more than ten concepts or anchors, which could not be told apart.
+    `points` is the table of `tsne_of_layers`. With `row`, each value of that column has its own row of panels. Raises
+    ValueError for more than ten concepts or anchors, which could not be told apart.
     """
     concepts, anchors = (list(points[column].unique()) for column in ("concept", "anchor"))
     most = len(CONCEPT_COLOURS)
@@ -69,31 +72,24 @@ def layer_map(points: pd.DataFrame, row: str | None = None) -> Figure:
 
 
 def agreement_curves(agreement: pd.DataFrame) -> Figure:
-    """How well clusters of hidden states agree with the concepts and with the anchors at each layer.
-
-    `agreement` is the table of `cluster_agreement` with a column `task`, and `kind` where there are
-    several sets of words. There is a panel for each task; bands are 95 % intervals.
-    """
+    """How well clusters of hidden states agree with concepts and anchors at each layer (`cluster_agreement`)."""
     curves = agreement[agreement["by"].isin(list(LINES))].rename(columns={"ari": "mean", "by": "line"})
     return _curves(curves, "layer", "adjusted Rand index", marks={0: "-"})
 
 
 def truncation_curves(scores: pd.DataFrame) -> Figure:
-    """Figure 7 in numbers: mean score as the concept and as the anchor against the number of blocks.
+    """Figure 7 in numbers: mean score as concept and as anchor with the first blocks only (`truncation_scores`).
 
-    `scores` is the table of `truncation_scores`, with `kind` where there are several sets of words. There
-    is a panel for each task; bands are 95 % intervals. Words that start at their concept's own anchor are left out.
+    Words that start at their concept's own anchor are left out.
     """
     means = _means(_off_diagonal(scores).rename(columns={"of": "line"}), "blocks", (0, 1))
     return _curves(means, "blocks", "mean score (table 1)", (0, 1.05))
 
 
 def probe_curves(scores: pd.DataFrame) -> Figure:
-    """How likely a linear probe of each layer finds the concept rather than the anchor.
+    """How likely a linear probe of each layer finds the concept rather than the anchor (`probe_scores`).
 
-    `scores` is the table of `probe_scores`, with `kind` where there are several sets of words. There is a
-    panel for each task; bands are 95 % intervals, and the dotted line is the probe's accuracy on real words. Words that
-    start at their concept's own anchor are left out.
+    The dotted line is the probe's accuracy on real words. Words that start at their concept's own anchor are left out.
     """
     means = _means(_off_diagonal(scores).assign(line="concept"), "layer", (0, 1))
     figure = _curves(means, "layer", "probability of the concept\nagainst the anchor", (-0.03, 1.05), {0.5: "-"})
@@ -104,21 +100,13 @@ def probe_curves(scores: pd.DataFrame) -> Figure:
 
 
 def projection_curves(projections: pd.DataFrame) -> Figure:
-    """How far words have moved from anchor to concept at each layer: their projection on the concept's direction.
-
-    `projections` is the table of `projection_on_concept_direction` with a column `task`, and `kind` where there are
-    several sets of words. There is a panel for each task; bands are 95 % intervals.
-    """
+    """How far words have moved from anchor to concept at each layer (`projection_on_concept_direction`)."""
     means = _means(projections.assign(line="concept"), "layer")
     return _curves(means, "layer", "share of the way\nfrom anchor to concept", marks={0: "-", 0.5: ":", 1: "-"})
 
 
 def flip_steps(flips: pd.DataFrame) -> Figure:
-    """The share of words that have flipped from anchor to concept by each number of blocks.
-
-    `flips` is the table of `flip_layers`; its column `crossing` is empty for words that never flip.
-    There is a panel for each task and a line for each kind of words.
-    """
+    """The share of words that have flipped from anchor to concept by each number of blocks (`flip_layers`)."""
     kinds = list(flips["kind"].unique()) if "kind" in flips else [""]
     figure, panels = task_panels(flips, "layer", "share of words", (0, 1.05))
     for task, ax in panels.items():
@@ -138,7 +126,7 @@ def disagreement_points(words: pd.DataFrame) -> Figure:
     """Claim 48: a word's mean score in the two other models against how much its first and last layer disagree.
 
     `words` has columns `task`, `disagreement`, `value` and `delta`, which is empty for unconstrained words; their
-    points are filled. There is a panel for each task.
+    points are filled.
     """
     figure, panels = task_panels(words, "disagreement", "mean score in the\nother two models", (-0.03, 1.05))
     edge = 0.05 * (np.ptp(words["disagreement"]) or 1.0)

@@ -1,4 +1,7 @@
-"""Solutions near an anchor: beside random offsets, between two of them, over images and anchors, and between models."""
+"""Solutions near an anchor: beside random offsets, between two of them, over images and anchors, and between models.
+
+Tables are those of the experiments. Bars are 95 % intervals.
+"""
 
 from __future__ import annotations
 
@@ -39,9 +42,9 @@ PATHS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def random_curves(table: pd.DataFrame) -> Figure:
-    """Control K5: the share of words whose output is still their anchor's, against the length of their offsets.
+    """A control: the share of words whose output is still their anchor's, against the length of their offsets.
 
-    `table` is that of the experiment `perturbations`. There is a panel for each task; bars are 95 % intervals.
+    `table` is that of the experiment `perturbations`.
     """
     figure, panels = task_panels(table, "radius, delta", "share whose output\nis the anchor's", (-0.03, 1.05))
     radii = sorted(table["delta"].unique())
@@ -60,9 +63,9 @@ def random_curves(table: pd.DataFrame) -> Figure:
 
 
 def segment_curves(table: pd.DataFrame) -> Figure:
-    """Section 5.1: mean score on the path from one of a concept's words to another, straight and on a learned curve.
+    """Section 5.1: mean score on the path between two of a concept's words, straight and on a learned curve.
 
-    `table` is that of the experiment `segments`. There is a panel for each task; bars are 95 % intervals.
+    `table` is that of the experiment `segments`.
     """
     figure, panels = task_panels(table, ylabel="score on its own task", ylim=(-0.03, 1.05))
     for task, ax in panels.items():
@@ -76,10 +79,7 @@ def segment_curves(table: pd.DataFrame) -> Figure:
 
 
 def spread_points(table: pd.DataFrame) -> Figure:
-    """The standard deviation of scores over resampled training images and over anchors, for each dataset.
-
-    `table` is that of the experiment `spreads`. Bars are 95 % intervals.
-    """
+    """The standard deviation of scores over resampled training images and over anchors: the table `spreads`."""
     colour, datasets = TASK_COLOURS["classification"], list(table["dataset"].unique())
     looks = {kind: filled(colour, kind == "data") for kind in ("data", "start")}
     figure, ax = row_panel(datasets, "standard deviation of the score", 0.42, 1.3)
@@ -95,9 +95,9 @@ def spread_points(table: pd.DataFrame) -> Figure:
 
 
 def offset_ranges(table: pd.DataFrame) -> Figure:
-    """Section 1, control K2: cosines of the offsets that two models learned for a concept from the same anchor.
+    """Section 1: cosines of the offsets that two models learned for a concept from the same anchor.
 
-    `table` is that of the experiment `offsets`. There is a line with median and spread for each pair of models.
+    `table` is that of the experiment `offsets`. A line has the median, the middle half and nine tenths of a pair.
     """
     groups = {
         f"{source} to {target}" if kind == "models" else f"two classifiers, {target}": (TASK_COLOURS[source], rows)
@@ -113,7 +113,7 @@ def offset_ranges(table: pd.DataFrame) -> Figure:
 def compound_points(table: pd.DataFrame) -> Figure:
     """The share of a compound's word that its parts, or the best two words, leave unexplained, beside real words.
 
-    `table` is that of the experiment `compounds`. Bars are 95 % intervals that resample compounds.
+    `table` is that of the experiment `compounds`. Intervals resample compounds.
     """
     tasks = tasks_in(table)
     marks = {

@@ -16,6 +16,7 @@ import pandas as pd
 from PIL import Image
 
 from vwlib.concepts import DATASETS, concepts_of
+from vwlib.datasets.available import read_split
 from vwlib.datasets.choose import training_examples
 from vwlib.datasets.source import SPLITS
 from vwlib.datasets.splits import dataset_folder
@@ -25,7 +26,6 @@ from vwlib.settings import Profile
 from vwlib.study.cost import FULL_SIZE, cost_table, rates_of_full_size
 from vwlib.study.manifest import entry
 from vwlib.study.plan import make_plan
-from vwlib.tools.doctor import read_split
 
 #: The folder of each dataset below a folder of real samples, as in the paper's profile, and how the dataset says what
 #: its pictures show.

@@ -21,10 +21,10 @@ from vwlib.lab import Lab
 from vwlib.layers import (
     block_contributions,
     contributions_to_direction,
-    draw_truncated,
     evenly_spaced,
     hidden_states,
     projection_on_concept_direction,
+    truncated,
 )
 from vwlib.ledger.summary import is_diagonal
 from vwlib.models.base import TaskModel
@@ -189,7 +189,11 @@ def draw_strip(
     depth = len(model.blocks)
     blocks = list(range(1, depth + 1)) if depth <= pictures else evenly_spaced(depth, pictures)
     columns = [f"{count} block" + "s" * (count != 1) for count in blocks]
-    return draw_truncated(model, torch.cat(list(texts.values())), blocks, seed), list(texts), columns
+    vectors, drawn = torch.cat(list(texts.values())), []
+    for count in blocks:
+        with truncated(model, count), torch.no_grad():
+            drawn.append([pictures[0] for pictures in model.generate(model.encode_words(vectors), 1, seed)])
+    return [list(row) for row in zip(*drawn, strict=True)], list(texts), columns
 
 
 def of_kinds(table: pd.DataFrame, delta: float | None, kinds: Sequence[str] = tuple(KINDS)) -> pd.DataFrame:
