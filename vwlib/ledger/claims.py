@@ -241,8 +241,8 @@ def _read_claim(file: str, number: int, row: dict[str, Any], shared: Mapping[str
     later = {key: value for key, value in row.items() if key != "first"}
     claim, earlier = _validated(where, later, shared), row.get("first")
     if (earlier is None) != (not claim.revised):
-        alone = "revised" if earlier is None else "first"
-        raise ValueError(f"{where}, field '{alone}': a changed rule says both how it changed and what it was at first.")
+        lacks = "first" if earlier is None else "revised"
+        raise ValueError(f"{where}, field '{lacks}': a changed rule says both how it changed and what it was at first.")
     if earlier is None:
         return claim
     if unknown := [field for field in earlier if field not in (*RULE, "where")]:

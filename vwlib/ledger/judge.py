@@ -143,8 +143,9 @@ def judge_claims(
     Raises ValueError for a malformed ledger, an unknown table, and a table without the columns that it must have.
     """
     claims, schemas = load_claims(path), {**OTHERS, **schemas}
-    for rule in (rule for claim in claims for rule in (claim, claim.first or claim)):
-        rule.check_columns(schemas)
+    for claim in claims:
+        claim.check_columns(schemas)
+        (claim.first or claim).check_columns(schemas)
     judge = Judge.of(tables, schemas, load_profile(profile).world, draws)
     rules = [judge.judge(claim) for claim in claims]
     firsts = [judge.judge(rule.claim.first) if rule.claim.first else replace(rule) for rule in rules]

@@ -120,11 +120,11 @@ def legend_below(
 
     `options` go to `Figure.legend`. Without labels there is no legend.
     """
-    lines = [
-        Line2D([], [], label=label, **{"color": INK, "ms": 5, "lw": 1.4} | dict(look)) for label, look in looks.items()
-    ]
+    usual: dict[str, Any] = {"color": INK, "ms": 5, "lw": 1.4}
+    lines = [Line2D([], [], label=label, **usual | dict(look)) for label, look in looks.items()]
     if handles := [*patches, *lines]:
-        figure.legend(handles=handles, **{"loc": "outside lower center", "ncols": len(handles)} | options)
+        place: dict[str, Any] = {"loc": "outside lower center", "ncols": len(handles)}
+        figure.legend(handles=handles, **place | options)
 
 
 def filled(colour: str, is_filled: bool) -> dict[str, str]:
