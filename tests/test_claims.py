@@ -4,6 +4,7 @@ found.
 
 import itertools
 import json
+import tomllib
 
 import numpy as np
 import pandas as pd
@@ -13,10 +14,12 @@ from vwlib.book.pages.ledger import for_file, here_text, in_words
 from vwlib.concepts import DATASETS, TASKS, concepts_of
 from vwlib.experiments.registry import SCHEMAS
 from vwlib.ledger import judge as ledger
-from vwlib.ledger.claims import first_digests, load_claims, load_settings
+from vwlib.ledger.claims import load_claims, load_settings
 from vwlib.ledger.estimate import evaluate
-from vwlib.ledger.judge import VERDICTS, claim_cases, verdict_counts, write_claims
+from vwlib.ledger.judge import claim_cases
 from vwlib.ledger.tables import OTHERS, prepare
+from vwlib.ledger.verdicts import VERDICTS, verdict_counts, write_claims
+from vwlib.paths import DATA
 
 KINDS = {**OTHERS, **SCHEMAS}
 CLAIMS = {claim.id: claim for claim in load_claims()}
@@ -370,7 +373,8 @@ def test_a_rule_that_is_not_as_first_published_says_when_and_how_it_changed():
     """The digests are of commit 4700815: whoever changes a rule keeps its first form, under `first`, and says what
     changed, under `revised`.
     """
-    first = first_digests()
+    published = tomllib.loads((DATA / "paper" / "first_rules.toml").read_text())["digests"]
+    first = {int(number): digest for number, digest in published.items()}
     assert {number: (claim.first or claim).digest for number, claim in CLAIMS.items()} == first
     changed = {number for number, claim in CLAIMS.items() if claim.digest != first[number]}
     assert changed == {claim.id for claim in CLAIMS.values() if claim.revised}
@@ -490,10 +494,7 @@ def test_an_undecided_claim_states_its_power(tmp_path):
     row = judge_claims(
         {"sweep": scores(0.5)}, path=small_ledger(tmp_path, 'test = "above"\nbound = 0.5'), draws=DRAWS
     ).iloc[0]
-    assert (
-        f"With these {row['n']} trials a true value {row['detectable']:.2g} beyond the bound would be found nine times in ten"
-        in row["why"]
-    )
+    assert f"With these {row['n']} trials a true value {row['detectable']:.2g} beyond the bound" in row["why"]
     assert 0 < row["detectable"] < 0.1
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -28,7 +29,6 @@ from vwlib.ledger.tables import DERIVED
 from vwlib.paths import DATA
 
 CLAIMS = DATA / "paper" / "claims.toml"
-FIRST_RULES = DATA / "paper" / "first_rules.toml"
 
 Scope = Literal["miniature", "real weights", "other experiment", "text"]
 Test = Literal["above", "below", "equivalent", "number", "equals"]
@@ -230,32 +230,24 @@ def load_claims(path: Path = CLAIMS) -> list[Claim]:
     if not isinstance(rows, list) or not rows:
         raise ValueError(f"{path.name} holds no claim.")
     claims = [_read_claim(path.name, number, row, data.get("arms", {})) for number, row in enumerate(rows, 1)]
-    numbers = [claim.id for claim in claims]
-    for number in numbers:
-        if (count := numbers.count(number)) > 1:
+    for number, count in Counter(claim.id for claim in claims).items():
+        if count > 1:
             raise ValueError(f"{path.name}, claim {number}, field 'id': there are {count} claims of that number.")
     return claims
 
 
 def _read_claim(file: str, number: int, row: dict[str, Any], shared: Mapping[str, Any]) -> Claim:
     where = f"{file}, claim {row['id']}" if "id" in row else f"{file}, the {number}. claim"
-    earlier = row.get("first")
-    row = {key: value for key, value in row.items() if key != "first"}
-    claim = _validated(where, row, shared)
+    later = {key: value for key, value in row.items() if key != "first"}
+    claim, earlier = _validated(where, later, shared), row.get("first")
     if (earlier is None) != (not claim.revised):
-        field, other = ("first", "revised") if earlier is None else ("revised", "first")
-        both = "a changed rule has both, what changed (revised) and the first rule (first)"
-        raise ValueError(f"{where}, field '{field}': {both}; '{other}' is alone.")
+        lacks = "first" if earlier is None else "revised"
+        raise ValueError(f"{where}, field '{lacks}': a changed rule says both how it changed and what it was at first.")
     if earlier is None:
         return claim
-    if not isinstance(earlier, dict):
-        raise ValueError(f"{where}, field 'first': it must give fields of the rule their first values.")
-    for field in earlier:
-        if field not in (*RULE, "where"):
-            fields = ", ".join((*RULE, "where"))
-            raise ValueError(f"{where}, field 'first.{field}': it is no part of a rule; there are {fields}.")
-    row = {key: value for key, value in row.items() if key != "revised"} | earlier
-    first = _validated(where, row, shared, "first.")
+    if unknown := [field for field in earlier if field not in (*RULE, "where")]:
+        raise ValueError(f"{where}, field 'first.{unknown[0]}': it is no part of a rule.")
+    first = _validated(where, {**later, "revised": [], **earlier}, shared, "first.")
     if first.digest == claim.digest:
         raise ValueError(f"{where}, field 'first': it says nothing else than the last rule.")
     return claim.model_copy(update={"first": first})
@@ -265,17 +257,14 @@ def _validated(where: str, row: dict[str, Any], shared: Mapping[str, Any], insid
     """A claim of a file's row, with the shared arms that it names and what all its arms have alike; `inside` precedes a
     field's name in errors.
     """
-    row = dict(row)
+    alike, row = row.get("where", {}), {key: value for key, value in row.items() if key != "where"}
     if isinstance(row.get("arms"), list):
         for arm in row["arms"]:
             if arm not in shared:
                 raise ValueError(f"{where}, field '{inside}arms': '{arm}' is not among the shared arms.")
         row["arms"] = {arm: shared[arm] for arm in row["arms"]}
-    alike = row.pop("where", {})
-    if not isinstance(alike, dict):
-        raise ValueError(f"{where}, field '{inside}where': it must give columns their values.")
     if alike and isinstance(row.get("arms"), dict):
-        row["arms"] = {arm: alike | rows if isinstance(rows, dict) else rows for arm, rows in row["arms"].items()}
+        row["arms"] = {arm: alike | rows for arm, rows in row["arms"].items()}
     try:
         return Claim.model_validate(row)
     except ValidationError as error:
@@ -284,8 +273,3 @@ def _validated(where: str, row: dict[str, Any], shared: Mapping[str, Any], insid
         places = [str(part) for part in found["loc"] if not str(part).startswith(("float", "literal"))]
         field, trouble = found.get("ctx", {}).get("field") or ".".join(places), found["msg"]
         raise ValueError(f"{where}, field '{inside}{field}': {trouble[0].lower()}{trouble[1:]}.") from error
-
-
-def first_digests(path: Path = FIRST_RULES) -> dict[int, str]:
-    """The digest of every claim's rule (`Claim.digest`) as it was first published, by the claim's number."""
-    return {int(number): digest for number, digest in tomllib.loads(path.read_text())["digests"].items()}

@@ -9,10 +9,10 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from vwlib.book.figures.pictures import draw_box, image_grid
-from vwlib.book.figures.style import INK, legend_below
+from vwlib.book.figures.style import INK, Look, legend_below
 
 #: How the boxes of each kind look, and what the legend calls them.
-BOX_LOOKS = {
+BOX_LOOKS: dict[str, tuple[str, Look]] = {
     "label": ("largest box of the label", {"ls": "-", "lw": 1.6}),
     "other": ("other box of one of the ten concepts", {"ls": (0, (3, 2)), "lw": 1.2}),
     "ignored": ("counts neither way", {"ls": (0, (1, 2)), "lw": 1.2}),

@@ -22,6 +22,7 @@ from vwlib.book.figures.style import (
     POINT,
     TASK_COLOURS,
     WIDTH,
+    Look,
     filled,
     legend_below,
     lighter,
@@ -49,7 +50,7 @@ def layer_map(points: pd.DataFrame, row: str | None = None) -> Figure:
         )
     colours = {concept: {"color": colour} for concept, colour in zip(concepts, CONCEPT_COLOURS, strict=False)}
     markers = {anchor: {"marker": marker} for anchor, marker in zip(anchors, ANCHOR_MARKERS, strict=False)}
-    edge = {"mec": INK, "mew": 0.3}
+    edge: Look = {"mec": INK, "mew": 0.3}
     groups = [("", points)] if row is None else [(str(name), group) for name, group in points.groupby(row, sort=False)]
     columns = max(group["layer"].nunique() for _, group in groups)
     figure = Figure(figsize=(WIDTH, 1.75 * len(groups) + 1.3), layout="constrained")

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from vwlib.book.figures.style import INK, WIDTH
-from vwlib.ledger.judge import VERDICTS
+from vwlib.ledger.verdicts import VERDICTS
 
 #: Dark and light enough to be told apart in grey, and none of them a task's colour.
 VERDICT_COLOURS = dict(zip(VERDICTS, ("#1b7837", "#b2182b", "#d9d9d9", "#f7f7f7"), strict=True))

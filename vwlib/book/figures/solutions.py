@@ -6,7 +6,6 @@ Tables are those of the experiments. Bars are 95 % intervals.
 from __future__ import annotations
 
 from math import inf
-from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -16,6 +15,7 @@ from vwlib.book.figures.style import (
     INK,
     POINT,
     TASK_COLOURS,
+    Look,
     draw_estimate,
     draw_means,
     draw_quantiles,
@@ -28,14 +28,14 @@ from vwlib.book.figures.style import (
 from vwlib.ledger.statistics import mean_estimate, two_way_clustered_estimate
 
 #: Names and looks of the kinds of words in the table `perturbations`. Only learned words have their task's colour.
-OFFSETS: dict[str, tuple[str, dict[str, Any]]] = {
+OFFSETS: dict[str, tuple[str, Look]] = {
     "optimised": ("learned words", {"ls": "-", "marker": "o"}),
     "random": ("random offsets of the same length", {"ls": "--", "marker": "D", "mfc": "white"}),
     "random, vocabulary": ("random, spread like the vocabulary", {"ls": "-.", "marker": "v", "mfc": "white"}),
     "random, word": ("straight towards a random word", {"ls": ":", "marker": "s", "mfc": "white"}),
 }
 #: The same of the paths in the table `segments`.
-PATHS: dict[str, tuple[str, dict[str, Any]]] = {
+PATHS: dict[str, tuple[str, Look]] = {
     "segment": ("straight line", {"ls": "-", "marker": "o"}),
     "curve": ("curve learned to avoid a dip", {"ls": "--", "marker": "s", "mfc": "white"}),
 }

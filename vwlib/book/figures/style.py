@@ -19,6 +19,8 @@ from vwlib.ledger.statistics import mean_estimate
 
 WIDTH = 6.6  # inches: the text column of a page
 
+Look = dict[str, Any]  # of a line or marker, in matplotlib's words
+
 TASK_COLOURS = dict(zip(TASKS, sns.color_palette("colorblind").as_hex(), strict=False))
 
 TASK_MARKERS = dict(zip(TASKS, ("o", "s", "^"), strict=True))
@@ -120,14 +122,15 @@ def legend_below(
 
     `options` go to `Figure.legend`. Without labels there is no legend.
     """
-    lines = [
-        Line2D([], [], label=label, **{"color": INK, "ms": 5, "lw": 1.4} | dict(look)) for label, look in looks.items()
-    ]
-    if handles := [*patches, *lines]:
-        figure.legend(handles=handles, **{"loc": "outside lower center", "ncols": len(handles)} | options)
+    usual: Look = {"color": INK, "ms": 5, "lw": 1.4}
+    lines = [Line2D([], [], label=label, **usual | dict(look)) for label, look in looks.items()]
+    handles = [*patches, *lines]
+    place: Look = {"loc": "outside lower center", "ncols": len(handles)}
+    if handles:
+        figure.legend(handles=handles, **place | options)
 
 
-def filled(colour: str, is_filled: bool) -> dict[str, str]:
+def filled(colour: str, is_filled: bool) -> Look:
     """The look of a marker whose edge has a colour, and whose face has it too or is white."""
     return {"mec": colour, "mfc": colour if is_filled else "white"}
 
@@ -144,7 +147,7 @@ def draw_means(
 
 
 #: A marker without a line.
-POINT = {"ls": "", "marker": "o", "ms": 6}
+POINT: Look = {"ls": "", "marker": "o", "ms": 6}
 
 
 def draw_estimate(ax: Axes, height: float, estimate: Estimate, colour: str, look: Mapping[str, Any]) -> None:

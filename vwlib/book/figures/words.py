@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,6 +19,7 @@ from vwlib.book.figures.style import (
     TASK_COLOURS,
     TASK_MARKERS,
     WIDTH,
+    Look,
     draw_means,
     draw_quantiles,
     filled,
@@ -32,13 +32,14 @@ from vwlib.concepts import TASKS
 from vwlib.ledger.statistics import mean_interval
 
 #: The looks of curves at a task's own learning rate, and at the other rates in turn.
-RATE_LOOKS: tuple[dict[str, Any], ...] = (
+RATE_LOOKS: tuple[Look, ...] = (
     {"ls": "-", "marker": "o"},
     {"ls": ":", "marker": "v", "mfc": "white"},
     {"ls": "--", "marker": "^", "mfc": "white"},
     {"ls": "-.", "marker": "s"},
 )
-BALL, HALF = {"lw": 1.2}, {"lw": 1.2, "ls": ":"}
+BALL: Look = {"lw": 1.2}
+HALF: Look = {"lw": 1.2, "ls": ":"}
 DISTANCE = "distance from the anchor\n(in distances to its nearest word)"
 
 

@@ -129,7 +129,8 @@ def projections(lab: Lab, study: StoredStudy, dataset: str, delta: float | None)
     """
     tables = []
     for model, words, *vectors in _encoders(lab, study, dataset, delta):
-        tables.append(projection_on_concept_direction(*(hidden_states(model, v) for v in vectors), words))
+        states, start, end = (hidden_states(model, v) for v in vectors)
+        tables.append(projection_on_concept_direction(states, start, end, words))
     return in_order(pd.concat(tables, ignore_index=True))
 
 

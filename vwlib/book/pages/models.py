@@ -27,7 +27,7 @@ def describe_models(models: Mapping[str, TaskModel]) -> pd.DataFrame:
     generator = models["generation"]
     judges = {"judge": generator.judge} if isinstance(generator, Generator) else {}
     rows = []
-    for role, model in (models | judges).items():
+    for role, model in {**models, **judges}.items():
         name, width, blocks, pixels = paper.MODELS[role]
         parameters = sum(p.numel() for module in model.modules for p in module.parameters())
         rows.append(
