@@ -190,10 +190,8 @@ def _changed(profile: Profile, changes: dict[str, Any], where: str) -> Profile:
         return Profile.model_validate(_merged(profile.model_dump(), changes)) if changes else profile
     except ValidationError as error:
         first = error.errors()[0]
-        setting, problem = ".".join(map(str, first["loc"])), first["msg"].lower()
-        raise ValueError(
-            f"{where} '{profile.name}', setting '{setting}': {problem} (got {first['input']!r})."
-        ) from error
+        setting, problem = ".".join(map(str, first["loc"])), f"{first['msg'].lower()} (got {first['input']!r})"
+        raise ValueError(f"{where} '{profile.name}', setting '{setting}': {problem}.") from error
 
 
 def _merged(settings: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
