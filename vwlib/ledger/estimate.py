@@ -106,12 +106,15 @@ class Estimate:
 def names_in(expression: str) -> frozenset[str]:
     """The names in an arithmetic expression, such as the arms of "mapped - floor".
 
-    Raises SyntaxError where it is no expression, and ValueError where it holds more than names, numbers and + - * /.
+    Raises ValueError where it is no expression, and where it holds more than names, numbers and + - * /.
     """
-    nodes = list(ast.walk(ast.parse(expression, mode="eval")))
     allowed = (ast.Expression, ast.BinOp, ast.UnaryOp, ast.operator, ast.unaryop, ast.Name, ast.Constant, ast.Load)
+    try:
+        nodes = list(ast.walk(ast.parse(expression, mode="eval")))
+    except SyntaxError:
+        raise ValueError(f"'{expression}' is no expression") from None
     if not all(isinstance(node, allowed) for node in nodes):
-        raise ValueError("may only add, subtract, multiply and divide arms")
+        raise ValueError(f"'{expression}' may only add, subtract, multiply and divide arms")
     return frozenset(node.id for node in nodes if isinstance(node, ast.Name))
 
 
