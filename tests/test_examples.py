@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vwlib.book.figures.examples import labelled_grid
+from vwlib.book.figures.pictures import labelled_grid
 from vwlib.book.pages.examples import (
     box_table,
     choice_table,

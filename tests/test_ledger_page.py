@@ -28,7 +28,8 @@ from vwlib.book.pages.ledger import (
 from vwlib.experiments.registry import SCHEMAS
 from vwlib.experiments.running import read_tables
 from vwlib.ledger.claims import load_claims
-from vwlib.ledger.judge import VERDICTS, judge_claims, write_claims
+from vwlib.ledger.judge import judge_claims
+from vwlib.ledger.verdicts import VERDICTS, write_claims
 from vwlib.paths import DATA
 from vwlib.settings import load_profile
 from vwlib.tools.cli import app

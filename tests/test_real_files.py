@@ -20,9 +20,9 @@ from vwlib.datasets.choose import training_examples
 from vwlib.datasets.coco import read_coco
 from vwlib.datasets.folders import read_dreambooth, read_photos, read_things
 from vwlib.datasets.imagenet import read_imagenet
-from vwlib.datasets.pictures import IMAGE_SUFFIXES, list_images
+from vwlib.datasets.pictures import IMAGE_SUFFIXES, list_images, load_image
 from vwlib.datasets.voc import read_voc
-from vwlib.examples import Pictures, load_image
+from vwlib.examples import Pictures
 from vwlib.tools.own import add_boxes
 
 COCO, PASCAL = concepts_of("COCO"), concepts_of("PASCAL")

@@ -14,7 +14,7 @@ from typing import Any
 import nbformat
 import pytest
 
-from vwlib.ledger.judge import VERDICTS
+from vwlib.ledger.verdicts import VERDICTS
 from vwlib.paths import ROOT
 
 PROFILE = os.environ.get("VWLIB_PROFILE") or "miniature"

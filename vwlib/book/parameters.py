@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from vwlib.concepts import concepts_of, find_anchor, find_concept, find_dataset
 from vwlib.paths import ROOT
@@ -66,9 +66,11 @@ def _one_line(text: str) -> str:
 
 
 def _map_kind(name: str) -> str:
-    from vwlib.maps import find_map  # brings torch along
+    from vwlib.maps import MAPS  # brings torch along
 
-    return find_map(name)
+    if name not in MAPS:
+        raise ValueError(f"'{name}' is not a map; choose from {', '.join(MAPS)}")
+    return name
 
 
 ProfileName = Annotated[Profile, BeforeValidator(_profile)]
@@ -82,10 +84,12 @@ WordsFile = Annotated[str, AfterValidator(_words_file)]  # likewise
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-class Parameters(BaseModel, frozen=True, strict=True):
+class Parameters(BaseModel):
     """What every chapter has: the text `profile` is read as the profile of that name, empty as that in
     `VWLIB_PROFILE`.
     """
+
+    model_config = ConfigDict(frozen=True, strict=True)
 
     profile: ProfileName
 
@@ -151,10 +155,7 @@ class TransferMaps(Seeded):
         return self
 
 
-class LearningAWord(OfDataset):
-    concept: str = Field(min_length=1)
-    anchor: str = Field(min_length=1)
-    delta: Positive  # radius of the ball
+class LearningAWord(TheMethod):
     repeats: int = Field(ge=1, le=20)  # words learned with the same settings, each with a seed of its own
     images: int = Field(ge=1, le=12)  # shown for each word
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -15,15 +16,16 @@ TEXTS = ROOT / "book" / "text"
 
 
 def template(name: str, folder: Path = TEXTS) -> Template:
-    """The template `<name>.md.j2` of a folder; its filter `quote` is a shell's. Its macros are attributes of its
-    `module`.
+    """The template `<name>.md.j2` of a folder; its macros are attributes of its `module`.
 
+    Beside Jinja's filters there are `quote`, a shell's, and `code`, which makes HTML of what stands in backticks.
     Raises jinja2.TemplateNotFound.
     """
     templates = Environment(
         loader=FileSystemLoader(folder), undefined=StrictUndefined, trim_blocks=True, autoescape=False
     )
     templates.filters["quote"] = lambda value: shlex.quote(str(value))
+    templates.filters["code"] = lambda value: re.sub(r"`([^`]+)`", r"<code>\1</code>", str(value))
     return templates.get_template(f"{name}.md.j2")
 
 

@@ -15,6 +15,7 @@ from vwlib.datasets.folders import read_photos
 from vwlib.datasets.pictures import BOXES
 from vwlib.datasets.source import PHOTOS, SPLITS
 from vwlib.examples import Example
+from vwlib.models.base import CachedFeatures
 from vwlib.models.loading import resolve
 from vwlib.settings import PhotoSettings, Profile
 
@@ -72,8 +73,17 @@ def propose_boxes(detector: Detector, examples: Sequence[Example], names: dict[s
     """
     bar = tqdm(examples, desc="looking for boxes", unit="picture", delay=0.5, leave=False)
     # One at a time: photographs are large.
-    boxes = {example.path: detector.best_box(example, names[example.label]) for example in bar}
+    boxes = {example.path: best_box(detector, example, names[example.label]) for example in bar}
     return {path: box for path, box in boxes.items() if box[0] < box[2] and box[1] < box[3]}
+
+
+def best_box(detector: Detector, example: Example, name: str) -> list[float]:
+    """The box (left, top, right, bottom) in px, clipped to the picture, that most likely shows a thing by name."""
+    image = example.image()
+    found, text = detector.encode_images([image]), detector.encode_names([name])
+    best = detector.detect(text, CachedFeatures([example.label], found))[0, 0].argmax()
+    edges = (found["box"][0, best] * max(image.size)).tolist()
+    return [round(min(max(edge, 0), side), 1) for edge, side in zip(edges, image.size * 2, strict=True)]
 
 
 def describe_photos(profile: Profile) -> str:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vwlib.concepts import Concept
-from vwlib.datasets.pictures import BOXES, IMAGE_SUFFIXES, STYLES, is_picture_name, picture_sizes
+from vwlib.datasets.pictures import BOXES, IMAGE_SUFFIXES, STYLES, FileExample, is_picture_name, picture_sizes
 from vwlib.datasets.reading import name_some, picture_name, read_box, read_json, shown, tell, tell_left_out
 from vwlib.examples import Example
 from vwlib.files import write_whole
@@ -164,7 +164,7 @@ class Source:
         targets, others = np.flatnonzero(kept & ~ignored), np.flatnonzero(kept & ignored)
         named = [[names[index] or "" for index in rows] for rows in (targets, others)]
         style = self.styles.get(path.relative_to(self.root).as_posix())
-        return Example(self.dataset, path, label, boxes[targets], named[0], boxes[others], named[1], style, size)
+        return FileExample(self.dataset, path, label, boxes[targets], named[0], boxes[others], named[1], style, size)
 
     def boxed_apart(self, path: Path, concept: Concept) -> Example:
         """The example of an image of `concept` whose boxes, if it has any, stand in `boxes.json`."""

@@ -40,7 +40,7 @@ def read_voc(root: Path, concepts: Sequence[Concept], split: str) -> list[Exampl
 
 
 def _listed_names(listing: Path, annotations: FolderIndex) -> list[str]:
-    """The names of a VOC list. They may have blanks: a line ends in a score only if no annotation has all of it as name.
+    """The names of a VOC list. They may have blanks: a line ends in a score only if no annotation has its whole name.
 
     Raises FileNotFoundError for a name without annotation, ValueError for one that is repeated or leaves the folder.
     """

@@ -1,6 +1,4 @@
-"""Where this book does not do what the paper does, with the reason: `data/paper/deviations.toml`, its numbers filled in
-from a profile.
-"""
+"""Where this book deviates from the paper, and why: `data/paper/deviations.toml`, with a profile's numbers."""
 
 from __future__ import annotations
 
@@ -15,7 +13,7 @@ from vwlib.concepts import DATASETS, TASKS, concepts_of
 from vwlib.ledger import paper
 from vwlib.ledger.claims import load_claims
 from vwlib.miniature.world import INSTANCE_TRAIN
-from vwlib.models import load_models
+from vwlib.models import load_model
 from vwlib.paths import DATA, ROOT
 from vwlib.settings import Profile, load_profile
 
@@ -23,9 +21,7 @@ DEVIATIONS = DATA / "paper" / "deviations.toml"
 
 
 class Deviation(BaseModel):
-    """One thing that is done otherwise: what it is, what the paper does, what happens here, why, for which models it
-    holds, which page tells more.
-    """
+    """One thing that is done otherwise: what, how in the paper and here, why, with which models, and on which page."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -59,10 +55,8 @@ def load_deviations(path: Path = DEVIATIONS) -> list[Deviation]:
         except ValidationError as error:
             first = error.errors()[0]
             raise ValueError(f"{where}, field '{first['loc'][0]}': {first['msg'].lower()}.") from error
-        if row.get("see") and not any(
-            (ROOT / "book" / f"{row['see']}{suffix}").exists() for suffix in (".ipynb", ".md")
-        ):
-            raise ValueError(f"{where}: there is no page '{row['see']}'.")
+        if found[-1].see and not list((ROOT / "book").glob(f"{found[-1].see}.*")):
+            raise ValueError(f"{where}: there is no page '{found[-1].see}'.")
     return found
 
 
@@ -86,7 +80,7 @@ def fill_in(text: str, profile: Profile) -> str:
         **{task: paper.MODELS[task][0] for task in TASKS},
     }
     if "{d}" in text:
-        names["d"] = ", ".join(str(model.word_table().shape[1]) for model in load_models(profile).values())
+        names["d"] = ", ".join(str(load_model(task, profile).word_table().shape[1]) for task in TASKS)
     try:
         return text.format(**names)
     except (KeyError, AttributeError) as error:
@@ -95,7 +89,7 @@ def fill_in(text: str, profile: Profile) -> str:
 
 #: How a sentence calls the generator's precision.
 PRECISIONS = {name: name for name in ("float32", "bfloat16", "float16")} | {
-    "auto": "float32, or bfloat16 where the machine has instructions for it (each word tells which),"
+    "auto": "float32, or bfloat16 where the machine is clearly faster in it (each word tells which),"
 }
 
 
@@ -113,6 +107,6 @@ def deviations_table(profile: Profile, holds: Literal["everywhere", "models"], p
 
 
 def _called(page: str) -> str:
-    """How the text calls a page: `04_are_words_transferable` -> "chapter 4", `running_at_scale` -> "running at scale"."""
+    """How the text calls a page: `04_are_words_transferable` is "chapter 4"."""
     number = page.split("_")[0]
     return f"chapter {int(number)}" if number.isdigit() else page.removeprefix("appendix_").replace("_", " ") or "–"

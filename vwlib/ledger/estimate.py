@@ -14,16 +14,14 @@ import numpy as np
 from scipy import stats
 
 
-def interval_without_spread(
-    value: float, n: int, low: float = 0, high: float = 1, confidence: float = 0.95
-) -> tuple[float, float]:
-    """The interval of the mean of a quantity within [low, high] when all of `n` trials gave `value`.
+def interval_without_spread(value: float, n: int, low: float = 0, high: float = 1) -> tuple[float, float]:
+    """The 95 % interval of the mean of a quantity within [low, high] when all of `n` trials gave `value`.
 
     Some of the trials not yet made may give the lowest or the highest value. The largest share of them that n trials
-    miss with probability (1 - confidence) / 2 is 1 - ((1 - confidence) / 2) ** (1 / n). For n successes of n, or none,
-    this is Clopper and Pearson's interval. An infinite limit stays infinite.
+    miss with probability 0.025 is 1 - 0.025 ** (1 / n). For n successes of n, or none, this is Clopper and Pearson's
+    interval. An infinite limit stays infinite.
     """
-    seen = ((1 - confidence) / 2) ** (1 / n)
+    seen = 0.025 ** (1 / n)
     return (
         low + (value - low) * seen if isfinite(low) else -inf,
         high - (high - value) * seen if isfinite(high) else inf,
@@ -36,8 +34,7 @@ class Estimate:
 
     Without spread, its interval and p values are those of as many equal trials as there are independent `units`, such
     as concepts (`interval_without_spread`): a hundred trials of ten concepts are not a hundred. Without spread and
-    without limits nothing follows. A sign test's quantity counts ties half; `ties` is their share, so that `strict` is
-    the share without them.
+    without limits nothing follows. A sign test's quantity counts ties half; `ties` is their share.
     """
 
     value: float
@@ -51,22 +48,17 @@ class Estimate:
     means: Mapping[str, float] = field(default_factory=dict)  #: of the arms, on the cells that they share
 
     @property
-    def strict(self) -> float:
-        """A sign test's share of trials in which the quantity is positive, ties not counted."""
-        return self.value - self.ties / 2
-
-    @property
     def independent(self) -> int:
         """How many independent units the trials are of."""
         return self.n if self.units is None else self.units
 
-    def interval(self, confidence: float = 0.95) -> tuple[float, float]:
-        """The interval of Student's t, within the limits; the limits themselves where nothing is known."""
+    def interval(self) -> tuple[float, float]:
+        """The 95 % interval of Student's t, within the limits; the limits themselves where nothing is known."""
         if not self._known:
             return self.low, self.high
         if self._equal:
-            return interval_without_spread(self.value, self.independent, self.low, self.high, confidence)
-        reach = float(stats.t.ppf((1 + confidence) / 2, self.df)) * self.se
+            return interval_without_spread(self.value, self.independent, self.low, self.high)
+        reach = float(stats.t.ppf(0.975, self.df)) * self.se
         return max(self.value - reach, self.low), min(self.value + reach, self.high)
 
     def p_above(self, bound: float) -> float:
@@ -94,13 +86,12 @@ class Estimate:
         """
         return min(self.p_below(low), self.p_above(high))
 
-    def detectable(self, power: float = 0.9, alpha: float = 0.05) -> float:
-        """How far beyond a bound the quantity must truly lie for its 95 % interval to clear the bound with probability
-        `power`; NaN without spread.
+    def detectable(self) -> float:
+        """How far beyond a bound the quantity must truly lie for its 95 % interval to clear the bound nine times in
+        ten; NaN without spread.
         """
-        if not self._known or self._equal:
-            return nan
-        return float((stats.t.ppf(1 - alpha / 2, self.df) + stats.norm.ppf(power)) * self.se)
+        known = self._known and not self._equal
+        return float((stats.t.ppf(0.975, self.df) + stats.norm.ppf(0.9)) * self.se) if known else nan
 
     @property
     def _known(self) -> bool:
@@ -115,12 +106,15 @@ class Estimate:
 def names_in(expression: str) -> frozenset[str]:
     """The names in an arithmetic expression, such as the arms of "mapped - floor".
 
-    Raises SyntaxError where it is no expression, and ValueError where it holds more than names, numbers and + - * /.
+    Raises ValueError where it is no expression, and where it holds more than names, numbers and + - * /.
     """
-    nodes = list(ast.walk(ast.parse(expression, mode="eval")))
     allowed = (ast.Expression, ast.BinOp, ast.UnaryOp, ast.operator, ast.unaryop, ast.Name, ast.Constant, ast.Load)
+    try:
+        nodes = list(ast.walk(ast.parse(expression, mode="eval")))
+    except SyntaxError:
+        raise ValueError(f"'{expression}' is no expression") from None
     if not all(isinstance(node, allowed) for node in nodes):
-        raise ValueError("may only add, subtract, multiply and divide arms")
+        raise ValueError(f"'{expression}' may only add, subtract, multiply and divide arms")
     return frozenset(node.id for node in nodes if isinstance(node, ast.Name))
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf, isfinite, nan
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +12,6 @@ import numpy as np
 import pandas as pd
 
 from vwlib.concepts import DATASETS, TASKS, concepts_of
-from vwlib.files import write_whole
 from vwlib.ledger.claims import CLAIMS, Arm, Claim, load_claims, load_settings
 from vwlib.ledger.estimate import Estimate, evaluate, names_in
 from vwlib.ledger.schemas import TableSchema
@@ -26,18 +24,15 @@ from vwlib.ledger.statistics import (
     two_way_clustered_estimate,
 )
 from vwlib.ledger.tables import OTHERS, design_table, grid_effects, paper_table, prepare
-from vwlib.paths import DATA
+from vwlib.ledger.verdicts import VERDICTS
 from vwlib.settings import load_profile
 
-VERDICTS = ("replicated", "contradicted", "undecided", "not decidable at this scale")
 LEVEL = load_settings().level
 
-#: Why a verdict is what it is: the claim is of other models, a table or rows are missing, numbers are compared without
-#: a test, the test is passed; or it is not, because the effect is small, because the p value counts alone but not among
-#: the ledger's, or because the interval does not clear the bound.
+#: Why a verdict is what it is: the claim is of other models; a table or rows are missing; numbers are compared without
+#: a test; the test is passed. Or it is not: the effect is small; the p value counts alone, but not among the ledger's;
+#: the interval does not clear the bound.
 Reason = Literal["other models", "missing", "exact", "passed", "small", "alone", "interval"]
-
-_OPPOSITE = {"all": "any", "most": "half", "any": "all"}
 
 
 @dataclass(frozen=True)
@@ -70,13 +65,13 @@ class ClaimCase:
         found = self.estimate
         return {
             "case": self.name,
-            "paper": _plain(self.paper),
-            "ours": _plain(found.value) if found else None,
-            "interval": [_plain(limit) for limit in found.interval()] if found else None,
-            "p_for": _plain(self.p_for),
-            "p_against": _plain(self.p_against),
+            "paper": self.paper,
+            "ours": found.value if found else None,
+            "interval": list(found.interval()) if found else None,
+            "p_for": self.p_for,
+            "p_against": self.p_against,
             "n": found.n if found else 0,
-            "ties": _plain(found.ties) if found else 0.0,
+            "ties": found.ties if found else 0.0,
             "missing": self.missing,
         }
 
@@ -86,15 +81,26 @@ class Judgement:
     """What came of one rule of a claim."""
 
     claim: Claim
-    paper: str  #: its number, as text
+    paper: str  # its number, as text
     cases: list[ClaimCase] = field(default_factory=list)
     deciding: ClaimCase | None = None
-    p: float = nan  #: two-sided: for the claim or against it
+    p: float = nan  # two-sided: for the claim or against it
     p_holm: float = nan
-    favours: str = VERDICTS[2]  #: the verdict if the test is passed
+    favours: str = VERDICTS[2]  # the verdict if the test is passed
     verdict: str = VERDICTS[2]
     reason: Reason = "missing"
-    missing: str = ""  #: the table or rows that are not there, with the command that makes them
+    missing: str = ""  # the table or rows that are not there, with the command that makes them
+
+    @property
+    def singly(self) -> dict[str, int]:
+        """Of several cases, how many are as claimed, as claimed but by less than what matters, and against, each tested
+        alone.
+        """
+        if len(self.cases) < 2:
+            return {}
+        passed = [[p < LEVEL / 2 for p in case.weights] for case in self.cases]
+        small = sum(case.small for case in self.cases)
+        return {"for": sum(p for p, _ in passed), "small": small, "against": sum(p for _, p in passed)}
 
     def record(self) -> dict[str, Any]:
         """The columns of `judge_claims` that follow from the rule."""
@@ -117,17 +123,6 @@ class Judgement:
             "singly": self.singly,
         }
 
-    @property
-    def singly(self) -> dict[str, int]:
-        """Of several cases, how many are as claimed, as claimed but by less than what matters, and against, each tested
-        alone.
-        """
-        if len(self.cases) < 2:
-            return {}
-        passed = [[p < LEVEL / 2 for p in case.weights] for case in self.cases]
-        small = sum(case.small for case in self.cases)
-        return {"for": sum(p for p, _ in passed), "small": small, "against": sum(p for _, p in passed)}
-
 
 def judge_claims(
     tables: Mapping[str, pd.DataFrame],
@@ -138,13 +133,12 @@ def judge_claims(
 ) -> pd.DataFrame:
     """The verdict on every claim, from the tables of a profile's study by name (`schemas`); one row a claim.
 
-    Columns `id`, `claim`, `place`, `scope`, `figure`, `note`, `data`, `revised` are the claim's. `paper` is its number,
-    as text; `ours` and `interval` are those of the case that decides, `case`; `p` is two-sided, `p_holm` corrected for
-    all claims that have a test; then `verdict`, `cases` (`ClaimCase.record`), `n`, `detectable` (how far beyond the
-    bound a true value is found nine times in ten), `ties` (the share of a sign test's trials that count half),
-    `reason`, `missing` and `singly` (`Judgement`). `first_verdict` is that by the claim's first rule, corrected among
-    the tests of all first rules, and `first`, where that rule is another, its other columns. A claim whose table is
-    missing is undecided.
+    Columns are the claim's `id`, `claim`, `place`, `scope`, `figure`, `note`, `data` and `revised`; those of the case
+    that decides, `case`, `ours`, `interval`, `n` and `ties` (the share of a sign test's trials that count half);
+    `paper` (its number, as text), `p`, `p_holm` (corrected for all claims that have a test), `verdict`, `detectable`
+    (how far beyond the bound a true value is found nine times in ten), `cases`, `reason`, `missing` and `singly`.
+    `first_verdict` is that by the claim's first rule, corrected among all first rules; `first`, where that rule is
+    another, has its columns. A claim whose table is missing is undecided.
 
     Raises ValueError for a malformed ledger, an unknown table, and a table without the columns that it must have.
     """
@@ -152,20 +146,17 @@ def judge_claims(
     for claim in claims:
         claim.check_columns(schemas)
         (claim.first or claim).check_columns(schemas)
-    world = load_profile(profile).world
-    asked = {rule.table for claim in claims for rule in (claim, claim.first or claim)}
-    ready = _ready(tables, schemas, asked, world, draws)
-    rules = [_judge(claim, ready, schemas, world, draws) for claim in claims]
-    pairs = zip(claims, rules, strict=True)
-    firsts = [_judge(c.first, ready, schemas, world, draws) if c.first else Judgement(**vars(r)) for c, r in pairs]
-    _correct(rules)
-    _correct(firsts)
+    judge = Judge.of(tables, schemas, load_profile(profile).world, draws)
+    rules = [judge.judge(claim) for claim in claims]
+    firsts = [judge.judge(rule.claim.first) if rule.claim.first else replace(rule) for rule in rules]
+    for judgements in (rules, firsts):
+        _correct(judgements)
     rows = []
     for claim, rule, first in zip(claims, rules, firsts, strict=True):
-        row = claim.model_dump(include={"id", "claim", "place", "scope", "figure", "note", "data"})
-        row |= rule.record() | {"revised": " ".join(claim.revised), "first_verdict": first.verdict}
+        row = claim.model_dump(include={"id", "claim", "place", "scope", "figure", "note", "data"}) | rule.record()
+        row |= {"revised": " ".join(claim.revised), "first_verdict": first.verdict}
         rows.append(row | {"first": first.record() if claim.first else None})
-    return pd.DataFrame(rows).astype({"p": float, "p_holm": float, "ours": float, "detectable": float})
+    return pd.DataFrame(rows)
 
 
 def claim_cases(
@@ -176,58 +167,8 @@ def claim_cases(
     Cases that lack rows are left out. Raises KeyError for an unknown claim.
     """
     claim = {claim.id: claim for claim in load_claims()}[number]
-    schemas = {**OTHERS, **schemas}
-    ready = _ready(tables, schemas, {claim.table}, world, 1000)
-    cases = _judge(claim, ready, schemas, world, 1000).cases
+    cases = Judge.of(tables, {**OTHERS, **schemas}, world).judge(claim).cases
     return {case.name: case.estimate for case in cases if case.estimate}
-
-
-def _ready(
-    tables: Mapping[str, pd.DataFrame], schemas: Mapping[str, TableSchema], asked: set[str], world: str, draws: int
-) -> dict[str, pd.DataFrame]:
-    """The tables, prepared, and those that are made of them or of the paper's figures."""
-    ready = {name: prepare(name, table, world, schemas) for name, table in tables.items()}
-    ready |= {"paper": paper_table(), "design": design_table()}
-    if "trials" in ready and "grid_effects" in asked:
-        ready["grid_effects"] = grid_effects(ready["trials"], draws)
-    return ready
-
-
-def _judge(
-    claim: Claim, tables: Mapping[str, pd.DataFrame], schemas: Mapping[str, TableSchema], world: str, draws: int
-) -> Judgement:
-    """What comes of a rule before Holm's correction has decided on its verdict."""
-    schema = schemas[claim.table]
-    asked = [(case, label, expression) for case in _cases(claim, world) for label, expression in claim.value.items()]
-    papers = [_paper_number(claim, tables["paper"], case, expression) for case, _, expression in asked]
-    found = Judgement(claim, _paper_text(claim, papers))
-    if claim.scope == "real weights" and world != "paper":
-        found.verdict, found.reason = VERDICTS[3], "other models"
-        return found
-    if claim.table not in tables:
-        found.missing = f"The table '{claim.table}' is missing ({schema.rows}); {schema.made_by}."
-        return found
-    found.cases = [
-        _case(claim, tables[claim.table], schema, case, _name(case, label), expression, paper, draws)
-        for (case, label, expression), paper in zip(asked, papers, strict=True)
-    ]
-    found.missing = next((case.missing for case in found.cases if case.missing), "")
-    known = [case for case in found.cases if case.estimate]
-    if not known:
-        found.missing = f"{found.missing.rstrip('.')}; {schema.made_by}."
-        return found
-    sides = zip(*(case.weights for case in found.cases), strict=True)
-    needs = (claim.need, _OPPOSITE[claim.need])
-    p_for, p_against = (combined_p(side, need) for side, need in zip(sides, needs, strict=True))
-    holds = p_for <= p_against
-    found.favours = VERDICTS[0 if holds else 1]
-    found.deciding = _deciding(known, needs[0 if holds else 1], holds)
-    if not claim.is_exact:
-        found.p = min(1.0, 2 * min(p_for, p_against))
-        return found
-    found.reason = "exact"
-    found.verdict = found.favours if min(p_for, p_against) <= LEVEL else VERDICTS[2]
-    return found
 
 
 def _correct(judgements: Sequence[Judgement]) -> None:
@@ -243,18 +184,119 @@ def _correct(judgements: Sequence[Judgement]) -> None:
             found.reason = "alone" if found.p < LEVEL else "interval"
 
 
-def _deciding(cases: Sequence[ClaimCase], need: str, holds: bool) -> ClaimCase:
-    """The case whose p value decides: the weakest where all are needed, the strongest where one is enough."""
-    ordered = sorted(cases, key=lambda case: case.weights[0 if holds else 1])
-    return ordered[cases_needed(len(ordered), need) - 1]
+@dataclass(frozen=True)
+class Judge:
+    """What rules are asked of: prepared tables by name, their schemas, and the world of the study's concepts."""
+
+    tables: Mapping[str, pd.DataFrame]
+    schemas: Mapping[str, TableSchema]
+    world: str
+    draws: int
+
+    @classmethod
+    def of(
+        cls, tables: Mapping[str, pd.DataFrame], schemas: Mapping[str, TableSchema], world: str, draws: int = 1000
+    ) -> Judge:
+        """One for tables as they are stored."""
+        ready = {name: prepare(name, table, world, schemas) for name, table in tables.items()}
+        return cls(ready | {"paper": paper_table(), "design": design_table()}, schemas, world, draws)
+
+    def judge(self, claim: Claim) -> Judgement:
+        """What comes of a rule before Holm's correction has decided on its verdict."""
+        asked = [(case, label, value) for case in _cases(claim, self.world) for label, value in claim.value.items()]
+        papers = [_paper_number(claim, self.tables["paper"], case, expression) for case, _, expression in asked]
+        found, schema, table = (
+            Judgement(claim, _paper_text(claim, papers)),
+            self.schemas[claim.table],
+            self.table(claim),
+        )
+        if claim.scope == "real weights" and self.world != "paper":
+            found.verdict, found.reason = VERDICTS[3], "other models"
+            return found
+        if table is None:
+            found.missing = f"The table '{claim.table}' is missing ({schema.rows}); {schema.made_by}."
+            return found
+        for (case, label, expression), paper in zip(asked, papers, strict=True):
+            found.cases.append(self.case(claim, table, case, _name(case, label), expression, paper))
+        found.missing = next((case.missing for case in found.cases if case.missing), "")
+        known = [case for case in found.cases if case.estimate]
+        if not known:
+            found.missing = f"{found.missing.rstrip('.')}; {schema.made_by}."
+            return found
+        needs = (claim.need, {"all": "any", "most": "half", "any": "all"}[claim.need])
+        sides = zip(*(case.weights for case in found.cases), strict=True)
+        p = [combined_p(side, need) for side, need in zip(sides, needs, strict=True)]
+        side = int(p[1] < p[0])  # 0: for the claim, 1: against it
+        ordered = sorted(known, key=lambda case: case.weights[side])
+        # The weakest case decides where all are needed, the strongest where one is enough.
+        found.deciding = ordered[cases_needed(len(ordered), needs[side]) - 1]
+        found.favours = VERDICTS[side]
+        if claim.is_exact:
+            found.reason, found.verdict = "exact", found.favours if min(p) <= LEVEL else VERDICTS[2]
+        else:
+            found.p = min(1.0, 2 * min(p))
+        return found
+
+    def table(self, claim: Claim) -> pd.DataFrame | None:
+        """The table of a claim, if it is there."""
+        if claim.table == "grid_effects" and "trials" in self.tables:
+            return grid_effects(self.tables["trials"], self.draws)
+        return self.tables.get(claim.table)
+
+    def case(
+        self,
+        claim: Claim,
+        table: pd.DataFrame,
+        case: Mapping[str, str],
+        name: str,
+        expression: str,
+        paper: float | None,
+    ) -> ClaimCase:
+        """What comes out in one case."""
+        if claim.test == "number" and paper is None:
+            return ClaimCase(name, missing="The paper's figures do not show this number.")
+        try:
+            estimate = self.estimate(claim, table, case, expression)
+        except ValueError as error:
+            return ClaimCase(name, paper=paper, missing=str(error))
+        return ClaimCase(name, estimate, paper, "", *_p_values(claim, estimate, paper or 0.0))
+
+    def estimate(self, claim: Claim, table: pd.DataFrame, case: Mapping[str, str], expression: str) -> Estimate:
+        """The claim's quantity in one case; ValueError where rows are missing."""
+        schema, names = self.schemas[claim.table], [name for name in claim.arms if name in names_in(expression)]
+        arms = {name: claim.arms[name].choose(table, case) for name in names}
+        for name, rows in arms.items():
+            _check_rows(name, claim.arms[name], rows, case, claim)
+        first = arms[names[0]]
+        if claim.is_exact:
+            means = {name: rows[claim.measure].astype(float).mean() for name, rows in arms.items()}
+            return Estimate(float(evaluate(expression, means)[0]), 0.0, inf, min(map(len, arms.values())))
+        if claim.x:
+            return slope_estimate(first, claim.x, claim.measure, within=claim.within)
+        if not schema.units:
+            values = evaluate(expression, {name: rows[claim.measure].to_numpy() for name, rows in arms.items()})
+            return pooled_estimate(values, first["low"], first["high"])
+        alike: dict[tuple, list[str]] = {}
+        for name in names:
+            alike.setdefault((claim.arms[name].dataset, claim.arms[name].diagonal), []).append(name)
+        return two_way_clustered_estimate(
+            arms,
+            expression,
+            schema.units,
+            schema.stratum,
+            claim.measure,
+            paired_arms=list(alike.values()),
+            sign_test=claim.positive,
+            limits=(0.0, 1.0) if claim.measure in schema.shares else (-inf, inf),
+            draws=self.draws,
+            pairs=schema.pairs,
+        )
 
 
 def _cases(claim: Claim, world: str) -> list[dict[str, str]]:
     """The cases of a claim, as conditions on columns: every value of `each`; words are mapped between different tasks
     only.
     """
-    if claim.cases:
-        return claim.cases
     cases: list[dict[str, str]] = [{}]
     for key in claim.each:
         found = []
@@ -264,7 +306,7 @@ def _cases(claim: Claim, world: str) -> list[dict[str, str]]:
                 values = [concept.name for concept in concepts_of(case["dataset"], world)]
             found += [case | {key: value} for value in values]
         cases = found
-    return [case for case in cases if case.get("trained_on", "") != case.get("evaluated_on", " ")]
+    return claim.cases or [case for case in cases if case.get("trained_on", "") != case.get("evaluated_on", " ")]
 
 
 def _name(case: Mapping[str, str], label: str) -> str:
@@ -274,78 +316,21 @@ def _name(case: Mapping[str, str], label: str) -> str:
     return ", ".join(filter(None, [*parts.values(), label]))
 
 
-def _case(
-    claim: Claim,
-    table: pd.DataFrame,
-    schema: TableSchema,
-    case: Mapping[str, str],
-    name: str,
-    expression: str,
-    paper: float | None,
-    draws: int,
-) -> ClaimCase:
-    if claim.test == "number" and paper is None:
-        return ClaimCase(name, missing="The paper's figures do not show this number.")
-    try:
-        estimate = _estimate(claim, table, schema, case, expression, draws)
-    except ValueError as error:
-        return ClaimCase(name, paper=paper, missing=str(error))
-    if claim.is_exact:
-        holds = _holds_exactly(claim, estimate.value)
-        return ClaimCase(name, estimate, paper, p_for=float(not holds), p_against=float(holds))
-    return ClaimCase(name, estimate, paper, "", *_p_values(claim, estimate, paper or 0.0))
-
-
-def _holds_exactly(claim: Claim, value: float) -> bool:
-    bound = claim.bound or 0.0
-    equal = bool(np.isclose(value, bound, rtol=0, atol=1e-9))
-    return {"above": value > bound, "below": value < bound, "equals": equal}[claim.test]
-
-
 def _p_values(claim: Claim, estimate: Estimate, paper: float) -> tuple[float, float]:
-    """One-sided p values for the claim and against it."""
+    """One-sided p values for the claim and against it; 0 and 1 where numbers are compared without a test."""
     bound = claim.bound or 0.0
     against = bound if claim.against is None else claim.against
+    if claim.is_exact:
+        value = estimate.value
+        equal = bool(np.isclose(value, bound, rtol=0, atol=1e-9))
+        holds = {"above": value > bound, "below": value < bound, "equals": equal}[claim.test]
+        return float(not holds), float(holds)
     if claim.test == "above":
         return estimate.p_above(bound), estimate.p_below(against)
     if claim.test == "below":
         return estimate.p_below(bound), estimate.p_above(against)
     middle, margin = paper if claim.test == "number" else 0.0, claim.margin or 0.0
     return estimate.p_within(middle - margin, middle + margin), estimate.p_outside(middle - margin, middle + margin)
-
-
-def _estimate(
-    claim: Claim, table: pd.DataFrame, schema: TableSchema, case: Mapping[str, str], expression: str, draws: int
-) -> Estimate:
-    """The claim's quantity in one case; ValueError where rows are missing."""
-    names = [name for name in claim.arms if name in names_in(expression)]
-    arms = {name: claim.arms[name].choose(table, case) for name in names}
-    for name, rows in arms.items():
-        _check_rows(name, claim.arms[name], rows, case, claim)
-    first = arms[names[0]]
-    if claim.is_exact:
-        means = {name: rows[claim.measure].astype(float).mean() for name, rows in arms.items()}
-        return Estimate(float(evaluate(expression, means)[0]), 0.0, inf, min(map(len, arms.values())))
-    if claim.x:
-        return slope_estimate(first, claim.x, claim.measure, within=claim.within)
-    if not schema.units:
-        values = evaluate(expression, {name: rows[claim.measure].to_numpy() for name, rows in arms.items()})
-        return pooled_estimate(values, first["low"], first["high"])
-    alike: dict[tuple, list[str]] = {}
-    for name in names:
-        alike.setdefault((claim.arms[name].dataset, claim.arms[name].diagonal), []).append(name)
-    return two_way_clustered_estimate(
-        arms,
-        expression,
-        schema.units,
-        schema.stratum,
-        claim.measure,
-        paired_arms=list(alike.values()),
-        sign_test=claim.positive,
-        limits=(0.0, 1.0) if claim.measure in schema.shares else (-inf, inf),
-        draws=draws,
-        pairs=schema.pairs,
-    )
 
 
 def _check_rows(name: str, arm: Arm, rows: pd.DataFrame, case: Mapping[str, str], claim: Claim) -> None:
@@ -390,34 +375,3 @@ def _paper_text(claim: Claim, numbers: Sequence[float | None]) -> str:
 def two_digits(number: float) -> str:
     """A number with two digits; adding zero takes the sign off a negative zero."""
     return f"{round(number, 2) + 0:.2f}"
-
-
-def _plain(value: float | None) -> float | None:
-    """A number for a file: six digits, so that no machine's last digits show; null where it is none."""
-    return float(f"{value:.6g}") if value is not None and isfinite(value) else None
-
-
-def write_claims(judged: pd.DataFrame, profile: str, root: Path = DATA) -> Path:
-    """Write the verdicts as `results/<profile>/claims.json`, whole or not at all: a list with an object for each claim.
-
-    Numbers have six digits and are null where there is none. Raises OSError where the folder cannot be written to.
-    """
-    rows = [{key: _json(value) for key, value in row.items()} for row in judged.to_dict("records")]
-    path = root / "results" / profile / "claims.json"
-    write_whole(path, (json.dumps(rows, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
-    return path
-
-
-def _json(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_json(part) for part in value]
-    if isinstance(value, dict):
-        return {key: _json(part) for key, part in value.items()}
-    return _plain(value) if isinstance(value, float) else value
-
-
-def verdict_counts(judged: pd.DataFrame, column: str = "verdict") -> pd.Series:
-    """How many claims have each verdict, in the order of `VERDICTS`, zeros included; by `column` "first_verdict" those
-    of the first rules.
-    """
-    return judged[column].value_counts().reindex(VERDICTS, fill_value=0).rename_axis("verdict").rename("claims")

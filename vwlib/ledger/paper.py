@@ -44,19 +44,14 @@ def beside_paper(summary: pd.DataFrame, dataset: str, delta: float | None = None
     `summary` has columns `evaluated_on`, `trained_on`, `mean`, `low`, `high`. `difference` is ours minus the paper's;
     `within` says whether our interval holds the paper's mean. There is no row where one of the two has no mean.
     """
-    table = paper_results("figure_3" if delta is None else "figure_6", dataset)
-    both = table[table["delta"].isna() if delta is None else table["delta"] == delta][
-        ["evaluated_on", "trained_on", "mean", "low", "high"]
-    ].merge(
-        summary[["evaluated_on", "trained_on", "mean", "low", "high"]],
-        on=["evaluated_on", "trained_on"],
-        suffixes=("_paper", "_ours"),
-    )
-    order = {task: row for row, task in enumerate(TASKS)}
-    both = both.sort_values(["evaluated_on", "trained_on"], key=lambda column: column.map(order), ignore_index=True)
+    table, keys = paper_results("figure_3" if delta is None else "figure_6", dataset), ["evaluated_on", "trained_on"]
+    columns = [*keys, "mean", "low", "high"]
+    table = table[table["delta"].isna() if delta is None else table["delta"] == delta]
+    both = table[columns].merge(summary[columns], on=keys, suffixes=("_paper", "_ours"))
+    both = both.sort_values(keys, key=lambda column: column.map(TASKS.index), ignore_index=True)
     return both.assign(
         difference=both["mean_ours"] - both["mean_paper"],
-        within=(both["low_ours"] <= both["mean_paper"]) & (both["mean_paper"] <= both["high_ours"]),
+        within=both["mean_paper"].between(both["low_ours"], both["high_ours"]),
     )
 
 
@@ -77,11 +72,7 @@ def hyperparameters(profile: Profile) -> pd.DataFrame:
         ("test images per concept", "images", "not stated", profile.test_images),
         ("prompt", "", "a photo of {word}", profile.prompt.replace("{}", "{word}")),
     ]
-    return (
-        pd.DataFrame(rows, columns=["setting", "unit", "paper", profile.name])
-        .astype({"paper": str, profile.name: str})
-        .set_index("setting")
-    )
+    return pd.DataFrame(rows, columns=["setting", "unit", "paper", profile.name]).astype(str).set_index("setting")
 
 
 def _one_or_each(values: list) -> str:

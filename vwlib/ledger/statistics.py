@@ -66,7 +66,7 @@ def two_way_clustered_estimate(
         shared = (cells.counts[members] > 0).all(axis=0)
         if not shared.any():
             raise ValueError(f"The arms {', '.join(group)} have no trial in common.")
-        cells.means[np.ix_(members, ~shared)] = nan
+        cells.means[np.ix_(np.array(members), ~shared)] = nan
     there = ~np.isnan(cells.means)
     trials = int((cells.counts * there).sum(axis=1).min())
     independent = min(len(np.unique(cells.clusters[rows])) for rows in there)
@@ -82,9 +82,7 @@ def two_way_clustered_estimate(
     crossed = variance["rows"] + variance["columns"] - variance["cells"] if len(units) > 1 else variance["cells"]
     df = sum(part.df for part in parts)
     se = float(np.sqrt(max(crossed, variance["cells"]))) if df else inf
-    average = {
-        name: float(mean) for name, mean in zip(names, _over_strata([p.average for p in parts], parts), strict=True)
-    }
+    average = dict(zip(names, _over_strata([part.average for part in parts], parts).tolist(), strict=True))
     value = float(evaluate(quantity, average)[0])
     return Estimate(value, se, df, trials, *limits_of(quantity, names, *limits), independent, ties, average)
 
@@ -110,8 +108,8 @@ def design_effect(table: pd.DataFrame, measure: str = "value", draws: int = 1000
     return crossed / variance["cells"] if variance["cells"] else nan
 
 
-def mean_interval(values: ArrayLike, confidence: float = 0.95) -> tuple[float, float, float]:
-    """Mean and t interval of independent values, as (mean, low, high).
+def mean_interval(values: ArrayLike) -> tuple[float, float, float]:
+    """Mean and 95 % t interval of independent values, as (mean, low, high).
 
     The paper takes the trials of a grid for independent. Only what is set beside the paper's own intervals, or what
     truly is independent, is estimated so. The interval of equal values is the mean itself, but that of
@@ -122,9 +120,8 @@ def mean_interval(values: ArrayLike, confidence: float = 0.95) -> tuple[float, f
         raise ValueError("There is no value to average.")
     mean = float(found.mean())
     if np.ptp(found) == 0:
-        ends = interval_without_spread(mean, len(found), confidence=confidence) if mean in (0, 1) else (mean, mean)
-        return (mean, *ends)
-    reach = float(stats.t.ppf((1 + confidence) / 2, len(found) - 1) * stats.sem(found))
+        return (mean, *(interval_without_spread(mean, len(found)) if mean in (0, 1) else (mean, mean)))
+    reach = float(stats.t.ppf(0.975, len(found) - 1) * stats.sem(found))
     return mean, mean - reach, mean + reach
 
 
@@ -165,8 +162,8 @@ def slope_estimate(
     return Estimate(float(fitted.params[1]), float(fitted.bse[1]), groups - 2, len(table))
 
 
-def pooled_estimate(values: ArrayLike, low: ArrayLike, high: ArrayLike, confidence: float = 0.95) -> Estimate:
-    """The mean of several results that come with intervals of their own, such as one for each dataset.
+def pooled_estimate(values: ArrayLike, low: ArrayLike, high: ArrayLike) -> Estimate:
+    """The mean of several results that come with 95 % intervals of their own, such as one for each dataset.
 
     The larger of two standard errors counts, that of the results' spread and that of their intervals, with one degree
     of freedom fewer than there are results: a single result is no basis. Raises ValueError where there is none.
@@ -174,7 +171,7 @@ def pooled_estimate(values: ArrayLike, low: ArrayLike, high: ArrayLike, confiden
     found = np.asarray(values, float)
     if not len(found):
         raise ValueError("There is no result to pool.")
-    widths = (np.asarray(high, float) - np.asarray(low, float)) / (2 * stats.norm.ppf((1 + confidence) / 2))
+    widths = (np.asarray(high, float) - np.asarray(low, float)) / (2 * stats.norm.ppf(0.975))
     within = float(np.sqrt((widths**2).sum())) / len(found)
     between = float(found.std(ddof=1)) / np.sqrt(len(found)) if len(found) > 1 else inf
     return Estimate(float(found.mean()), max(within, between), len(found) - 1, len(found))
@@ -226,8 +223,8 @@ class _Cells(NamedTuple):
 def _cells_of(arms: Mapping[str, pd.DataFrame], units: Sequence[str], stratum: str | None, measure: str) -> _Cells:
     parts = []
     for number, (name, table) in enumerate(arms.items()):
-        columns = {"stratum": table[stratum] if stratum else "all"} | {unit: table[unit] for unit in units}
-        part = pd.DataFrame(columns | {"value": table[measure].astype(float), "arm": number}, table.index).dropna()
+        keys = {"stratum": table[stratum] if stratum else "all"} | {unit: table[unit] for unit in units}
+        part = pd.DataFrame(keys | {"value": table[measure].astype(float), "arm": number}, table.index).dropna()
         if part.empty:
             raise ValueError(f"There is no trial for '{name}'.")
         parts.append(part)
@@ -285,12 +282,12 @@ class _Stratum(NamedTuple):
 
         Those of a jackknife vary as it says, so that expressions of several arms can be taken of them.
         """
-        jackknife = scheme == "columns" and self.without is not None
-        member = self.without if jackknife else self.levels[scheme]
+        without = self.without if scheme == "columns" else None
+        member = self.levels[scheme] if without is None else without
         there = ~np.isnan(self.means)
         total, count = np.where(there, self.means, 0) @ member.T, there @ member.T  # (arm, level)
         with np.errstate(invalid="ignore"):
-            if not jackknife:
+            if without is None:
                 return (total @ weights[scheme].T) / (count @ weights[scheme].T)
             left = total / count
             spread = (left - left.mean(axis=1, keepdims=True)) * np.sqrt(1 - 1 / left.shape[1])

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from vwlib.files import write_whole
-from vwlib.models.precision import autocast, faster_precision
+from vwlib.models.precision import autocast, precision_of
+from vwlib.settings import load_profile
 
 Weights = dict[str, Tensor]
 #: `loss(numpy generator, torch generator) -> (loss, figures to show)`; both generators are seeded from (seed, step).
@@ -43,8 +44,8 @@ class Schedule:
 
 
 def training_autocast() -> torch.autocast:
-    """The context of training on a processor, in its faster precision."""
-    return autocast("cpu", faster_precision("cpu"))
+    """The context of training on a processor, in the precision of the miniature's generator."""
+    return autocast("cpu", precision_of(load_profile("miniature").generator, "cpu"))
 
 
 def to_tensor(images: np.ndarray, mean: float = 0.5, std: float = 0.5) -> Tensor:

@@ -146,7 +146,8 @@ def claims(profile: Profile = MINIATURE, store: Store = None) -> None:
     from vwlib.book.pages.ledger import for_file, in_words
     from vwlib.experiments.registry import SCHEMAS
     from vwlib.experiments.running import read_tables
-    from vwlib.ledger.judge import judge_claims, verdict_counts, write_claims
+    from vwlib.ledger.judge import judge_claims
+    from vwlib.ledger.verdicts import verdict_counts, write_claims
 
     _, root = results(profile, store)
     judged = in_words(judge_claims(read_tables(profile, root), SCHEMAS, profile))

@@ -13,11 +13,11 @@ import numpy as np
 import yaml
 from safetensors.numpy import save
 
-from vwlib.datasets.pictures import list_images
-from vwlib.examples import load_image
+from vwlib.datasets.pictures import list_images, load_image
 from vwlib.files import write_whole, writing_folder
-from vwlib.models.loading import digest_folder, resolve
+from vwlib.models.loading import resolve
 from vwlib.settings import load_profile
+from vwlib.study.digest import digest_folder
 from vwlib.study.targets import check_target, check_writable, kind_of
 from vwlib.words import Word, load_words
 
@@ -45,7 +45,7 @@ def generation_vectors(word: Word, transfer: bool = False) -> Tensor:
     from vwlib.datasets.splits import open_lab
 
     profile = load_profile(word.profile)
-    if digest_folder(profile.model_of(word.task).source) != word.model:
+    if digest_folder(profile.models[word.task].source) != word.model:
         problem = f"in a {word.task} model with other weights than that of profile '{word.profile}' here"
         raise ValueError(f"The word {word.word_id} was learned {problem}.")
     return open_lab(profile).transfer(torch.as_tensor(word.vectors), word.task, "generation")
@@ -139,7 +139,7 @@ def export_concept(
 def _write_vectors(word: Word, key: str, path: Path, transfer: bool, overwrite: bool) -> None:
     """Write one key of vectors, but never over learned words, whose origin an export does not keep, or over a model."""
     profile = load_profile(word.profile)
-    models = [resolve(settings.source) for settings in (profile.generator, profile.model_of(word.task))]
+    models = [resolve(settings.source) for settings in (profile.generator, profile.models[word.task])]
     if kind_of(path) == "file" and _holds_words(path):
         raise FileExistsError(f"{path} holds learned words, which an export never replaces; name another file.")
     check_target(path, overwrite, models, EMBEDS)

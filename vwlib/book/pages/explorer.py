@@ -80,18 +80,18 @@ def make_explorer(study: StoredStudy, tables: dict[str, pd.DataFrame]) -> Explor
     datasets = {dataset: _dataset(study, dataset, sheets[sheets["dataset"] == dataset]) for dataset in study.datasets}
     groups = {}
     for row in sheets[sheets["trained_on"].isin(TASKS) & sheets["dataset"].isin(study.datasets)].to_dict("records"):
-        of = {"dataset": row["dataset"], "trained_on": row["trained_on"], "delta": row["delta"]}
+        of = row["dataset"], row["trained_on"], row["delta"]
         cells = pd.MultiIndex.from_product([list(row["concepts"]), list(row["anchors"])], names=["concept", "anchor"])
-        own = _rows_of(moves, **of)
+        own = _rows_of(moves, *of)
         moved = own.groupby(cells.names)["distance"].median().reindex(cells)
-        groups[key_of(**of)] = {
-            "sheet": file_of(**of),
+        groups[key_of(*of)] = {
+            "sheet": file_of(*of),
             "named": _named(row["named"], list(row["concepts"])),
             "boxes": [[int(number) for number in box] for box in row["boxes"]],
-            "scores": _scores(_rows_of(study.table, **of), cells),
+            "scores": _scores(_rows_of(study.table, *of), cells),
             "moved": _rounded(moved, 2),
             "nearest": maps[row["trained_on"]].nearest(own, cells),
-            "at": maps[row["trained_on"]].places(study, cells, **of),
+            "at": maps[row["trained_on"]].places(study, cells, *of),
         }
     shown = {"tasks": list(TASKS), "colours": TASK_COLOURS, "side": SIDE, "tested": TESTED, "scale": SCALE}
     shown |= {"deltas": [*study.deltas, None], "datasets": datasets, "groups": groups}
@@ -136,10 +136,10 @@ def _dataset(study: StoredStudy, dataset: str, sheets: pd.DataFrame) -> dict[str
         truth.append([[round(scale * edge) for edge in box] for box in example.boxes_of(example.label).tolist()])
     references = {}
     for source in ("anchor", "name"):
-        of = {"dataset": dataset, "trained_on": source, "delta": np.nan}
+        of = dataset, source, np.nan
         named = _named(sheets[sheets["trained_on"] == source].iloc[0]["named"], concepts)
-        scores = _scores(_rows_of(study.table, **of), cells)
-        references[source] = {"sheet": file_of(**of), "named": named, "scores": scores}
+        scores = _scores(_rows_of(study.table, *of), cells)
+        references[source] = {"sheet": file_of(*of), "named": named, "scores": scores}
     own, tests = [own_anchor[concept] for concept in concepts], f"{dataset}-tests.webp"
     return {"concepts": concepts, "anchors": anchors, "own": own, "tests": tests, "truth": truth, **references}
 
@@ -214,5 +214,5 @@ class WordMap:
     ) -> list[list[int]]:
         """For each word its vectors' places on the map; none for a word that diverged."""
         radius = None if np.isnan(delta) else delta
-        words = [study.words_of(dataset, *cell, radius).vectors.get(trained_on) for cell in cells]
-        return [[] if vectors is None else self.place(vectors.numpy()) for vectors in words]
+        words = [study.words_of(dataset, concept, anchor, radius).vectors for concept, anchor in cells]
+        return [self.place(found[trained_on].numpy()) if trained_on in found else [] for found in words]

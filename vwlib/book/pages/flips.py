@@ -13,7 +13,7 @@ import pandas as pd
 from vwlib.book.figures.style import tasks_in
 from vwlib.book.pages.layers import KINDS, REAL
 from vwlib.book.pages.tables import with_interval
-from vwlib.layers import evenly_spaced
+from vwlib.experiments.layer_statistics import evenly_spaced
 from vwlib.ledger.statistics import mean_estimate, two_way_clustered_estimate, verdict
 
 LEARNED = KINDS["learned"]
@@ -78,8 +78,9 @@ def grouping_table(agreement: pd.DataFrame, layers: int = 4) -> pd.DataFrame:
         last = int(learned.index.max())
         for layer in evenly_spaced(last, layers):
             paper = "by concept" if layer == last else "by anchor"
-            index = with_interval(*learned.loc[layer, ["ari", "low", "high"]], "+.2f")
-            rows.append((task, layer, paper, _side(learned.loc[layer]), index, _side(real.loc[layer])))
+            row = learned.loc[layer]
+            index = with_interval(row["ari"], row["low"], row["high"], "+.2f")
+            rows.append((task, layer, paper, _side(row), index, _side(real.loc[layer])))
     columns = ["encoder of", "layer", "in the paper", "here", "concept less anchor", "real words"]
     return pd.DataFrame(rows, columns=columns)
 

@@ -16,16 +16,15 @@ from vwlib.book.figures.style import CONCEPT_COLOURS
 from vwlib.book.pages.scripts import SCALE, embed
 from vwlib.concepts import TASKS
 from vwlib.experiments.encoder import own_words
-from vwlib.experiments.layer_statistics import label_words, tsne_of_layers
-from vwlib.lab import Lab
-from vwlib.layers import (
-    block_contributions,
+from vwlib.experiments.layer_statistics import (
     contributions_to_direction,
     evenly_spaced,
-    hidden_states,
+    label_words,
     projection_on_concept_direction,
-    truncated,
+    tsne_of_layers,
 )
+from vwlib.lab import Lab
+from vwlib.layers import block_contributions, hidden_states, truncated
 from vwlib.ledger.summary import is_diagonal
 from vwlib.models.base import TaskModel
 from vwlib.study.read import StoredStudy, TrialWords
@@ -130,7 +129,8 @@ def projections(lab: Lab, study: StoredStudy, dataset: str, delta: float | None)
     """
     tables = []
     for model, words, *vectors in _encoders(lab, study, dataset, delta):
-        tables.append(projection_on_concept_direction(*(hidden_states(model, v) for v in vectors), words))
+        states, start, end = (hidden_states(model, v) for v in vectors)
+        tables.append(projection_on_concept_direction(states, start, end, words))
     return in_order(pd.concat(tables, ignore_index=True))
 
 

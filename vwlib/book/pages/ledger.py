@@ -7,7 +7,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,13 @@ import nbformat
 import pandas as pd
 
 from vwlib.book.pages.experiments import tables_of
-from vwlib.book.text import template
+from vwlib.book.text import fill, template
 from vwlib.experiments.registry import EXPERIMENTS, SCHEMAS
 from vwlib.experiments.running import read_tables
 from vwlib.ledger.claims import Claim, load_claims, load_settings
-from vwlib.ledger.judge import LEVEL, VERDICTS, judge_claims, two_digits, verdict_counts
+from vwlib.ledger.judge import LEVEL, judge_claims, two_digits
 from vwlib.ledger.tables import OTHERS
+from vwlib.ledger.verdicts import VERDICTS, verdict_counts
 from vwlib.paths import ROOT
 from vwlib.settings import Profile
 from vwlib.study.tables import TRIALS, results_root
@@ -78,7 +78,7 @@ def in_words(judged: pd.DataFrame, claims: Sequence[Claim] = ()) -> pd.DataFrame
     """The verdicts with the columns `rule` (how the claim is decided), `test` (how interval and p value come about) and
     `why`; those of the first rule in `first`. Without `claims` they are those of `data/paper/claims.toml`.
     """
-    words, schemas = template("07_ledger").module, {**OTHERS, **SCHEMAS}
+    words, schemas = _words(), {**OTHERS, **SCHEMAS}
     texts = []
     for claim, row in zip(claims or load_claims(), judged.to_dict("records"), strict=True):
         first = row["first"]
@@ -87,6 +87,11 @@ def in_words(judged: pd.DataFrame, claims: Sequence[Claim] = ()) -> pd.DataFrame
         test = words.test(claim, schemas[claim.table])
         texts.append({"rule": words.rule(claim, LEVEL), "test": test, "why": words.why(row), "first": first})
     return judged.drop(columns="first").join(pd.DataFrame(texts, judged.index))
+
+
+def _words() -> Any:
+    """The macros of the ledger's words."""
+    return template("07_ledger").module
 
 
 def for_file(judged: pd.DataFrame) -> pd.DataFrame:
@@ -195,23 +200,23 @@ def p_text(p: float) -> str:
 
 
 def finding(judged: pd.DataFrame, number: int, world: str) -> str:
-    """What came of one claim in the models of a world, in the words of the template, with our number and the paper's."""
+    """What came of one claim in the models of a world, in the template's words, with our number and the paper's."""
     row = judged.set_index("id").loc[number].to_dict()
     claim = next(claim for claim in load_claims() if claim.id == number)
     here = here_text(row)
-    return template("07_ledger").module.finding(row, claim, "" if here == "–" else here, world)
+    return _words().finding(row, claim, "" if here == "–" else here, world)
 
 
 def answer(judged: pd.DataFrame, world: str) -> str:
     """The answer to the book's question that the verdicts give by the rule of `data/paper/claims.toml`, in words."""
     verdicts = dict(zip(judged["id"], judged["verdict"], strict=True))
     found = load_settings().answer(verdicts)
-    return template("07_ledger").module.answer(found, verdicts[5], verdicts[7], world)
+    return _words().answer(found, verdicts[5], verdicts[7], world)
 
 
 @dataclass(frozen=True)
 class Ledger:
-    """The verdicts as a table of a page, one row a claim, which `_static/ledger.js` makes searchable and sortable."""
+    """The verdicts as a table of a page, one row a claim, by the template `book/text/07_table.md.j2`."""
 
     judged: pd.DataFrame  # in words
     places: Mapping[str, FigurePlace]
@@ -220,71 +225,21 @@ class Ledger:
         return self.judged[["id", "verdict", "claim", "paper", "ours", "p_holm"]].to_string(index=False)
 
     def _repr_html_(self) -> str:
-        names = ("verdict", "no.", "claim", "paper", "here", "p (Holm)", "shown in")
-        heads = "".join(f'<th scope="col">{name}</th>' for name in names)
-        rows = "\n".join(map(self._row, self.judged.to_dict("records")))
-        return f'<table class="ledger dataframe">\n<thead><tr>{heads}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>'
+        return fill("07_table", scopes=SCOPES, rows=[self._row(row) for row in self.judged.to_dict("records")])
 
-    def _row(self, row: Mapping[str, Any]) -> str:
-        order, verdict = VERDICTS.index(row["verdict"]), escape(row["verdict"])
-        ours = row["ours"] if isfinite(row["ours"]) else ""
-        p = row["p_holm"] if isfinite(row["p_holm"]) else 2  # sorted last
-        cells = (
-            f'<td data-order="{order}"><span class="verdict verdict-{order}">{verdict}</span></td>',
-            f"<td>{row['id']}</td>",
-            f"<td>{_claim(row)}</td>",
-            f"<td>{escape(row['paper'])}</td>",
-            f'<td data-order="{ours}">{escape(here_text(row, row["case"]))}</td>',
-            f'<td data-order="{p:g}">{escape(p_text(row["p_holm"]))}</td>',
-            f"<td>{self._link(row['figure'])}</td>",
-        )
-        scope = escape(SCOPES[row["scope"]])
-        return f'<tr id="claim-{row["id"]}" data-verdict="{verdict}" data-scope="{scope}">{"".join(cells)}</tr>'
-
-    def _link(self, label: str) -> str:
-        place = self.places.get(label)
-        if not place:
-            return "–"
-        chapter, caption = int(place.chapter.split("_")[0]), escape(place.caption)
-        return f'<a href="{place.chapter}.html#{label}" title="{caption}">chapter {chapter}</a>'
+    def _row(self, row: dict[str, Any]) -> dict[str, Any]:
+        """A claim's verdict with what its row shows as text."""
+        return row | {
+            "order": VERDICTS.index(row["verdict"]),
+            "here": here_text(row, row["case"]),
+            "p_here": p_text(row["p_holm"]),
+            "p_alone": p_text(row["p"]) if isfinite(row["p"]) else "",
+            "first_here": _verdict_and(row["first_verdict"], row["first"]) if row["first"] else "",
+            "cases": [case | _case_texts(case) for case in row["cases"]],
+            "at": self.places.get(row["figure"]),
+        }
 
 
-def _claim(row: Mapping[str, Any]) -> str:
-    """A claim, what came of it and, folded, how it was judged."""
-    revised = f"The rule was changed after the study was computed: {row['revised']}" if row["revised"] else ""
-    notes = "".join(f"<div>{_prose(line)}</div>" for line in (row["why"], row["note"], row["data"], revised) if line)
-    terms = {"Rule": row["rule"]}
-    if row["first"]:
-        verdict = _verdict_and(row["first_verdict"], row["first"])
-        terms["First rule"] = (
-            f"{row['first']['rule']} By this rule the verdict is {verdict}. {row['first']['why']}".strip()
-        )
-    terms |= {
-        "Test": row["test"],
-        "Decided by": SCOPES[row["scope"]],
-        "Trials": f"{row['n']:,}" if row["n"] else "none",
-    }
-    if isfinite(row["p"]):
-        terms["p before Holm's correction"] = p_text(row["p"])
-    if isfinite(row["detectable"]):
-        terms["Power"] = f"a true value {row['detectable']:.2g} beyond the bound would be found nine times in ten"
-    listed = "".join(f"<dt>{name}</dt><dd>{_prose(value)}</dd>" for name, value in terms.items())
-    judged = f"<details><summary>how it was judged</summary><dl>{listed}</dl>{_cases(row['cases'])}</details>"
-    return f'{escape(row["claim"])}<div class="place">{escape(row["place"])}</div>{notes}{judged}'
-
-
-def _prose(text: str) -> str:
-    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
-
-
-def _cases(cases: list[dict[str, Any]]) -> str:
-    if len(cases) < 2:
-        return ""
-    rows = []
-    for case in cases:
-        ours = case["missing"] if case["ours"] is None else here_text(case)
-        paper = "–" if case["paper"] is None else two_digits(case["paper"])
-        rows.append(f"<tr><td>{escape(case['case'])}</td><td>{paper}</td><td>{escape(ours)}</td></tr>")
-    return (
-        f"<table><thead><tr><th>case</th><th>paper</th><th>here</th></tr></thead><tbody>{''.join(rows)}</tbody></table>"
-    )
+def _case_texts(case: Mapping[str, Any]) -> dict[str, str]:
+    paper = "–" if case["paper"] is None else two_digits(case["paper"])
+    return {"paper_here": paper, "here": case["missing"] if case["ours"] is None else here_text(case)}

@@ -27,14 +27,14 @@ def describe_models(models: Mapping[str, TaskModel]) -> pd.DataFrame:
     generator = models["generation"]
     judges = {"judge": generator.judge} if isinstance(generator, Generator) else {}
     rows = []
-    for role, model in (models | judges).items():
+    for role, model in {**models, **judges}.items():
         name, width, blocks, pixels = paper.MODELS[role]
         parameters = sum(p.numel() for module in model.modules for p in module.parameters())
         rows.append(
             {
                 "role": role,
                 "model in the paper": name,
-                "class here": model.family,
+                "class here": type(getattr(model, "pipeline", model.modules[0])).__name__,
                 "parameters here (M)": parameters / 1e6,
                 "d in the paper": width,
                 "d here": model.table.embedding_dim,
@@ -86,7 +86,7 @@ def describe_run(profile: Profile, learning: bool = True) -> str:
     words are learned and scored.
     """
     steps = list(dict.fromkeys(f"{profile.learning[task].steps:,}" for task in TASKS))
-    sizes = [count_parameters(profile.model_of(task)) / 1e6 for task in TASKS] if profile.name != "paper" else []
+    sizes = [count_parameters(profile.models[task]) / 1e6 for task in TASKS] if profile.name != "paper" else []
     return fill("run", profile=profile, millions=sizes, steps=steps, learning=learning)
 
 

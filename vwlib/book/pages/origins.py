@@ -15,11 +15,12 @@ import torch
 
 from vwlib.book.build import list_chapters
 from vwlib.book.execute import cores
-from vwlib.models.loading import digest_folder, resolve
+from vwlib.models.loading import resolve
 from vwlib.models.memory import find_device
 from vwlib.models.precision import precision_of
 from vwlib.paths import ROOT
 from vwlib.settings import Profile
+from vwlib.study.digest import digest_folder
 from vwlib.study.runlog import read_run_log
 from vwlib.study.store import Store
 from vwlib.study.tables import results_root

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 from PIL import Image
 
-from vwlib.models import load_judge
+from vwlib.models.classification import Classifier
+from vwlib.models.memory import find_device
 from vwlib.settings import Profile
 
 
@@ -19,7 +20,7 @@ def likeness(
 
     It asks whether this very thing was drawn, while the judge's accuracy asks whether one of its kind was.
     """
-    judge = load_judge(profile)
+    judge = Classifier.open(profile.judge, find_device(profile.device))
     features = judge.encode_images(photos)
     rows = [
         (label, float((judge.encode_images(group) @ features.T).mean()), len(group))

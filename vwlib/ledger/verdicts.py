@@ -1,0 +1,43 @@
+"""The verdicts as a file and in numbers."""
+
+from __future__ import annotations
+
+import json
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from vwlib.files import write_whole
+from vwlib.paths import DATA
+
+VERDICTS = ("replicated", "contradicted", "undecided", "not decidable at this scale")
+
+
+def write_claims(judged: pd.DataFrame, profile: str, root: Path = DATA) -> Path:
+    """Write the verdicts as `results/<profile>/claims.json`, whole or not at all: a list with an object for each claim.
+
+    Numbers have six digits and are null where there is none. Raises OSError where the folder cannot be written to.
+    """
+    rows = [{key: _json(value) for key, value in row.items()} for row in judged.to_dict("records")]
+    path = root / "results" / profile / "claims.json"
+    write_whole(path, (json.dumps(rows, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
+    return path
+
+
+def _json(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_json(part) for part in value]
+    if isinstance(value, dict):
+        return {key: _json(part) for key, part in value.items()}
+    if isinstance(value, float):  # six digits, so that no machine's last digits show
+        return float(f"{value:.6g}") if isfinite(value) else None
+    return value
+
+
+def verdict_counts(judged: pd.DataFrame, column: str = "verdict") -> pd.Series:
+    """How many claims have each verdict, in the order of `VERDICTS`, zeros included; by `column` "first_verdict" those
+    of the first rules.
+    """
+    return judged[column].value_counts().reindex(VERDICTS, fill_value=0).rename_axis("verdict").rename("claims")
