@@ -59,7 +59,7 @@ def test_on_a_machine_with_nothing_all_is_named_with_where_to_get_it(tmp_path):
 
 def test_the_command_tells_by_its_exit_code(monkeypatch, tmp_path):
     monkeypatch.setattr(
-        "vwlib.settings.load_profile", lambda name: load_profile("smoke") if name == "smoke" else elsewhere(tmp_path)
+        "vwlib.tools.cli.load_profile", lambda name: load_profile("smoke") if name == "smoke" else elsewhere(tmp_path)
     )
     ready, missing = (CliRunner().invoke(app, ["doctor", "--profile", name]) for name in ("smoke", "paper"))
     assert (ready.exit_code, missing.exit_code) == (0, 1)

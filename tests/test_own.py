@@ -19,12 +19,12 @@ from vwlib.book.pages.own import likeness
 from vwlib.book.pages.pictures import encode_trial
 from vwlib.book.text import fill
 from vwlib.concepts import TASKS
+from vwlib.datasets.example import EXAMPLE, write_example
 from vwlib.datasets.folders import read_photos, read_things
 from vwlib.datasets.photos import best_box, describe_photos, with_photos
 from vwlib.datasets.pictures import load_image
 from vwlib.datasets.source import PHOTOS
 from vwlib.datasets.splits import load_split, open_lab
-from vwlib.miniature.example import EXAMPLE, write_example
 from vwlib.models import load_model
 from vwlib.settings import LARGEST_SEED, load_profile
 from vwlib.study.bank import words_table

@@ -16,7 +16,7 @@ import pandas as pd
 from PIL import Image
 
 from vwlib.concepts import DATASETS, concepts_of
-from vwlib.datasets.available import read_split
+from vwlib.datasets import read_split
 from vwlib.datasets.choose import training_examples
 from vwlib.datasets.pictures import load_image
 from vwlib.datasets.source import SPLITS
