@@ -303,7 +303,7 @@ class Clock:
 
 
 def measure(name: str, scale: str, root: Path) -> dict[str, Any]:
-    """Build, save, load, splice, learn three steps, project, transfer and evaluate; every part is checked as it goes."""
+    """Build, save, load, splice, learn three steps, project, transfer and evaluate; each part is checked as it goes."""
     torch.manual_seed(0)
     clock, folder = Clock(), root / f"{scale}-{name}"
     with clock("build and save"):

@@ -15,7 +15,6 @@ from vwlib.datasets.folders import read_photos
 from vwlib.datasets.pictures import BOXES
 from vwlib.datasets.source import PHOTOS, SPLITS
 from vwlib.examples import Example
-from vwlib.models.base import CachedFeatures
 from vwlib.models.loading import resolve
 from vwlib.settings import PhotoSettings, Profile
 
@@ -79,6 +78,8 @@ def propose_boxes(detector: Detector, examples: Sequence[Example], names: dict[s
 
 def best_box(detector: Detector, example: Example, name: str) -> list[float]:
     """The box (left, top, right, bottom) in px, clipped to the picture, that most likely shows a thing by name."""
+    from vwlib.models.base import CachedFeatures  # brings torch along
+
     image = example.image()
     found, text = detector.encode_images([image]), detector.encode_names([name])
     best = detector.detect(text, CachedFeatures([example.label], found))[0, 0].argmax()
