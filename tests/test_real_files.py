@@ -505,7 +505,7 @@ def test_every_file_of_a_folder_is_a_picture_or_told(names):
         pictures = sorted(name for name in names if name.lower().endswith(".png"))
         assert [path.name for path in found.value or []] == pictures
         others = len(names) - len(pictures)
-        assert not pictures or (f"{others} file" in found.told if others else not found.told)
+        assert not pictures or (f"({others})" in found.told if others else not found.told)
 
 
 def test_a_link_without_a_picture_and_a_pipe_do_not_hang(tmp_path):
