@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from vwlib.book.pages.pictures import (
+    Sheets,
     detect_grid,
     detect_trials,
     draw_grid,
@@ -15,8 +16,10 @@ from vwlib.book.pages.pictures import (
     hits,
     named_rightly,
     one_per_concept,
+    sheets_of,
+    stored_grid,
+    stored_trials,
 )
-from vwlib.book.pages.stored_pictures import Sheets, sheets_of, stored_grid, stored_trials
 from vwlib.book.pages.words import encode_stages, landing_table, stage_scores
 from vwlib.concepts import TASKS
 from vwlib.lab import Grid

@@ -46,9 +46,18 @@ class DatasetOnDisk:
     examples: dict[str, list[Example]]
 
     @property
+    def every(self) -> list[Example]:
+        """The examples of all splits."""
+        return [example for split in SPLITS for example in self.examples[split]]
+
+    @property
     def most_pictured(self) -> str:
         """The concept of most training images."""
         return Counter(example.label for example in self.examples["train"]).most_common(1)[0][0]
+
+    def choose(self, count: int) -> list[Example]:
+        """`count` training images of that concept; raises ValueError where there are too few."""
+        return training_examples(self.examples["train"], self.most_pictured, count)
 
 
 def datasets_on_disk(profile: Profile, samples: str = "") -> list[DatasetOnDisk]:
@@ -57,14 +66,13 @@ def datasets_on_disk(profile: Profile, samples: str = "") -> list[DatasetOnDisk]
 
     Raises FileNotFoundError where there is nothing of any of them.
     """
-    world = "paper" if samples else profile.world
-    found = []
+    world, found = "paper" if samples else profile.world, []
     for dataset, (name, _) in FORMATS.items():
         folder = resolve(samples) / name if samples else dataset_folder(profile, dataset)
         if folder.is_dir():
             examples = {split: read_split(dataset, folder, concepts_of(dataset, world), split)[0] for split in SPLITS}
             found.append(DatasetOnDisk(dataset, folder, examples))
-    if not any(examples for held in found for examples in held.examples.values()):
+    if not any(held.every for held in found):
         where = resolve(samples) if samples else "the folders of the profile"
         raise FileNotFoundError(f"There is no picture of {', '.join(DATASETS)} in {where}.")
     return found
@@ -72,15 +80,18 @@ def datasets_on_disk(profile: Profile, samples: str = "") -> list[DatasetOnDisk]
 
 def holdings_table(found: Sequence[DatasetOnDisk]) -> pd.DataFrame:
     """How many pictures, concepts and boxes there are of each dataset, one row a dataset."""
-    rows = []
-    for held in found:
-        train, test = (held.examples[split] for split in SPLITS)
-        every = [*train, *test]
-        boxes, ignored = sum(len(e.boxes) for e in every), sum(len(e.ignored_boxes) for e in every)
-        concepts = len({e.label for e in every})
-        rows.append((held.dataset, FORMATS[held.dataset][1], len(train), len(test), concepts, boxes, ignored))
-    columns = ["dataset", "format", "training images", "test images", "concepts", "boxes", "boxes that do not count"]
-    return pd.DataFrame(rows, columns=columns).set_index("dataset")
+    rows = {
+        held.dataset: {
+            "format": FORMATS[held.dataset][1],
+            "training images": len(held.examples["train"]),
+            "test images": len(held.examples["test"]),
+            "concepts": len({example.label for example in held.every}),
+            "boxes": sum(len(example.boxes) for example in held.every),
+            "boxes that do not count": sum(len(example.ignored_boxes) for example in held.every),
+        }
+        for held in found
+    }
+    return pd.DataFrame(rows).T.rename_axis("dataset")
 
 
 def file_kinds(found: Sequence[DatasetOnDisk]) -> pd.DataFrame:
@@ -89,16 +100,15 @@ def file_kinds(found: Sequence[DatasetOnDisk]) -> pd.DataFrame:
     """
     rows = []
     for held in found:
-        for path in {example.path for split in SPLITS for example in held.examples[split]}:
+        for path in {example.path for example in held.every}:
             with Image.open(path) as file:
                 turned = file.getexif().get(0x0112, 1)
                 stored = "upright" if turned == 1 else f"turned (EXIF {turned})"
-                rows.append((held.dataset, str(file.format), file.mode, stored))
-    table = pd.DataFrame(rows, columns=["dataset", "format", "mode", "stored"])
-    counts = table.value_counts().rename("pictures").reset_index().sort_values("pictures", ascending=False)
-    return counts.sort_values("dataset", key=lambda names: names.map(DATASETS.index), kind="stable").set_index(
-        "dataset"
-    )
+                rows.append((DATASETS.index(held.dataset), held.dataset, str(file.format), file.mode, stored))
+    table = pd.DataFrame(rows, columns=["place", "dataset", "format", "mode", "stored"])
+    counts = table.value_counts().rename("pictures").reset_index()
+    counts = counts.sort_values(["place", "pictures"], ascending=[True, False], kind="stable")
+    return counts.drop(columns="place").set_index("dataset")
 
 
 def sample_examples(held: DatasetOnDisk, count: int, seed: int = 0) -> list[Example]:
@@ -111,8 +121,8 @@ def sample_examples(held: DatasetOnDisk, count: int, seed: int = 0) -> list[Exam
 
 
 def box_table(rows: Sequence[Sequence[Example]]) -> pd.DataFrame:
-    """The boxes of rows of examples, for `figures.labelled_grid`: `row`, `image`, `left`, `top`, `right`, `bottom` in
-    px, and `kind`.
+    """The boxes of rows of examples, for `labelled_grid`: `row`, `image`, `left`, `top`, `right`, `bottom` in px, and
+    `kind`.
 
     The kind is "label" for the largest box of the image's own concept, "ignored" for boxes that do not count, "other"
     for the rest.
@@ -158,58 +168,54 @@ def choice_table(found: Sequence[DatasetOnDisk], count: int) -> pd.DataFrame:
     """The choice of `count` training images of each dataset's most pictured concept, one row a dataset: how many were
     chosen, or why none were.
     """
-    rows = []
+    rows = {}
     for held in found:
         concept = held.most_pictured
-        there = [example for example in held.examples["train"] if example.label == concept]
-        boxed = sum(len(example.boxes_of(concept)) > 0 for example in there)
+        images = [example for example in held.examples["train"] if example.label == concept]
         try:
-            chosen = f"{len(training_examples(there, concept, count))} chosen"
+            chosen = f"{len(held.choose(count))} chosen"
         except ValueError as error:
             chosen = str(error)
-        rows.append((held.dataset, concept, len(there), boxed, chosen))
-    columns = ["dataset", "concept", "training images", "with boxes", f"choice of {count}"]
-    return pd.DataFrame(rows, columns=columns).set_index("dataset")
+        boxed = sum(len(example.boxes_of(concept)) > 0 for example in images)
+        rows[held.dataset] = (concept, len(images), boxed, chosen)
+    columns = ["concept", "training images", "with boxes", f"choice of {count}"]
+    return pd.DataFrame(rows, columns).T.rename_axis("dataset")
 
 
 def manifest_table(found: Sequence[DatasetOnDisk], count: int, digits: int = 16) -> pd.DataFrame:
     """What a manifest notes of the training images of one concept: the first dataset's that has enough; the first
     `digits` of each checksum.
     """
-    columns = ["dataset", "concept", "file", "SHA-256 of the file", "SHA-256 of the boxes"]
+    rows: list[tuple[str, ...]] = []
     for held in found:
         try:
-            chosen = training_examples(held.examples["train"], held.most_pictured, count)
+            chosen = [] if rows else held.choose(count)
         except ValueError:
             continue
-        notes = [(example.path.relative_to(held.folder).as_posix(), entry(example)) for example in chosen]
-        rows = [
-            (held.dataset, held.most_pictured, name, note.file[:digits], note.boxes[:digits]) for name, note in notes
-        ]
-        return pd.DataFrame(rows, columns=columns)
-    return pd.DataFrame(columns=columns)
-
-
-def weights_table(profile: Profile) -> pd.DataFrame:
-    """What a profile's models are copies of: one row a model, with the size of what there is to fetch."""
-    models = profile.models.items()
-    rows = [(role, model.hub or "the project's own", model.gigabytes, model.source) for role, model in models]
-    return pd.DataFrame(rows, columns=["role", "repository", "GB", "folder"]).set_index("role")
+        for example in chosen:
+            name, note = example.path.relative_to(held.folder).as_posix(), entry(example)
+            rows.append((held.dataset, held.most_pictured, name, note.file[:digits], note.boxes[:digits]))
+    return pd.DataFrame(rows, columns=["dataset", "concept", "file", "SHA-256 of the file", "SHA-256 of the boxes"])
 
 
 def full_size_table(file: Path = FULL_SIZE) -> pd.DataFrame:
     """What `make test-full` measured, one row a model; empty where it has not run."""
     measured = json.loads(file.read_text()) if file.exists() else {}
-    rows = []
+    rows = {}
     for name, result in measured.items():
         if "parameters" in result:
             seconds = result["seconds"]
-            steps = next(seconds[part] for part in seconds if part.endswith("steps"))
-            row = {"model": name, "parameters (M)": result["parameters"] / 1e6, "px": result["pixels"]}
-            row |= {"load (s)": seconds["load"], "prepare 2 images (s)": seconds["prepare"], "3 steps (s)": steps}
-            row |= {"evaluate (s)": seconds["evaluate"], "peak memory (GB)": result["peak_gb"]}
-            rows.append(row | {"threads": result["threads"]})
-    return pd.DataFrame(rows).set_index("model") if rows else pd.DataFrame()
+            rows[name] = {
+                "parameters (M)": result["parameters"] / 1e6,
+                "px": result["pixels"],
+                "load (s)": seconds["load"],
+                "prepare 2 images (s)": seconds["prepare"],
+                "3 steps (s)": next(seconds[part] for part in seconds if part.endswith("steps")),
+                "evaluate (s)": seconds["evaluate"],
+                "peak memory (GB)": result["peak_gb"],
+                "threads": result["threads"],
+            }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
 
 
 def paper_costs(profile: Profile, speed: float = 1.0, file: Path = FULL_SIZE) -> pd.DataFrame:
@@ -219,10 +225,9 @@ def paper_costs(profile: Profile, speed: float = 1.0, file: Path = FULL_SIZE) ->
     rates, plan = rates_of_full_size(profile, file), make_plan(profile)
     if rates is None:
         return pd.DataFrame()
-    parts = {"figure 3": [chunk for chunk in plan if chunk.delta is None], "the study": plan}
-    costs = {name: cost_table(chunks, profile, rates, speed) for name, chunks in parts.items()}
-    table = pd.DataFrame(
-        {f"{what} of {name}": cost[what] for name, cost in costs.items() for what in ("words", "hours")}
-    )
+    table = pd.DataFrame()
+    for name, chunks in (("figure 3", [chunk for chunk in plan if chunk.delta is None]), ("the study", plan)):
+        cost = cost_table(chunks, profile, rates, speed)
+        table[f"words of {name}"], table[f"hours of {name}"] = cost["words"], cost["hours"]
     table.loc["in all"] = table.sum()
     return table.astype({name: int for name in table if name.startswith("words")})

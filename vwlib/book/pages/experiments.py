@@ -4,13 +4,14 @@ they are missing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
+from typing import TypeVar
 
 import pandas as pd
 
-from vwlib.book.pages.tables import with_interval
+from vwlib.book.pages.tables import estimated
 from vwlib.experiments.registry import EXPERIMENTS, SCHEMAS, choose
 from vwlib.experiments.running import run
 from vwlib.ledger.estimate import Estimate
@@ -18,6 +19,8 @@ from vwlib.ledger.judge import claim_cases
 from vwlib.settings import Profile, load_profile
 from vwlib.study.run import ensure_study
 from vwlib.study.tables import read_table
+
+Stored = TypeVar("Stored")
 
 
 def tables_of(profile: Profile, names: Sequence[str], root: Path | None = None) -> dict[str, pd.DataFrame]:
@@ -38,21 +41,26 @@ def tables_of(profile: Profile, names: Sequence[str], root: Path | None = None) 
     }
 
 
-def tables_or_stand_in(profile: Profile, names: Sequence[str]) -> tuple[dict[str, pd.DataFrame], str]:
-    """`tables_of` and an empty notice. If a table is missing, all tables of profile smoke and a notice that says so.
+def or_stand_in(read: Callable[[Profile], Stored], profile: Profile, what: str) -> tuple[Stored, str]:
+    """What `read` finds of a profile, and an empty notice. If it is missing, that of profile smoke and a notice.
 
-    Raises FileNotFoundError where smoke's tables are of other models, and ValueError as `tables_of` does.
+    Raises FileNotFoundError where smoke's models are others.
     """
     try:
-        return tables_of(profile, names), ""
+        return read(profile), ""
     except FileNotFoundError as error:
         small = load_profile("smoke")
         if small.classifier != profile.classifier:
             raise
         notice = (
-            f"{error} Until then this page shows the tables of profile 'smoke', whose few words are hardly learned."
+            f"{error} Until then this page shows the {what} of profile 'smoke', whose few words are hardly learned."
         )
-        return tables_of(small, names), notice
+        return read(small), notice
+
+
+def tables_or_stand_in(profile: Profile, names: Sequence[str]) -> tuple[dict[str, pd.DataFrame], str]:
+    """`tables_of` and a notice (`or_stand_in`)."""
+    return or_stand_in(lambda profile: tables_of(profile, names), profile, "tables")
 
 
 def claim_of(number: int, tables: Mapping[str, pd.DataFrame], profile: Profile) -> dict[str, Estimate]:
@@ -79,6 +87,5 @@ def claim_table(
     rows = []
     for name, estimate in cases.items():
         means = {heading: estimate.means[arm] for arm, heading in arms.items() if arm in estimate.means}
-        found = with_interval(estimate.value, *estimate.interval(), form)
-        rows.append({case: name or "all", **means, quantity: found, "trials": estimate.n})
+        rows.append({case: name or "all", **means, quantity: estimated(estimate, form), "trials": estimate.n})
     return pd.DataFrame(rows, columns=[case, *dict.fromkeys(arms.values()), quantity, "trials"])

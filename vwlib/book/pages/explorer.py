@@ -15,8 +15,8 @@ from sklearn.decomposition import PCA
 
 from vwlib.book.figures.style import TASK_COLOURS
 from vwlib.book.pages.experiments import tables_or_stand_in
-from vwlib.book.pages.scripts import SCALE, embed
 from vwlib.book.pages.study import study_or_stand_in
+from vwlib.book.pages.tables import SCALE, embed
 from vwlib.concepts import TASKS, concepts_of
 from vwlib.datasets.splits import load_split
 from vwlib.experiments.sheets import SIDE, sheet_of

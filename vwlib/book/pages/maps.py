@@ -12,8 +12,8 @@ from vwlib.maps import PAPER_MAP
 
 
 def kind_table(quality: pd.DataFrame) -> pd.DataFrame:
-    """For each kind of map the means over pairs of what `vwlib.transfer.quality_of_kinds` measures; how many pairs it
-    explains better than the paper's.
+    """For each kind of map the means over pairs of what `vwlib.experiments.map_quality.quality_of_kinds` measures, and
+    how many pairs it explains better than the paper's.
     """
     columns = ["r2_fitted", "r2", "cosine", "top1", "top5"]
     pairs = quality.groupby(["map", "source", "target"], sort=False)[columns].mean()
@@ -32,29 +32,24 @@ def compare_kinds(table: pd.DataFrame) -> pd.DataFrame:
     `data/paper/claims.toml`.
     """
     margin, arms = load_settings().alike, {str(kind): rows for kind, rows in table.groupby("map", sort=False)}
-    found = {
-        kind: two_way_clustered_estimate({"kind": rows, "paper": arms[PAPER_MAP]}, "kind - paper", limits=(0, 1))
-        for kind, rows in arms.items()
-        if kind != PAPER_MAP
-    }
-    rows = [
-        (e.value, *e.interval(), min(1.0, 2 * min(e.p_above(0), e.p_below(0))), e.p_within(-margin, margin) < LEVEL)
-        for e in found.values()
-    ]
-    compared = pd.DataFrame(rows, pd.Index(list(found), name="map"), ["difference", "low", "high", "p", "alike"])
+    paper, rows = arms.pop(PAPER_MAP), {}
+    for kind, words in arms.items():
+        found = two_way_clustered_estimate({"kind": words, "paper": paper}, "kind - paper", limits=(0, 1))
+        p = min(1.0, 2 * min(found.p_above(0), found.p_below(0)))
+        rows[kind] = (found.value, *found.interval(), p, found.p_within(-margin, margin) < LEVEL)
+    columns = ["difference", "low", "high", "p", "alike"]
+    compared = pd.DataFrame(list(rows.values()), pd.Index(list(rows), name="map"), columns)
     return compared.assign(p=holm(compared["p"]))
 
 
 def gain_table(table: pd.DataFrame, compared: pd.DataFrame) -> pd.DataFrame:
     """Each kind of map's mean score and gain over the anchor word for reading, beside `compare_kinds`."""
     shown = table.groupby("map", sort=False)[["r2", "value", "gain"]].mean()
-    beside = pd.DataFrame(
-        {
-            f"less {PAPER_MAP}": compared["difference"].map("{:+.2f}".format),
-            "interval": [span(*row) for row in compared[["low", "high"]].itertuples(index=False)],
-            "p": compared["p"],
-            "alike": compared["alike"].map({True: "yes", False: "no"}),
-        }
-    )
+    beside = {
+        f"less {PAPER_MAP}": compared["difference"].map("{:+.2f}".format),
+        "interval": [span(*row) for row in compared[["low", "high"]].itertuples(index=False)],
+        "p": compared["p"],
+        "alike": compared["alike"].map({True: "yes", False: "no"}),
+    }
     names = {"r2": "r2 of held-out words", "value": "score", "gain": "gain over the anchor"}
-    return shown.join(beside).rename(columns=names)
+    return shown.join(pd.DataFrame(beside)).rename(columns=names)

@@ -45,7 +45,7 @@ def compound_table(table: pd.DataFrame, cases: Mapping[str, Estimate]) -> pd.Dat
     `table` is that of the experiment `compounds`, `cases` what the ledger finds in it.
     """
     names = {"learned": "by its two parts", "real": "a part's word by the best two others"}
-    claim = claim_table(cases, "difference", "words for", arms=names)
     columns = {"best": "by the best two words", "value": "score of the compounds"}
     learned = table[table["kind"] == "learned"].reindex(columns=["task", *columns]).groupby("task").mean()
+    claim = claim_table(cases, "difference", "words for", arms=names)
     return claim.join(learned.rename(columns=columns), on="words for")

@@ -6,9 +6,9 @@ import itertools
 from collections.abc import Sequence
 
 import pandas as pd
-import torch
 from torch import Tensor
 
+from vwlib.book.pages.pictures import encode_texts
 from vwlib.experiments.map_quality import held_out_neighbours
 from vwlib.lab import Lab
 from vwlib.learn import Learned
@@ -55,18 +55,16 @@ def loss_table(learned: dict[str, Learned], trials: Sequence[Trial]) -> pd.DataF
     return pd.DataFrame(rows, columns=["task", "setting", "word", "step", "loss"])
 
 
-@torch.no_grad()
 def encode_stages(lab: Lab, task: str, trials: Sequence[Trial], vectors: Tensor) -> dict[str, Tensor]:
     """The text encoder's output for the anchor word, the first learned word of each setting, and the concept's name.
 
     `vectors` (trial, vector, d) are the words learned for `trials`, which share dataset, concept and anchor.
     """
-    model, first = lab.model(task), trials[0]
-    name = lab.split(first.dataset).names[first.concept]
-    stages = {"anchor word": model.encode_prompts([lab.profile.prompt.format(first.anchor)])}
+    learned: dict[str, Tensor] = {}
     for trial, word in zip(trials, vectors, strict=True):
-        stages.setdefault(f"learned, {setting_of(trial.delta)}", model.encode_words(word[None]))
-    return stages | {"concept's name": model.encode_prompts([lab.profile.prompt.format(name)])}
+        learned.setdefault(f"learned, {setting_of(trial.delta)}", word[None])
+    texts = encode_texts(lab, task, trials[0], list(learned.values()))
+    return dict(zip(["anchor word", *learned, "concept's name"], texts[:, None], strict=True))
 
 
 def stage_scores(
@@ -79,9 +77,8 @@ def stage_scores(
     """
     first, rows = trials[0], []
     if study is not None and study.learned(trials):
-        stored = study.table
-        same = [stored[column] == getattr(first, column) for column in ("dataset", "concept", "anchor")]
-        scores = stored[same[0] & same[1] & same[2]]
+        same = {column: getattr(first, column) for column in ("dataset", "concept", "anchor")}
+        scores = study.table[(study.table[list(same)] == pd.Series(same)).all(axis=1)]
     else:
         scores = pd.concat([lab.run_trials(trials, [task], [task], learned=learned).table for task in learned])
     for task in learned:
