@@ -94,11 +94,12 @@ def panels(
     xlabel: str = "",
     ylabel: str = "",
     ylim: tuple[float, float] | None = None,
-    **shared: bool,
+    sharex: bool = False,
+    sharey: bool = True,
 ) -> tuple[Figure, dict[str, Axes]]:
-    """A row of panels by name, `height` inches high, that share their vertical axis unless `shared` says otherwise."""
+    """A row of panels by name, `height` inches high."""
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    axes = figure.subplots(1, len(names), squeeze=False, **{"sharey": True, **shared})[0]
+    axes = figure.subplots(1, len(names), squeeze=False, sharex=sharex, sharey=sharey)[0]
     for ax, name in zip(axes, names, strict=True):
         ax.set_title(title.format(name))
     axes[0].set(ylabel=ylabel, **({"ylim": ylim} if ylim else {}))

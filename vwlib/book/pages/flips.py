@@ -76,8 +76,9 @@ def grouping_table(agreement: pd.DataFrame, layers: int = 4) -> pd.DataFrame:
         last = int(learned.index.max())
         for layer in evenly_spaced(last, layers):
             paper = "by concept" if layer == last else "by anchor"
-            row = learned.loc[layer, ["ari", "low", "high"]]
-            rows.append((task, layer, paper, _side(row), with_interval(*row, "+.2f"), _side(real.loc[layer])))
+            row = learned.loc[layer]
+            index = with_interval(row["ari"], row["low"], row["high"], "+.2f")
+            rows.append((task, layer, paper, _side(row), index, _side(real.loc[layer])))
     columns = ["encoder of", "layer", "in the paper", "here", "concept less anchor", "real words"]
     return pd.DataFrame(rows, columns=columns)
 
