@@ -90,9 +90,7 @@ def fill_in(text: str, profile: Profile) -> str:
 
 
 def deviations_table(profile: Profile, holds: Literal["everywhere", "models"], path: Path = DEVIATIONS) -> pd.DataFrame:
-    """The deviations that hold with every model, or those of the profile's own models and data: `what`, `paper`,
-    `here`, `why`, `more in`.
-    """
+    """The deviations that hold with every model, or those of the profile's own models and data."""
     chosen = profile.world if holds == "models" else holds
     rows = [
         (row.what, *(fill_in(text, profile) for text in (row.paper, row.here, row.why)), _called(row.see))

@@ -81,15 +81,11 @@ class Estimate:
         return max(self.p_above(low), self.p_below(high))
 
     def p_outside(self, low: float, high: float) -> float:
-        """P value of the null hypothesis that the quantity is between `low` and `high`. It cannot lie on both sides, so
-        the clearer side counts.
-        """
+        """P value of the null hypothesis that the quantity is between `low` and `high`; the clearer side counts."""
         return min(self.p_below(low), self.p_above(high))
 
     def detectable(self) -> float:
-        """How far beyond a bound the quantity must truly lie for its 95 % interval to clear the bound nine times in
-        ten; NaN without spread.
-        """
+        """How far beyond a bound a true value is found nine times in ten by the 95 % interval; NaN without spread."""
         known = self._known and not self._equal
         return float((stats.t.ppf(0.975, self.df) + stats.norm.ppf(0.9)) * self.se) if known else nan
 

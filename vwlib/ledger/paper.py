@@ -57,9 +57,7 @@ def beside_paper(summary: pd.DataFrame, delta: float | None = None) -> pd.DataFr
 
 
 def hyperparameters(profile: Profile) -> pd.DataFrame:
-    """Table 2 beside the profile's settings; where the tasks differ, their values stand in the order generation,
-    detection, classification.
-    """
+    """Table 2 beside the profile's settings; where the tasks differ, their values stand in the tasks' order."""
     learning = [profile.learning[task] for task in TASKS]
     rows = [
         ("training images per concept", "images", 8, profile.train_images),

@@ -178,9 +178,7 @@ def pooled_estimate(values: ArrayLike, low: ArrayLike, high: ArrayLike) -> Estim
 
 
 def holm(p: ArrayLike) -> np.ndarray:
-    """Holm's adjusted p values, in the order of `p`: with those below alpha, all claims at once are right with
-    probability 1 - alpha.
-    """
+    """Holm's adjusted p values, in the order of `p`: controls the familywise error rate."""
     p = np.asarray(p, float)
     order = np.argsort(p)
     adjusted = np.empty(len(p))
@@ -309,9 +307,7 @@ def _left_without_each_anchor(pairs: Sequence[str]) -> np.ndarray | None:
 
 @lru_cache(maxsize=16)
 def _resampling_weights(sizes: tuple[tuple[int, ...], ...], draws: int, seed: int) -> tuple[dict[str, np.ndarray], ...]:
-    """For each stratum (`_Stratum.sizes`), how often each cell, row and column is drawn (draw, level); for pairs, the
-    noise (draw, anchor) of the jackknife.
-    """
+    """For each stratum, how often cells, rows and columns are drawn (draw, level); for pairs the jackknife's noise."""
     rng = np.random.default_rng(seed)
     found = []
     for *counts, anchors in sizes:

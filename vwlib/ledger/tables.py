@@ -1,6 +1,4 @@
-"""The tables that claims are asked of: checked, with the columns that rules ask for beside their own, and those that
-are made of others.
-"""
+"""The tables that claims are asked of: checked, with the columns that rules ask for, and those made of others."""
 
 from __future__ import annotations
 

@@ -37,7 +37,5 @@ def _json(value: Any) -> Any:
 
 
 def verdict_counts(judged: pd.DataFrame, column: str = "verdict") -> pd.Series:
-    """How many claims have each verdict, in the order of `VERDICTS`, zeros included; by `column` "first_verdict" those
-    of the first rules.
-    """
+    """How many claims have each verdict, in the order of `VERDICTS`; by default by the last rules."""
     return judged[column].value_counts().reindex(VERDICTS, fill_value=0).rename_axis("verdict").rename("claims")

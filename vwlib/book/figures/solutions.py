@@ -81,9 +81,7 @@ def spread_points(table: pd.DataFrame) -> Figure:
 
 
 def offset_ranges(table: pd.DataFrame) -> Figure:
-    """Section 1: cosines of the offsets that two models learned for a concept from the same anchor: the table
-    `offsets`. A line has the median, the middle half and nine tenths of a pair.
-    """
+    """Section 1, table `offsets`: cosines of two models' offsets; the median, the middle half and nine tenths."""
     groups = {
         f"{source} to {target}" if kind == "models" else f"two classifiers, {target}": (TASK_COLOURS[source], rows)
         for (kind, source, target), rows in table.groupby(["kind", "source", "target"], sort=False)

@@ -13,9 +13,7 @@ from vwlib.study.plan import make_plan
 
 
 def concept_table() -> pd.DataFrame:
-    """The paper's forty concepts and what the miniature learns in their place, each with its anchor word and the name
-    that the dataset's files have for it.
-    """
+    """The paper's concepts and what the miniature learns in their place, with anchors and names in the files."""
     rows = [
         (dataset, paper.name, paper.anchor, paper.label, here.name, here.anchor, here.label)
         for dataset in DATASETS

@@ -1,6 +1,4 @@
-"""What the page on the real thing shows: the pictures at hand, how they are read and chosen, and what a run with the
-paper's models takes.
-"""
+"""The page on the real thing: pictures at hand, how they are read and chosen, what the paper's models take."""
 
 from __future__ import annotations
 
@@ -95,9 +93,7 @@ def holdings_table(found: Sequence[DatasetOnDisk]) -> pd.DataFrame:
 
 
 def file_kinds(found: Sequence[DatasetOnDisk]) -> pd.DataFrame:
-    """How the pictures are stored: a row for each dataset, file format, colour mode and EXIF orientation, with the
-    number of pictures.
-    """
+    """The number of pictures for each dataset, file format, colour mode and EXIF orientation, a row each."""
     rows = []
     for held in found:
         for path in {example.path for example in held.every}:
@@ -139,9 +135,7 @@ def box_table(rows: Sequence[Sequence[Example]]) -> pd.DataFrame:
 
 
 def storage_variants(picture: Image.Image) -> dict[str, tuple[Image.Image, Image.Image]]:
-    """The same picture stored in five ways that real datasets hold: as it comes out of a plain decoder, and as
-    `load_image` reads it.
-    """
+    """A picture stored in five ways that real datasets hold: from a plain decoder, and as `load_image` reads it."""
     grey = np.asarray(picture.convert("L")).astype(np.uint16) * 257
     cut = picture.convert("RGBA")
     cut.putalpha(Image.linear_gradient("L").rotate(90).resize(picture.size))
@@ -165,9 +159,7 @@ def storage_variants(picture: Image.Image) -> dict[str, tuple[Image.Image, Image
 
 
 def choice_table(found: Sequence[DatasetOnDisk], count: int) -> pd.DataFrame:
-    """The choice of `count` training images of each dataset's most pictured concept, one row a dataset: how many were
-    chosen, or why none were.
-    """
+    """How many training images of each dataset's most pictured concept can be chosen, or why none; one row each."""
     rows = {}
     for held in found:
         concept = held.most_pictured
@@ -183,9 +175,7 @@ def choice_table(found: Sequence[DatasetOnDisk], count: int) -> pd.DataFrame:
 
 
 def manifest_table(found: Sequence[DatasetOnDisk], count: int, digits: int = 16) -> pd.DataFrame:
-    """What a manifest notes of the training images of one concept: the first dataset's that has enough; the first
-    `digits` of each checksum.
-    """
+    """What a manifest notes of one concept's training images: the first dataset's that has enough of them."""
     rows: list[tuple[str, ...]] = []
     for held in found:
         try:
@@ -219,9 +209,7 @@ def full_size_table(file: Path = FULL_SIZE) -> pd.DataFrame:
 
 
 def paper_costs(profile: Profile, speed: float = 1.0, file: Path = FULL_SIZE) -> pd.DataFrame:
-    """Hours of figure 3's words and of the whole study, a row for each task and in all; empty where `make test-full`
-    has not measured.
-    """
+    """Hours of figure 3's words and of the whole study by task; empty where `make test-full` has not measured."""
     rates, plan = rates_of_full_size(profile, file), make_plan(profile)
     if rates is None:
         return pd.DataFrame()

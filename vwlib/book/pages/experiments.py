@@ -1,6 +1,4 @@
-"""The tables of the experiments, for pages: read where they are stored, computed where they are small, and named where
-they are missing.
-"""
+"""The tables of the experiments, for pages: read where they are stored, computed where they are small."""
 
 from __future__ import annotations
 

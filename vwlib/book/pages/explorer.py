@@ -1,6 +1,4 @@
-"""The explorer: every word of the stored study to look at, without a kernel. `_static/explorer.js` brings the page to
-life.
-"""
+"""The explorer: every word of the stored study to look at, without a kernel (`_static/explorer.js`)."""
 
 from __future__ import annotations
 
@@ -109,9 +107,7 @@ def key_of(dataset: str, trained_on: str, delta: float) -> str:
 
 
 def explorer_files(study: StoredStudy, sheets: pd.DataFrame) -> dict[str, bytes]:
-    """The sheets of pictures by file name: of each group, of the anchor words, of the concepts' own names, and the test
-    images that boxes are found on.
-    """
+    """The sheets by file name: of each group, of anchor words, of concepts' own names, and of the test images."""
     groups = zip(sheets["dataset"], sheets["trained_on"], sheets["delta"], sheets["sheet"], strict=True)
     files = {f"{key_of(*of)}.webp": sheet for *of, sheet in groups}
     for dataset in study.datasets:
@@ -147,9 +143,7 @@ def _dataset(study: StoredStudy, dataset: str, sheets: pd.DataFrame) -> dict[str
 
 
 def _named(names: Sequence[str], concepts: list[str]) -> list[int]:
-    """For each picture the place of the name that the judge gives it, `OTHER` for a name that is no concept's,
-    `DIVERGED` where there is no picture.
-    """
+    """The place of each picture's judged name; `OTHER` if it is no concept's, `DIVERGED` if there is no picture."""
     return [concepts.index(name) if name in concepts else OTHER if name else DIVERGED for name in names]
 
 

@@ -82,17 +82,13 @@ def layer_points(
 
 @dataclass(frozen=True)
 class LayerMap:
-    """Figures 7 and 12 to 18 for the pointer: each word of `layer_points` with its name, and a slider over the layers
-    (`_static/layers.js`).
-    """
+    """Figures 7 and 12 to 18 for the pointer: the words of `layer_points`, with a slider (`_static/layers.js`)."""
 
     points: pd.DataFrame
 
     @property
     def index(self) -> dict[str, Any]:
-        """For each row of panels its words, as positions in the lists of concepts and anchors, and their places at each
-        layer.
-        """
+        """Words by row of panels, as positions among concepts and anchors, and their places at each layer."""
         concepts, anchors = (list(self.points[column].unique()) for column in ("concept", "anchor"))
         rows = {}
         for label, points in self.points.groupby("words", sort=False):

@@ -1,6 +1,4 @@
-"""The ledger of the paper's claims as a page shows it: judged on the stored tables, put into words by the template
-`book/text/07_ledger.md.j2`, as one table to search and sort, and counted.
-"""
+"""The ledger of the paper's claims as a page shows it: judged, and put into words by `book/text/07_ledger.md.j2`."""
 
 from __future__ import annotations
 
@@ -100,9 +98,7 @@ def for_file(judged: pd.DataFrame) -> pd.DataFrame:
 
 
 def missing_tables(tables: Mapping[str, pd.DataFrame], profile: str) -> str:
-    """A notice of the tables that the claims ask for and that are not there, with the commands that make them; empty
-    where all are.
-    """
+    """A notice of the missing tables that claims ask for, with the commands that make them; else empty."""
     asked = {claim.table for claim in load_claims()}
     notice = []
     if TRIALS not in tables:
@@ -114,9 +110,7 @@ def missing_tables(tables: Mapping[str, pd.DataFrame], profile: str) -> str:
 
 
 def disagreements(judged: pd.DataFrame) -> pd.DataFrame:
-    """The claims for which the paper's text is not what its own figures or tables show, with both numbers where there
-    are two.
-    """
+    """The claims for which the paper's text is not what its own figures or tables show, with both numbers."""
     chosen = judged[judged["note"].str.contains(DISAGREES)]
     note = chosen["note"].str.replace(rf"{DISAGREES}[^:]*: ", "", regex=True)
     columns = {"no.": chosen["id"], "claim": chosen["claim"], "place": chosen["place"], "paper": chosen["paper"]}
@@ -125,9 +119,7 @@ def disagreements(judged: pd.DataFrame) -> pd.DataFrame:
 
 
 def revisions(judged: pd.DataFrame) -> pd.DataFrame:
-    """The claims whose rule was changed after the study was computed: when, what, and the verdict by the first rule
-    beside that by the last one.
-    """
+    """The claims whose rule was changed after the study was computed, with the verdicts by the first and last rule."""
     rows = [
         (
             row["id"],

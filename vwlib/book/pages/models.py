@@ -58,9 +58,7 @@ _MEASURES = {
 
 
 def quality_table(path: Path = MINIATURE / "quality.json") -> pd.DataFrame:
-    """How good the miniature's models are with ordinary words, from `quality.json`; what it does not hold reads "not
-    measured".
-    """
+    """How good the miniature's models are with ordinary words, from `quality.json`."""
     quality = json.loads(path.read_text()) if path.exists() else {}
     rows = []
     for (model, figure), (measure, count, unit) in _MEASURES.items():
@@ -72,9 +70,7 @@ def quality_table(path: Path = MINIATURE / "quality.json") -> pd.DataFrame:
 
 
 def describe_run(profile: Profile, learning: bool = True) -> str:
-    """A notice of how a run with the profile differs from the paper's in models, images and, with `learning`, in how
-    words are learned and scored.
-    """
+    """A notice of how models, images and, with `learning`, learning and scoring differ from the paper's."""
     steps = list(dict.fromkeys(f"{profile.learning[task].steps:,}" for task in TASKS))
     sizes = [count_parameters(profile.model_of(task)) / 1e6 for task in TASKS] if profile.name != "paper" else []
     return fill("run", profile=profile, millions=sizes, steps=steps, learning=learning)

@@ -47,9 +47,7 @@ def machine_table(profile: Profile) -> pd.DataFrame:
 
 
 def chapters_table(profile: Profile, root: Path = ROOT) -> pd.DataFrame:
-    """When the book's chapters were executed at this profile, for how long, and from which seed; no row where none
-    was.
-    """
+    """When the chapters were executed at this profile, for how long, and from which seed; no row where none was."""
     rows = []
     for chapter in list_chapters(root):
         path = root / "_build" / "executed" / profile.name / chapter

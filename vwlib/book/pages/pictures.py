@@ -99,9 +99,7 @@ def named(judge: Classifier, pictures: Sequence[Image.Image], names: dict[str, s
 
 @torch.no_grad()
 def encode_texts(lab: Lab, task: str, trial: Trial, learned: Sequence[Tensor]) -> Tensor:
-    """The output (text, ...) of a task's text encoder for the trial's anchor word, learned words (each (1, vector, d)),
-    and the concept's name.
-    """
+    """A task's text features (text, ...) of the trial's anchor word, learned words (1, vector, d), and name."""
     model, prompt = lab.model(task), lab.profile.prompt
     name = lab.split(trial.dataset).names[trial.concept]
     plain = model.encode_prompts([prompt.format(trial.anchor), prompt.format(name)])
@@ -187,9 +185,7 @@ def detect_grid(lab: Lab, grid: Sequence[Sequence[TrialWords]]) -> tuple[Picture
 
 
 def hits(boxes: pd.DataFrame, overlap: float = 0.5) -> tuple[int, int]:
-    """On how many images of a table of `found_boxes` the best box overlaps a true one by `overlap` (IoU), and of how
-    many.
-    """
+    """On how many images of `found_boxes` the best box overlaps a true one by `overlap` (IoU), and of how many."""
     right = []
     for _, image in boxes.groupby(["row", "image"]):
         best = image.sort_values("score", ascending=False)[SIDES].head(1).to_numpy()

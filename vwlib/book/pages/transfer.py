@@ -136,9 +136,7 @@ def off_diagonal_table(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def kind_table(quality: pd.DataFrame) -> pd.DataFrame:
-    """For each kind of map the means over pairs of what `vwlib.experiments.map_quality.quality_of_kinds` measures, and
-    how many pairs it explains better than the paper's.
-    """
+    """Each kind of map's means over pairs (`quality_of_kinds`), and for how many it beats the paper's."""
     columns = ["r2_fitted", "r2", "cosine", "top1", "top5"]
     pairs = quality.groupby(["map", "source", "target"], sort=False)[columns].mean()
     r2 = pairs["r2"].unstack("map")
