@@ -24,7 +24,7 @@ from vwlib.book.pages.examples import (
 )
 from vwlib.book.text import fill
 from vwlib.concepts import DATASETS
-from vwlib.datasets.available import ORIGINS
+from vwlib.datasets import ORIGINS
 from vwlib.paths import ROOT
 from vwlib.settings import load_profile
 from vwlib.tools.cli import app

@@ -18,12 +18,12 @@ from typer.testing import CliRunner
 from vwlib.book.pages.pictures import encode_trial
 from vwlib.book.text import fill
 from vwlib.concepts import TASKS
+from vwlib.datasets.example import EXAMPLE, write_example
 from vwlib.datasets.folders import read_photos, read_things
-from vwlib.datasets.photos import describe_photos, with_photos
+from vwlib.datasets.photos import best_box, describe_photos, with_photos
+from vwlib.datasets.pictures import load_image
 from vwlib.datasets.source import PHOTOS
 from vwlib.datasets.splits import load_split, open_lab
-from vwlib.examples import load_image
-from vwlib.miniature.example import EXAMPLE, write_example
 from vwlib.models import load_model
 from vwlib.settings import LARGEST_SEED, load_profile
 from vwlib.study.bank import words_table
@@ -94,7 +94,7 @@ def test_photos_are_split_named_and_boxed(mine, lab, folder):
         ("0.png", "red thing"),
     ]
     assert [e.path.name for e in material.test] == ["02.png", "1.png", "1.png"]
-    proposed = load_model("detection", mine).best_box(material.test[0], "my guitar")
+    proposed = best_box(load_model("detection", mine), material.test[0], "my guitar")
     assert material.test[0].boxes.tolist() == [pytest.approx(proposed)] and material.test[0].names == ["my guitar"]
     assert not (folder / "my_guitar" / "boxes.json").exists()
 

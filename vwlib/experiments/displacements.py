@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pandas as pd
+import torch
 from torch import Tensor
 
 from vwlib.experiments.base import Experiment, ExperimentCase, Sources, per
@@ -16,7 +17,6 @@ from vwlib.models.base import TaskModel
 from vwlib.settings import Profile
 from vwlib.study.digest import trials_of
 from vwlib.study.tables import TRIALS
-from vwlib.transfer import nearest_words
 from vwlib.trials import Trial
 
 
@@ -37,6 +37,14 @@ def compute(lab: Lab, case: ExperimentCase, sources: Sources) -> pd.DataFrame:
             tables.append(displacement_table(lab.model(task), trials_of(words), vectors))
     table = pd.concat(tables, ignore_index=True)
     return table.rename(columns={"task": "evaluated_on"}).assign(trained_on=source) if "source" in case else table
+
+
+def nearest_words(vectors: Tensor, model: TaskModel, count: int = 5) -> list[list[str]]:
+    """The model's own words nearest to each vector (vector, d), nearest first."""
+    words = model.vocabulary.words()
+    names, ids = list(words), list(words.values())
+    order = torch.cdist(vectors.float(), model.word_table()[ids]).topk(count, largest=False).indices
+    return [[names[i] for i in row] for row in order]
 
 
 def displacement_table(model: TaskModel, trials: Sequence[Trial], vectors: Tensor) -> pd.DataFrame:

@@ -17,7 +17,7 @@ from vwlib.experiments.drawn import Drawn, draw_examples, image_counts
 from vwlib.experiments.words import trial_rows, values_of, with_split
 from vwlib.lab import Lab
 from vwlib.ledger.schemas import TableSchema
-from vwlib.miniature.captions import OWN_NAME, names_of
+from vwlib.miniature.captions import OWN_NAME
 from vwlib.miniature.pool import noun_weights
 from vwlib.miniature.scenes import HELD_OUT_STYLE, PRETRAINING_STYLES, Drawing
 from vwlib.miniature.sprites import STYLES, Sprites, load_sprites
@@ -83,7 +83,7 @@ def name_frequency(sprites: Sprites) -> dict[str, float]:
     (`vwlib.miniature.captions`).
     """
     frequency: dict[str, float] = {}
-    names = names_of(sprites)
+    names = sprites.names
     for noun, weight in zip(sprites.nouns, noun_weights(sprites.nouns), strict=True):
         for name in names[noun]:
             share = (1 - OWN_NAME) / len(names[noun]) + (OWN_NAME if name == noun else 0.0)

@@ -11,17 +11,27 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vwlib.concepts import TASKS
-from vwlib.controls import twin_of
 from vwlib.experiments.base import Experiment, ExperimentCase, Sources
 from vwlib.experiments.words import trial_rows, vectors_of
 from vwlib.lab import Lab
 from vwlib.ledger.schemas import TableSchema
-from vwlib.models.loading import digest_folder
+from vwlib.models.loading import OPEN_CLIP, resolve
 from vwlib.settings import Profile
-from vwlib.study.digest import trials_of
+from vwlib.study.digest import digest_folder, trials_of
 from vwlib.study.tables import TRIALS
 from vwlib.transfer import fit_transfer
 from vwlib.trials import Trial
+
+
+def twin_of(profile: Profile) -> Profile | None:
+    """Control K2: the profile with a classifier that was trained from another seed; None if there is none.
+
+    Its folder has the classifier's name and `_twin`, and stands in the same folder (`vwlib pretrain classifier_twin`).
+    """
+    source = f"{profile.classifier.source.rstrip('/')}_twin"
+    if not all((resolve(source) / file).exists() for file in OPEN_CLIP):
+        return None
+    return profile.model_copy(update={"classifier": profile.classifier.model_copy(update={"source": source})})
 
 
 def twin_weights(profile: Profile) -> str | None:

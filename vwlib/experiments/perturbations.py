@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from vwlib.controls import DIRECTIONS, random_like
 from vwlib.experiments.base import COUNT, Experiment, ExperimentCase, Size, Sources, per
+from vwlib.experiments.controls import DIRECTIONS, random_like
 from vwlib.experiments.layer_statistics import label_words
 from vwlib.experiments.words import trial_rows, values_of, vectors_of
 from vwlib.lab import Lab
@@ -25,8 +25,8 @@ def compute(lab: Lab, case: ExperimentCase, sources: Sources) -> pd.DataFrame:
 
     An output is `kept`, still the anchor's, where the word is better at its anchor's concept than at any other of the
     dataset, by table 1's metric. `kind` is "random" for directions alike in all dimensions, and "random, vocabulary"
-    and "random, word" for the further ones of `vwlib.controls.DIRECTIONS`. `value` is the score for the concept that
-    the optimised word was learned for, `anchor_value` that for the anchor's.
+    and "random, word" for the further ones of `vwlib.experiments.controls.DIRECTIONS`. `value` is the score for the
+    concept that the optimised word was learned for, `anchor_value` that for the anchor's.
     """
     task, dataset, few = case["task"], case["dataset"], sources.reduced(lab)
     order = list(few.split(dataset).names)

@@ -13,13 +13,13 @@ from vwlib.concepts import DATASETS, TASKS, concepts_of
 from vwlib.ledger import paper
 from vwlib.ledger.claims import first_error, load_claims
 from vwlib.miniature.world import INSTANCE_TRAIN
-from vwlib.models import load_models
+from vwlib.models import load_model
 from vwlib.paths import DATA, ROOT
 from vwlib.settings import Profile, load_profile
 
 DEVIATIONS = DATA / "paper" / "deviations.toml"
 #: How a sentence calls the generator's precision where the machine decides.
-AUTOMATIC = "float32, or bfloat16 where the machine has instructions for it (each word tells which),"
+AUTOMATIC = "float32, or bfloat16 where the machine is clearly faster in it (each word tells which),"
 
 
 class Deviation(BaseModel):
@@ -82,7 +82,7 @@ def fill_in(text: str, profile: Profile) -> str:
         **{task: paper.MODELS[task][0] for task in TASKS},
     }
     if "{d}" in text:
-        names["d"] = ", ".join(str(model.word_table().shape[1]) for model in load_models(profile).values())
+        names["d"] = ", ".join(str(load_model(task, profile).word_table().shape[1]) for task in TASKS)
     try:
         return text.format(**names)
     except (KeyError, AttributeError) as error:

@@ -1,4 +1,4 @@
-"""Short names for what words come from: the images of a dataset, and a word with all that determined it."""
+"""Short names for what words come from: files, weights, the images of a dataset, and all that determined a word."""
 
 from __future__ import annotations
 
@@ -15,11 +15,41 @@ from vwlib.concepts import DATASETS
 from vwlib.datasets.splits import dataset_folder, load_split
 from vwlib.examples import Example
 from vwlib.files import write_whole
-from vwlib.models.loading import digest_files, digest_folder
+from vwlib.models.loading import resolve
 from vwlib.models.precision import precision_of
-from vwlib.settings import Profile
+from vwlib.settings import ModelSettings, Profile
 from vwlib.trials import Trial
 from vwlib.words import Word
+
+
+def altered_weights(settings: ModelSettings) -> list[str]:
+    """Those of a model's weights that are there and are not the original ones, by their checksum."""
+    files = {file: resolve(settings.source) / file for file in settings.sha256}
+    return [name for name, path in files.items() if path.exists() and hash_file(path) != settings.sha256[name]]
+
+
+def hash_file(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_files(paths: Sequence[Path]) -> str:
+    """A short hash of the files' contents, in their order."""
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(bytes.fromhex(hash_file(path)))
+    return digest.hexdigest()[:16]
+
+
+@lru_cache
+def digest_folder(source: str) -> str:
+    """A short hash of all weights and configurations in a model's folder; read once per process.
+
+    A scheduler's or an autoencoder's configuration decides as much about a picture as weights do.
+    """
+    folder = resolve(source)
+    return digest_files(sorted(path for name in ("*.safetensors", "*config.json") for path in folder.rglob(name)))
 
 
 def digest_examples(examples: Sequence[Example]) -> str:
@@ -76,7 +106,7 @@ def as_words(
         "batch": learning.batch,
         "prompt": profile.prompt,
         "precision": precision or precision_here(task, profile),
-        "model": digest_folder(profile.model_of(task).source),
+        "model": digest_folder(profile.models[task].source),
     }
     return [
         Word(

@@ -13,9 +13,8 @@ import numpy as np
 
 import vwlib.trials
 from vwlib.concepts import TASKS, concepts_of
-from vwlib.models.loading import digest_folder
 from vwlib.settings import Profile
-from vwlib.study.digest import as_words, split_digests
+from vwlib.study.digest import as_words, digest_folder, split_digests
 from vwlib.trials import Trial, make_trials
 
 WORDS, REFERENCES = "words", "references"

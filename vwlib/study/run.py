@@ -19,10 +19,9 @@ from vwlib.concepts import TASKS
 from vwlib.datasets.splits import open_lab
 from vwlib.lab import Lab
 from vwlib.learn import Learned
-from vwlib.models.loading import altered_weights
 from vwlib.paths import DATA, ROOT
 from vwlib.settings import Profile
-from vwlib.study.digest import as_words, trials_of
+from vwlib.study.digest import altered_weights, as_words, trials_of
 from vwlib.study.formats import ChunkResult
 from vwlib.study.plan import REFERENCES, Chunk, word_count
 from vwlib.study.progress import Status, status

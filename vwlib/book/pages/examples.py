@@ -14,11 +14,12 @@ import pandas as pd
 from PIL import Image
 
 from vwlib.concepts import DATASETS, concepts_of
-from vwlib.datasets.available import read_split
+from vwlib.datasets import read_split
 from vwlib.datasets.choose import training_examples
+from vwlib.datasets.pictures import load_image
 from vwlib.datasets.source import SPLITS
 from vwlib.datasets.splits import dataset_folder
-from vwlib.examples import Example, load_image
+from vwlib.examples import Example
 from vwlib.models.loading import resolve
 from vwlib.settings import Profile
 from vwlib.study.cost import FULL_SIZE, cost_table, rates_of_full_size

@@ -13,7 +13,7 @@ import pandas as pd
 from vwlib.book.figures.style import tasks_in
 from vwlib.book.pages.layers import KINDS, REAL
 from vwlib.book.pages.tables import estimated, with_interval
-from vwlib.layers import evenly_spaced
+from vwlib.experiments.layer_statistics import evenly_spaced
 from vwlib.ledger.statistics import mean_estimate, two_way_clustered_estimate, verdict
 
 LEARNED = KINDS["learned"]

@@ -15,16 +15,15 @@ from vwlib.book.figures.style import CONCEPT_COLOURS
 from vwlib.book.pages.tables import SCALE, embed
 from vwlib.concepts import TASKS
 from vwlib.experiments.encoder import own_words
-from vwlib.experiments.layer_statistics import label_words, tsne_of_layers
-from vwlib.lab import Lab
-from vwlib.layers import (
-    block_contributions,
+from vwlib.experiments.layer_statistics import (
     contributions_to_direction,
     evenly_spaced,
-    hidden_states,
+    label_words,
     projection_on_concept_direction,
-    truncated,
+    tsne_of_layers,
 )
+from vwlib.lab import Lab
+from vwlib.layers import block_contributions, hidden_states, truncated
 from vwlib.ledger.summary import is_diagonal
 from vwlib.models.base import TaskModel
 from vwlib.study.read import StoredStudy, TrialWords

@@ -32,7 +32,7 @@ def describe_models(models: Mapping[str, TaskModel]) -> pd.DataFrame:
         parameters = sum(p.numel() for module in model.modules for p in module.parameters())
         rows[role] = {
             "model in the paper": name,
-            "class here": model.family,
+            "class here": type(getattr(model, "pipeline", model.modules[0])).__name__,
             "parameters here (M)": f"{parameters / 1e6:.1f}",
             "d in the paper": width,
             "d here": model.table.embedding_dim,
@@ -72,7 +72,7 @@ def quality_table(path: Path = MINIATURE / "quality.json") -> pd.DataFrame:
 def describe_run(profile: Profile, learning: bool = True) -> str:
     """A notice of how models, images and, with `learning`, learning and scoring differ from the paper's."""
     steps = list(dict.fromkeys(f"{profile.learning[task].steps:,}" for task in TASKS))
-    sizes = [count_parameters(profile.model_of(task)) / 1e6 for task in TASKS] if profile.name != "paper" else []
+    sizes = [count_parameters(profile.models[task]) / 1e6 for task in TASKS] if profile.name != "paper" else []
     return fill("run", profile=profile, millions=sizes, steps=steps, learning=learning)
 
 
