@@ -44,10 +44,8 @@ def substitutions() -> pd.DataFrame:
 
 
 def load_deviations(path: Path = DEVIATIONS) -> list[Deviation]:
-    """All deviations, in the file's order.
-
-    Raises ValueError in one sentence where an entry lacks something, has something unknown, or leads to a page that
-    does not exist.
+    """All deviations, in the file's order. Raises ValueError in one sentence where an entry lacks something, has
+    something unknown, or leads to a page that does not exist.
     """
     found: list[Deviation] = []
     for number, row in enumerate(tomllib.loads(path.read_text())["deviation"], 1):
@@ -63,10 +61,7 @@ def load_deviations(path: Path = DEVIATIONS) -> list[Deviation]:
 
 
 def fill_in(text: str, profile: Profile) -> str:
-    """A text with the profile's numbers and names in the place of its braces.
-
-    Raises ValueError where it asks for something that there is not.
-    """
+    """A text with the profile's numbers in its braces; raises ValueError for an unknown name."""
     learning = [profile.learning[task] for task in TASKS]
     names: dict[str, Any] = {
         "profile": profile,

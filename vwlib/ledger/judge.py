@@ -172,7 +172,6 @@ def claim_cases(
     number: int, tables: Mapping[str, pd.DataFrame], schemas: Mapping[str, TableSchema], world: str
 ) -> dict[str, Estimate]:
     """What the ledger estimates for one claim, by the name of the case, for figures and texts about the same quantity.
-
     Cases that lack rows are left out. Raises KeyError for an unknown claim.
     """
     claim = {claim.id: claim for claim in load_claims()}[number]

@@ -24,9 +24,7 @@ MODELS = {
 
 def paper_results(figure: str = "figure_3", dataset: str | None = None, path: Path = RESULTS) -> pd.DataFrame:
     """The points of figure 3 or 6, of one dataset or of all: `dataset`, `trained_on`, `evaluated_on`, `delta`, `mean`,
-    `low`, `high`.
-
-    Raises ValueError for a figure that has no numbers here and for an unknown dataset.
+    `low`, `high`. Raises ValueError for a figure that has no numbers here and for an unknown dataset.
     """
     table = pd.read_csv(path).rename(columns={"trained_for": "trained_on", "ci_low": "low", "ci_high": "high"})
     if figure not in set(table["figure"]):

@@ -17,7 +17,6 @@ VERDICTS = ("replicated", "contradicted", "undecided", "not decidable at this sc
 
 def write_claims(judged: pd.DataFrame, profile: str, root: Path = DATA) -> Path:
     """Write the verdicts as `results/<profile>/claims.json`, whole or not at all: a list with an object for each claim.
-
     Numbers have six digits and are null where there is none. Raises OSError where the folder cannot be written to.
     """
     rows = [{key: _json(value) for key, value in row.items()} for row in judged.to_dict("records")]

@@ -1,7 +1,4 @@
-"""Solutions near an anchor: beside random offsets, between two of them, over images and anchors, and between models.
-
-Tables are those of the experiments. Bars are 95 % intervals.
-"""
+"""Solutions near an anchor, from the tables of the experiments. Bars are 95 % intervals."""
 
 from __future__ import annotations
 
@@ -94,10 +91,7 @@ def offset_ranges(table: pd.DataFrame) -> Figure:
 
 
 def compound_points(table: pd.DataFrame) -> Figure:
-    """The share of a compound's word that its parts, or the best two words, leave unexplained, beside real words.
-
-    Intervals resample compounds.
-    """
+    """The share of a compound's word that its parts, or the best two words, leave unexplained, beside real words."""
     tasks = style.tasks_in(table)
     figure, ax = style.row_panel(tasks, "share that is left unexplained", 0.5, 1.5)
     for place, task in enumerate(tasks):

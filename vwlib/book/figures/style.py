@@ -127,9 +127,7 @@ def legend_below(
     figure: Figure, looks: Mapping[str, Mapping[str, Any]], patches: Sequence[Patch] = (), **options: Any
 ) -> None:
     """A legend below the panels, in one row: first `patches`, then for each label the look of its line, or of its
-    marker where `ls` is "".
-
-    `options` go to `Figure.legend`. Without labels there is no legend.
+    marker where `ls` is "". `options` go to `Figure.legend`. Without labels there is no legend.
     """
     usual: Look = {"color": INK, "ms": 5, "lw": 1.4}
     lines = [Line2D([], [], label=label, **usual | dict(look)) for label, look in looks.items()]

@@ -61,9 +61,7 @@ class DatasetOnDisk:
 
 def datasets_on_disk(profile: Profile, samples: str = "") -> list[DatasetOnDisk]:
     """Whatever is there of the four datasets below a folder of real samples; without one, of the profile's own
-    datasets.
-
-    Raises FileNotFoundError where there is nothing of any of them.
+    datasets. Raises FileNotFoundError where there is nothing of any of them.
     """
     world, found = "paper" if samples else profile.world, []
     for dataset, (name, _) in FORMATS.items():

@@ -44,9 +44,8 @@ def tables_of(profile: Profile, names: Sequence[str], root: Path | None = None) 
 
 
 def or_stand_in(read: Callable[[Profile], Stored], profile: Profile, what: str) -> tuple[Stored, str]:
-    """What `read` finds of a profile, and an empty notice. If it is missing, that of profile smoke and a notice.
-
-    Raises FileNotFoundError where smoke's models are others.
+    """What `read` finds of a profile, and an empty notice. If it is missing, that of profile smoke and a notice. Raises
+    FileNotFoundError where smoke's models are others.
     """
     try:
         return read(profile), ""
@@ -66,10 +65,7 @@ def tables_or_stand_in(profile: Profile, names: Sequence[str]) -> tuple[dict[str
 
 
 def claim_of(number: int, tables: Mapping[str, pd.DataFrame], profile: Profile) -> dict[str, Estimate]:
-    """What the ledger estimates for a claim, by case: pages take from it every quantity that a claim judges.
-
-    Without the claim's table, or without rows in it, there are no cases.
-    """
+    """What the ledger estimates for a claim, by case; no cases without rows in the claim's table."""
     known = {name: table for name, table in tables.items() if name in SCHEMAS and len(table)}
     return claim_cases(number, known, SCHEMAS, profile.world)
 
@@ -94,10 +90,7 @@ def claim_table(
 
 
 def reach_table(table: pd.DataFrame) -> pd.DataFrame:
-    """Mean cosine of the text feature with a random direction: the anchor's, and what learning reaches in each radius.
-
-    `table` is that of the experiment `reach`.
-    """
+    """Mean cosine with a random direction: the anchor's, and what learning reaches in each radius (table `reach`)."""
     radius = table["delta"].map("δ = {:g}".format).where(table["delta"].notna(), "free")
     rows = []
     for task in tasks_in(table):
@@ -119,10 +112,7 @@ def segment_table(table: pd.DataFrame, cases: Mapping[str, Estimate]) -> pd.Data
 
 
 def compound_table(table: pd.DataFrame, cases: Mapping[str, Estimate]) -> pd.DataFrame:
-    """Claim 28: the share of a compound's word that its parts, or the best two words, leave unexplained.
-
-    `table` is that of the experiment `compounds`, `cases` what the ledger finds in it.
-    """
+    """Claim 28: the share of a compound's word that its parts, or the best two words, leave unexplained."""
     names = {"learned": "by its two parts", "real": "a part's word by the best two others"}
     columns = {"best": "by the best two words", "value": "score of the compounds"}
     learned = table[table["kind"] == "learned"].reindex(columns=["task", *columns]).groupby("task").mean()

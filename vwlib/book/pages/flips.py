@@ -50,10 +50,7 @@ def _beside_real_words(flips: pd.DataFrame, kind: str, column: str) -> tuple[str
 
 
 def part_table(contributions: pd.DataFrame) -> pd.DataFrame:
-    """What attention and MLPs each contribute to the projection on the concept's direction, and both together.
-
-    `contributions` is the table of `vwlib.book.pages.layers.contributions`.
-    """
+    """What attention and MLPs contribute to the concept's direction, from the table of `vwlib.book.pages.layers`."""
     rows = []
     for task in tasks_in(contributions):
         for kind, words in contributions[contributions["task"] == task].groupby("kind", sort=False):
@@ -88,10 +85,7 @@ def _side(row: pd.Series) -> str:
 
 
 def truncation_table(scores: pd.DataFrame) -> pd.DataFrame:
-    """Claim 45: mean scores as the anchor and as the concept with half of the blocks and with all of them.
-
-    `scores` is the table of `truncation_scores`. Words that start at their concept's own anchor are left out.
-    """
+    """Claim 45: mean scores with half and all of the blocks, off the diagonal (`truncation_scores`)."""
     off, rows = scores[scores["concept"] != scores["anchor_concept"]], []
     for task in tasks_in(off):
         here = off[off["task"] == task]

@@ -153,10 +153,7 @@ def _encoders(
 def strip_words(
     study: StoredStudy, dataset: str, delta: float | None, concept: str = "", anchor: str = ""
 ) -> TrialWords:
-    """The words of one concept and anchor: by default of the dataset's first concept, from the next concept's anchor.
-
-    Raises ValueError where the study has no such trial.
-    """
+    """The words of one concept and anchor; by default the first concept, from the next concept's anchor."""
     concepts, anchors = study.concepts(dataset), study.anchors(dataset)
     concept = concept or concepts[0]
     following = (concepts.index(concept) + 1) % len(anchors) if concept in concepts else 0
@@ -185,10 +182,7 @@ def draw_strip(lab: Lab, words: TrialWords, pictures: int = 8, seed: int = 0) ->
 
 
 def of_kinds(table: pd.DataFrame, delta: float | None, kinds: Sequence[str] = tuple(KINDS)) -> pd.DataFrame:
-    """The rows of an experiment's table for words within `delta` (None: unconstrained) and for real words.
-
-    Real words have no delta. `kind` is as pages call it.
-    """
+    """The rows for words within `delta` (None: unconstrained) and for real words; `kind` becomes as pages call it."""
     within = table["delta"].isna() if delta is None else table["delta"] == delta
     chosen = table[(within | (table["kind"] == "swap")) & table["kind"].isin(kinds)]
     return in_order(chosen.assign(kind=chosen["kind"].map(KINDS)))

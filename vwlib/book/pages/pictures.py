@@ -31,7 +31,6 @@ SIDES = ["left", "top", "right", "bottom"]
 
 def found_boxes(model: Detector, examples: Sequence[Example], features: Tensor, overlap: float = 0.5) -> pd.DataFrame:
     """What the detector finds for text features (row, image, d), and the true boxes, as `draw_detections` takes them.
-
     An image has as many found boxes as true ones: the best that overlap each other by at most `overlap`; in px.
     """
     cached = model.cache_features(examples)
@@ -67,7 +66,6 @@ def word_scores(
     model: Classifier, examples: Sequence[Example], concept: str, names: dict[str, str], words: dict[str, Tensor]
 ) -> pd.DataFrame:
     """Mean cosine of a concept's images with one word and with the other concepts' names, as `score_panels` takes it.
-
     `words` gives for each panel the text feature (1, d) of the word that stands in the place of the concept's name.
     """
     mean = model.encode_images([example.image() for example in examples if example.label == concept]).mean(0)
@@ -114,7 +112,6 @@ def encode_trial(lab: Lab, task: str, words: TrialWords) -> Tensor:
 
 def draw_trials(lab: Lab, chosen: Sequence[TrialWords], targets: bool = False) -> Named:
     """Figure 4: for each trial a picture for each text of `encode_trial`, all from the same noise, and its judged name.
-
     With `targets` each row begins with a training image of the concept, which the judge is not shown.
     """
     pictures: Pictures = []
@@ -129,10 +126,7 @@ def draw_trials(lab: Lab, chosen: Sequence[TrialWords], targets: bool = False) -
 
 
 def detect_trials(lab: Lab, chosen: Sequence[TrialWords]) -> tuple[list[Image.Image], pd.DataFrame]:
-    """Figure 4 for the detector: a test image of each trial's concept, and what it finds there for each text.
-
-    The table is that of `found_boxes`, with a row for each text of `encode_trial`.
-    """
+    """Figure 4 for the detector: a test image of each trial's concept, and `found_boxes` there for each text."""
     examples = [_test_image(lab, words) for words in chosen]
     features = torch.stack([encode_trial(lab, "detection", words) for words in chosen], dim=1)
     return [example.image() for example in examples], found_boxes(lab.detector, examples, features)
@@ -144,10 +138,7 @@ def _test_image(lab: Lab, words: TrialWords) -> Example:
 
 @torch.no_grad()
 def draw_grid(lab: Lab, grid: Sequence[Sequence[TrialWords]], seed: int = 0) -> Named:
-    """Figures 5 and 8 to 11: a picture for each generation word, all from the same noise, and its judged name.
-
-    A word that diverged has no picture and no name.
-    """
+    """Figures 5 and 8 to 11: a picture, from the same noise, and its judged name for each word; none if it diverged."""
     pictures: Pictures = [[None] * len(row) for row in grid]
     verdicts = [[""] * len(row) for row in grid]
     places = [(y, x) for y, row in enumerate(grid) for x, words in enumerate(row) if "generation" in words.vectors]
@@ -167,9 +158,8 @@ def named_rightly(lab: Lab, grid: Sequence[Sequence[TrialWords]], verdicts: Sequ
 
 @torch.no_grad()
 def detect_grid(lab: Lab, grid: Sequence[Sequence[TrialWords]]) -> tuple[Pictures, pd.DataFrame]:
-    """Figures 5 and 8 to 11 for the detector: a test image of each row's concept, and what every word finds on it.
-
-    The table is that of `found_boxes`; `image` is the column. A word that diverged has no image.
+    """Figures 5 and 8 to 11 for the detector: a test image of each row's concept, and what every word finds on it. The
+    table is that of `found_boxes`; `image` is the column. A word that diverged has no image.
     """
     images: Pictures = []
     boxes = []
@@ -196,10 +186,8 @@ def hits(boxes: pd.DataFrame, overlap: float = 0.5) -> tuple[int, int]:
 
 @dataclass(frozen=True, eq=False)
 class Sheets:
-    """The pictures in the table `sheets` (`vwlib.experiments.sheets`), by dataset, source and radius.
-
-    A source is a task, "anchor" or "name". Pictures of anchors do not depend on the concept, those of names not on the
-    anchor.
+    """The pictures in the table `sheets` (`vwlib.experiments.sheets`), by dataset, source and radius. A source is a
+    task, "anchor" or "name". Pictures of anchors do not depend on the concept, those of names not on the anchor.
     """
 
     lab: Lab
@@ -216,9 +204,8 @@ class Sheets:
     def picture(
         self, source: str, dataset: str, concept: str, anchor: str, delta: float | None = None
     ) -> tuple[Image.Image | None, str]:
-        """The picture of one word and the name that the judge gives it; (None, "") for a word that diverged.
-
-        Raises KeyError for an unknown dataset, source or radius, ValueError for an unknown concept or anchor.
+        """The picture of one word and the name that the judge gives it; (None, "") for a word that diverged. Raises
+        KeyError for an unknown dataset, source or radius, ValueError for an unknown concept or anchor.
         """
         sheet, lists = self._rows[dataset, source, delta]
         row = 0 if source == "anchor" else list(lists["concepts"]).index(concept)
@@ -239,11 +226,7 @@ def sheets_of(lab: Lab) -> Sheets:
 
 
 def stored_grid(sheets: Sheets, grid: Sequence[Sequence[TrialWords]], seed: int = 0) -> Named:
-    """Figures 5 and 8 to 11: what `draw_grid` gives, from the sheets.
-
-    The pictures of the sheets start from the noise of seed 0. Those of another seed are drawn, and so are all where
-    there are no sheets.
-    """
+    """Figures 5 and 8 to 11: what `draw_grid` gives, from the sheets; drawn without sheets and for a seed but 0."""
     if seed or sheets.table.empty:
         return draw_grid(sheets.lab, grid, seed)
     trials = [[words.trial for words in row] for row in grid]

@@ -17,10 +17,7 @@ from vwlib.study.run import ensure_study
 
 
 def study_or_stand_in(profile: Profile) -> tuple[StoredStudy, str]:
-    """A profile's study, or one that stands in (`or_stand_in`), and a notice of its size.
-
-    Raises FileNotFoundError where nothing can stand in, and ValueError as `study_of` does.
-    """
+    """A profile's study, or smoke's (`or_stand_in`), and a notice of its size; raises as `study_of` does."""
     study, notice = or_stand_in(lambda profile: study_of(profile, ensure_study(profile)), profile, "study")
     rows = study.table[study.table["trained_on"].isin(TASKS)]
     trials = rows.groupby("dataset")[["concept", "anchor"]].nunique().max()
@@ -95,9 +92,7 @@ def moves_of(table: pd.DataFrame, world: str) -> pd.DataFrame:
 
 def nearest_words(moves: pd.DataFrame) -> pd.DataFrame:
     """For each task and radius, off the diagonal: the median distance from the anchor, and which words are nearest, as
-    shares of vectors.
-
-    `moves` is that of `moves_of`; of mapped words each pair of tasks has its rows.
+    shares of vectors. `moves` is that of `moves_of`; of mapped words each pair of tasks has its rows.
     """
     rows = {}
     groups = moves[~moves["diagonal"]].groupby(["source", "task", "delta"], dropna=False)

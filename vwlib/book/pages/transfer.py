@@ -56,10 +56,7 @@ def compare_transfers(trials: pd.DataFrame, world: str) -> pd.DataFrame:
 
 
 def direction_table(trials: pd.DataFrame, summary: pd.DataFrame, world: str) -> pd.DataFrame:
-    """The six directions over all datasets and off the diagonal, with the gain over the anchor that claim 7 asks for.
-
-    `summary` is `vwlib.ledger.summary.summarise_grid` of the same trials.
-    """
+    """The six directions over all datasets, off the diagonal, with claim 7's gain; `summary` is of the same trials."""
     off = summary[summary["trials"] == "off-diagonal"].set_index(["trained_on", "evaluated_on"])["mean"]
     gains = {name: estimated(gain, "+.2f") for name, gain in claim_cases(7, {"trials": trials}, SCHEMAS, world).items()}
     rows = [

@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 
 import pandas as pd
 from torch import Tensor
 
 from vwlib.book.pages.pictures import encode_texts
-from vwlib.experiments.map_quality import held_out_neighbours
 from vwlib.lab import Lab
 from vwlib.learn import Learned
 from vwlib.ledger.paper import paper_results
-from vwlib.models.base import TaskModel
 from vwlib.study.read import StoredStudy
 from vwlib.trials import Trial
-
-
-def landing_table(models: dict[str, TaskModel], words: Sequence[str]) -> pd.DataFrame:
-    """For each ordered pair of models, the shared word that is nearest to where each of the words lands.
-
-    The map of a pair was not fitted on these words.
-    """
-    landed = {
-        " to ".join(pair): held_out_neighbours(models[pair[0]], models[pair[1]], words, count=1)["nearest 1"]
-        for pair in itertools.permutations(models, 2)
-    }
-    return pd.DataFrame(landed).T.rename_axis("map").rename_axis(None, axis=1)
 
 
 def nearest_table(displacements: pd.DataFrame, most: int = 8) -> pd.DataFrame:
@@ -57,7 +42,6 @@ def loss_table(learned: dict[str, Learned], trials: Sequence[Trial]) -> pd.DataF
 
 def encode_stages(lab: Lab, task: str, trials: Sequence[Trial], vectors: Tensor) -> dict[str, Tensor]:
     """The text encoder's output for the anchor word, the first learned word of each setting, and the concept's name.
-
     `vectors` (trial, vector, d) are the words learned for `trials`, which share dataset, concept and anchor.
     """
     learned: dict[str, Tensor] = {}
