@@ -544,7 +544,7 @@ def test_the_papers_own_profile_decides_about_real_weights(monkeypatch):
         (('value = "words"', 'value = "word"'), "claim 1, field 'value': 'word' names 'word'"),
         (('value = "words"', 'value = "words +"'), "claim 1, field 'value': 'words +'"),
         (('value = "words"', 'value = "words.mean()"'), "field 'value': 'words.mean()'"),
-        (('value = "words"', 'value = "words"\neach = ["sneed"]'), "claim 1, field 'each.0': input should be 'dataset'"),
+        (('value = "words"', 'value = "words"\neach = ["sneed"]'), "claim 1, field 'each.0'"),
         (("arms = { words = { ", 'arms = ["nobody"] # { { '), "claim 1, field 'arms': 'nobody'"),
         (('stage = "last"', 'stage = "later"'), "claim 1, field 'arms.words.stage': input should be 'first', 'half'"),
         (("id = 1\n", ""), "claims.toml, the 1. claim, field 'id': field required."),

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from PIL import Image
 from typer.testing import CliRunner
 
-from vwlib.book.pages.own import likeness
 from vwlib.book.pages.pictures import encode_trial
 from vwlib.book.text import fill
 from vwlib.concepts import TASKS
@@ -130,12 +129,6 @@ def test_five_texts_are_scored_on_three_tasks_and_looked_up_in_three_tables(lab,
 def test_each_text_has_its_name(lab, grid):
     words = words_of_grid(grid, [0])[0]
     assert all(len(encode_trial(lab, task, words)) == len(own.TEXTS) for task in TASKS)
-
-
-def test_pictures_are_most_like_themselves(mine, lab):
-    shown = [example.image() for example in lab.split(PHOTOS).train]
-    same, red = likeness(mine, {"same": shown[:1], "red": shown[-1:]}, shown[:1])["cosine with the photos"]
-    assert same == pytest.approx(1, abs=1e-5) and red < 0.99
 
 
 def test_the_commands_of_the_page_are_understood(mine, grid):

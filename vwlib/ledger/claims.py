@@ -75,9 +75,7 @@ class Arm(_Data):
         return self.model_dump(exclude={"delta", "diagonal"}, exclude_none=True)
 
     def choose(self, table: pd.DataFrame, case: Mapping[str, str]) -> pd.DataFrame:
-        """Its rows of a prepared table in one case. A floor or ceiling is not a learned word, so a case's `trained_on`
-        does not apply to it.
-        """
+        """Its rows of a prepared table in one case. A case's `trained_on` does not apply to floor and ceiling."""
         conditions = {**case, **self.fixed()}
         if self.role in ("own", "floor", "ceiling"):
             conditions.pop("trained_on", None)
@@ -249,9 +247,7 @@ def _read_claim(file: str, number: int, row: dict[str, Any], shared: Mapping[str
 
 
 def _validated(where: str, row: dict[str, Any], shared: Mapping[str, Any], inside: str = "") -> Claim:
-    """A claim of a file's row, with the shared arms that it names and what all its arms have in common; `inside`
-    precedes a field's name in errors.
-    """
+    """A claim of a file's row, its shared arms filled in; `inside` precedes a field's name in errors."""
     common, arms = row.get("where", {}), row.get("arms")
     if isinstance(arms, list):
         if unknown := [arm for arm in arms if arm not in shared]:

@@ -65,19 +65,13 @@ def agreement_curves(agreement: pd.DataFrame) -> Figure:
 
 
 def truncation_curves(scores: pd.DataFrame) -> Figure:
-    """Figure 7 in numbers: mean score as concept and as anchor with the first blocks only (`truncation_scores`).
-
-    Words that start at their concept's own anchor are left out.
-    """
+    """Figure 7 in numbers: mean score with the first blocks only, off the diagonal (`truncation_scores`)."""
     means = _means(_off_diagonal(scores).rename(columns={"of": "line"}), "blocks", (0, 1))
     return _curves(means, "blocks", "mean score (table 1)", (0, 1.05))
 
 
 def probe_curves(scores: pd.DataFrame) -> Figure:
-    """How likely a linear probe of each layer finds the concept rather than the anchor (`probe_scores`).
-
-    The dotted line is the probe's accuracy on real words. Words that start at their concept's own anchor are left out.
-    """
+    """How likely linear probes say the concept, off the diagonal (`probe_scores`); dotted: accuracy on real words."""
     means = _means(_off_diagonal(scores).assign(line="concept"), "layer", (0, 1))
     figure = _curves(means, "layer", "probability of the concept\nagainst the anchor", (-0.03, 1.05), {0.5: "-"})
     for task, ax in zip(style.tasks_in(scores), figure.axes, strict=True):
@@ -145,9 +139,8 @@ def _of_kind(table: pd.DataFrame, kind: str) -> pd.DataFrame:
 
 
 def _means(table: pd.DataFrame, x: str, limits: tuple[float, float] = (-np.inf, np.inf)) -> pd.DataFrame:
-    """Means with 95 % intervals for each task, kind of words, line and `x`, where they exist.
-
-    Values without `limits` that are all equal are so by definition, such as every projection at layer 0.
+    """Means with 95 % intervals for each task, kind of words, line and `x`, where they exist. Values without `limits`
+    that are all equal are so by definition, such as every projection at layer 0.
     """
     keys = [column for column in ("task", "kind", "line", x) if column in table]
     rows = []
@@ -167,9 +160,8 @@ def _curves(
     ylim: tuple[float, float] | None = None,
     marks: Mapping[float, str] | None = None,
 ) -> Figure:
-    """Lines with bands over layers or blocks, and horizontal `marks` by height.
-
-    `curves` has columns `task`, `line` ("concept" or "anchor"), `x`, `mean`, `low`, `high`, perhaps `kind`.
+    """Lines with bands over layers or blocks, and horizontal `marks` by height. `curves` has columns `task`, `line`
+    ("concept" or "anchor"), `x`, `mean`, `low`, `high`, perhaps `kind`.
     """
     kinds = _kinds(curves)
     figure, panels = style.task_panels(curves, x, ylabel, ylim)

@@ -14,9 +14,7 @@ VERDICT_COLOURS = dict(zip(VERDICTS, ("#1b7837", "#b2182b", "#d9d9d9", "#f7f7f7"
 
 
 def verdict_bars(counts: pd.DataFrame) -> Figure:
-    """How many claims have each verdict: a bar for each row of `counts` (what decides them), a piece for each column
-    (verdict), with its number.
-    """
+    """How many claims have each verdict: a bar for each row of `counts`, a piece with its number for each column."""
     figure, ax = row_panel(list(counts.index), "claims", 0.42, 1.1)
     left, heights = pd.Series(0, counts.index), [-place for place in range(len(counts))]
     for verdict, numbers in counts.items():

@@ -48,9 +48,7 @@ def distance_histogram(
     column: str = "error",
     xlabel: str = "distance to the true embedding (in distances to its nearest word)",
 ) -> Figure:
-    """The distribution of `column` over words, a panel for each target task and a line for each source; a vertical line
-    at 1.
-    """
+    """The distribution of `column` over words: a panel for each target, a line for each source; a mark at 1."""
     targets = [task for task in TASKS if task in set(quality["target"])]
     figure, panels = style.panels(targets, 2.9, "into {}", xlabel, "share of words", sharex=True)
     edges = np.linspace(0, float(quality[column].quantile(0.995)) * 1.05, 41)

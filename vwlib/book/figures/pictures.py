@@ -31,10 +31,7 @@ def image_grid(
     below: Sequence[Sequence[str]] = (),
     extra_height: float = 0.0,
 ) -> Figure:
-    """Pictures in rows and columns (None: an empty place), with labels of rows and columns and texts `below` pictures.
-
-    `extra_height` is room for a legend (inches).
-    """
+    """Pictures in rows and columns (None: an empty place) with labels; `extra_height` is room for a legend (inches)."""
     longest = max((len(line) for label in rows for line in label.split("\n")), default=0)
     across = max(map(len, images))
     side = min(1.5, (WIDTH - 0.1 - 0.085 * longest) / across - 0.06)
@@ -90,10 +87,8 @@ def labelled_grid(
     rows: Sequence[str],
     below: Sequence[Sequence[str]],
 ) -> Figure:
-    """Rows of pictures with their boxes, and the label of each `below` it.
-
-    `boxes` has columns `row`, `image` (positions in the grid), `left`, `top`, `right`, `bottom` (px) and `kind`, a key
-    of `BOX_LOOKS`.
+    """Rows of pictures with their boxes, and the label of each `below` it. `boxes` has columns `row`, `image`
+    (positions in the grid), `left`, `top`, `right`, `bottom` (px) and `kind`, a key of `BOX_LOOKS`.
     """
     shown = {name: look for kind, (name, look) in BOX_LOOKS.items() if kind in set(boxes["kind"])}
     figure = image_grid(images, rows=rows, below=below, extra_height=0.3 if shown else 0)

@@ -1,7 +1,4 @@
-"""Solutions near an anchor: beside random offsets, between two of them, over images and anchors, and between models.
-
-Tables are those of the experiments. Bars are 95 % intervals.
-"""
+"""Solutions near an anchor, from the tables of the experiments. Bars are 95 % intervals."""
 
 from __future__ import annotations
 
@@ -81,9 +78,7 @@ def spread_points(table: pd.DataFrame) -> Figure:
 
 
 def offset_ranges(table: pd.DataFrame) -> Figure:
-    """Section 1: cosines of the offsets that two models learned for a concept from the same anchor: the table
-    `offsets`. A line has the median, the middle half and nine tenths of a pair.
-    """
+    """Section 1, table `offsets`: cosines of two models' offsets; the median, the middle half and nine tenths."""
     groups = {
         f"{source} to {target}" if kind == "models" else f"two classifiers, {target}": (TASK_COLOURS[source], rows)
         for (kind, source, target), rows in table.groupby(["kind", "source", "target"], sort=False)
@@ -96,10 +91,7 @@ def offset_ranges(table: pd.DataFrame) -> Figure:
 
 
 def compound_points(table: pd.DataFrame) -> Figure:
-    """The share of a compound's word that its parts, or the best two words, leave unexplained, beside real words.
-
-    Intervals resample compounds.
-    """
+    """The share of a compound's word that its parts, or the best two words, leave unexplained, beside real words."""
     tasks = style.tasks_in(table)
     figure, ax = style.row_panel(tasks, "share that is left unexplained", 0.5, 1.5)
     for place, task in enumerate(tasks):

@@ -94,11 +94,12 @@ def panels(
     xlabel: str = "",
     ylabel: str = "",
     ylim: tuple[float, float] | None = None,
-    **shared: bool,
+    sharex: bool = False,
+    sharey: bool = True,
 ) -> tuple[Figure, dict[str, Axes]]:
-    """A row of panels by name, `height` inches high, that share their vertical axis unless `shared` says otherwise."""
+    """A row of panels by name, `height` inches high."""
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    axes = figure.subplots(1, len(names), squeeze=False, **{"sharey": True, **shared})[0]
+    axes = figure.subplots(1, len(names), squeeze=False, sharex=sharex, sharey=sharey)[0]
     for ax, name in zip(axes, names, strict=True):
         ax.set_title(title.format(name))
     axes[0].set(ylabel=ylabel, **({"ylim": ylim} if ylim else {}))
@@ -126,9 +127,7 @@ def legend_below(
     figure: Figure, looks: Mapping[str, Mapping[str, Any]], patches: Sequence[Patch] = (), **options: Any
 ) -> None:
     """A legend below the panels, in one row: first `patches`, then for each label the look of its line, or of its
-    marker where `ls` is "".
-
-    `options` go to `Figure.legend`. Without labels there is no legend.
+    marker where `ls` is "". `options` go to `Figure.legend`. Without labels there is no legend.
     """
     usual: Look = {"color": INK, "ms": 5, "lw": 1.4}
     lines = [Line2D([], [], label=label, **usual | dict(look)) for label, look in looks.items()]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -20,7 +22,7 @@ DIAMOND: Look = {"ls": "", "marker": "D", "ms": 5, "mfc": "white", "mec": INK}
 PAPER_LINE: Look = {"ls": (0, (4, 2)), "lw": 1.1, "ms": 4, "mfc": "white"}
 
 
-def _panels(datasets: list, height: float, sharex: str) -> tuple[Figure, np.ndarray]:
+def _panels(datasets: list, height: float, sharex: Literal["col", "all"]) -> tuple[Figure, np.ndarray]:
     """A row of panels for each dataset, a panel for each target task."""
     figure = Figure(figsize=(style.WIDTH, height), layout="constrained")
     axes = figure.subplots(len(datasets), len(TASKS), sharey=True, sharex=sharex, squeeze=False)
@@ -180,7 +182,7 @@ def concept_points(table: pd.DataFrame, world: str, near: float) -> Figure:
     first.set_ylim(min(height.values()) - 0.8, 1.6)
     for dataset in datasets:
         top = max(place for row, place in height.items() if row[0] == dataset)
-        where = {"xycoords": ("axes fraction", "data"), "xytext": (-4, 0), "textcoords": "offset points"}
+        where: Look = {"xycoords": ("axes fraction", "data"), "xytext": (-4, 0), "textcoords": "offset points"}
         first.annotate(dataset, (0, top + 0.95), **where, ha="right", va="center", fontsize=8, fontweight="bold")
     kinds = {"unconstrained": True, f"within delta = {near:g}": False}
     shown = {name: point | style.filled(INK, free) for name, free in kinds.items()}

@@ -30,10 +30,7 @@ DISTANCE = "distance from the anchor\n(in distances to its nearest word)"
 
 
 def score_bars(images: Sequence[Image.Image], scores: pd.DataFrame, titles: Sequence[str]) -> Figure:
-    """Under each image a bar for each name's score; the true name's bar has a thick edge.
-
-    `scores` has columns `image` (position), `name`, `score`, `is_true`.
-    """
+    """Under each image a bar a score, thick for the true name: `image` (position), `name`, `score`, `is_true`."""
     figure = Figure(figsize=(WIDTH, 4.6), layout="constrained")
     pictures, axes = figure.subplots(2, len(images), squeeze=False, height_ratios=[1, 2])
     for ax, image, title in zip(pictures, images, titles, strict=True):
@@ -72,7 +69,6 @@ def _bars(figure: Figure, axes: Sequence[Axes], groups: Sequence[pd.DataFrame], 
 
 def loss_curves(losses: pd.DataFrame, smooth: int = 20) -> Figure:
     """The loss of each task over the steps, a panel for each task and a line for each setting: mean and 95 % interval.
-
     `losses` has columns `task`, `setting`, `word`, `step`, `loss`. Each word's curve is averaged over `smooth` steps.
     """
     dashes = dict(zip(losses["setting"].unique(), ("-", "--", ":", "-."), strict=False))
