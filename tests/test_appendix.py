@@ -20,7 +20,7 @@ from vwlib.book.pages.origins import chapters_table, digests_table, machine_tabl
 from vwlib.ledger.deviations import substitutions
 from vwlib.miniature.pretrain import STEPS
 from vwlib.settings import ExperimentSettings, StudySettings, load_profile
-from vwlib.study.runlog import append_run
+from vwlib.study.progress import append_run
 from vwlib.study.store import Store
 
 SMOKE = load_profile("smoke")

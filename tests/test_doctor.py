@@ -9,10 +9,9 @@ from typer.testing import CliRunner
 
 from vwlib.concepts import TASKS, concepts_of
 from vwlib.models import find_adapter
-from vwlib.models.loading import resolve
+from vwlib.models.loading import hash_file, resolve
 from vwlib.paths import ROOT
 from vwlib.settings import load_profile
-from vwlib.study.manifest import digest
 from vwlib.tools import doctor
 from vwlib.tools.cli import app
 
@@ -132,7 +131,7 @@ def test_weights_that_are_not_the_originals_are_told(tmp_path):
     found = list(doctor.model("classifier", settings, doctor.OPEN_CLIP))
     assert [finding.state for finding in found] == ["ready", "note"] and f"{file} is not the original" in found[1].text
     assert len(list(doctor.model("classifier", settings, doctor.OPEN_CLIP, checksums=False))) == 1
-    settings = settings.model_copy(update={"sha256": {file: digest(tmp_path / "classifier" / file)}})
+    settings = settings.model_copy(update={"sha256": {file: hash_file(tmp_path / "classifier" / file)}})
     assert lines(doctor.model("classifier", settings, doctor.OPEN_CLIP), "note") == []
 
 

@@ -51,9 +51,9 @@ def count(lab, case, sources):
 MADE_UP = {
     experiment.name: experiment
     for experiment in (
-        Experiment("words", "?", compute, per("task"), (TRIALS,), sizes=(Size("many", PositiveInt, 9, 2, "many"),)),
-        Experiment("counts", "?", count, single_case, ("words",)),
-        Experiment("free", "?", count, single_case),
+        Experiment("words", compute, per("task"), (TRIALS,), sizes=(Size("many", PositiveInt, 9, 2, "many"),)),
+        Experiment("counts", count, single_case, ("words",)),
+        Experiment("free", count, single_case),
     )
 }
 ALL = list(MADE_UP.values())

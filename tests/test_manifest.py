@@ -7,8 +7,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from vwlib.concepts import concepts_of
+from vwlib.models.loading import hash_file
 from vwlib.settings import load_profile
-from vwlib.study.manifest import Manifest, differences, digest, make_manifest
+from vwlib.study.manifest import Manifest, differences, make_manifest
 from vwlib.tools.cli import app
 
 
@@ -35,7 +36,7 @@ def test_the_same_images_give_the_same_manifest(profile, tmp_path):
     assert sorted(vase["train"]) == [f"dataset/vase/{index:02d}.png" for index in range(4)] and list(vase["test"]) == [
         "dataset/vase/04.png"
     ]
-    assert vase["test"]["dataset/vase/04.png"].file == digest(tmp_path / "data" / "dataset" / "vase" / "04.png")
+    assert vase["test"]["dataset/vase/04.png"].file == hash_file(tmp_path / "data" / "dataset" / "vase" / "04.png")
 
 
 def test_another_file_other_boxes_and_a_missing_image_are_told(profile, tmp_path):

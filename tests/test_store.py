@@ -30,9 +30,8 @@ from vwlib.study import run as runner
 from vwlib.study import store as stores
 from vwlib.study.formats import ChunkResult, pack_chunk, unpack_chunk
 from vwlib.study.plan import WORDS, make_plan, word_count
-from vwlib.study.progress import status
+from vwlib.study.progress import append_run, read_run_log, status
 from vwlib.study.run import ensure_study, learn_chunk, run_study, score_chunk, threads, work
-from vwlib.study.runlog import append_run, read_run_log
 from vwlib.study.store import Store
 from vwlib.tools.cli import app
 from vwlib.words import load_words
@@ -350,9 +349,9 @@ def test_status_tells_how_long_the_rest_takes(copy):
     report = status(Store(PROFILE, copy))
     assert log[0]["host"]
     assert len(report.missing) == 2
-    assert report.seconds_left > 0
+    assert report.hours_left > 0
     after = run_study(PROFILE, copy, progress=False)
-    assert after.seconds_left == 0
+    assert after.hours_left == 0
     assert not after.missing
 
 

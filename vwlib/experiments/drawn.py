@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vwlib.concepts import TASKS, concepts_of
 from vwlib.examples import Example
-from vwlib.experiments.base import PAIR, Experiment, ExperimentCase, Size, Sources
+from vwlib.experiments.base import PAIR, Case, Cases, Experiment, Size, Sources
 from vwlib.experiments.words import trial_rows, with_split
 from vwlib.lab import Lab
 from vwlib.layers import hidden_states
@@ -44,9 +44,7 @@ class Drawn(Example):
 
 
 def draw_examples(label: str, drawings: Sequence[Drawing], seed: tuple[int, ...], dataset: str = LAYOUT) -> list[Drawn]:
-    """One scene for each drawing, in a dataset's layout, all of them called `label`; place and background vary with
-    `seed`.
-    """
+    """One scene for each drawing, in a dataset's layout, all called `label`; `seed` varies place and background."""
     examples = []
     for index, drawing in enumerate(drawings):
         scene = compose(np.random.default_rng((*seed, index)), load_sprites(), [drawing], LAYOUTS[dataset], SIDE)
@@ -55,7 +53,7 @@ def draw_examples(label: str, drawings: Sequence[Drawing], seed: tuple[int, ...]
     return examples
 
 
-def tasks_of_the_miniature(profile: Profile) -> list[dict[str, str]]:
+def tasks_of_the_miniature(profile: Profile) -> Cases:
     """Each task where the models know the miniature's drawings; no case elsewhere, since photographs are not drawn."""
     return [{"task": task} for task in TASKS] if profile.world == "miniature" else []
 
@@ -69,14 +67,14 @@ NOUNS = ("cat", "car", "umbrella", "bottle", "boat")
 STARTS = ("phone", "bicycle")  # anchors that are neither part
 
 
-def compounds(lab: Lab, case: ExperimentCase, sources: Sources) -> pd.DataFrame:
-    """Words of one vector, learned from tinted drawings in all combinations of some colours and nouns, so that only
-    both parts together tell a compound from the others.
+def compounds(lab: Lab, case: Case, sources: Sources) -> pd.DataFrame:
+    """What the words of an orange cat's parts leave unexplained of its own (section 1).
 
-    `residual` is the share of the offset from the anchor outside the span of the parts' embeddings, after the anchor's
-    own direction is removed; `text_residual` the same of the text encoder's output. `best` is the residual of the two
-    words that explain the word best; `value` the compound's score among the others. The yardstick, `kind` "held-out",
-    is the mean of the same for the parts' own real words, each rebuilt from the two other words that do it best.
+    Words of one vector are learned from tinted drawings in all combinations of some colours and nouns. `residual` is
+    the share of the offset from the anchor outside the span of the parts' embeddings, without the anchor's own
+    direction; `text_residual` the same of the text encoder's output; `best` the residual of the two words that explain
+    it best; `value` the compound's score among the others. The yardstick, `kind` "held-out", is the mean of the same
+    for the parts' own real words, each rebuilt from the two best other words.
     """
     task, counts = case["task"], image_counts(lab.profile, sources.sizes.test_images)
     colours, nouns = (names[:n] for names, n in zip((COLOURS, NOUNS), sources.sizes.compounds, strict=True))
@@ -124,26 +122,23 @@ class Algebra:
         rows = model.word_table()[[known[word] for word in words]].cpu()
         return cls(model, words, rows, hidden_states(model, rows[:, None])[-1])
 
+    def at(self, *words: str) -> list[int]:
+        """The rows of words."""
+        return [self.words.index(word) for word in words]
+
     def row(self, word: str) -> Tensor:
         """A word's embedding (d)."""
         return self.rows[self.words.index(word)]
 
     def residuals(self, vector: Tensor, anchor: str, parts: Sequence[str]) -> tuple[float, float]:
-        """`residual` and `text_residual`."""
-        return self.residual(vector, anchor, parts), self.text_residual(vector, anchor, parts)
+        """`residual`, and the same of the text encoder's output at the end of text."""
+        chosen, output = self.at(anchor, *parts), hidden_states(self.model, vector[None, None])[-1, 0]
+        text = unexplained(output - self.outputs[chosen[0]], self.outputs[chosen] - self.outputs.mean(0))
+        return self.residual(vector, anchor, parts), text
 
     def residual(self, vector: Tensor, anchor: str, parts: Sequence[str]) -> float:
-        """The share of the offset from the anchor to `vector` (d), beside the anchor's own direction, that the words of
-        `parts` leave unexplained.
-        """
-        chosen = [self.words.index(word) for word in (anchor, *parts)]
-        return unexplained(vector - self.row(anchor), self.rows[chosen] - self.rows.mean(0))
-
-    def text_residual(self, vector: Tensor, anchor: str, parts: Sequence[str]) -> float:
-        """The same of the text encoder's output at the end of text."""
-        chosen = [self.words.index(word) for word in (anchor, *parts)]
-        output = hidden_states(self.model, vector[None, None])[-1, 0]
-        return unexplained(output - self.outputs[chosen[0]], self.outputs[chosen] - self.outputs.mean(0))
+        """The share of the offset from the anchor to `vector` (d) that anchor and `parts` do not explain."""
+        return unexplained(vector - self.row(anchor), self.rows[self.at(anchor, *parts)] - self.rows.mean(0))
 
     def held_out_residuals(self, anchor: str, parts: Sequence[str]) -> tuple[float, float]:
         """The mean `residuals` of the parts' own real words, each explained by the two best other words."""
@@ -154,13 +149,10 @@ class Algebra:
         return residual, text_residual
 
     def best_two(self, vector: Tensor, anchor: str, without: Sequence[str]) -> list[str]:
-        """Orthogonal matching pursuit: the two words that, after leaving the anchor, explain the offset to `vector` (d)
-        best, one after the other.
-        """
+        """Orthogonal matching pursuit: the two words that explain the offset from the anchor to `vector` (d) best."""
         centred = (self.rows - self.rows.mean(0)).double()
         offset = (vector - self.row(anchor)).double()
-        chosen = [self.words.index(anchor)]
-        banned = [*chosen, *(self.words.index(word) for word in without)]
+        chosen, banned = self.at(anchor), self.at(anchor, *without)
         for _ in range(2):
             basis = torch.linalg.qr(centred[chosen].T).Q  # (d, word)
             rest = offset - basis @ (basis.T @ offset)
@@ -172,9 +164,7 @@ class Algebra:
 
 
 def unexplained(offset: Tensor, words: Tensor) -> float:
-    """The share of `offset` (d), without the direction of the first of `words` (word, d), that is outside the span of
-    all of them; in [0, 1].
-    """
+    """The share of `offset` (d), without the direction of the first of `words` (word, d), outside their span."""
     beside, outside = (_outside(offset.double(), words[:count].double()) for count in (1, len(words)))
     return float((outside / beside.clamp(min=1e-30)).clamp(0, 1))
 
@@ -185,17 +175,17 @@ def _outside(offset: Tensor, basis: Tensor) -> Tensor:
     return (offset - (basis.T @ inside)[:, 0]).square().sum()
 
 
-def instance_cases(profile: Profile) -> list[dict[str, str]]:
+def instance_cases(profile: Profile) -> Cases:
     """One case in the miniature; none elsewhere, since photographs are not drawn."""
     return [{}] if profile.world == "miniature" else []
 
 
-def instances(lab: Lab, _: ExperimentCase, sources: Sources) -> pd.DataFrame:
-    """Each instance is one drawing in one colour and in the style that no model saw, the i-th of a category learned
-    from the i-th unrelated anchor.
+def instances(lab: Lab, _: Case, sources: Sources) -> Iterator[pd.DataFrame]:
+    """Instances of a category told apart in pictures of their words (section 4.4).
 
-    One row a picture: `found`, whether the judge's feature of it is nearest to those of pictures of its own instance,
-    among the category's; `named`, whether the judge calls it by its category, among the dataset's names.
+    Each is one drawing in one colour and in the style that no model saw, the i-th learned from the i-th unrelated
+    anchor. One row a picture: `found`, whether the judge's feature is nearest to pictures of its own instance among the
+    category's; `named`, whether the judge calls it by its category among the dataset's names.
     """
     model, known = lab.generator, concepts_of(LAYOUT, lab.profile.world)
     categories, count = sources.sizes.instances
@@ -212,14 +202,13 @@ def instances(lab: Lab, _: ExperimentCase, sources: Sources) -> pd.DataFrame:
     learned = own.learn("generation", trials, progress=False).vectors
     with torch.no_grad():
         drawn = model.generate(model.encode_words(learned), lab.profile.generator.images_per_word)
-    names, tables = [concept.prompt_name for concept in known], []
+    names = [concept.prompt_name for concept in known]
     for (concept, number), trial, pictures in zip(kinds, trials, drawn, strict=True):
         start = kinds.index((concept, 0))
         nearest = (model.judge.encode_images(pictures).cpu() @ torch.stack(centres[start : start + count]).T).argmax(1)
         called = model.judge.classify(pictures, names).cpu() == names.index(concept.prompt_name)
         of = [Trial(LAYOUT, concept.name, trial.anchor)] * len(pictures)
-        tables.append(trial_rows(of, instance=number, found=(nearest == number).numpy(), named=called.numpy()))
-    return pd.concat(tables, ignore_index=True)
+        yield trial_rows(of, instance=number, found=(nearest == number).numpy(), named=called.numpy())
 
 
 def instance_name(noun: str, number: int) -> str:
@@ -233,28 +222,18 @@ def instance_examples(noun: str, number: int, count: int, split: int) -> list[Dr
     return draw_examples(instance_name(noun, number), drawings, (2 + split, number))
 
 
+_RESIDUALS = TableSchema(
+    "what compounds leave unexplained",
+    ("task", "concept", "kind", "residual"),
+    shares=("residual",),
+    units=("concept",),
+    stratum="task",
+)
+# `found` says whether a picture is nearest to its own instance among those of its category.
+_FOUND = TableSchema("instances told apart in generations", (*TRIAL, "found"), shares=("found",))
+_PARTS = Size("compounds", PAIR, (3, 3), (2, 2), "colours and nouns in compounds")
+_COUNTS = Size("instances", PAIR, (4, 5), (2, 2), "categories, and instances of each")
 COMPOUNDS = Experiment(
-    "compounds",
-    "What the words of an orange cat's parts leave unexplained of its own (section 1).",
-    compounds,
-    tasks_of_the_miniature,
-    shared=("test_images",),
-    sizes=(Size("compounds", PAIR, (3, 3), (2, 2), "colours and nouns in compounds"),),
-    schema=TableSchema(
-        "what compounds leave unexplained",
-        ("task", "concept", "kind", "residual"),
-        shares=("residual",),
-        units=("concept",),
-        stratum="task",
-    ),
+    "compounds", compounds, tasks_of_the_miniature, shared=("test_images",), sizes=(_PARTS,), schema=_RESIDUALS
 )
-INSTANCES = Experiment(
-    "instances",
-    "Instances of a category told apart in pictures of their words (section 4.4).",
-    instances,
-    instance_cases,
-    shared=("test_images",),
-    sizes=(Size("instances", PAIR, (4, 5), (2, 2), "categories, and instances of each"),),
-    # `found` says whether a picture is nearest to its own instance among those of its category.
-    schema=TableSchema("instances told apart in generations", (*TRIAL, "found"), shares=("found",)),
-)
+INSTANCES = Experiment("instances", instances, instance_cases, shared=("test_images",), sizes=(_COUNTS,), schema=_FOUND)

@@ -1,10 +1,8 @@
-"""Do only common concepts transfer? The study's concepts beside nouns that pretraining showed a quarter as often or
-less.
-"""
+"""Do only common concepts transfer? The study's concepts beside nouns that pretraining showed less often."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -12,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vwlib.concepts import DATASETS, TASKS, Concept, concepts_of
-from vwlib.experiments.base import PAIR, Experiment, ExperimentCase, Size, Sources
+from vwlib.experiments.base import PAIR, Case, Cases, Experiment, Size, Sources
 from vwlib.experiments.drawn import Drawn, draw_examples, image_counts
 from vwlib.experiments.words import trial_rows, values_of, with_split
 from vwlib.lab import Lab
@@ -21,7 +19,6 @@ from vwlib.miniature.captions import OWN_NAME, names_of
 from vwlib.miniature.pool import noun_weights
 from vwlib.miniature.scenes import HELD_OUT_STYLE, PRETRAINING_STYLES, Drawing
 from vwlib.miniature.sprites import STYLES, Sprites, load_sprites
-from vwlib.models.base import TaskModel
 from vwlib.settings import Profile
 from vwlib.study.tables import TRIALS
 from vwlib.trials import DatasetSplit, Trial
@@ -30,7 +27,7 @@ CELL = ["dataset", "concept", "anchor"]
 COLUMNS = [*CELL, "nouns", "trained_on", "evaluated_on", "frequency", "gain", "floor", "ceiling"]
 
 
-def cases(profile: Profile) -> list[dict[str, str]]:
+def cases(profile: Profile) -> Cases:
     """In the miniature the first dataset alone, whose layout the rarer nouns' pictures have; else every dataset."""
     if profile.world != "miniature":
         return [{"nouns": "concepts", "dataset": dataset} for dataset in profile.study.datasets]
@@ -39,16 +36,16 @@ def cases(profile: Profile) -> list[dict[str, str]]:
     return [{"nouns": "concepts", "dataset": first}, *rarer]
 
 
-def compute(lab: Lab, case: ExperimentCase, sources: Sources) -> pd.DataFrame:
-    """`gain`, the score of unconstrained mapped words over their anchor's in the target, and the log `frequency` of the
-    concept's name.
+def transfer_by_frequency(lab: Lab, case: Case, sources: Sources) -> Iterator[pd.DataFrame]:
+    """Transfer beside how common a concept is in training.
 
-    `nouns` "concepts": the study's words. "rarer": words for nouns that are no concept of the miniature, of which
-    pretraining shows each a quarter as often or less, learned here from pictures in the dataset's layout. `floor` and
-    `ceiling` are the scores of anchor and own name.
+    `gain` is the score of unconstrained mapped words over their anchor's (`floor`), `ceiling` that of the own name,
+    `frequency` the logarithm of the name's. `nouns` "concepts": the study's words. "rarer": words for nouns that are no
+    concept of the miniature, learned here from pictures in the dataset's layout.
     """
     if case["nouns"] == "rarer":
-        return _rarer(lab, case["dataset"], case["task"], sources)
+        yield from _rarer(lab, case["dataset"], case["task"], sources)
+        return
     table = sources.trials
     table = table[(table["dataset"] == case["dataset"]) & table["delta"].isna()]
     cell = [*CELL, "evaluated_on"]
@@ -57,15 +54,14 @@ def compute(lab: Lab, case: ExperimentCase, sources: Sources) -> pd.DataFrame:
         mapped = mapped.join(table[table["trained_on"] == reference].set_index(cell)["value"].rename(name), on=cell)
     common = log_frequencies(lab, concepts_of(case["dataset"], lab.profile.world))
     rows = mapped.assign(gain=mapped["value"] - mapped["floor"], frequency=mapped["concept"].map(common))
-    return rows.assign(nouns="concepts")[COLUMNS].reset_index(drop=True)
+    yield rows.assign(nouns="concepts")[COLUMNS]
 
 
 def log_frequencies(lab: Lab, concepts: Sequence[Concept]) -> dict[str, float]:
     """How common the concepts' names are in training, to base 10, by concept.
 
-    The miniature's captions are known. Those of the paper's models are not: there the rank of the anchor's token in
-    CLIP's vocabulary, which lists merges from the most to the least frequent, stands in (by Zipf's law frequency falls
-    as one over the rank).
+    The miniature's captions are known. For the paper's models one over the rank of the anchor's token in CLIP's
+    vocabulary stands in (Zipf's law), which lists merges from the most to the least frequent.
     """
     if lab.profile.world == "miniature":
         known = name_frequency(load_sprites())
@@ -75,12 +71,10 @@ def log_frequencies(lab: Lab, concepts: Sequence[Concept]) -> dict[str, float]:
 
 
 def name_frequency(sprites: Sprites) -> dict[str, float]:
-    """The miniature's pretraining: the share of captions in which a word names the main object, for every name of every
-    noun.
+    """The share of the miniature's captions in which a word names the main object, for every name of every noun.
 
-    Scenes draw nouns by `vwlib.miniature.pool.noun_weights`, those of the denoiser alone show concepts more often still
-    and are not counted. A caption says the noun itself with probability `OWN_NAME`, else any of its names alike
-    (`vwlib.miniature.captions`).
+    Scenes draw nouns by `noun_weights`; those of the denoiser alone are not counted. A caption says the noun itself
+    with probability `OWN_NAME`, else any of its names alike.
     """
     frequency: dict[str, float] = {}
     names = names_of(sprites)
@@ -98,7 +92,7 @@ def rarer_nouns(count: int) -> list[str]:
     return [others[index] for index in np.linspace(0, len(others) - 1, count).round().astype(int)]
 
 
-def _rarer(lab: Lab, dataset: str, source: str, sources: Sources) -> pd.DataFrame:
+def _rarer(lab: Lab, dataset: str, source: str, sources: Sources) -> Iterator[pd.DataFrame]:
     """Words learned for one task, scored on the two others as the study scores its own."""
     count, starts = sources.sizes.rarer
     nouns = rarer_nouns(count)
@@ -110,41 +104,29 @@ def _rarer(lab: Lab, dataset: str, source: str, sources: Sources) -> pd.DataFram
     learned = own.learn(source, trials, progress=False).vectors
     common = name_frequency(load_sprites())
     frequencies = [np.log10(common[trial.concept]) for trial in trials]
-    tables = []
     for target in (task for task in TASKS if task != source):
-        words = _references(lab.model(target), trials) | {"gain": lab.transfer(learned, source, target)}
+        model, names = lab.model(target), {"floor": [t.anchor for t in trials], "ceiling": [t.concept for t in trials]}
+        words = {name: [model.word_table()[model.vocabulary.encode(text)] for text in names[name]] for name in names}
+        words["gain"] = list(lab.transfer(learned, source, target))
         found = {name: _values(own, target, vectors, trials) for name, vectors in words.items()}
         found["gain"] -= found["floor"]
         of = {"nouns": "rarer", "trained_on": source, "evaluated_on": target, "frequency": frequencies}
-        tables.append(trial_rows(trials, **of, **found))
-    return pd.concat(tables, ignore_index=True)[COLUMNS]
+        yield trial_rows(trials, **of, **found)[COLUMNS]
 
 
 def _pictures(nouns: Sequence[str], dataset: str, count: int, split: int) -> list[Drawn]:
-    """Scenes of each noun in the styles of pretraining in turn; as in the datasets, every sixth test image in the style
-    that is held out of it.
-    """
-    styles = [
-        HELD_OUT_STYLE
-        if split == 1 and index % len(STYLES) == 0
-        else PRETRAINING_STYLES[index % len(PRETRAINING_STYLES)]
-        for index in range(count)
-    ]
-    scenes = [
-        draw_examples(noun, [Drawing(noun, style) for style in styles], (4 + split, number), dataset)
+    """Scenes of each noun in the styles of pretraining in turn; every sixth test image in the style held out of it."""
+    styles = [PRETRAINING_STYLES[index % len(PRETRAINING_STYLES)] for index in range(count)]
+    if split == 1:
+        styles[:: len(STYLES)] = [HELD_OUT_STYLE] * len(styles[:: len(STYLES)])
+    return [
+        scene
         for number, noun in enumerate(nouns)
+        for scene in draw_examples(noun, [Drawing(noun, style) for style in styles], (4 + split, number), dataset)
     ]
-    return [scene for own in scenes for scene in own]
 
 
-def _references(model: TaskModel, trials: Sequence[Trial]) -> dict[str, Sequence[Tensor]]:
-    """For each trial the vectors (vector, d) of its anchor ("floor") and of its noun's own name ("ceiling")."""
-    table = model.word_table()
-    texts = {"floor": [trial.anchor for trial in trials], "ceiling": [trial.concept for trial in trials]}
-    return {name: [table[model.vocabulary.encode(text)] for text in found] for name, found in texts.items()}
-
-
-def _values(lab: Lab, task: str, vectors: Sequence[Tensor] | Tensor, trials: Sequence[Trial]) -> np.ndarray:
+def _values(lab: Lab, task: str, vectors: Sequence[Tensor], trials: Sequence[Trial]) -> np.ndarray:
     """Table 1's metric (word,) of words that differ in how many vectors they have."""
     values = np.empty(len(trials))
     for length in {len(word) for word in vectors}:
@@ -153,14 +135,7 @@ def _values(lab: Lab, task: str, vectors: Sequence[Tensor] | Tensor, trials: Seq
     return values
 
 
-FREQUENCY = Experiment(
-    "frequency",
-    "Transfer beside how common a concept is in training.",
-    compute,
-    cases,
-    needs=(TRIALS,),
-    shared=("test_images",),
-    sizes=(Size("rarer", PAIR, (10, 2), (2, 2), "nouns that are no concept, and anchors to learn them from"),),
-    # `frequency` is the logarithm to base 10 of the share of training captions that name the concept.
-    schema=TableSchema("transfer beside training frequency", (*CELL, "frequency", "gain")),
-)
+_NOUNS = Size("rarer", PAIR, (10, 2), (2, 2), "nouns that are no concept, and anchors to learn them from")
+# `frequency` is the logarithm to base 10 of the share of training captions that name the concept.
+_GAINS = TableSchema("transfer beside training frequency", (*CELL, "frequency", "gain"))
+FREQUENCY = Experiment("frequency", transfer_by_frequency, cases, (TRIALS,), ("test_images",), (_NOUNS,), _GAINS)

@@ -24,10 +24,7 @@ SCHEMAS = {name: experiment.schema for name, experiment in EXPERIMENTS.items() i
 
 
 def choose(names: Sequence[str]) -> list[Experiment]:
-    """The experiments of these names and those whose tables they need, each after what it needs; by default all.
-
-    Raises ValueError for a name that is no experiment's.
-    """
+    """The experiments of these names, by default all, each after those it needs. ValueError: an unknown name."""
     for name in names:
         if name not in EXPERIMENTS:
             raise ValueError(f"'{name}' is no experiment; there are {', '.join(EXPERIMENTS)}.")

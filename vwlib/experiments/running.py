@@ -21,11 +21,9 @@ from vwlib.study.tables import TRIALS
 
 
 def run(profile: Profile, chosen: Sequence[Experiment], root: Path = DATA, progress: bool = True) -> None:
-    """Compute the tables of the chosen experiments that are missing, damaged or stale. Killed at any point, the next
-    run goes on.
+    """Compute the chosen experiments' tables that are missing, damaged or stale. Killed, the next run goes on.
 
-    Raises FileNotFoundError that names the command where the study's words are missing, and OSError where a folder
-    cannot be written to.
+    Raises FileNotFoundError where the study's words are missing, and OSError where a folder cannot be written to.
     """
     check_sizes(profile)
     lab = open_lab(profile)
@@ -40,7 +38,7 @@ def run(profile: Profile, chosen: Sequence[Experiment], root: Path = DATA, progr
             rows = read_file(file := store.case_file(experiment.name, digest, name), unpack_table)
             if rows is None:
                 with threads(profile.study.threads):
-                    rows = experiment.compute(lab, case, sources)
+                    rows = experiment.rows(lab, case, sources)
                 write_whole(file, pack_table(rows))
             cases.append(rows)
         if cases:
@@ -76,10 +74,7 @@ def status(profile: Profile, chosen: Sequence[Experiment], root: Path = DATA) ->
 
 
 def read_tables(profile: str, root: Path = DATA) -> dict[str, pd.DataFrame]:
-    """The stored tables of a profile that the ledger judges by, by name.
-
-    Raises ValueError where one was damaged or altered.
-    """
+    """The stored tables of a profile that the ledger judges by, by name. Raises ValueError where one was altered."""
     store = Store(load_profile(profile), root)
     names = sorted({TRIALS, *SCHEMAS})
     return {name: store.read_table(name) for name in names if store.table_file(name).exists()}

@@ -35,9 +35,9 @@ def read_delta(text: str) -> float | Literal["free"] | None:
 
 
 def choose_words(words: Sequence[Word], delta: float | Literal["free"] | None = None, **names: str) -> list[Word]:
-    """The words of a `task`, `dataset`, `concept`, `anchor` and `delta`, if given; "free" is the unconstrained ones.
+    """The words of a `task`, `dataset`, `concept`, `anchor` and `delta` ("free": unconstrained), where given.
 
-    Raises ValueError for a name that no word has, so that a typo does not give an empty list.
+    Raises ValueError for a name that no word has.
     """
     wanted: dict[str, object] = {name: value for name, value in names.items() if value}
     if delta is not None:

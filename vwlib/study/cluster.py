@@ -76,8 +76,7 @@ def run_on_cluster(store: Store, todo: Sequence[Chunk], workers: int, scheduler:
 
 @contextmanager
 def connected(profile: Profile, workers: int, scheduler: str | None) -> Iterator[Client]:
-    """A client of the cluster at `scheduler`, or of a new local one of `workers` processes, on GPUs each with one of
-    its own.
+    """A client of the cluster at `scheduler`, or of a new local one of `workers` processes, each on its own GPU if any.
 
     Raises ValueError where more processes are asked for than there are GPUs.
     """
@@ -119,9 +118,7 @@ def _cluster_on_gpus(gpus: Sequence[str], environment: dict[str, str]) -> Any:
 
 
 def visible_gpus(profile: Profile) -> list[str]:
-    """The GPUs that a profile's device stands for, as CUDA_VISIBLE_DEVICES names them: all that this process sees, or
-    the one it names; none where the device is the CPU.
-    """
+    """A profile's GPUs, as CUDA_VISIBLE_DEVICES names them: all visible ones, the one its device names, or none."""
     device = find_device(profile.device)
     if device.type != "cuda":
         return []

@@ -56,10 +56,8 @@ def rates_of_benchmark(file: Path) -> Rates | None:
 def rates_of_full_size(profile: Profile, file: Path) -> Rates | None:
     """Rates of the paper's models, measured with random weights; None without all three of them.
 
-    One word learns there on one image and is scored on pictures of two denoising steps: for the generator that is
-    multiplied by the profile's batch, pictures and denoising steps. The others' images are cached features, so that
-    their batch costs next to nothing. Words that share a pass are faster; the others' scoring, here on two images,
-    takes longer on a study's hundreds and is not scaled.
+    One word learned there on one image and was scored on pictures of two denoising steps. For the generator that is
+    scaled to the profile's batch, pictures and steps; the others learn from cached features, whose batch costs nothing.
     """
     measured = json.loads(file.read_text()) if file.exists() else {}
     if not measured.keys() >= set(_FULL_SIZE_NAMES.values()):
@@ -75,10 +73,7 @@ def rates_of_full_size(profile: Profile, file: Path) -> Rates | None:
 
 
 def measured_rates(profile: Profile, runs: pd.DataFrame) -> Rates:
-    """The best rates of a profile: of its own run log, else of the benchmark or of the models at full size.
-
-    Raises ValueError where nothing was measured, and names the command that measures.
-    """
+    """The best rates of a profile: of its run log, the benchmark or the models at full size; else ValueError."""
     paper = profile.world == "paper"
     rates = rates_of_log(runs) or (rates_of_full_size(profile, FULL_SIZE) if paper else rates_of_benchmark(BENCHMARK))
     if rates is None:
@@ -88,17 +83,10 @@ def measured_rates(profile: Profile, runs: pd.DataFrame) -> Rates:
     return rates
 
 
-def seconds_of(chunks: Sequence[Chunk], profile: Profile, rates: Rates) -> float:
-    """Seconds of learning and scoring the words of chunks, one after the other. Floors and ceilings do not count."""
-    words = {task: word_count([chunk for chunk in chunks if chunk.task == task]) for task in TASKS}
-    steps = {task: profile.learning[task].steps for task in TASKS}
-    return sum(count * (steps[task] * rates.step[task] + rates.scoring[task]) for task, count in words.items())
-
-
 def cost_table(
     chunks: Sequence[Chunk], profile: Profile, rates: Rates, speed: float = 1.0, processes: int = 1
 ) -> pd.DataFrame:
-    """Hours of each task on `processes` machines that are `speed` times as fast as the measured one.
+    """Hours of each task's words on `processes` machines that are `speed` times as fast as the measured one.
 
     Raises ValueError for a speed that is not positive and finite.
     """
@@ -106,9 +94,8 @@ def cost_table(
         raise ValueError(f"The speed, relative to the measured machine, must be a number above 0 (got {speed:g}).")
     rows = []
     for task in TASKS:
-        own = [chunk for chunk in chunks if chunk.task == task]
-        hours = seconds_of(own, profile, rates) / 3600 / speed / processes
-        seconds = rates.step[task] / speed, rates.scoring[task] / speed
-        rows.append((task, word_count(own), profile.learning[task].steps, *seconds, hours))
+        words, steps = word_count(chunk for chunk in chunks if chunk.task == task), profile.learning[task].steps
+        hours = words * (steps * rates.step[task] + rates.scoring[task]) / 3600 / speed / processes
+        rows.append((task, words, steps, rates.step[task] / speed, rates.scoring[task] / speed, hours))
     columns = ["task", "words", "steps", "seconds a step and word", "seconds of scoring a word", "hours"]
     return pd.DataFrame(rows, columns=columns).set_index("task")

@@ -32,10 +32,7 @@ def digest_examples(examples: Sequence[Example]) -> str:
 
 @lru_cache(maxsize=16)
 def split_digests(profile: Profile, dataset: str) -> tuple[str, str]:
-    """The digests of the training and the test images that a profile chooses from a dataset.
-
-    The miniature's own datasets do not change, so theirs are kept beside them: reading all pictures takes seconds.
-    """
+    """The digests of a dataset's training and test images; the miniature's own are kept beside its datasets."""
     file = None
     if dataset in DATASETS and dataset not in profile.data and profile.world == "miniature":
         readers = digest_files(sorted(Path(datasets.__file__).parent.glob("*.py")))

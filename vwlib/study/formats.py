@@ -63,10 +63,7 @@ def pack_chunk(result: ChunkResult) -> bytes:
 
 
 def unpack_chunk(content: bytes, framework: Framework = "pt") -> ChunkResult:
-    """The chunk in a file's content; `framework` as for `vwlib.words.load_words`.
-
-    Raises ValueError where it is truncated or altered.
-    """
+    """The chunk in a file's content; `framework` as in `load_words`. Raises ValueError if it was altered."""
     try:
         tensors = load_arrays(content)
         length = int.from_bytes(content[:8], "little")
@@ -99,24 +96,23 @@ def pack_scores(rows: Sequence[dict[str, Any]]) -> bytes:
     """The study's table of scores as the content of a parquet file."""
     extra = sorted({name for row in rows for name in row} - SCORE_COLUMNS.keys())
     schema = pa.schema([*SCORE_COLUMNS.items(), *((name, pa.float64()) for name in extra)])
-    buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(list(rows), schema), buffer, compression="zstd")
-    return buffer.getvalue()
+    return _pack_parquet(pa.Table.from_pylist(list(rows), schema))
 
 
 def pack_table(table: pd.DataFrame) -> bytes:
     """An experiment's table as the content of a parquet file."""
-    buffer = io.BytesIO()
     content = pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata(None)
-    pq.write_table(content, buffer, compression="zstd", write_page_checksum=True)
+    return _pack_parquet(content, write_page_checksum=True)
+
+
+def _pack_parquet(table: pa.Table, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd", **options)
     return buffer.getvalue()
 
 
 def unpack_table(content: bytes) -> pd.DataFrame:
-    """The table in a parquet file's content.
-
-    Raises ValueError where it is truncated or altered.
-    """
+    """The table in a parquet file's content. Raises ValueError where it is truncated or altered."""
     try:
         return pq.read_table(pa.BufferReader(content), page_checksum_verification=True).to_pandas()
     except (pa.ArrowException, OSError, zlib.error) as error:

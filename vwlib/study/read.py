@@ -85,10 +85,7 @@ class StoredStudy:
             raise ValueError(f"The study of profile '{self.profile.name}' has no {kind} '{value}'; it has {names}.")
 
     def words_of(self, dataset: str, concept: str, anchor: str, delta: float | None = None) -> TrialWords:
-        """The words learned for one concept from one anchor, without those that diverged.
-
-        Raises ValueError where the study has no such trial.
-        """
+        """The words of one trial, without those that diverged. Raises ValueError where there is no such trial."""
         self._check("dataset", dataset, self.datasets)
         self._check("concept", concept, self.concepts(dataset))
         self._check("anchor", anchor, self.anchors(dataset))
@@ -115,20 +112,14 @@ class StoredStudy:
         delta: float | None = None,
         most: int = 6,
     ) -> list[list[TrialWords]]:
-        """The words of concepts (rows) from anchors (columns); by default of the dataset's first, at most `most`.
-
-        Raises ValueError where the study has no such trial.
-        """
+        """The words of concepts (rows) from anchors (columns), by default the first `most`. Raises as `words_of`."""
         rows, columns = concepts or self.concepts(dataset)[:most], anchors or self.anchors(dataset)[:most]
         return [[self.words_of(dataset, concept, anchor, delta) for anchor in columns] for concept in rows]
 
     def off_diagonal_examples(
         self, datasets: Sequence[str], count: int, delta: float | None = None
     ) -> list[TrialWords]:
-        """The words of the datasets' first concepts, `count` of each, every one from the next concept's anchor.
-
-        A trial of which a word diverged is passed over.
-        """
+        """The words of each dataset's first `count` concepts, from the next one's anchor, if none diverged."""
         examples = []
         for dataset in datasets:
             concepts, anchors = self.concepts(dataset), self.anchors(dataset)
@@ -151,8 +142,7 @@ def words_of_grid(grid: Grid, rows: Sequence[int]) -> list[TrialWords]:
 def study_of(profile: Profile, root: Path | None = None) -> StoredStudy:
     """The published study of a profile.
 
-    Raises FileNotFoundError where it is missing, and ValueError where its files are damaged or its words are other
-    models' words.
+    Raises FileNotFoundError if it is missing, ValueError if files are damaged or words are other models' words.
     """
     store, command = Store(profile, root or results_root(profile)), f"`vwlib study --profile {profile.name}`"
     if not store.table_file().exists():

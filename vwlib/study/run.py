@@ -25,8 +25,7 @@ from vwlib.settings import Profile
 from vwlib.study.digest import as_words, trials_of
 from vwlib.study.formats import ChunkResult
 from vwlib.study.plan import REFERENCES, Chunk, word_count
-from vwlib.study.progress import Status, status
-from vwlib.study.runlog import append_run
+from vwlib.study.progress import Status, append_run, status
 from vwlib.study.store import Store
 from vwlib.study.tables import results_root
 
@@ -115,13 +114,11 @@ def run_study(
     retry_failed: bool = False,
     progress: bool = True,
 ) -> Status:
-    """Compute whatever is missing of a profile's study, and publish its table and banks.
+    """Compute whatever is missing of a profile's study, and publish its table and banks. Killed, the next run goes on.
 
-    In this process by default; on `workers` local processes, or on the Dask cluster at `scheduler`, whose workers see
-    the same folders. `retry_failed` computes the chunks with diverged words again. Killed at any point, the next run
-    goes on. Weights that are not the originals, where those are known, are named in the log before anything is
-    computed.
-    Raises OSError where the store cannot be written to.
+    In this process, on `workers` local processes, or on the Dask cluster at `scheduler`, whose workers see the same
+    folders. `retry_failed` computes chunks with diverged words again. Weights that are not the originals are named in
+    the log. Raises OSError where the store cannot be written to.
     """
     store = Store(profile, root)
     store.remove_stale_temporaries()

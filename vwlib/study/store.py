@@ -64,10 +64,7 @@ class Store(Tables):
         write_whole(self.chunk_file(chunk), pack_chunk(result))
 
     def load(self, chunk: Chunk) -> ChunkResult | None:
-        """A finished chunk, from its own file or from the published ones; None where it is missing.
-
-        A damaged file is named in the log and counts as missing.
-        """
+        """A finished chunk, from its file or the published ones; None where it is missing or damaged (see the log)."""
         path = self.chunk_file(chunk)
         if not path.exists():
             return self._published(chunk)
@@ -167,9 +164,9 @@ class Store(Tables):
         ]
 
     def publish(self, results: Mapping[Chunk, ChunkResult | None] | None = None) -> None:
-        """Write the table of scores, the banks and `study.json` from the finished chunks, in the plan's order.
+        """Write the table of scores, the banks and `study.json` from the finished chunks (`results`, if already read).
 
-        `results` are those, where they were read already. Raises ValueError while a chunk is missing.
+        Raises ValueError while a chunk is missing.
         """
         plan = make_plan(self.profile)
         results = self.load_all() if results is None else results
@@ -215,8 +212,5 @@ def bank_of(profile: Profile, root: Path | None = None, framework: Framework = "
 def words_at(
     file: Path | None, profile: str | None = None, root: Path | None = None, framework: Framework = "pt"
 ) -> list[Word]:
-    """The words of a file or, without one, of the bank of the profile of that name.
-
-    Raises FileNotFoundError and ValueError as `load_words` and `bank_of` do.
-    """
+    """The words of a file or, without one, of a profile's bank. Raises as `load_words` and `bank_of` do."""
     return load_words(file, framework) if file else bank_of(load_profile(profile), root, framework)

@@ -93,10 +93,7 @@ class Tables:
         return "" if sha256(path.read_bytes()) == record.get("sha256") else "damaged"
 
     def checksum(self, name: str) -> str:
-        """The checksum of a table that another one needs; the study's is that of `study.json`, which names its banks.
-
-        Raises FileNotFoundError that names the command where it is missing.
-        """
+        """The checksum of a table, for the study that of `study.json`. Raises FileNotFoundError if it is missing."""
         self._check_exists(name, path := self._vouching_file(name))
         return sha256(path.read_bytes())
 
@@ -141,7 +138,11 @@ class Tables:
 
 
 def read_table(name: str, profile: str, root: Path = DATA) -> pd.DataFrame:
-    """`Tables.read_table` for the profile of that name."""
+    """A published table: an experiment's, or the study's "trials".
+
+    Raises FileNotFoundError that names the command where it is missing, and ValueError where it was damaged. The log
+    names a table that was made from other tables than those beside it.
+    """
     return Tables(load_profile(profile), root).read_table(name)
 
 
