@@ -7,10 +7,17 @@ import pytest
 
 from vwlib.concepts import TASKS
 from vwlib.settings import load_profile
-from vwlib.study import cost
-from vwlib.study.cost import Rates, cost_table, measured_rates, rates_of_benchmark, rates_of_full_size, rates_of_log
+from vwlib.study import progress as cost
 from vwlib.study.plan import make_plan
-from vwlib.study.progress import COLUMNS
+from vwlib.study.progress import (
+    COLUMNS,
+    Rates,
+    cost_table,
+    measured_rates,
+    rates_of_benchmark,
+    rates_of_full_size,
+    rates_of_log,
+)
 from vwlib.tools.cli import app
 
 PAPER = load_profile("paper")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from vwlib.experiments.registry import EXPERIMENTS
+from vwlib.experiments.running import EXPERIMENTS
 from vwlib.ledger.deviations import deviations_table, fill_in, load_deviations
 from vwlib.settings import load_profile
 

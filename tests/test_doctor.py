@@ -84,7 +84,7 @@ def test_half_precision_on_a_processor_that_is_slower_in_it_is_noted(faster, sta
 
 
 def test_the_time_is_told_where_something_was_measured(monkeypatch, tmp_path):
-    monkeypatch.setattr("vwlib.study.cost.FULL_SIZE", tmp_path / "full_size.json")
+    monkeypatch.setattr("vwlib.study.progress.FULL_SIZE", tmp_path / "full_size.json")
     assert doctor.time_needed(PAPER).state == "note" and "run `make test-full`" in doctor.time_needed(PAPER).text
     measured = {"seconds": {"3 steps": 0.3, "evaluate": 0.0}}
     (tmp_path / "full_size.json").write_text(

@@ -23,7 +23,7 @@ from vwlib.experiments import (
     timing,
 )
 from vwlib.experiments.base import Sources
-from vwlib.experiments.registry import EXPERIMENTS
+from vwlib.experiments.running import EXPERIMENTS
 from vwlib.experiments.words import grid_trials, off_diagonal, pairs_of, reduced
 from vwlib.lab import Lab
 from vwlib.learn import Learned
@@ -31,8 +31,7 @@ from vwlib.maps import MAPS
 from vwlib.models.base import CachedFeatures
 from vwlib.models.loading import resolve
 from vwlib.settings import load_profile
-from vwlib.study.digest import as_words
-from vwlib.study.plan import make_plan
+from vwlib.study.plan import as_words, make_plan
 from vwlib.study.progress import append_run
 from vwlib.study.store import Store
 from vwlib.trials import Trial
@@ -304,7 +303,7 @@ def test_days_are_told_once_the_log_has_every_chunk(tmp_path):
 
 
 def test_what_must_be_drawn_is_left_out_in_the_papers_world():
-    assert drawn.tasks_of_the_miniature(PAPER) == drawn.instance_cases(PAPER) == []
+    assert EXPERIMENTS["compounds"].cases(PAPER) == EXPERIMENTS["instances"].cases(PAPER) == []
     assert {case["nouns"] for case in frequency.cases(PAPER)} == {"concepts"}
 
 

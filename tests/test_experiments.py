@@ -24,8 +24,7 @@ from pydantic import PositiveInt
 from vwlib.book.pages.experiments import tables_of
 from vwlib.experiments import running
 from vwlib.experiments.base import Experiment, Size, Sources, per, single_case
-from vwlib.experiments.registry import EXPERIMENTS, SCHEMAS, check_sizes, choose
-from vwlib.experiments.running import read_tables, run, status
+from vwlib.experiments.running import EXPERIMENTS, SCHEMAS, check_sizes, choose, read_tables, run, status
 from vwlib.ledger.judge import judge_claims
 from vwlib.settings import load_profile
 from vwlib.study import run as runner

@@ -15,8 +15,7 @@ from vwlib.miniature.training import training_autocast
 from vwlib.models import load_model, precision
 from vwlib.models.precision import faster_precision, precision_of
 from vwlib.settings import load_profile
-from vwlib.study.digest import as_words, trials_of
-from vwlib.study.plan import chunk_digests, make_plan, word_ids
+from vwlib.study.plan import as_words, chunk_digests, make_plan, trials_of, word_ids
 from vwlib.study.store import Store, bank_of
 
 SMOKE, MINIATURE = load_profile("smoke"), load_profile("miniature")
@@ -65,7 +64,7 @@ def test_a_study_may_be_read_and_continued_in_the_other_precision(monkeypatch):
     assert all(len(set(pair)) == 2 for pair in ids)
     nothing = torch.empty(len(ids), MINIATURE.vectors, 0)
     for faster in ("float32", "bfloat16"):
-        monkeypatch.setattr("vwlib.study.digest.precision_of", lambda *_, faster=faster: faster)
+        monkeypatch.setattr("vwlib.study.plan.precision_of", lambda *_, faster=faster: faster)
         words = as_words("generation", MINIATURE, chunk.trials, nothing)
         assert {word.precision for word in words} == {faster} and all(
             word.word_id in pair for word, pair in zip(words, ids, strict=True)

@@ -7,5 +7,5 @@ only reads it. `vwlib experiments --status` says what is stored.
 >>> table = read_table("displacements", "miniature")  # FileNotFoundError says which command makes it
 
 A new experiment is one module of this package with an `Experiment` (`vwlib.experiments.base`): what it asks, its sizes,
-its table's columns and its computation. `vwlib.experiments.registry` finds it.
+its table's columns and its computation. `vwlib.experiments.running` finds it.
 """

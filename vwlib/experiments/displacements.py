@@ -20,7 +20,7 @@ from vwlib.ledger.schemas import TRIAL, TableSchema
 from vwlib.models.base import TaskModel
 from vwlib.models.loading import digest_folder
 from vwlib.settings import Profile
-from vwlib.study.digest import trials_of
+from vwlib.study.plan import trials_of
 from vwlib.study.tables import TRIALS
 from vwlib.transfer import fit_transfer, nearest_words
 from vwlib.trials import Trial
@@ -123,19 +123,16 @@ def cosines_of(one: Tensor, other: Tensor) -> np.ndarray:
     return F.cosine_similarity(one.flatten(1), other.flatten(1)).double().numpy()
 
 
-_LEARNED = TableSchema(
-    "learned words' distance from their anchor",
-    (*TRIAL, "task", "distance", "nearest", "is_anchor"),
-    shares=("is_anchor", "names_concept"),
-)
+_FOUND = (*TRIAL, "task", "distance", "nearest", "is_anchor")
+_LEARNED = TableSchema("learned words' distance from their anchor", _FOUND, ("is_anchor", "names_concept"))
 _MAPPED = TableSchema(
     "mapped words' nearest words in the target model",
     (*TRIAL, "trained_on", "evaluated_on", "is_anchor"),
-    shares=("is_anchor",),
+    ("is_anchor",),
 )
 _COSINES = TableSchema(
     "cosines of one concept's offsets in two models",
-    ("dataset", "concept", "anchor", "kind", "cosine"),
+    (*TRIAL[:3], "kind", "cosine"),
     made_by="`vwlib experiments` makes it; `vwlib pretrain classifier_twin` trains the classifier again",
 )
 DISPLACEMENTS = Experiment("displacements", displacements, EACH, (TRIALS,), schema=_LEARNED)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vwlib.concepts import TASKS, concepts_of
+from vwlib.concepts import concepts_of
 from vwlib.examples import Example
-from vwlib.experiments.base import PAIR, Case, Cases, Experiment, Size, Sources
+from vwlib.experiments.base import PAIR, Case, Cases, Experiment, Size, Sources, per
 from vwlib.experiments.words import trial_rows, with_split
 from vwlib.lab import Lab
 from vwlib.layers import hidden_states
@@ -53,9 +53,9 @@ def draw_examples(label: str, drawings: Sequence[Drawing], seed: tuple[int, ...]
     return examples
 
 
-def tasks_of_the_miniature(profile: Profile) -> Cases:
-    """Each task where the models know the miniature's drawings; no case elsewhere, since photographs are not drawn."""
-    return [{"task": task} for task in TASKS] if profile.world == "miniature" else []
+def in_the_miniature(*keys: str) -> Callable[[Profile], Cases]:
+    """The cases of `per` where the models know the miniature's drawings; none elsewhere: photographs are not drawn."""
+    return lambda profile: per(*keys)(profile) if profile.world == "miniature" else []
 
 
 def image_counts(profile: Profile, test_images: int) -> tuple[int, int]:
@@ -142,9 +142,8 @@ class Algebra:
 
     def held_out_residuals(self, anchor: str, parts: Sequence[str]) -> tuple[float, float]:
         """The mean `residuals` of the parts' own real words, each explained by the two best other words."""
-        found = [
-            self.residuals(self.row(word), anchor, self.best_two(self.row(word), anchor, (word,))) for word in parts
-        ]
+        own = {word: self.row(word) for word in parts}
+        found = [self.residuals(row, anchor, self.best_two(row, anchor, (word,))) for word, row in own.items()]
         residual, text_residual = np.mean(found, axis=0)
         return residual, text_residual
 
@@ -175,11 +174,6 @@ def _outside(offset: Tensor, basis: Tensor) -> Tensor:
     return (offset - (basis.T @ inside)[:, 0]).square().sum()
 
 
-def instance_cases(profile: Profile) -> Cases:
-    """One case in the miniature; none elsewhere, since photographs are not drawn."""
-    return [{}] if profile.world == "miniature" else []
-
-
 def instances(lab: Lab, _: Case, sources: Sources) -> Iterator[pd.DataFrame]:
     """Instances of a category told apart in pictures of their words (section 4.4).
 
@@ -191,11 +185,11 @@ def instances(lab: Lab, _: Case, sources: Sources) -> Iterator[pd.DataFrame]:
     categories, count = sources.sizes.instances
     kinds = [(concept, number) for concept in known[:categories] for number in range(count)]
     train_count, test_count = image_counts(lab.profile, sources.sizes.test_images)
-    train = [e for concept, number in kinds for e in instance_examples(concept.prompt_name, number, train_count, 0)]
-    trials, centres = [], []
+    train, trials, centres = list[Drawn](), list[Trial](), []
     for concept, number in kinds:
+        train += instance_examples(concept.prompt_name, number, train_count, 0)
         anchors = [other.anchor for other in known if other.anchor != concept.anchor]
-        trials.append(Trial(LAYOUT, instance_name(concept.prompt_name, number), anchors[number]))
+        trials.append(Trial(LAYOUT, train[-1].label, anchors[number]))
         test = instance_examples(concept.prompt_name, number, test_count, 1)
         centres.append(model.judge.encode_images([example.image() for example in test]).cpu().mean(0))
     own = with_split(lab, DatasetSplit(LAYOUT, {trial.concept: trial.concept for trial in trials}, train, []))
@@ -211,29 +205,22 @@ def instances(lab: Lab, _: Case, sources: Sources) -> Iterator[pd.DataFrame]:
         yield trial_rows(of, instance=number, found=(nearest == number).numpy(), named=called.numpy())
 
 
-def instance_name(noun: str, number: int) -> str:
-    """What an instance is called among the others."""
-    return f"{COLOURS[number]} {noun}"
-
-
 def instance_examples(noun: str, number: int, count: int, split: int) -> list[Drawn]:
-    """Scenes of one instance."""
+    """Scenes of one instance, which is called after its colour."""
     drawings = [Drawing(noun, HELD_OUT_STYLE, COLOURS[number])] * count
-    return draw_examples(instance_name(noun, number), drawings, (2 + split, number))
+    return draw_examples(f"{COLOURS[number]} {noun}", drawings, (2 + split, number))
 
 
 _RESIDUALS = TableSchema(
-    "what compounds leave unexplained",
-    ("task", "concept", "kind", "residual"),
-    shares=("residual",),
-    units=("concept",),
-    stratum="task",
+    "what compounds leave unexplained", ("task", "concept", "kind", "residual"), ("residual",), ("concept",), "task"
 )
 # `found` says whether a picture is nearest to its own instance among those of its category.
 _FOUND = TableSchema("instances told apart in generations", (*TRIAL, "found"), shares=("found",))
 _PARTS = Size("compounds", PAIR, (3, 3), (2, 2), "colours and nouns in compounds")
 _COUNTS = Size("instances", PAIR, (4, 5), (2, 2), "categories, and instances of each")
 COMPOUNDS = Experiment(
-    "compounds", compounds, tasks_of_the_miniature, shared=("test_images",), sizes=(_PARTS,), schema=_RESIDUALS
+    "compounds", compounds, in_the_miniature("task"), shared=("test_images",), sizes=(_PARTS,), schema=_RESIDUALS
 )
-INSTANCES = Experiment("instances", instances, instance_cases, shared=("test_images",), sizes=(_COUNTS,), schema=_FOUND)
+INSTANCES = Experiment(
+    "instances", instances, in_the_miniature(), shared=("test_images",), sizes=(_COUNTS,), schema=_FOUND
+)

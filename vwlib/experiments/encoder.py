@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -17,47 +16,35 @@ from vwlib.lab import Lab
 from vwlib.layers import hidden_states
 from vwlib.ledger.schemas import TRIAL, TableSchema
 from vwlib.models.base import TaskModel
-from vwlib.study.digest import trials_of
+from vwlib.study.plan import trials_of
 from vwlib.study.tables import TRIALS
 from vwlib.trials import Trial
 
 
-@dataclass(frozen=True)
-class WordSet:
-    """Words in one encoder: learned for its task, learned for another and mapped ("transferred"), or real ("swap")."""
-
-    kind: str
-    trained_on: str  # the task, or "name" for real words
-    trials: list[Trial]
-    vectors: Tensor  # (word, vector, d)
-
-    def labels(self, world: str) -> pd.DataFrame:
-        """`vwlib.experiments.layer_statistics.label_words` of the trials, with the set's kind and origin."""
-        words = layer_statistics.label_words(self.trials, world)
-        return words.assign(kind=self.kind, trained_on=self.trained_on).astype({"delta": float})
-
-
-def word_sets(lab: Lab, case: Case, sources: Sources, small: bool = False) -> Iterator[WordSet]:
+def word_sets(lab: Lab, case: Case, sources: Sources, small: bool = False) -> Iterator[tuple[Tensor, pd.DataFrame]]:
     """All words of a dataset in a task's encoder, or only those of the task's `small` grid.
 
-    For words near their anchors, and for unconstrained ones, the learned and the transferred; then the swap, which has
-    the concept's own word in the place of every anchor.
+    Vectors (word, vector, d) and their `label_words`, with `kind` and `trained_on`. For words near their anchors, and
+    for unconstrained ones, the learned and the transferred; then the swap, which has the concept's own word in the
+    place of every anchor.
     """
     task, dataset = case["task"], case["dataset"]
+
+    def labelled(trials: Sequence[Trial], kind: str, trained_on: str) -> pd.DataFrame:
+        words = layer_statistics.label_words(trials, lab.profile.world).assign(kind=kind, trained_on=trained_on)
+        return words.astype({"delta": float})
+
     trials: dict[tuple[str, str], Trial] = {}
     for delta in (sources.sizes.near, None):
         for source in (task, *(other for other in TASKS if other != task)):
-            words = (
-                sources.grid(source, dataset, delta, count=sources.sizes.grid[task])
-                if small
-                else sources.words(source, dataset, delta)
-            )
+            of = source, dataset, delta
+            words = sources.grid(*of, count=sources.sizes.grid[task]) if small else sources.words(*of)
             if words:
                 kind = "learned" if source == task else "transferred"
-                yield WordSet(kind, source, trials_of(words), lab.transfer(vectors_of(words), source, task))
+                yield lab.transfer(vectors_of(words), source, task), labelled(trials_of(words), kind, source)
             trials |= {(word.concept, word.anchor): Trial(dataset, word.concept, word.anchor) for word in words}
     plain = list(trials.values())
-    yield WordSet("swap", "name", plain, own_words(lab, task, plain))
+    yield own_words(lab, task, plain), labelled(plain, "swap", "name")
 
 
 def own_words(lab: Lab, task: str, trials: Sequence[Trial]) -> Tensor:
@@ -71,11 +58,11 @@ def clusters(lab: Lab, case: Case, sources: Sources) -> Iterator[pd.DataFrame]:
 
     `cluster_agreement` of each of the `word_sets`.
     """
-    for found in word_sets(lab, case, sources):
-        states, words = hidden_states(lab.model(case["task"]), found.vectors), found.labels(lab.profile.world)
+    for vectors, words in word_sets(lab, case, sources):
+        states, first = hidden_states(lab.model(case["task"]), vectors), words.iloc[0]
         agreement = layer_statistics.cluster_agreement(states, words, draws=sources.sizes.draws)
-        of = {"dataset": case["dataset"], "task": case["task"], "kind": found.kind, "trained_on": found.trained_on}
-        yield agreement.assign(**of, delta=words["delta"].iloc[0])
+        of = {"dataset": case["dataset"], "task": case["task"], "kind": first["kind"]}
+        yield agreement.assign(**of, trained_on=first["trained_on"], delta=first["delta"])
 
 
 def depths(model: TaskModel, generation_depths: int) -> list[int]:
@@ -94,9 +81,8 @@ def truncation(lab: Lab, case: Case, sources: Sources) -> Iterator[pd.DataFrame]
     task, dataset, few = case["task"], case["dataset"], sources.reduced(lab)
     model, names, test = few.model(task), few.split(dataset).names, few.features(task, dataset, "test")
     blocks = depths(model, sources.sizes.generation_depths)
-    for found in word_sets(lab, case, sources, small=True):
-        words = found.labels(lab.profile.world)
-        yield layer_statistics.truncation_scores(model, found.vectors, words, names, test, blocks)
+    for vectors, words in word_sets(lab, case, sources, small=True):
+        yield layer_statistics.truncation_scores(model, vectors, words, names, test, blocks)
 
 
 def probes(lab: Lab, case: Case, sources: Sources) -> pd.DataFrame:
@@ -105,7 +91,7 @@ def probes(lab: Lab, case: Case, sources: Sources) -> pd.DataFrame:
     `probe_scores` of the small grid's words, near their anchors and unconstrained.
     """
     own = {concept.name: concept.anchor for concept in concepts_of(case["dataset"], lab.profile.world)}
-    sets = [(found.vectors, found.labels(lab.profile.world)) for found in word_sets(lab, case, sources, small=True)]
+    sets = list(word_sets(lab, case, sources, small=True))
     return layer_statistics.probe_scores(lab.model(case["task"]), sets, own)
 
 
@@ -147,13 +133,8 @@ def disagreement(lab: Lab, case: Case, sources: Sources) -> Iterator[pd.DataFram
 
 
 _DRAWS = Size("draws", COUNT, 1000, 50, "draws of a bootstrap")
-_DEPTHS = Size(
-    "generation_depths",
-    COUNT,
-    5,
-    2,
-    "numbers of blocks to which the generator's text encoder is cut; the others' to every number",
-)
+_CUTS = "numbers of blocks to which the generator's text encoder is cut; the others' to every number"
+_DEPTHS = Size("generation_depths", COUNT, 5, 2, _CUTS)
 _AGREEMENT = TableSchema(
     "agreement of activations with anchors and concepts",
     ("dataset", "task", "kind", "delta", "layer", "by", "ari", "low", "high"),

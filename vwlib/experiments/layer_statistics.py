@@ -45,11 +45,7 @@ def check_labels(count: int, words: pd.DataFrame) -> None:
 
 
 def tsne_of_layers(
-    states: Tensor,
-    words: pd.DataFrame,
-    layers: Sequence[int] = (),
-    perplexity: float | None = None,
-    random_state: int = 0,
+    states: Tensor, words: pd.DataFrame, layers: Sequence[int] = (), random_state: int = 0
 ) -> pd.DataFrame:
     """Figures 7 and 12 to 18: t-SNE of hidden states (layer, word, d), by default at four evenly spaced layers.
 
@@ -66,7 +62,7 @@ def tsne_of_layers(
         points = states[layer].numpy()
         if not np.ptp(points, axis=0).any():
             raise ValueError(f"All words have the same hidden state at layer {layer}, so there is nothing to lay out.")
-        spread = perplexity or min(30.0, (len(words) - 1) / 3)
+        spread = min(30.0, (len(words) - 1) / 3)
         place = TSNE(2, perplexity=spread, random_state=random_state).fit_transform(points)
         tables.append(words.assign(layer=layer, x=place[:, 0], y=place[:, 1]))
     return pd.concat(tables, ignore_index=True)
@@ -82,6 +78,7 @@ def cluster_agreement(
     `n`. The interval is of a bootstrap that resamples concepts and anchors and keeps the clusters, corrected for its
     bias: resamples hold fewer different groups. Raises ValueError for fewer than two concepts or anchors.
     """
+    from sklearn.cluster import KMeans
     from sklearn.metrics import adjusted_rand_score
 
     check_labels(states.shape[1], words)
@@ -93,8 +90,10 @@ def cluster_agreement(
     rows = []
     for layer, points in enumerate(states.numpy()):
         found: dict[str, tuple[float, np.ndarray]] = {}
+        distinct = len(np.unique(points, axis=0))
         for by, labels in groups.items():
-            clusters = k_means(points, labels.max() + 1, seed)
+            k_means = KMeans(min(labels.max() + 1, distinct), n_init=10, random_state=seed)
+            clusters = k_means.fit_predict(points)
             found[by] = adjusted_rand_score(labels, clusters), weighted_rand(labels, clusters, weights)
         found["concept - anchor"] = found["concept"][0] - found["anchor"][0], found["concept"][1] - found["anchor"][1]
         for by, (ari, resampled) in found.items():
@@ -110,22 +109,13 @@ def _centred_interval(resampled: np.ndarray, estimate: float, confidence: float)
     return low, high
 
 
-def k_means(points: np.ndarray, clusters: int, seed: int = 0) -> np.ndarray:
-    """The cluster (word,) of each of the points (word, d); fewer clusters where there are fewer distinct points."""
-    from sklearn.cluster import KMeans
-
-    clusters = min(clusters, len(np.unique(points, axis=0)))
-    return KMeans(clusters, n_init=10, random_state=seed).fit_predict(points)
-
-
 def bootstrap_weights(concept: np.ndarray, anchor: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:
     """How often each word occurs in each resample of concepts and of anchors: (draw, word), from numbers (word,).
 
     Resamples that hold a single concept or a single anchor are left out, so there may be fewer than `draws`.
     """
-    drawn = [
-        rng.multinomial(count, np.full(count, 1 / count), size=draws) for count in (concept.max() + 1, anchor.max() + 1)
-    ]
+    counts = concept.max() + 1, anchor.max() + 1
+    drawn = [rng.multinomial(count, np.full(count, 1 / count), size=draws) for count in counts]
     several = np.logical_and(*((part > 0).sum(1) > 1 for part in drawn))
     return (drawn[0][:, concept] * drawn[1][:, anchor])[several].astype(float)
 
@@ -174,9 +164,8 @@ def truncation_scores(
                 # Asked at once, so that the generator draws the pictures of a word once.
                 scores = model.evaluate(vectors[part].repeat(2, 1, 1), asked, names, features, seed)
                 for of, found in (("concept", scores[: len(part)]), ("anchor", scores[len(part) :])):
-                    values = pd.DataFrame([(s.metric, s.value, s.n) for s in found], chosen.index)
-                    table = chosen.assign(task=model.task, word=part.numpy(), blocks=count, of=of)
-                    tables.append(table.assign(metric=values[0], value=values[1], n=values[2]))
+                    said = {name: [getattr(score, name) for score in found] for name in ("metric", "value", "n")}
+                    tables.append(chosen.assign(task=model.task, word=part.numpy(), blocks=count, of=of, **said))
     return pd.concat(tables, ignore_index=True)
 
 

@@ -13,7 +13,7 @@ from vwlib.concepts import concepts_of
 from vwlib.experiments.base import COUNT, SCORED_OFTEN, Case, Cases, Experiment, Size, Sources, per, single_case
 from vwlib.experiments.words import grid_trials, images_of, trial_rows, values_of, with_features
 from vwlib.lab import Lab
-from vwlib.ledger.schemas import TableSchema
+from vwlib.ledger.schemas import TRIAL, TableSchema
 from vwlib.models.base import CachedFeatures
 from vwlib.settings import Profile
 from vwlib.trials import Trial
@@ -101,9 +101,7 @@ _STEPS = Size(
 )
 _RESAMPLES = Size("resamples", COUNT, 5, 2, "resamples of the training images")
 _STARTS = Size("starts", COUNT, 5, 2, "anchors beside them")
-_FEWER = TableSchema(
-    "scores after fewer steps", ("dataset", "concept", "anchor", "task", "steps", "value"), shares=("value",)
-)
+_FEWER = TableSchema("scores after fewer steps", (*TRIAL[:3], "task", "steps", "value"), ("value",))
 _SPREAD = TableSchema("spread of scores over data and over starts", ("dataset", "concept", "anchor", "kind", "spread"))
 RATES = Experiment("rates", rates, rate_cases, shared=SCORED_OFTEN, sizes=(FACTORS, _STEPS))
 SWEEP = Experiment("sweep", own_rates, single_case, ("rates",), schema=_FEWER)

@@ -18,7 +18,7 @@ from vwlib.ledger.schemas import TableSchema
 from vwlib.maps import MAPS, PAPER_MAP, fit_map
 from vwlib.models.base import TaskModel
 from vwlib.settings import Profile
-from vwlib.study.digest import trials_of
+from vwlib.study.plan import trials_of
 from vwlib.study.tables import TRIALS
 from vwlib.transfer import fit_transfer, shared_words, token_ids
 
@@ -79,8 +79,8 @@ def quality_of_kinds(
     models: Mapping[str, TaskModel], kinds: Sequence[str] = (), folds: int = 5, seed: int = 0
 ) -> pd.DataFrame:
     """`quality_of_all` for several maps, by default all; the column `map` names the map."""
-    tables = [quality_of_all(models, folds, seed, kind).assign(map=kind) for kind in kinds or MAPS]
-    return pd.concat(tables, ignore_index=True)
+    kinds = kinds or list(MAPS)
+    return pd.concat([quality_of_all(models, folds, seed, kind).assign(map=kind) for kind in kinds], ignore_index=True)
 
 
 def nearest_distances(table: Tensor, at_once: int = 4096) -> Tensor:
@@ -158,16 +158,10 @@ def vocabulary(lab: Lab, _: Case, __: Sources) -> pd.DataFrame:
 
 
 _WORDS = TableSchema(
-    "held-out words through the transfer maps",
-    ("word", "source", "target", "top1"),
-    shares=("top1",),
-    units=("word",),
-    stratum=None,
+    "held-out words through the transfer maps", ("word", "source", "target", "top1"), ("top1",), ("word",), None
 )
 # Only the paper's models decide the paper's claim.
-_SHARED = TableSchema(
-    "words that two models share", ("source", "target", "entries", "words", "d"), units=(), stratum=None
-)
+_SHARED = TableSchema("words that two models share", ("source", "target", "entries", "words", "d"), (), (), None)
 HELD_OUT = Experiment("maps", held_out, single_case, schema=_WORDS)
 MAP_KINDS = Experiment("map_kinds", map_kinds, kind_cases, (TRIALS,), SCORED_OFTEN, inputs=known_kinds)
 VOCABULARY = Experiment("vocabulary", vocabulary, single_case, schema=_SHARED)

@@ -23,8 +23,8 @@ from vwlib.experiments.words import (
 from vwlib.lab import Lab
 from vwlib.learn import raise_if_diverged
 from vwlib.ledger.claims import load_settings
-from vwlib.ledger.schemas import TableSchema
-from vwlib.study.digest import trials_of
+from vwlib.ledger.schemas import TRIAL, TableSchema
+from vwlib.study.plan import trials_of
 from vwlib.study.tables import TRIALS
 from vwlib.trials import Trial, random_stream
 from vwlib.words import Word
@@ -160,20 +160,12 @@ def learn_bends(
 
 _NOISES = Size("noises", COUNT, 8, 2, "noises from which two words' pictures are compared")
 _COSINES = TableSchema("similarity of generations from two anchors", tuple(COLUMNS), pairs=True)
-_SHARES = TableSchema(
-    "overlap of detections from two anchors",
-    ("dataset", "concept", "anchor", "kind", "agrees"),
-    shares=("agrees",),
-    pairs=True,
-)
+_SHARES = TableSchema("overlap of detections from two anchors", (*TRIAL[:3], "kind", "agrees"), ("agrees",), pairs=True)
 LIKENESS = Experiment("likeness", likeness, per("dataset"), (TRIALS,), ("grid", "near"), (_NOISES,), _COSINES)
 AGREEMENT = Experiment("agreement", agreement, per("dataset"), (TRIALS,), ("near",), schema=_SHARES)
 # `kind` is "ends" or "middle", of the segment, or of the curve where that is higher.
 _SCORES = TableSchema(
-    "scores between two solutions of a concept",
-    ("dataset", "concept", "anchor", "task", "kind", "value"),
-    shares=("value",),
-    pairs=True,
+    "scores between two solutions of a concept", (*TRIAL[:3], "task", "kind", "value"), ("value",), pairs=True
 )
 _POINTS = Size("points", COUNT, 9, 3, "points on the segment between two solutions, with its ends")
 SEGMENTS = Experiment("segments", segments, EACH, (TRIALS,), SCORED_OFTEN, (_POINTS,), _SCORES)

@@ -19,7 +19,7 @@ from vwlib.lab import Lab
 from vwlib.learn import radii
 from vwlib.ledger.schemas import TRIAL, TableSchema
 from vwlib.settings import Profile
-from vwlib.study.digest import trials_of
+from vwlib.study.plan import trials_of
 from vwlib.study.tables import TRIALS
 from vwlib.trials import Trial
 
@@ -96,13 +96,8 @@ def reach(lab: Lab, case: Case, sources: Sources) -> pd.DataFrame:
     return trial_rows(trials, task=task, **cosines)
 
 
-_RANDOM = Size(
-    "random_offsets",
-    COUNT,
-    2,
-    1,
-    "random words for each learned one, alike in all dimensions; of each further kind there is one",
-)
+_OFFSETS = "random words for each learned one, alike in all dimensions; of each further kind there is one"
+_RANDOM = Size("random_offsets", COUNT, 2, 1, _OFFSETS)
 # `kind` is "optimised" or one of random offsets; `kept` says whether the output is still the anchor's.
 _KEPT = TableSchema("random and optimised offsets of equal length", (*TRIAL, "task", "kind", "kept"), shares=("kept",))
 PERTURBATIONS = Experiment("perturbations", perturbations, EACH, (TRIALS,), SCORED_OFTEN, (_RANDOM,), _KEPT)

@@ -1,16 +1,18 @@
-"""Running experiments: case after case, in this process. Finished cases are never computed again."""
+"""The experiments by name, and running them: case after case, in this process. Finished cases are kept."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 
 import pandas as pd
 from tqdm.auto import tqdm
 
+import vwlib.experiments
 from vwlib.datasets.splits import open_lab
 from vwlib.experiments.base import Experiment, Sources, case_name
-from vwlib.experiments.registry import SCHEMAS, check_sizes
 from vwlib.files import write_whole
 from vwlib.paths import DATA
 from vwlib.settings import Profile, load_profile
@@ -18,6 +20,45 @@ from vwlib.study.formats import pack_table, read_file, unpack_table
 from vwlib.study.run import threads
 from vwlib.study.store import Store
 from vwlib.study.tables import TRIALS
+
+_MODULES = [
+    import_module(f"vwlib.experiments.{module.name}")
+    for module in iter_modules(vwlib.experiments.__path__)
+    if module.name != "running"
+]
+EXPERIMENTS = {
+    value.name: value for module in _MODULES for value in vars(module).values() if isinstance(value, Experiment)
+}
+#: What the ledger asks of the tables that it reads.
+SCHEMAS = {name: experiment.schema for name, experiment in EXPERIMENTS.items() if experiment.schema}
+
+
+def choose(names: Sequence[str]) -> list[Experiment]:
+    """The experiments of these names, by default all, each after those it needs. ValueError: an unknown name."""
+    for name in names:
+        if name not in EXPERIMENTS:
+            raise ValueError(f"'{name}' is no experiment; there are {', '.join(EXPERIMENTS)}.")
+    chosen: dict[str, Experiment] = {}
+
+    def add(name: str) -> None:
+        for needed in EXPERIMENTS[name].needs:
+            if needed != TRIALS:
+                add(needed)
+        chosen.setdefault(name, EXPERIMENTS[name])
+
+    for name in names or EXPERIMENTS:
+        add(name)
+    return list(chosen.values())
+
+
+def check_sizes(profile: Profile) -> None:
+    """Raise ValueError if the profile gives a size that no experiment has, or one of another type."""
+    known = {size.name for experiment in EXPERIMENTS.values() for size in experiment.sizes}
+    if unknown := sorted(profile.experiments.own.keys() - known):
+        names = ", ".join(sorted(known | type(profile.experiments).model_fields.keys()))
+        raise ValueError(f"Profile '{profile.name}': no experiment has the size '{unknown[0]}'; there are {names}.")
+    for experiment in EXPERIMENTS.values():
+        experiment.sizes_of(profile)
 
 
 def run(profile: Profile, chosen: Sequence[Experiment], root: Path = DATA, progress: bool = True) -> None:

@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,22 +56,15 @@ def run_on_cluster(store: Store, todo: Sequence[Chunk], workers: int, scheduler:
         client.wait_for_workers(1)  # a cluster's jobs may still wait in its queue
         # Some clusters announce their GPUs; one task at a time then takes one.
         known = client.scheduler_info(n_workers=-1)["workers"].values()
-        futures = client.map(
-            work_remotely,
-            [settings.model_dump_json()] * len(todo),
-            [str(store.root)] * len(todo),
-            list(by_name),
-            pure=False,
-            retries=1,
-            resources={"GPU": 1} if any("GPU" in worker.get("resources", {}) for worker in known) else None,
-        )
+        one = {"GPU": 1} if any("GPU" in worker.get("resources", {}) for worker in known) else None
+        task = partial(work_remotely, settings.model_dump_json(), str(store.root))
+        futures = client.map(task, list(by_name), pure=False, retries=1, resources=one)
         for future in as_completed(futures):
             try:
                 yield by_name[future.result()]
             except KilledWorker as error:
-                raise ConnectionError(
-                    f"Workers were lost again and again, perhaps out of memory ({error}). What is finished is kept."
-                ) from error
+                lost = f"Workers were lost again and again, perhaps out of memory ({error})."
+                raise ConnectionError(f"{lost} What is finished is kept.") from error
 
 
 @contextmanager
@@ -88,18 +81,11 @@ def connected(profile: Profile, workers: int, scheduler: str | None) -> Iterator
         return
     environment = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(profile.study.threads))
     gpus = visible_gpus(profile)
-    if len(gpus) < workers and gpus:
-        raise ValueError(
-            f"{workers} workers were asked for, but each takes a GPU of its own and there are {len(gpus)}."
-        )
-    cluster = (
-        _cluster_on_gpus(gpus[:workers], environment)
-        if gpus
-        else LocalCluster(
-            n_workers=workers, threads_per_worker=1, memory_limit=0, dashboard_address=None, env=environment
-        )
-    )
-    with cluster, Client(cluster) as client:
+    if gpus and len(gpus) < workers:
+        raise ValueError(f"{workers} workers were asked for; each takes a GPU of its own and there are {len(gpus)}.")
+    plain = {"threads_per_worker": 1, "memory_limit": 0, "dashboard_address": None, "env": environment}
+    on_gpus = _cluster_on_gpus(gpus[:workers], environment) if gpus else None
+    with on_gpus or LocalCluster(n_workers=workers, **plain) as cluster, Client(cluster) as client:
         yield client
 
 
@@ -109,10 +95,8 @@ def _cluster_on_gpus(gpus: Sequence[str], environment: dict[str, str]) -> Any:
 
     options = {"nthreads": 1, "memory_limit": 0, "host": "127.0.0.1", "dashboard": False, "resources": {"GPU": 1}}
     options["silence_logs"] = logging.WARNING
-    workers = {
-        index: {"cls": Nanny, "options": options | {"env": environment | {"CUDA_VISIBLE_DEVICES": gpu}}}
-        for index, gpu in enumerate(gpus)
-    }
+    own = [options | {"env": environment | {"CUDA_VISIBLE_DEVICES": gpu}} for gpu in gpus]
+    workers = {index: {"cls": Nanny, "options": options} for index, options in enumerate(own)}
     manager = {"cls": Scheduler, "options": {"host": "127.0.0.1", "dashboard": False, "dashboard_address": ":0"}}
     return SpecCluster(workers=workers, scheduler=manager, silence_logs=logging.WARNING)
 

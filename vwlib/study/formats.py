@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -22,24 +22,14 @@ from safetensors.numpy import save as save_arrays
 
 from vwlib.words import Framework, Word
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 #: The columns of the table of scores in order; metrics' further figures follow.
 SCORE_COLUMNS = {
     **dict.fromkeys(("study", "dataset", "concept", "anchor", "trained_on"), pa.string()),
-    "delta": pa.float64(),
-    "seed": pa.int64(),
-    "evaluated_on": pa.string(),
-    "metric": pa.string(),
-    "value": pa.float64(),
-    "n": pa.int64(),
-    "map": pa.string(),
-    "steps": pa.int64(),
-    "word_id": pa.string(),
+    "delta": pa.float64(), "seed": pa.int64(), "evaluated_on": pa.string(), "metric": pa.string(),
+    "value": pa.float64(), "n": pa.int64(), "map": pa.string(), "steps": pa.int64(), "word_id": pa.string(),
 }
 
 
@@ -65,24 +55,20 @@ def pack_chunk(result: ChunkResult) -> bytes:
 def unpack_chunk(content: bytes, framework: Framework = "pt") -> ChunkResult:
     """The chunk in a file's content; `framework` as in `load_words`. Raises ValueError if it was altered."""
     try:
-        tensors = load_arrays(content)
+        tensors: dict[str, Any] = load_arrays(content)
         length = int.from_bytes(content[:8], "little")
         held = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["content"])
         if held["checksum"] != _checksum(held["part"], tensors):
             raise ValueError("its checksum does not fit its content")
         part = json.loads(held["part"])
-        words = [Word(_as(framework, tensors[key]), **part["words"][key]) for key in part["words"]]
+        if framework == "pt":
+            import torch  # takes seconds
+
+            tensors = {key: torch.from_numpy(array.copy()) for key, array in tensors.items()}
+        words = [Word(tensors[key], **origin) for key, origin in part["words"].items()]
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise ValueError(str(error).splitlines()[0]) from error
     return ChunkResult(words, part["rows"], part["failed"])
-
-
-def _as(framework: Framework, vectors: np.ndarray) -> Tensor:
-    if framework == "np":
-        return vectors  # type: ignore[return-value]  # torch takes seconds to import
-    import torch
-
-    return torch.from_numpy(vectors.copy())
 
 
 def _checksum(described: str, tensors: Mapping[str, np.ndarray]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -56,6 +56,16 @@ class Manifest(BaseModel):
             where = " -> ".join(map(str, first["loc"])) or "as a whole"
             raise ValueError(f"{file} is no manifest: {where}: {first['msg'].lower()}.") from error
 
+    def images(self) -> dict[tuple[str, str, Split, str], Image]:
+        """The images by dataset, concept, split and path."""
+        return {
+            (dataset, concept, split, path): image
+            for dataset, concepts in self.datasets.items()
+            for concept, splits in concepts.items()
+            for split, images in splits.items()
+            for path, image in images.items()
+        }
+
 
 def check_manifest_file(file: Path, overwrite: bool = False) -> None:
     """Raise FileExistsError unless the file is new or, with `overwrite`, a manifest; and as `check_target` does."""
@@ -67,12 +77,17 @@ def check_manifest_file(file: Path, overwrite: bool = False) -> None:
             raise FileExistsError(f"{error} It is not replaced.") from error
 
 
-def make_manifest(profile: Profile, datasets: tuple[str, ...] = DATASETS) -> Manifest:
+def make_manifest(profile: Profile, datasets: Iterable[str] = DATASETS) -> Manifest:
     """The manifest of all images that a profile chooses. Raises as `vwlib.datasets` does."""
     chosen: dict[str, dict[str, dict[Split, dict[str, Image]]]] = {}
     for dataset in datasets:
-        for (concept, split, path), example in _chosen(profile, dataset).items():
-            chosen.setdefault(dataset, {}).setdefault(concept, {}).setdefault(split, {})[path] = entry(example)
+        folder, images = dataset_folder(profile, dataset), load_split(profile, dataset)
+        splits: dict[Split, Sequence[Example]] = {"train": images.train, "test": images.test}
+        for split, examples in splits.items():
+            for example in examples:
+                path = example.path.relative_to(folder).as_posix()
+                of_concept = chosen.setdefault(dataset, {}).setdefault(example.label, {})
+                of_concept.setdefault(split, {})[path] = entry(example)
     return Manifest(profile=profile.name, datasets=chosen)
 
 
@@ -83,30 +98,22 @@ def differences(manifest: Manifest, profile: Profile) -> list[str]:
     """
     if manifest.profile != profile.name:
         raise ValueError(f"The manifest is of the profile '{manifest.profile}', not of '{profile.name}'.")
-    found = []
-    for dataset, concepts in manifest.datasets.items():
-        there = {
-            (concept, split, path): image
-            for concept, splits in concepts.items()
-            for split, images in splits.items()
-            for path, image in images.items()
-        }
-        here = _chosen(profile, dataset)
-        for key in there | here:
-            if difference := _difference(there.get(key), here.get(key), dataset_folder(profile, dataset) / key[2]):
-                found.append(f"{dataset}, {key[0]}, {key[1]}: {key[2]} {difference}.")
+    here, there, found = make_manifest(profile, manifest.datasets).images(), manifest.images(), []
+    for key in there | here:
+        dataset, concept, split, path = key
+        if difference := _difference(there.get(key), here.get(key), dataset_folder(profile, dataset) / path):
+            found.append(f"{dataset}, {concept}, {split}: {path} {difference}.")
     return found
 
 
-def _difference(listed: Image | None, chosen: Example | None, path: Path) -> str:
+def _difference(listed: Image | None, chosen: Image | None, path: Path) -> str:
     if listed is None:
         return "is chosen here, though the manifest does not list it"
     if chosen is None:
         return f"is {'not chosen' if path.exists() else 'missing'} here, though the manifest lists it"
-    image = entry(chosen)
-    if image.file != listed.file:
-        return f"is another file here (SHA-256 {image.file[:12]}…, in the manifest {listed.file[:12]}…)"
-    return "" if image.boxes == listed.boxes else "has other boxes here"
+    if chosen.file != listed.file:
+        return f"is another file here (SHA-256 {chosen.file[:12]}…, in the manifest {listed.file[:12]}…)"
+    return "" if chosen.boxes == listed.boxes else "has other boxes here"
 
 
 def entry(example: Example) -> Image:
@@ -114,14 +121,3 @@ def entry(example: Example) -> Image:
     boxes, ignored = example.boxes.round(2).tolist(), example.ignored_boxes.round(2).tolist()  # to a hundredth of a px
     annotation = json.dumps([example.names, boxes, example.ignored_names, ignored])
     return Image(file=hash_file(example.path), boxes=hashlib.sha256(annotation.encode()).hexdigest())
-
-
-def _chosen(profile: Profile, dataset: str) -> dict[tuple[str, Split, str], Example]:
-    """Every image that a profile chooses, by concept, split and path below the dataset's folder."""
-    folder, images = dataset_folder(profile, dataset), load_split(profile, dataset)
-    splits: dict[Split, Sequence[Example]] = {"train": images.train, "test": images.test}
-    return {
-        (example.label, split, example.path.relative_to(folder).as_posix()): example
-        for split, examples in splits.items()
-        for example in examples
-    }

@@ -123,20 +123,16 @@ class StoredStudy:
         examples = []
         for dataset in datasets:
             concepts, anchors = self.concepts(dataset), self.anchors(dataset)
-            trials = [
-                self.words_of(dataset, concept, anchors[(row + 1) % len(anchors)], delta)
-                for row, concept in enumerate(concepts)
-            ]
+            following = [anchors[(row + 1) % len(anchors)] for row in range(len(concepts))]
+            trials = [self.words_of(dataset, *pair, delta) for pair in zip(concepts, following, strict=True)]
             examples += [words for words in trials if len(words.vectors) == len(TASKS)][:count]
         return examples
 
 
 def words_of_grid(grid: Grid, rows: Sequence[int]) -> list[TrialWords]:
     """The words of chosen trials of a live grid."""
-    return [
-        TrialWords(grid.trials[row], {task: learned.vectors[row] for task, learned in grid.learned.items()})
-        for row in rows
-    ]
+    learned = grid.learned.items()
+    return [TrialWords(grid.trials[row], {task: found.vectors[row] for task, found in learned}) for row in rows]
 
 
 def study_of(profile: Profile, root: Path | None = None) -> StoredStudy:

@@ -22,9 +22,8 @@ from vwlib.learn import Learned
 from vwlib.models.loading import altered_weights
 from vwlib.paths import DATA, ROOT
 from vwlib.settings import Profile
-from vwlib.study.digest import as_words, trials_of
 from vwlib.study.formats import ChunkResult
-from vwlib.study.plan import REFERENCES, Chunk, word_count
+from vwlib.study.plan import REFERENCES, Chunk, as_words, trials_of, word_count
 from vwlib.study.progress import Status, append_run, status
 from vwlib.study.store import Store
 from vwlib.study.tables import results_root
@@ -38,9 +37,9 @@ def learn_chunk(lab: Lab, chunk: Chunk) -> ChunkResult:
         return ChunkResult()
     learned = lab.learn(chunk.task, chunk.trials, allow_divergence=True, progress=False)
     words = as_words(chunk.task, lab.profile, chunk.trials, learned.vectors)
-    finite = dict(zip([word.word_id for word in words], learned.finite.tolist(), strict=True))
+    finite = list(zip(words, learned.finite.tolist(), strict=True))
     return ChunkResult(
-        [word for word in words if finite[word.word_id]], failed=[key for key in finite if not finite[key]]
+        [word for word, is_one in finite if is_one], failed=[w.word_id for w, is_one in finite if not is_one]
     )
 
 
@@ -129,10 +128,8 @@ def run_study(
             log.warning("%s: %s is not the original; results will not be the paper's model's.", role, file)
     # Each run has an order of its own, so that several on one folder seldom compute the same chunk at the same time.
     SystemRandom().shuffle(todo)
-    total, left = word_count(results), word_count(todo)
-    with tqdm(
-        total=total, initial=total - left, desc=f"{profile.name} study", unit="word", disable=not progress
-    ) as bar:
+    total, name = word_count(results), f"{profile.name} study"
+    with tqdm(total=total, initial=total - word_count(todo), desc=name, unit="word", disable=not progress) as bar:
         for chunk in _finished(store, todo, workers, scheduler):
             results[chunk] = store.load(chunk)
             bar.update(word_count((chunk,)))

@@ -138,11 +138,7 @@ class Tables:
 
 
 def read_table(name: str, profile: str, root: Path = DATA) -> pd.DataFrame:
-    """A published table: an experiment's, or the study's "trials".
-
-    Raises FileNotFoundError that names the command where it is missing, and ValueError where it was damaged. The log
-    names a table that was made from other tables than those beside it.
-    """
+    """`Tables.read_table` for the profile of that name."""
     return Tables(load_profile(profile), root).read_table(name)
 
 

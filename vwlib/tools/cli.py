@@ -107,7 +107,7 @@ def experiments(
 ) -> None:
     """Compute the tables of the experiments beside the study, which must be finished; finished tables are kept."""
     from vwlib.experiments import running
-    from vwlib.experiments.registry import choose
+    from vwlib.experiments.running import choose
 
     chosen = choose(names or [])
     settings, root = _settings_and_root(profile, store)
@@ -121,8 +121,7 @@ def experiments(
 def claims(profile: ProfileName = MINIATURE, store: Store = None) -> None:
     """Judge the paper's claims on the stored tables, and write the verdicts to claims.json."""
     from vwlib.book.pages.ledger import for_file, in_words
-    from vwlib.experiments.registry import SCHEMAS
-    from vwlib.experiments.running import read_tables
+    from vwlib.experiments.running import SCHEMAS, read_tables
     from vwlib.ledger.judge import judge_claims
     from vwlib.ledger.verdicts import verdict_counts, write_claims
 

@@ -38,9 +38,8 @@ from vwlib.models.loading import (
 from vwlib.models.precision import faster_precision
 from vwlib.paths import ROOT
 from vwlib.settings import ModelSettings, Profile
-from vwlib.study.cost import cost_table, measured_rates
 from vwlib.study.plan import make_plan
-from vwlib.study.progress import read_run_log
+from vwlib.study.progress import cost_table, measured_rates, read_run_log
 from vwlib.study.store import Store
 from vwlib.tools.weights import missing_shards, remedy
 

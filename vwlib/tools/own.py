@@ -17,7 +17,7 @@ from vwlib.lab import Grid, Lab
 from vwlib.models.base import NAME_PROMPT
 from vwlib.settings import LARGEST_SEED, Profile
 from vwlib.study.bank import words_table
-from vwlib.study.digest import as_words
+from vwlib.study.plan import as_words
 from vwlib.study.targets import check_words_file
 from vwlib.trials import Trial
 from vwlib.words import Word, load_words, save_words

@@ -11,8 +11,7 @@ from types import MappingProxyType
 import pandas as pd
 
 from vwlib.book.pages.tables import with_interval
-from vwlib.experiments.registry import EXPERIMENTS, SCHEMAS, choose
-from vwlib.experiments.running import run
+from vwlib.experiments.running import EXPERIMENTS, SCHEMAS, choose, run
 from vwlib.ledger.estimate import Estimate
 from vwlib.ledger.judge import claim_cases
 from vwlib.settings import Profile, load_profile

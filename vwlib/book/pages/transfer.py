@@ -8,7 +8,7 @@ import pandas as pd
 
 from vwlib.book.pages.tables import span
 from vwlib.concepts import TASKS
-from vwlib.experiments.registry import SCHEMAS
+from vwlib.experiments.running import SCHEMAS
 from vwlib.ledger import paper
 from vwlib.ledger.claims import load_settings
 from vwlib.ledger.estimate import Estimate
