@@ -29,8 +29,7 @@ from vwlib.ledger.judge import judge_claims
 from vwlib.settings import load_profile
 from vwlib.study import run as runner
 from vwlib.study.run import run_study
-from vwlib.study.store import Store
-from vwlib.study.tables import TRIALS, read_table, results_root
+from vwlib.study.store import TRIALS, Store, read_table, results_root
 from vwlib.tools.cli import app
 
 PROFILE, MINIATURE = load_profile("smoke"), load_profile("miniature")

@@ -87,7 +87,8 @@ def test_a_missing_manifest_and_one_of_another_profile_are_named(profile, tmp_pa
 
 def test_the_command_writes_and_checks(profile, tmp_path, monkeypatch):
     monkeypatch.setattr("vwlib.settings.load_profile", lambda name: profile)
-    monkeypatch.setattr("vwlib.study.manifest.make_manifest", lambda settings, *_: make_manifest(settings, ("DreamBooth",)))
+    only = ("DreamBooth",)
+    monkeypatch.setattr("vwlib.study.manifest.make_manifest", lambda settings, *_: make_manifest(settings, only))
     file = str(tmp_path / "out" / "manifest.json")
     assert CliRunner().invoke(app, ["manifest", file]).exit_code == 0
     assert CliRunner().invoke(app, ["manifest", file, "--check"]).exit_code == 0

@@ -21,7 +21,7 @@ from vwlib.models.base import TaskModel
 from vwlib.models.loading import digest_folder
 from vwlib.settings import Profile
 from vwlib.study.plan import trials_of
-from vwlib.study.tables import TRIALS
+from vwlib.study.store import TRIALS
 from vwlib.transfer import fit_transfer, nearest_words
 from vwlib.trials import Trial
 

@@ -17,7 +17,7 @@ from vwlib.layers import hidden_states
 from vwlib.ledger.schemas import TRIAL, TableSchema
 from vwlib.models.base import TaskModel
 from vwlib.study.plan import trials_of
-from vwlib.study.tables import TRIALS
+from vwlib.study.store import TRIALS
 from vwlib.trials import Trial
 
 

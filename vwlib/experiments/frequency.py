@@ -20,7 +20,7 @@ from vwlib.miniature.pool import noun_weights
 from vwlib.miniature.scenes import HELD_OUT_STYLE, PRETRAINING_STYLES, Drawing
 from vwlib.miniature.sprites import STYLES, Sprites, load_sprites
 from vwlib.settings import Profile
-from vwlib.study.tables import TRIALS
+from vwlib.study.store import TRIALS
 from vwlib.trials import DatasetSplit, Trial
 
 CELL = ["dataset", "concept", "anchor"]

@@ -19,7 +19,7 @@ from vwlib.maps import MAPS, PAPER_MAP, fit_map
 from vwlib.models.base import TaskModel
 from vwlib.settings import Profile
 from vwlib.study.plan import trials_of
-from vwlib.study.tables import TRIALS
+from vwlib.study.store import TRIALS
 from vwlib.transfer import fit_transfer, shared_words, token_ids
 
 

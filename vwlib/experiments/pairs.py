@@ -25,7 +25,7 @@ from vwlib.learn import raise_if_diverged
 from vwlib.ledger.claims import load_settings
 from vwlib.ledger.schemas import TRIAL, TableSchema
 from vwlib.study.plan import trials_of
-from vwlib.study.tables import TRIALS
+from vwlib.study.store import TRIALS
 from vwlib.trials import Trial, random_stream
 from vwlib.words import Word
 

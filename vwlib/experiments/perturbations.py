@@ -20,7 +20,7 @@ from vwlib.learn import radii
 from vwlib.ledger.schemas import TRIAL, TableSchema
 from vwlib.settings import Profile
 from vwlib.study.plan import trials_of
-from vwlib.study.tables import TRIALS
+from vwlib.study.store import TRIALS
 from vwlib.trials import Trial
 
 

@@ -18,8 +18,7 @@ from vwlib.paths import DATA
 from vwlib.settings import Profile, load_profile
 from vwlib.study.formats import pack_table, read_file, unpack_table
 from vwlib.study.run import threads
-from vwlib.study.store import Store
-from vwlib.study.tables import TRIALS
+from vwlib.study.store import TRIALS, Store
 
 _MODULES = [
     import_module(f"vwlib.experiments.{module.name}")

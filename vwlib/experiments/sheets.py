@@ -18,7 +18,7 @@ from vwlib.experiments.words import images_of, vectors_of
 from vwlib.lab import Lab
 from vwlib.models.base import TaskModel
 from vwlib.settings import Profile
-from vwlib.study.tables import TRIALS
+from vwlib.study.store import TRIALS
 
 SIDE = 64  # px of a picture on a sheet
 QUALITY = 60  # of its compression, as WebP counts

@@ -9,7 +9,7 @@ from vwlib.lab import Lab
 from vwlib.ledger.schemas import TableSchema
 from vwlib.study.plan import make_plan
 from vwlib.study.progress import read_run_log
-from vwlib.study.tables import TRIALS
+from vwlib.study.store import TRIALS
 
 
 def timing(lab: Lab, _: Case, sources: Sources) -> pd.DataFrame:

@@ -28,8 +28,15 @@ T = TypeVar("T")
 #: The columns of the table of scores in order; metrics' further figures follow.
 SCORE_COLUMNS = {
     **dict.fromkeys(("study", "dataset", "concept", "anchor", "trained_on"), pa.string()),
-    "delta": pa.float64(), "seed": pa.int64(), "evaluated_on": pa.string(), "metric": pa.string(),
-    "value": pa.float64(), "n": pa.int64(), "map": pa.string(), "steps": pa.int64(), "word_id": pa.string(),
+    "delta": pa.float64(),
+    "seed": pa.int64(),
+    "evaluated_on": pa.string(),
+    "metric": pa.string(),
+    "value": pa.float64(),
+    "n": pa.int64(),
+    "map": pa.string(),
+    "steps": pa.int64(),
+    "word_id": pa.string(),
 }
 
 

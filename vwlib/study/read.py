@@ -16,8 +16,7 @@ from vwlib.lab import Grid
 from vwlib.learn import Learned
 from vwlib.models.loading import digest_folder
 from vwlib.settings import Profile
-from vwlib.study.store import Store
-from vwlib.study.tables import results_root
+from vwlib.study.store import Store, results_root
 from vwlib.trials import Trial
 from vwlib.words import Word
 

@@ -25,8 +25,7 @@ from vwlib.settings import Profile
 from vwlib.study.formats import ChunkResult
 from vwlib.study.plan import REFERENCES, Chunk, as_words, trials_of, word_count
 from vwlib.study.progress import Status, append_run, status
-from vwlib.study.store import Store
-from vwlib.study.tables import results_root
+from vwlib.study.store import Store, results_root
 
 log = logging.getLogger(__name__)
 

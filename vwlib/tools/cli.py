@@ -257,7 +257,7 @@ def export(
 
 def _settings_and_root(profile: str, store: Path | None) -> tuple[Any, Path]:
     from vwlib.settings import load_profile
-    from vwlib.study.tables import results_root
+    from vwlib.study.store import results_root
 
     settings = load_profile(profile)
     return settings, (store or results_root(settings)).resolve()

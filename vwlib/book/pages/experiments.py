@@ -16,7 +16,7 @@ from vwlib.ledger.estimate import Estimate
 from vwlib.ledger.judge import claim_cases
 from vwlib.settings import Profile, load_profile
 from vwlib.study.run import ensure_study
-from vwlib.study.tables import read_table
+from vwlib.study.store import read_table
 
 
 def tables_of(profile: Profile, names: Sequence[str], root: Path | None = None) -> dict[str, pd.DataFrame]:

@@ -23,7 +23,7 @@ from vwlib.ledger.tables import OTHERS
 from vwlib.ledger.verdicts import VERDICTS, verdict_counts
 from vwlib.paths import ROOT
 from vwlib.settings import Profile
-from vwlib.study.tables import TRIALS, results_root
+from vwlib.study.store import TRIALS, results_root
 
 #: What decides a claim, by its scope.
 SCOPES = {

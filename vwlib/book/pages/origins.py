@@ -21,8 +21,7 @@ from vwlib.models.precision import precision_of
 from vwlib.paths import ROOT
 from vwlib.settings import Profile
 from vwlib.study.progress import read_run_log
-from vwlib.study.store import Store
-from vwlib.study.tables import results_root
+from vwlib.study.store import Store, results_root
 
 
 def versions_table(file: Path = ROOT / "pyproject.toml") -> pd.DataFrame:
