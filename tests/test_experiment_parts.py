@@ -114,7 +114,7 @@ def test_words_are_mapped_by_every_kind_and_gain_nothing_where_they_land_on_thei
     quality = pd.DataFrame({"r2": [0.5], "top1": [0.25]})
     monkeypatch.setattr(map_quality, "held_out_quality", lambda *_, kind: quality)
     table = EXPERIMENTS["map_kinds"].rows(lab, case, sources)
-    assert list(table["map"].unique()) == list(MAPS) == map_quality.known_kinds(PROFILE)
+    assert list(table["map"].unique()) == list(MAPS) == EXPERIMENTS["map_kinds"].inputs(PROFILE)
     assert (table["gain"] == 0).all()
     assert (table["r2"] == 0.5).all()
     assert (table["concept"] != table["anchor"]).all()

@@ -23,7 +23,7 @@ from pydantic import PositiveInt
 
 from vwlib.book.pages.experiments import tables_of
 from vwlib.experiments import running
-from vwlib.experiments.base import Experiment, Size, Sources, per, single_case
+from vwlib.experiments.base import Experiment, Size, Sources, per
 from vwlib.experiments.running import EXPERIMENTS, SCHEMAS, check_sizes, choose, read_tables, run, status
 from vwlib.ledger.judge import judge_claims
 from vwlib.settings import load_profile
@@ -50,8 +50,8 @@ MADE_UP = {
     experiment.name: experiment
     for experiment in (
         Experiment("words", compute, per("task"), (TRIALS,), sizes=(Size("many", PositiveInt, 9, 2, "many"),)),
-        Experiment("counts", count, single_case, ("words",)),
-        Experiment("free", count, single_case),
+        Experiment("counts", count, per(), ("words",)),
+        Experiment("free", count, per()),
     )
 }
 ALL = list(MADE_UP.values())

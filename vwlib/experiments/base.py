@@ -157,13 +157,8 @@ def case_name(case: Case) -> str:
     return "-".join(case.values()).replace(" ", "_") or "all"
 
 
-def single_case(_: Profile) -> Cases:
-    """The cases of an experiment that is computed in one go."""
-    return [{}]
-
-
 def per(*keys: str) -> Callable[[Profile], Cases]:
-    """A case for every value of some of `task`, `source` (another task than `task`) and `dataset`."""
+    """A case for every value of some of `task`, `source` (another task) and `dataset`; of none a single case."""
 
     def cases(profile: Profile) -> Cases:
         values: dict[str, Sequence[str]] = {"task": TASKS, "source": TASKS, "dataset": profile.study.datasets}

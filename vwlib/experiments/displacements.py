@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 
-import numpy as np
 import pandas as pd
 import torch.nn.functional as F
 from torch import Tensor
@@ -13,7 +12,7 @@ from torch import Tensor
 from vwlib.concepts import TASKS
 from vwlib.controls import twin_of
 from vwlib.experiments.base import EACH, Case, Cases, Experiment, Sources, per
-from vwlib.experiments.words import anchor_vectors, trial_rows, vectors_of
+from vwlib.experiments.words import anchors_of, trial_rows, vectors_of
 from vwlib.lab import Lab
 from vwlib.learn import ball_radius
 from vwlib.ledger.schemas import TRIAL, TableSchema
@@ -96,8 +95,8 @@ def offsets(lab: Lab, case: Case, sources: Sources) -> Iterator[pd.DataFrame]:
         one, other = ([words[task][key] for key in both] for task in (source, target))
         trials = trials_of(one)
         mapped = lab.transfer(offsets_of(lab, source, trials, vectors_of(one)), source, target)
-        cosines = cosines_of(mapped, offsets_of(lab, target, trials, vectors_of(other)))
-        yield trial_rows(trials, kind="models", source=source, target=target, cosine=cosines)
+        learned = offsets_of(lab, target, trials, vectors_of(other))
+        yield _cosines(trials, mapped, learned, kind="models", source=source, target=target)
 
 
 def _between_trainings(lab: Lab, dataset: str, sources: Sources) -> Iterator[pd.DataFrame]:
@@ -110,17 +109,17 @@ def _between_trainings(lab: Lab, dataset: str, sources: Sources) -> Iterator[pd.
     model, other_model = lab.model(task), twin.model(task)
     to, back = fit_transfer(model, other_model)(own), fit_transfer(other_model, model)(others)
     for name, one, other in (("to the twin", to, others), ("from the twin", back, own)):
-        yield trial_rows(trials, kind="seeds", source=task, target=name, cosine=cosines_of(one, other))
+        yield _cosines(trials, one, other, kind="seeds", source=task, target=name)
+
+
+def _cosines(trials: Sequence[Trial], one: Tensor, other: Tensor, **of: str) -> pd.DataFrame:
+    """Cosines of words' vectors (word, vector, d), each word's taken as one long vector."""
+    return trial_rows(trials, **of, cosine=F.cosine_similarity(one.flatten(1), other.flatten(1)).double().numpy())
 
 
 def offsets_of(lab: Lab, task: str, trials: Sequence[Trial], vectors: Tensor) -> Tensor:
     """What was added to the anchor, (word, vector, d)."""
-    return vectors - anchor_vectors(lab, task, trials, 1)
-
-
-def cosines_of(one: Tensor, other: Tensor) -> np.ndarray:
-    """Cosines (word,) of words' vectors (word, vector, d), each word's taken as one long vector."""
-    return F.cosine_similarity(one.flatten(1), other.flatten(1)).double().numpy()
+    return vectors - anchors_of(lab, task, trials, 1)
 
 
 _FOUND = (*TRIAL, "task", "distance", "nearest", "is_anchor")

@@ -11,7 +11,7 @@ from torch import Tensor
 from vwlib.concepts import TASKS, concepts_of, find_concept
 from vwlib.experiments import layer_statistics
 from vwlib.experiments.base import COUNT, EACH, SCORED_OFTEN, Case, Experiment, Size, Sources
-from vwlib.experiments.words import anchor_vectors, off_diagonal, trial_rows, vectors_of
+from vwlib.experiments.words import anchors_of, off_diagonal, trial_rows, vectors_of
 from vwlib.lab import Lab
 from vwlib.layers import hidden_states
 from vwlib.ledger.schemas import TRIAL, TableSchema
@@ -54,10 +54,7 @@ def own_words(lab: Lab, task: str, trials: Sequence[Trial]) -> Tensor:
 
 
 def clusters(lab: Lab, case: Case, sources: Sources) -> Iterator[pd.DataFrame]:
-    """Whether activations group by anchor or by concept, layer by layer (figures 7 and 12 to 18).
-
-    `cluster_agreement` of each of the `word_sets`.
-    """
+    """Whether activations group by anchor or by concept, layer by layer (figures 7 and 12 to 18)."""
     for vectors, words in word_sets(lab, case, sources):
         states, first = hidden_states(lab.model(case["task"]), vectors), words.iloc[0]
         agreement = layer_statistics.cluster_agreement(states, words, draws=sources.sizes.draws)
@@ -74,10 +71,7 @@ def depths(model: TaskModel, generation_depths: int) -> list[int]:
 
 
 def truncation(lab: Lab, case: Case, sources: Sources) -> Iterator[pd.DataFrame]:
-    """Scores of anchor and concept with truncated text encoders, and of a swap of real words (figure 7).
-
-    `truncation_scores` of the small grid's words, near their anchors and unconstrained.
-    """
+    """Scores of anchor and concept with truncated text encoders, and of a swap of real words (figure 7)."""
     task, dataset, few = case["task"], case["dataset"], sources.reduced(lab)
     model, names, test = few.model(task), few.split(dataset).names, few.features(task, dataset, "test")
     blocks = depths(model, sources.sizes.generation_depths)
@@ -86,10 +80,7 @@ def truncation(lab: Lab, case: Case, sources: Sources) -> Iterator[pd.DataFrame]
 
 
 def probes(lab: Lab, case: Case, sources: Sources) -> pd.DataFrame:
-    """What a linear probe of each layer takes a word for, its concept or its anchor (section 5.2).
-
-    `probe_scores` of the small grid's words, near their anchors and unconstrained.
-    """
+    """What a linear probe of each layer takes a word for, its concept or its anchor (section 5.2)."""
     own = {concept.name: concept.anchor for concept in concepts_of(case["dataset"], lab.profile.world)}
     sets = list(word_sets(lab, case, sources, small=True))
     return layer_statistics.probe_scores(lab.model(case["task"]), sets, own)
@@ -125,7 +116,7 @@ def disagreement(lab: Lab, case: Case, sources: Sources) -> Iterator[pd.DataFram
         off = set(off_diagonal(lab.profile, trials_of(words)))
         words = [word for word, trial in zip(words, trials_of(words), strict=True) if trial in off]
         trials = trials_of(words)
-        sets = vectors_of(words), anchor_vectors(lab, task, trials), own_words(lab, task, trials)
+        sets = vectors_of(words), anchors_of(lab, task, trials), own_words(lab, task, trials)
         near = relative_distance(*(hidden_states(lab.model(task), vectors) for vectors in sets))
         first, last = near[1], near[-1]
         columns = {"disagreement": (last - first).double().numpy(), "first": first.numpy(), "last": last.numpy()}

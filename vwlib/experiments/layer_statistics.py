@@ -97,16 +97,11 @@ def cluster_agreement(
             found[by] = adjusted_rand_score(labels, clusters), weighted_rand(labels, clusters, weights)
         found["concept - anchor"] = found["concept"][0] - found["anchor"][0], found["concept"][1] - found["anchor"][1]
         for by, (ari, resampled) in found.items():
-            low, high = _centred_interval(resampled[~np.isnan(resampled)], ari, confidence)
+            drawn, low, high = resampled[~np.isnan(resampled)], np.nan, np.nan
+            if len(drawn):
+                low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2]) + (ari - drawn.mean())
             rows.append((layer, by, float(ari), float(low), float(min(high, 1) if by in groups else high), len(words)))
     return pd.DataFrame(rows, columns=["layer", "by", "ari", "low", "high", "n"])
-
-
-def _centred_interval(resampled: np.ndarray, estimate: float, confidence: float) -> tuple[float, float]:
-    if not len(resampled):
-        return np.nan, np.nan
-    low, high = np.quantile(resampled, [(1 - confidence) / 2, (1 + confidence) / 2]) + (estimate - resampled.mean())
-    return low, high
 
 
 def bootstrap_weights(concept: np.ndarray, anchor: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:

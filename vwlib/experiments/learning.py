@@ -10,7 +10,7 @@ import pandas as pd
 from pydantic import PositiveFloat
 
 from vwlib.concepts import concepts_of
-from vwlib.experiments.base import COUNT, SCORED_OFTEN, Case, Cases, Experiment, Size, Sources, per, single_case
+from vwlib.experiments.base import COUNT, SCORED_OFTEN, Case, Cases, Experiment, Size, Sources, per
 from vwlib.experiments.words import grid_trials, images_of, trial_rows, values_of, with_features
 from vwlib.lab import Lab
 from vwlib.ledger.schemas import TRIAL, TableSchema
@@ -104,5 +104,5 @@ _STARTS = Size("starts", COUNT, 5, 2, "anchors beside them")
 _FEWER = TableSchema("scores after fewer steps", (*TRIAL[:3], "task", "steps", "value"), ("value",))
 _SPREAD = TableSchema("spread of scores over data and over starts", ("dataset", "concept", "anchor", "kind", "spread"))
 RATES = Experiment("rates", rates, rate_cases, shared=SCORED_OFTEN, sizes=(FACTORS, _STEPS))
-SWEEP = Experiment("sweep", own_rates, single_case, ("rates",), schema=_FEWER)
+SWEEP = Experiment("sweep", own_rates, per(), ("rates",), schema=_FEWER)
 SPREADS = Experiment("spreads", spreads, per("dataset"), (), ("grid",), (_RESAMPLES, _STARTS), _SPREAD)

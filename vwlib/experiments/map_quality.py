@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vwlib.experiments.base import SCORED_OFTEN, Case, Cases, Experiment, Sources, per, single_case
-from vwlib.experiments.words import anchor_vectors, trial_rows, values_of, vectors_of
+from vwlib.experiments.base import SCORED_OFTEN, Case, Cases, Experiment, Sources, per
+from vwlib.experiments.words import anchors_of, trial_rows, values_of, vectors_of
 from vwlib.lab import Lab
 from vwlib.ledger.schemas import TableSchema
 from vwlib.maps import MAPS, PAPER_MAP, fit_map
@@ -107,21 +107,13 @@ def held_out_neighbours(source: TaskModel, target: TaskModel, words: Sequence[st
 
 
 def held_out(lab: Lab, _: Case, __: Sources) -> pd.DataFrame:
-    """Words held out from the transfer maps (section 3.1).
-
-    `quality_of_all`: one row per held-out word and ordered pair of models.
-    """
+    """Words held out from the transfer maps (section 3.1)."""
     return quality_of_all(lab.models)
 
 
 def kind_cases(profile: Profile) -> Cases:
     """Every ordered pair of tasks; at profile smoke every third one, since a network takes seconds to fit."""
     return per("source", "task")(profile)[:: 3 if profile.name == "smoke" else 1]
-
-
-def known_kinds(_: Profile) -> list[str]:
-    """The kinds of map that there are; with another one the table is made again."""
-    return list(MAPS)
 
 
 def map_kinds(lab: Lab, case: Case, sources: Sources) -> Iterator[pd.DataFrame]:
@@ -138,7 +130,7 @@ def map_kinds(lab: Lab, case: Case, sources: Sources) -> Iterator[pd.DataFrame]:
         if not words:
             continue
         trials = trials_of(words)
-        floor = values_of(few, target, anchor_vectors(lab, target, trials, 1), trials)
+        floor = values_of(few, target, anchors_of(lab, target, trials, 1), trials)
         for kind, found in quality.items():
             value = values_of(few, target, lab.transfer(vectors_of(words), source, target, kind), trials)
             of = {"trained_on": source, "evaluated_on": target, "map": kind, "r2": found["r2"], "top1": found["top1"]}
@@ -162,6 +154,6 @@ _WORDS = TableSchema(
 )
 # Only the paper's models decide the paper's claim.
 _SHARED = TableSchema("words that two models share", ("source", "target", "entries", "words", "d"), (), (), None)
-HELD_OUT = Experiment("maps", held_out, single_case, schema=_WORDS)
-MAP_KINDS = Experiment("map_kinds", map_kinds, kind_cases, (TRIALS,), SCORED_OFTEN, inputs=known_kinds)
-VOCABULARY = Experiment("vocabulary", vocabulary, single_case, schema=_SHARED)
+HELD_OUT = Experiment("maps", held_out, per(), schema=_WORDS)
+MAP_KINDS = Experiment("map_kinds", map_kinds, kind_cases, (TRIALS,), SCORED_OFTEN, inputs=lambda _: list(MAPS))
+VOCABULARY = Experiment("vocabulary", vocabulary, per(), schema=_SHARED)

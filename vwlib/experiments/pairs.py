@@ -11,15 +11,7 @@ from torch import Tensor
 from torchvision.ops import box_iou
 
 from vwlib.experiments.base import COUNT, EACH, SCORED_OFTEN, Case, Experiment, Size, Sources, per
-from vwlib.experiments.words import (
-    anchor_vectors,
-    images_of,
-    learn_on_loss,
-    pairs_of,
-    trial_rows,
-    values_of,
-    vectors_of,
-)
+from vwlib.experiments.words import anchors_of, images_of, learn_on_loss, pairs_of, trial_rows, values_of, vectors_of
 from vwlib.lab import Lab
 from vwlib.learn import raise_if_diverged
 from vwlib.ledger.claims import load_settings
@@ -63,7 +55,7 @@ def agreement(lab: Lab, case: Case, sources: Sources) -> pd.DataFrame:
     names the pair. `kind` is "learned", or "anchors": the same of the two anchor words themselves.
     """
     dataset, words = case["dataset"], sources.words("detection", case["dataset"], sources.sizes.near)
-    anchors = anchor_vectors(lab, "detection", trials_of(words))
+    anchors = anchors_of(lab, "detection", trials_of(words))
     vectors = {"learned": vectors_of(words), "anchors": anchors}
     boxes = {kind: best_boxes(lab, dataset, found, words) for kind, found in vectors.items()}
     rows = []

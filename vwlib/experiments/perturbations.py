@@ -14,7 +14,7 @@ from torch.nn.functional import normalize
 from vwlib.controls import DIRECTIONS, random_like
 from vwlib.experiments.base import COUNT, EACH, PAIR, SCORED_OFTEN, Case, Cases, Experiment, Size, Sources
 from vwlib.experiments.layer_statistics import label_words
-from vwlib.experiments.words import anchor_vectors, grid_trials, learn_on_loss, trial_rows, values_of, vectors_of
+from vwlib.experiments.words import anchors_of, grid_trials, learn_on_loss, trial_rows, values_of, vectors_of
 from vwlib.lab import Lab
 from vwlib.learn import radii
 from vwlib.ledger.schemas import TRIAL, TableSchema
@@ -80,7 +80,7 @@ def reach(lab: Lab, case: Case, sources: Sources) -> pd.DataFrame:
     anchors = sorted({trial.anchor for trial in grid_trials(lab.profile, dataset, sources.sizes.grid[task])})
     grid = list(itertools.product(anchors, range(targets), (*lab.profile.study.deltas, None)))
     trials = [Trial(dataset, f"direction {number + 1}", anchor, delta) for anchor, number, delta in grid]
-    start = anchor_vectors(lab, task, trials).to(model.device)
+    start = anchors_of(lab, task, trials).to(model.device)
     before = model.encode_words(start)
     random = torch.randn(targets, before.shape[-1], generator=torch.Generator().manual_seed(0))
     directions = normalize(random, dim=-1).to(before)[[number for _, number, _ in grid]]

@@ -101,16 +101,10 @@ def status(profile: Profile, chosen: Sequence[Experiment], root: Path = DATA) ->
     """One row an experiment: its `table` and `state`, how many `rows` are stored, and what it `asks`."""
     check_sizes(profile)
     store = Store(profile, root)
-    rows = [
-        (
-            experiment.name,
-            state(experiment, store) if experiment.cases(profile) else "not for this profile",
-            store.record(experiment.name).get("rows", 0),
-            experiment.question,
-        )
-        for experiment in chosen
-    ]
-    return pd.DataFrame(rows, columns=["table", "state", "rows", "asks"])
+    names = [experiment.name for experiment in chosen]
+    states = [state(one, store) if one.cases(profile) else "not for this profile" for one in chosen]
+    rows = [store.record(name).get("rows", 0) for name in names]
+    return pd.DataFrame({"table": names, "state": states, "rows": rows, "asks": [one.question for one in chosen]})
 
 
 def read_tables(profile: str, root: Path = DATA) -> dict[str, pd.DataFrame]:

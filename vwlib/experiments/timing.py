@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from vwlib.experiments.base import Case, Experiment, Sources, single_case
+from vwlib.experiments.base import Case, Experiment, Sources, per
 from vwlib.lab import Lab
 from vwlib.ledger.schemas import TableSchema
 from vwlib.study.plan import make_plan
@@ -26,4 +26,4 @@ def timing(lab: Lab, _: Case, sources: Sources) -> pd.DataFrame:
 
 
 _DAYS = TableSchema("days that the study took", ("days",), units=(), stratum=None)
-TIMING = Experiment("timing", timing, single_case, (TRIALS,), schema=_DAYS)
+TIMING = Experiment("timing", timing, per(), (TRIALS,), schema=_DAYS)

@@ -39,7 +39,7 @@ def vectors_of(words: Sequence[Word]) -> Tensor:
     return torch.stack([word.vectors for word in words])
 
 
-def anchor_vectors(lab: Lab, task: str, trials: Sequence[Trial], count: int | None = None) -> Tensor:
+def anchors_of(lab: Lab, task: str, trials: Sequence[Trial], count: int | None = None) -> Tensor:
     """Each trial's anchor word, `count` times; by default as often as a learned word has vectors: (word, vector, d)."""
     return lab.model(task).embeddings_of([trial.anchor for trial in trials], count or lab.profile.vectors)
 
@@ -66,8 +66,7 @@ def reduced(lab: Lab, test_images: int, pictures: int) -> Lab:
     generator = lab.profile.generator.model_copy(update={"images_per_word": pictures})
     fewer = {"test_images": min(lab.profile.test_images, test_images), "generator": generator}
     few = Lab(lab.profile.model_copy(update=fewer), lab.read_split)
-    few.loaded = {task: lab.model(task) for task in TASKS if task != "generation"}
-    few.maps = lab.maps
+    few.loaded, few.maps = {task: lab.model(task) for task in TASKS if task != "generation"}, lab.maps
     return few
 
 

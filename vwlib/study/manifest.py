@@ -92,10 +92,7 @@ def make_manifest(profile: Profile, datasets: Iterable[str] = DATASETS) -> Manif
 
 
 def differences(manifest: Manifest, profile: Profile) -> list[str]:
-    """A sentence for each image that is not the manifest's; none where all images are the same.
-
-    Raises ValueError where the manifest is of another profile, and as `vwlib.datasets` does.
-    """
+    """A sentence for each image that is not the manifest's. Raises ValueError where that is of another profile."""
     if manifest.profile != profile.name:
         raise ValueError(f"The manifest is of the profile '{manifest.profile}', not of '{profile.name}'.")
     here, there, found = make_manifest(profile, manifest.datasets).images(), manifest.images(), []

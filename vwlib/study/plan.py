@@ -1,12 +1,11 @@
-"""The study's plan: every word of a profile, in chunks that are computed in one go, with short hashes of what they come
-from.
-"""
+"""The study's plan: every word of a profile, in chunks that are computed in one go, and hashes of what they come from."""
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, astuple, dataclass
 from functools import lru_cache
@@ -111,27 +110,20 @@ class Chunk:
 @lru_cache(maxsize=8)
 def make_plan(profile: Profile) -> tuple[Chunk, ...]:
     """All chunks of a study, in order: floors and ceilings, unconstrained words, those of every delta."""
-    references = [
-        Chunk(REFERENCES, task, dataset, None, 0, tuple(_trials(profile, dataset, None)))
-        for dataset in profile.study.datasets
-        for task in TASKS
-    ]
-    return (*references, *(chunk for delta in (None, *profile.study.deltas) for chunk in _words(profile, delta)))
+    chunks, names = [], profile.study.datasets
+    for dataset, task in itertools.product(names, TASKS):
+        chunks.append(Chunk(REFERENCES, task, dataset, None, 0, _trials(profile, dataset, None)))
+    for delta, task, dataset in itertools.product((None, *profile.study.deltas), TASKS, names):
+        trials, size = _trials(profile, dataset, delta), profile.study.words_at_once[task]
+        for number, start in enumerate(range(0, len(trials), size)):
+            chunks.append(Chunk(WORDS, task, dataset, delta, number, trials[start : start + size]))
+    return tuple(chunks)
 
 
-def _trials(profile: Profile, dataset: str, delta: float | None) -> list[Trial]:
+def _trials(profile: Profile, dataset: str, delta: float | None) -> tuple[Trial, ...]:
     known, study = concepts_of(dataset, profile.world), profile.study
     concepts, anchors = [c.name for c in known[: study.concepts]], [c.anchor for c in known[: study.anchors]]
-    return make_trials(profile, dataset, concepts, anchors, delta)
-
-
-def _words(profile: Profile, delta: float | None) -> Iterator[Chunk]:
-    for task in TASKS:
-        size = profile.study.words_at_once[task]
-        for dataset in profile.study.datasets:
-            trials = _trials(profile, dataset, delta)
-            for start in range(0, len(trials), size):
-                yield Chunk(WORDS, task, dataset, delta, start // size, tuple(trials[start : start + size]))
+    return tuple(make_trials(profile, dataset, concepts, anchors, delta))
 
 
 def word_count(chunks: Iterable[Chunk]) -> int:

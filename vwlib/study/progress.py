@@ -177,10 +177,7 @@ def status(store: Store, results: Mapping[Chunk, ChunkResult | None] | None = No
 
 
 def estimate(profile: Profile, store: Store, speed: float = 1.0, processes: int = 1) -> str:
-    """What a whole study would take on `processes` machines, each `speed` times as fast as the measured one.
-
-    Weights and datasets need not be there. Raises ValueError as `measured_rates` and `cost_table` do.
-    """
+    """`cost_table` of a profile's whole study, whose weights and datasets need not be there, and its sum, as text."""
     rates = measured_rates(profile, read_run_log(store.log_file))
     table = cost_table(make_plan(profile), profile, rates, speed, processes)
     hours = f"{table['hours'].sum():,.1f} hours for {table['words'].sum():,} words"

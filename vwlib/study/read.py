@@ -135,10 +135,7 @@ def words_of_grid(grid: Grid, rows: Sequence[int]) -> list[TrialWords]:
 
 
 def study_of(profile: Profile, root: Path | None = None) -> StoredStudy:
-    """The published study of a profile.
-
-    Raises FileNotFoundError if it is missing, ValueError if files are damaged or words are other models' words.
-    """
+    """The published study of a profile. Raises FileNotFoundError if it is missing, ValueError if it is damaged."""
     store, command = Store(profile, root or results_root(profile)), f"`vwlib study --profile {profile.name}`"
     if not store.table_file().exists():
         raise FileNotFoundError(f"The study of profile '{profile.name}' is not stored here; {command} makes it.")

@@ -328,10 +328,7 @@ def _write_if_changed(path: Path, content: bytes) -> None:
 
 
 def bank_of(profile: Profile, root: Path | None = None, framework: Framework = "pt") -> list[Word]:
-    """The published words of a profile, of all tasks; `framework` as for `load_words`.
-
-    Raises FileNotFoundError where there are none, and ValueError where a file is damaged.
-    """
+    """The published words of a profile, of all tasks. Raises FileNotFoundError without any, else as `load_words`."""
     store = Store(profile, root or results_root(profile))
     files = [file for file in map(store.bank_file, TASKS) if file.exists()]
     if not files:

@@ -64,10 +64,7 @@ def check_writable(folder: Path) -> None:
 
 
 def check_words_file(path: Path) -> None:
-    """Check, without a change, that words can be added to a file or the file be made.
-
-    Raises ValueError for a file that holds something else, and otherwise as `check_target` does.
-    """
+    """Check that words can be added to a file or the file be made. Raises as `load_words` and `check_target` do."""
     if kind_of(path) == "file":
         load_words(path)
     check_target(path, overwrite=True, example="words.safetensors")
