@@ -11,17 +11,7 @@ import torch
 
 from vwlib.concepts import DATASETS, TASKS, concepts_of
 from vwlib.datasets.splits import open_lab
-from vwlib.experiments import (
-    displacements,
-    drawn,
-    encoder,
-    frequency,
-    learning,
-    map_quality,
-    pairs,
-    perturbations,
-    timing,
-)
+from vwlib.experiments import displacements, drawn, encoder, learning, map_quality, pairs, perturbations
 from vwlib.experiments.base import Sources
 from vwlib.experiments.running import EXPERIMENTS
 from vwlib.experiments.words import grid_trials, off_diagonal, pairs_of, reduced
@@ -280,14 +270,14 @@ def test_drawn_things_differ_from_picture_to_picture_and_not_from_run_to_run():
 
 def test_rarer_nouns_are_no_concepts_and_rarer():
     concepts = {concept.prompt_name for dataset in DATASETS for concept in concepts_of(dataset, "miniature")}
-    known, nouns = frequency.name_frequency(frequency.load_sprites()), frequency.rarer_nouns(10)
+    known, nouns = drawn.name_frequency(drawn.load_sprites()), drawn.rarer_nouns(10)
     assert len(set(nouns)) == 10
     assert not concepts & set(nouns)
     assert max(known[noun] for noun in nouns) < 0.5 * min(known[name] for name in concepts)
 
 
 def test_names_share_the_scenes_of_their_nouns():
-    found = pd.Series(frequency.name_frequency(frequency.load_sprites()))
+    found = pd.Series(drawn.name_frequency(drawn.load_sprites()))
     assert found.sum() == pytest.approx(1)
     assert found["cat"] == pytest.approx(4 * found["kitty"])
 
@@ -299,12 +289,12 @@ def test_days_are_told_once_the_log_has_every_chunk(tmp_path):
     for logged, days in ((names[1:], []), (names[:1] * 2, [len(names)])):
         for name in logged:
             append_run(Store(PROFILE, tmp_path).log_file, {"chunk": name} | record)
-        assert timing.timing(lab, {}, sources)["days"].tolist() == days
+        assert learning.timing(lab, {}, sources)["days"].tolist() == days
 
 
 def test_what_must_be_drawn_is_left_out_in_the_papers_world():
     assert EXPERIMENTS["compounds"].cases(PAPER) == EXPERIMENTS["instances"].cases(PAPER) == []
-    assert {case["nouns"] for case in frequency.cases(PAPER)} == {"concepts"}
+    assert {case["nouns"] for case in drawn.frequency_cases(PAPER)} == {"concepts"}
 
 
 def test_solutions_are_words_that_do_at_least_half_of_what_their_concepts_name_does():

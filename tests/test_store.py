@@ -25,7 +25,6 @@ import torch
 from vwlib.concepts import TASKS
 from vwlib.datasets.splits import open_lab
 from vwlib.settings import load_profile
-from vwlib.study import cluster
 from vwlib.study import run as runner
 from vwlib.study import store as stores
 from vwlib.study.formats import ChunkResult, pack_chunk, unpack_chunk
@@ -174,7 +173,7 @@ def test_workers_lost_again_and_again_stop_the_study_with_one_sentence(tmp_path,
 
 def test_a_cluster_with_gpus_ends_with_the_same_bytes(whole, tmp_path, monkeypatch):
     distributed = pytest.importorskip("distributed")
-    monkeypatch.setattr(cluster, "open_lab", stand_in.StandIn)
+    monkeypatch.setattr(runner, "open_lab", stand_in.StandIn)
     options = {"processes": False, "threads_per_worker": 1, "resources": {"GPU": 1}, "dashboard_address": None}
     with distributed.LocalCluster(n_workers=2, **options) as running:
         run_study(PROFILE, tmp_path, scheduler=running.scheduler_address, progress=False)

@@ -1,4 +1,6 @@
-"""Words learned anew: with other rates and fewer steps (section 4), from other images and starts (section 5.1)."""
+"""Words learned anew: with other rates and fewer steps (section 4), from other images and starts (section 5.1); and the
+days that the study took (appendix D).
+"""
 
 from __future__ import annotations
 
@@ -16,6 +18,9 @@ from vwlib.lab import Lab
 from vwlib.ledger.schemas import TRIAL, TableSchema
 from vwlib.models.base import CachedFeatures
 from vwlib.settings import Profile
+from vwlib.study.plan import make_plan
+from vwlib.study.progress import read_run_log
+from vwlib.study.store import TRIALS
 from vwlib.trials import Trial
 
 
@@ -94,6 +99,19 @@ def resampled(features: CachedFeatures, seed: int) -> CachedFeatures:
     return images_of(features, [rows[at] for rows in own for at in rng.integers(len(rows), size=len(rows))])
 
 
+def timing(lab: Lab, _: Case, sources: Sources) -> pd.DataFrame:
+    """Days that the study took (appendix D).
+
+    The `days` of all its `chunks` in one process, from the run log; no row while it lacks a chunk.
+    """
+    log = read_run_log(sources.store.log_file).drop_duplicates("chunk", keep="last")
+    plan = {chunk.name for chunk in make_plan(lab.profile)}
+    log = log[log["chunk"].isin(plan)]
+    seconds = float(log[["learning", "scoring"]].astype(float).to_numpy().sum())
+    rows = [(seconds / (24 * 60 * 60), len(log))] if len(log) == len(plan) else []
+    return pd.DataFrame(rows, columns=["days", "chunks"]).astype({"days": float, "chunks": int})
+
+
 _SHARES = tuple[PositiveFloat, ...]
 FACTORS = Size("rates", _SHARES, (0.25, 1.0, 4.0), (1.0, 4.0), "learning rates, in units of the task's own")
 _STEPS = Size(
@@ -106,3 +124,5 @@ _SPREAD = TableSchema("spread of scores over data and over starts", ("dataset", 
 RATES = Experiment("rates", rates, rate_cases, shared=SCORED_OFTEN, sizes=(FACTORS, _STEPS))
 SWEEP = Experiment("sweep", own_rates, per(), ("rates",), schema=_FEWER)
 SPREADS = Experiment("spreads", spreads, per("dataset"), (), ("grid",), (_RESAMPLES, _STARTS), _SPREAD)
+_DAYS = TableSchema("days that the study took", ("days",), units=(), stratum=None)
+TIMING = Experiment("timing", timing, per(), (TRIALS,), schema=_DAYS)

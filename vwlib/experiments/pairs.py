@@ -145,7 +145,8 @@ def learn_bends(
         points = on_parabola(batch["one"], vectors + batch["shift"], batch["other"], batch["share"])
         return model.losses(points, batch)
 
-    learned = learn_on_loss(model, loss, start, batches(), settings.steps, settings.rate)
+    free = torch.full((len(trials),), torch.inf)
+    learned = learn_on_loss(model, loss, start, free, batches(), settings.steps, settings.rate)
     raise_if_diverged(learned, task, trials)
     return learned.vectors + shift
 

@@ -90,7 +90,7 @@ def reach(lab: Lab, case: Case, sources: Sources) -> pd.DataFrame:
 
     batches, rate = itertools.repeat({"direction": directions}), lab.profile.learning[task].rate
     with torch.enable_grad():
-        learned = learn_on_loss(model, loss, start, batches, steps, rate, radii(model, trials))
+        learned = learn_on_loss(model, loss, start, radii(model, trials), batches, steps, rate)
     found = {"cosine": model.encode_words(learned.vectors), "start": before}
     cosines = {name: (features * directions).sum(-1).cpu().double().numpy() for name, features in found.items()}
     return trial_rows(trials, task=task, **cosines)

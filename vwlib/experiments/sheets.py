@@ -29,9 +29,8 @@ Row = tuple[float | None, bytes, list[str], list[list[int]]]  # delta, sheet, na
 
 def cases(profile: Profile) -> Cases:
     """For every dataset the words of each task, the anchor words, and the concepts' own names."""
-    return [
-        {"dataset": dataset, "source": source} for dataset in profile.study.datasets for source in (*TASKS, *REFERENCES)
-    ]
+    pairs = itertools.product(profile.study.datasets, (*TASKS, *REFERENCES))
+    return [{"dataset": dataset, "source": source} for dataset, source in pairs]
 
 
 def sheets(lab: Lab, case: Case, sources: Sources) -> pd.DataFrame:

@@ -97,16 +97,9 @@ def values_of(lab: Lab, task: str, vectors: Tensor, trials: Sequence[Trial]) -> 
 
 
 def learn_on_loss(
-    model: TaskModel,
-    loss: Loss,
-    start: Tensor,
-    batches: Iterable[Batch],
-    steps: int,
-    rate: float,
-    radius: Tensor | None = None,
+    model: TaskModel, loss: Loss, start: Tensor, radius: Tensor, batches: Iterable[Batch], steps: int, rate: float
 ) -> Learned:
     """Words learned from `start` (word, vector, d) on an experiment's own loss, within balls of `radius` (word,)."""
-    radius = torch.full((len(start),), torch.inf) if radius is None else radius
     parts = partial(model.memory.map_in_batches, "learning on an experiment's loss")
     device = model.device
     return learn_words(loss, start.to(device), radius.to(device), batches, steps=steps, lr=rate, parts=parts)

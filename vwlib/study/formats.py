@@ -25,19 +25,10 @@ from vwlib.words import Framework, Word
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
+_NUMBERS = {"delta": pa.float64(), "value": pa.float64(), "seed": pa.int64(), "n": pa.int64(), "steps": pa.int64()}
+_NAMES = "study dataset concept anchor trained_on delta seed evaluated_on metric value n map steps word_id"
 #: The columns of the table of scores in order; metrics' further figures follow.
-SCORE_COLUMNS = {
-    **dict.fromkeys(("study", "dataset", "concept", "anchor", "trained_on"), pa.string()),
-    "delta": pa.float64(),
-    "seed": pa.int64(),
-    "evaluated_on": pa.string(),
-    "metric": pa.string(),
-    "value": pa.float64(),
-    "n": pa.int64(),
-    "map": pa.string(),
-    "steps": pa.int64(),
-    "word_id": pa.string(),
-}
+SCORE_COLUMNS = {name: _NUMBERS.get(name, pa.string()) for name in _NAMES.split()}
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The study's plan: every word of a profile, in chunks that are computed in one go, and hashes of what they come from."""
+"""The study's plan: every word of a profile, in chunks that are computed together, and what they come from."""
 
 from __future__ import annotations
 

@@ -27,9 +27,8 @@ from vwlib.study.store import Store
 
 BENCHMARK = ROOT / "benchmarks" / "results.json"  # `make bench`
 FULL_SIZE = DATA / "results" / "paper" / "full_size.json"  # `make test-full`
-#: The model of each task in the file of full-size measurements, and what one measurement there was taken with.
-_FULL_SIZE_NAMES = dict(zip(TASKS, ("generator", "detector", "classifier"), strict=True))
-_FULL_SIZE_STEPS, _FULL_SIZE_WORDS, _FULL_SIZE_DRAWING = 3, 2, 2
+#: The models in that file, of each task, and the steps, words and denoising steps that it measures.
+_NAMES, _STEPS, _WORDS, _DRAWING = ("generator", "detector", "classifier"), 3, 2, 2
 
 
 @dataclass(frozen=True)
@@ -70,15 +69,15 @@ def rates_of_full_size(profile: Profile, file: Path) -> Rates | None:
     scaled to the profile's batch, pictures and steps; the others learn from cached features, whose batch costs nothing.
     """
     measured = json.loads(file.read_text()) if file.exists() else {}
-    if not measured.keys() >= set(_FULL_SIZE_NAMES.values()):
+    if not measured.keys() >= set(_NAMES):
         return None
-    drawing = profile.generator.images_per_word * profile.generator.inference_steps / _FULL_SIZE_DRAWING
+    drawing = profile.generator.images_per_word * profile.generator.inference_steps / _DRAWING
     step, scoring = {}, 0.0
-    for task, name in _FULL_SIZE_NAMES.items():
+    for task, name in zip(TASKS, _NAMES, strict=True):
         seconds, draws = measured[name]["seconds"], task == "generation"
         images = profile.learning[task].batch if draws else 1
-        step[task] = seconds[f"{_FULL_SIZE_STEPS} steps"] / _FULL_SIZE_STEPS * images
-        scoring += seconds["evaluate"] / _FULL_SIZE_WORDS * (drawing if draws else 1)
+        step[task] = seconds[f"{_STEPS} steps"] / _STEPS * images
+        scoring += seconds["evaluate"] / _WORDS * (drawing if draws else 1)
     return Rates(step, dict.fromkeys(TASKS, scoring), "the models at full size, one word at a time")
 
 

@@ -20,6 +20,8 @@ from vwlib.study.store import Store, results_root
 from vwlib.trials import Trial
 from vwlib.words import Word
 
+Names = Sequence[str]
+
 
 @dataclass(frozen=True)
 class TrialWords:
@@ -104,12 +106,7 @@ class StoredStudy:
         return {task: Learned(torch.stack([words[task].vectors for words in found]), losses) for task in TASKS}
 
     def grid(
-        self,
-        dataset: str,
-        concepts: Sequence[str] = (),
-        anchors: Sequence[str] = (),
-        delta: float | None = None,
-        most: int = 6,
+        self, dataset: str, concepts: Names = (), anchors: Names = (), delta: float | None = None, most: int = 6
     ) -> list[list[TrialWords]]:
         """The words of concepts (rows) from anchors (columns), by default the first `most`. Raises as `words_of`."""
         rows, columns = concepts or self.concepts(dataset)[:most], anchors or self.anchors(dataset)[:most]

@@ -62,8 +62,6 @@ class Store:
     root: Path = DATA
     framework: Framework = "pt"  #: of the words' vectors
 
-    # --- the files --------------------------------------------------------------------------------------------------
-
     @property
     def results(self) -> Path:
         """The folder of the tables."""
@@ -105,8 +103,6 @@ class Store:
         """A finished chunk. Its name has the digest of what it came from: chunks of other settings have other names."""
         return self.chunk_folder / f"{chunk.name}-{chunk_digests(self.profile, chunk)[1]}.safetensors"
 
-    # --- finished pieces --------------------------------------------------------------------------------------------
-
     def save(self, chunk: Chunk, result: ChunkResult) -> None:
         """Keep a finished chunk."""
         write_whole(self.chunk_file(chunk), formats.pack_chunk(result))
@@ -129,8 +125,6 @@ class Store:
                 with suppress(OSError):  # another process may remove it too, or the folder may be read-only
                     if time.time() - path.stat().st_mtime > ABANDONED:
                         path.unlink()
-
-    # --- published tables -------------------------------------------------------------------------------------------
 
     @cached_property
     def summary(self) -> dict[str, Any]:
@@ -197,8 +191,6 @@ class Store:
 
     def _label(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()
-
-    # --- the published study ----------------------------------------------------------------------------------------
 
     @cached_property
     def _intact(self) -> set[Path]:

@@ -225,10 +225,10 @@ def words(
     store: Store = None,
 ) -> None:
     """List the learned words of the bank or of a words file."""
-    from vwlib.study.bank import choose_words, read_delta, words_table
+    from vwlib.study.bank import choose_words, words_table
 
     names = {"task": task, "dataset": dataset, "concept": concept, "anchor": anchor}
-    table = words_table(choose_words(_words_at(file, profile, store), read_delta(delta), **names))
+    table = words_table(choose_words(_words_at(file, profile, store), delta, **names))
     listed = f"{table.to_string(index=False, na_rep='free')}\n{len(table):,} words."
     print(table.to_csv(index=False).rstrip() if csv else listed)
 
