@@ -48,7 +48,7 @@ from vwlib.files import write_whole
 from vwlib.lab import Lab
 from vwlib.learn import Learned
 from vwlib.settings import Profile, load_profile
-from vwlib.study.plan import precision_here
+from vwlib.study.digest import precision_here
 from vwlib.trials import Trial, make_trials
 
 HERE = Path(__file__).parent

@@ -11,8 +11,8 @@ import pytest
 import typer
 
 from vwlib.book.pages.transfer import grid_table
+from vwlib.datasets.pictures import load_image
 from vwlib.datasets.splits import CUSTOM_DATASETS, dataset_folder, load_split
-from vwlib.examples import load_image
 from vwlib.ledger.summary import is_diagonal, summarise_grid
 from vwlib.paths import ROOT
 from vwlib.settings import load_profile

@@ -11,7 +11,8 @@ from vwlib.book import execute as book
 from vwlib.book.pages.models import describe_models, describe_run
 from vwlib.learn import radii
 from vwlib.miniature.world import ensure_world
-from vwlib.models import find_adapter, load_judge, load_model
+from vwlib.models import find_adapter, load_model
+from vwlib.models.classification import Classifier
 from vwlib.paths import ROOT
 from vwlib.settings import load_profile
 from vwlib.tools import doctor
@@ -48,7 +49,7 @@ def model(page):
 
 
 def test_other_weights_take_the_classifiers_place(page):
-    other, judge = load_model("classification", page["other"]), load_judge(page["other"])
+    other, judge = load_model("classification", page["other"]), Classifier.open(page["other"].judge)
     assert torch.equal(other.word_table(), judge.word_table())
 
 

@@ -358,7 +358,7 @@ def test_memory_that_ran_out_is_one_sentence_and_a_fault_of_the_program_is_not(
     def fail(*arguments: object) -> None:
         raise error
 
-    monkeypatch.setattr("vwlib.settings.load_profile", fail)
+    monkeypatch.setattr("vwlib.tools.cli.load_profile", fail)
     result = CliRunner().invoke(app, ["doctor"])
     assert isinstance(result.exception, kind) and result.output == (
         "Error: CUDA out of memory.\n" if kind is SystemExit else ""

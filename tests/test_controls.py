@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from vwlib.controls import DIRECTIONS, random_like, twin_of
+from vwlib.experiments.controls import DIRECTIONS, random_like
+from vwlib.experiments.displacements import twin_of
 from vwlib.models.loading import resolve
 from vwlib.settings import load_profile
 

@@ -16,9 +16,8 @@ from vwlib.datasets import choose, load_dataset
 from vwlib.datasets.choose import training_examples
 from vwlib.datasets.folders import read_dreambooth, read_photos
 from vwlib.datasets.imagenet import read_imagenet
-from vwlib.datasets.pictures import IMAGE_SUFFIXES
+from vwlib.datasets.pictures import IMAGE_SUFFIXES, FileExample, load_image
 from vwlib.datasets.voc import read_voc
-from vwlib.examples import Example, load_image
 from vwlib.paths import ROOT
 
 SAMPLES = ROOT.parent / "shared" / "samples"
@@ -318,7 +317,7 @@ def test_a_subject_with_a_single_image_cannot_be_split(tmp_path):
 
 def examples(count, dataset="COCO", label="cat", boxed=0):
     return [
-        Example(dataset, ROOT / f"{label}{k}.jpg", label, np.ones((int(k < boxed), 4)), [label] * int(k < boxed))
+        FileExample(dataset, ROOT / f"{label}{k}.jpg", label, np.ones((int(k < boxed), 4)), [label] * int(k < boxed))
         for k in range(count)
     ]
 

@@ -71,7 +71,7 @@ def test_a_words_whole_way_runs_on_a_gpu_and_comes_to_what_it_comes_to_on_the_cp
 
 def test_the_device_is_a_gpu_where_there_is_one(monkeypatch):
     assert [find_device(name).type for name in ("auto", "cpu")] == ["cpu", "cpu"]
-    with pytest.raises(ValueError, match="device is 'cuda:1', but torch finds 0 CUDA devices here"):
+    with pytest.raises(ValueError, match="device is 'cuda:1', but torch finds 0 CUDA devices"):
         find_device("cuda:1")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)

@@ -9,9 +9,11 @@ from typer.testing import CliRunner
 
 from vwlib.concepts import TASKS, concepts_of
 from vwlib.models import find_adapter
-from vwlib.models.loading import hash_file, resolve
+from vwlib.models.loading import resolve
+from vwlib.models.precision import Speeds
 from vwlib.paths import ROOT
 from vwlib.settings import load_profile
+from vwlib.study.digest import hash_file
 from vwlib.tools import doctor
 from vwlib.tools.cli import app
 
@@ -57,7 +59,7 @@ def test_on_a_machine_with_nothing_all_is_named_with_where_to_get_it(tmp_path):
 
 def test_the_command_tells_by_its_exit_code(monkeypatch, tmp_path):
     monkeypatch.setattr(
-        "vwlib.settings.load_profile", lambda name: load_profile("smoke") if name == "smoke" else elsewhere(tmp_path)
+        "vwlib.tools.cli.load_profile", lambda name: load_profile("smoke") if name == "smoke" else elsewhere(tmp_path)
     )
     ready, missing = (CliRunner().invoke(app, ["doctor", "--profile", name]) for name in ("smoke", "paper"))
     assert (ready.exit_code, missing.exit_code) == (0, 1)
@@ -75,12 +77,12 @@ def test_the_device_and_what_the_weights_leave_of_it_are_told(monkeypatch):
     assert missing.state == "missing" and "device is 'cuda:7'" in missing.text
 
 
-@pytest.mark.parametrize("faster,state", [("bfloat16", "ready"), ("float32", "note")])
-def test_half_precision_on_a_processor_that_is_slower_in_it_is_noted(faster, state, monkeypatch):
-    monkeypatch.setattr(doctor, "faster_precision", lambda _: faster)
+@pytest.mark.parametrize("faster,bfloat16,state", [("bfloat16", 2.0, "ready"), ("float32", 300.0, "note")])
+def test_half_precision_on_a_processor_that_is_slower_in_it_is_noted(faster, bfloat16, state, monkeypatch):
+    monkeypatch.setattr(doctor, "speeds_of", lambda *_: Speeds(9.0, bfloat16))
     asked, left_open = list(doctor.place(PAPER))[-1], list(doctor.place(load_profile("smoke")))[-1]
     assert asked.state == state and "in bfloat16" in asked.text
-    assert left_open.state == "ready" and f"in {faster}" in left_open.text
+    assert left_open.state == "ready" and f"computes in {faster}" in left_open.text
 
 
 def test_the_time_is_told_where_something_was_measured(monkeypatch, tmp_path):

@@ -21,7 +21,8 @@ from vwlib.maps import MAPS
 from vwlib.models.base import CachedFeatures
 from vwlib.models.loading import resolve
 from vwlib.settings import load_profile
-from vwlib.study.plan import as_words, make_plan
+from vwlib.study.digest import as_words
+from vwlib.study.plan import make_plan
 from vwlib.study.progress import append_run
 from vwlib.study.store import Store
 from vwlib.trials import Trial

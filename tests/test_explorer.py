@@ -9,10 +9,10 @@ from PIL import Image
 
 from vwlib.book.pages.explorer import DIVERGED, OTHER, explorer_files, explorer_sources, key_of, make_explorer
 from vwlib.concepts import TASKS
+from vwlib.experiments.displacements import nearest_words
 from vwlib.experiments.sheets import SIDE, sheet_of
 from vwlib.models import load_model
 from vwlib.settings import load_profile
-from vwlib.transfer import nearest_words
 
 PROFILE = load_profile("smoke")
 

@@ -18,7 +18,8 @@ from typer.testing import CliRunner
 
 from vwlib.datasets.splits import open_lab
 from vwlib.models import load_model
-from vwlib.models.loading import digest_folder, resolve
+from vwlib.models.loading import resolve
+from vwlib.study.digest import digest_folder
 from vwlib.study.targets import kind_of
 from vwlib.tools.cli import app
 from vwlib.tools.exports import (
@@ -43,7 +44,7 @@ def word_of(task="generation", **changes):
     """A word of four vectors of the size of the task's word table."""
     d = {"generation": 96, "detection": 64}[task]
     vectors = torch.randn(4, d, generator=torch.Generator().manual_seed(0))
-    model = digest_folder(PROFILE.model_of(task).source)
+    model = digest_folder(PROFILE.models[task].source)
     run = (5, 0.01, 8, "a photo of {}", "float32", model, "cafe")
     word = Word(vectors, task, "photos", "Green guitar", "bell", None, 0, "smoke", *run)
     return dataclasses.replace(word, **changes)

@@ -9,8 +9,8 @@ from inputs import picture
 from PIL import Image
 
 from vwlib.datasets import photos
-from vwlib.datasets.photos import propose_boxes
-from vwlib.examples import Example
+from vwlib.datasets.photos import best_box, propose_boxes
+from vwlib.datasets.pictures import FileExample
 from vwlib.miniature.scenes import LAYOUTS, random_scene
 from vwlib.miniature.sprites import load_sprites
 from vwlib.models import detection, load_model
@@ -62,10 +62,10 @@ def test_boxes_of_a_large_picture_are_those_of_a_small_one(tmp_path, shape):
         np.clip(np.array([SCENE.objects[0].box], np.float32), 0, [*shape, *shape]),
     )
     small, large = (
-        Example("photos", tmp_path / f"{name}.png", noun, box * scale, [noun])
+        FileExample("photos", tmp_path / f"{name}.png", noun, box * scale, [noun])
         for name, scale in (("small", 1), ("large", 20))
     )
-    found = [np.array(DETECTOR.best_box(example, noun)) for example in (small, large)]
+    found = [np.array(best_box(DETECTOR, example, noun)) for example in (small, large)]
     assert np.abs(found[1] / 20 - found[0]).max() < 4
     features = DETECTOR.cache_features([small, large])
     torch.testing.assert_close(features.tensors["truth"][0], features.tensors["truth"][1])
@@ -88,6 +88,6 @@ def test_only_some_pictures_go_through_at_once(monkeypatch):
 def test_how_far_the_proposals_are_is_told_within_two_seconds(tmp_path, monkeypatch):
     bars = []
     monkeypatch.setattr(photos, "tqdm", lambda things, **how: bars.append(how) or things)
-    examples = [Example("photos", picture(tmp_path / "a.png"), "mug")]
+    examples = [FileExample("photos", picture(tmp_path / "a.png"), "mug")]
     assert len(propose_boxes(DETECTOR, examples, {"mug": "mug"})) == 1
     assert bars[0]["delay"] < 2 and not bars[0].get("disable")

@@ -11,19 +11,15 @@ from typer.testing import CliRunner
 from vwlib.book.pages import experiments
 from vwlib.book.pages.experiments import tables_of, tables_or_stand_in
 from vwlib.book.pages.ledger import (
-    SCOPES,
     Ledger,
     answer,
-    counts_by_rules,
     disagreements,
     figure_places,
     finding,
     for_file,
     in_words,
     missing_tables,
-    moved_verdicts,
     revisions,
-    verdict_table,
 )
 from vwlib.experiments.running import SCHEMAS, read_tables
 from vwlib.ledger.claims import load_claims
@@ -84,13 +80,6 @@ def test_numbers_and_cases_stand_in_their_row(judged):
     )
 
 
-def test_verdicts_are_counted_by_what_decides_them(judged):
-    counts = verdict_table(judged)
-    assert list(counts.index) == list(SCOPES.values()) and list(counts) == list(VERDICTS)
-    assert counts.to_numpy().sum() == len(CLAIMS)
-    assert counts.loc["the paper's own models", VERDICTS[3]] == sum(claim.scope == "real weights" for claim in CLAIMS)
-
-
 def test_the_paper_is_shown_where_it_disagrees_with_itself(judged):
     table = disagreements(judged).set_index("no.")
     assert {1, 7, 15, 18, 23, 33, 34} <= set(table.index)
@@ -112,21 +101,15 @@ def test_rules_that_were_changed_are_listed_with_their_times_and_both_verdicts(j
     assert html.count("<dt>First rule</dt>") == len(table)
 
 
-def test_verdicts_are_counted_by_the_first_rules_and_by_the_last(judged):
+def test_a_verdict_by_the_first_rule_stands_beside_that_by_the_last(judged):
     first = {"ours": 0.9, "interval": [0.8, 1.0], "case": "COCO", "ties": 0.2, "rule": "It lies above 0.5.", "why": ""}
     changed = judged.copy()
     row = changed.index[changed["id"] == 29][0]
     changed.loc[row, ["verdict", "first_verdict"]] = "contradicted", "replicated"
     changed.at[row, "first"] = first
-    counts = counts_by_rules(changed)
-    assert counts.loc["by the last rules", "contradicted"] == counts.loc["by the first rules", "contradicted"] + 1
-    assert counts.to_numpy().sum() == 2 * len(CLAIMS)
     table = revisions(changed).set_index("no.")
     assert table.loc[29, "by the first rule"] == "replicated: 0.90 (0.80 to 1.00; 80% strictly, 20% tie), COCO"
     assert "It lies above 0.5. By this rule the verdict is replicated: 0.90" in Ledger(changed, {})._repr_html_()
-    moved = moved_verdicts(changed).set_index(["by the first rule", "by the last rule"])["claims"].to_dict()
-    assert moved == {("replicated", "contradicted"): "29", ("undecided", VERDICTS[3]): "11, 12, 13, 14, 15"}
-    assert moved_verdicts(changed.assign(first_verdict=changed["verdict"])).empty
 
 
 @pytest.mark.parametrize("verdict", VERDICTS)

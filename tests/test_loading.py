@@ -37,7 +37,6 @@ from vwlib.models.judge import Judge, check_open_clip
 from vwlib.models.loading import (
     DIFFUSERS,
     TRANSFORMERS,
-    digest_folder,
     find_weights,
     load_whole,
     missing_files,
@@ -46,6 +45,7 @@ from vwlib.models.loading import (
     variant_of,
 )
 from vwlib.settings import ModelSettings, load_profile
+from vwlib.study.digest import digest_folder
 from vwlib.tools import doctor
 from vwlib.tools.weights import missing_shards, read_index
 

@@ -7,8 +7,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from vwlib.concepts import concepts_of
-from vwlib.models.loading import hash_file
 from vwlib.settings import load_profile
+from vwlib.study.digest import hash_file
 from vwlib.study.manifest import Manifest, differences, make_manifest
 from vwlib.tools.cli import app
 
@@ -86,7 +86,7 @@ def test_a_missing_manifest_and_one_of_another_profile_are_named(profile, tmp_pa
 
 
 def test_the_command_writes_and_checks(profile, tmp_path, monkeypatch):
-    monkeypatch.setattr("vwlib.settings.load_profile", lambda name: profile)
+    monkeypatch.setattr("vwlib.tools.cli.load_profile", lambda name: profile)
     only = ("DreamBooth",)
     monkeypatch.setattr("vwlib.study.manifest.make_manifest", lambda settings, *_: make_manifest(settings, only))
     file = str(tmp_path / "out" / "manifest.json")

@@ -5,7 +5,7 @@ import itertools
 import pandas as pd
 import pytest
 
-from vwlib.book.pages.maps import compare_kinds, gain_table, kind_table
+from vwlib.book.pages.transfer import compare_kinds, gain_table, kind_table
 
 PAIRS = [("generation", "detection"), ("detection", "generation")]
 

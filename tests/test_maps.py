@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from vwlib.controls import random_rotation
+from vwlib.experiments.controls import random_rotation
 from vwlib.maps import MAPS, fit_map, fit_mlp
 
 GENERATOR = torch.Generator().manual_seed(0)

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from vwlib.miniature import architectures
-from vwlib.miniature.captions import MAX_WORDS, caption, name_prompt, names_of, vocabulary
+from vwlib.miniature.captions import MAX_WORDS, caption, name_prompt, vocabulary
 from vwlib.miniature.export import hub_tokenizer
 from vwlib.miniature.pool import render_pool
 from vwlib.miniature.scenes import COLOURS, HELD_OUT_STYLE, LAYOUTS, PRETRAINING_STYLES, Drawing, compose, random_scene
@@ -15,7 +15,7 @@ from vwlib.miniature.sprites import SPRITE_SIZE, STYLES, build_sprites, load_spr
 from vwlib.miniature.tokenizer import MERGES, write_merges
 
 SPRITES = load_sprites()
-NAMES = names_of(SPRITES)
+NAMES = SPRITES.names
 
 
 def scenes(count: int, layout: str = "COCO", size: int = 64):

@@ -19,6 +19,7 @@ from vwlib.paths import ROOT
 CHAPTERS = [ROOT / chapter for chapter in list_chapters()]
 #: A number that each chapter glues, and between what it lies at profile smoke.
 NUMBERS = {
+    "the_method": ("shared", 412, 1000),  # words that two models know
     "01_models_and_words": ("shared", 412, 412),  # words that all three models know
     "02_transfer_maps": ("control_top1", 1, 1),  # a rotated copy of a model
     "03_learning_a_word": ("free_distance", 0.1, 2),  # after five steps

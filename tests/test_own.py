@@ -15,16 +15,15 @@ from hypothesis import strategies as st
 from PIL import Image
 from typer.testing import CliRunner
 
-from vwlib.book.pages.own import likeness
 from vwlib.book.pages.pictures import encode_trial
 from vwlib.book.text import fill
 from vwlib.concepts import TASKS
+from vwlib.datasets.example import EXAMPLE, write_example
 from vwlib.datasets.folders import read_photos, read_things
-from vwlib.datasets.photos import describe_photos, with_photos
+from vwlib.datasets.photos import best_box, describe_photos, with_photos
+from vwlib.datasets.pictures import load_image
 from vwlib.datasets.source import PHOTOS
 from vwlib.datasets.splits import load_split, open_lab
-from vwlib.examples import load_image
-from vwlib.miniature.example import EXAMPLE, write_example
 from vwlib.models import load_model
 from vwlib.settings import LARGEST_SEED, load_profile
 from vwlib.study.bank import words_table
@@ -95,7 +94,7 @@ def test_photos_are_split_named_and_boxed(mine, lab, folder):
         ("0.png", "red thing"),
     ]
     assert [e.path.name for e in material.test] == ["02.png", "1.png", "1.png"]
-    proposed = load_model("detection", mine).best_box(material.test[0], "my guitar")
+    proposed = best_box(load_model("detection", mine), material.test[0], "my guitar")
     assert material.test[0].boxes.tolist() == [pytest.approx(proposed)] and material.test[0].names == ["my guitar"]
     assert not (folder / "my_guitar" / "boxes.json").exists()
 
@@ -130,12 +129,6 @@ def test_five_texts_are_scored_on_three_tasks_and_looked_up_in_three_tables(lab,
 def test_each_text_has_its_name(lab, grid):
     words = words_of_grid(grid, [0])[0]
     assert all(len(encode_trial(lab, task, words)) == len(own.TEXTS) for task in TASKS)
-
-
-def test_pictures_are_most_like_themselves(mine, lab):
-    shown = [example.image() for example in lab.split(PHOTOS).train]
-    same, red = likeness(mine, {"same": shown[:1], "red": shown[-1:]}, shown[:1])["cosine with the photos"]
-    assert same == pytest.approx(1, abs=1e-5) and red < 0.99
 
 
 def test_the_commands_of_the_page_are_understood(mine, grid):

@@ -2,7 +2,6 @@
 
 import itertools
 import json
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -10,33 +9,22 @@ import pytest
 import torch
 
 from vwlib.book.pages.experiments import tables_of
-from vwlib.book.pages.models import describe_models, describe_run, model_table, provenance, quality_table
-from vwlib.book.pages.study import (
-    delta_findings,
-    delta_table,
-    describe_study,
-    moves_of,
-    paper_summary,
-    study_or_stand_in,
-    whereabouts,
-    whereabouts_findings,
-)
+from vwlib.book.pages.models import describe_models, describe_run, provenance, quality_table
+from vwlib.book.pages.study import delta_counts, delta_means, moves_of, nearest_words, paper_points, study_or_stand_in
 from vwlib.book.pages.tables import as_table
 from vwlib.book.pages.transfer import (
-    compare_datasets,
     compare_transfers,
     comparison_table,
     direction_table,
     grid_table,
-    kept_shares,
+    kept_share,
     off_diagonal_table,
-    paper_kept,
     paper_over_datasets,
 )
 from vwlib.concepts import DATASETS, TASKS, concepts_of
 from vwlib.experiments.displacements import displacement_table
 from vwlib.learn import ball_radius
-from vwlib.ledger.paper import paper_results
+from vwlib.ledger.paper import beside_paper, paper_results
 from vwlib.ledger.summary import is_diagonal, summarise_grid, summarise_study
 from vwlib.models import load_model
 from vwlib.settings import load_profile
@@ -110,7 +98,7 @@ def test_transfers_are_tested_one_by_one():
 
 def test_directions_have_the_gain_of_claim_7_where_all_datasets_are_there():
     values = {"anchor": 0.1, "generation": 0.5, "detection": 0.1, "classification": 0.9}
-    for datasets, shown in ((DATASETS, "+0.40 ("), (["COCO"], "–")):
+    for datasets, shown in ((DATASETS, "+0.40"), (["COCO"], "–")):
         trials = crossed(datasets, **values)
         table = direction_table(trials, summarise_grid(trials, "miniature"), "miniature")
         row = table.loc[("generation", "detection")]
@@ -144,7 +132,7 @@ def test_models_stand_beside_the_papers(lab):
     assert description.index.tolist() == [*TASKS, "judge"]
     assert description.loc["generation", "d in the paper"] == 1024
     assert description["d here"].is_unique
-    assert model_table(description).loc["image here (px)", "generation"] == "64"
+    assert description.loc["generation", "image here (px)"] == 64
 
 
 def test_quality_that_was_not_measured_is_called_so(tmp_path):
@@ -197,21 +185,25 @@ def test_what_is_kept_is_a_median_over_transfers(whole):
     free = whole[whole["delta"].isna() & (whole["trials"] == "off-diagonal")]
     shares = [source / own for own in (0.5, 0.3, 0.4) for source in (0.5, 0.3, 0.4) if source != own]
     gains = [(s - 0.1) / (own - 0.1) for own in (0.5, 0.3, 0.4) for s in (0.5, 0.3, 0.4) if s != own]
-    assert kept_shares(free) == pytest.approx((np.median(shares), np.median(gains)))
+    floor = free[free["trained_on"] == "anchor"].set_index(["dataset", "evaluated_on"])["mean"]
+    assert (kept_share(free), kept_share(free, floor)) == pytest.approx((np.median(shares), np.median(gains)))
 
 
 def test_the_papers_transfers_keep_less_than_a_quarter_in_the_median():
-    datasets = ["ImageNet", "DreamBooth", "COCO", "PASCAL"]
-    assert paper_kept(datasets) == pytest.approx(0.23, abs=0.005)
-    assert paper_kept(datasets, chance=0.1) == pytest.approx(0.198, abs=0.001)  # of accuracies only
+    paper = paper_results("figure_3")
+    assert kept_share(paper) == pytest.approx(0.23, abs=0.005)
+    less = paper["mean"] - 0.1 * (paper["evaluated_on"] != "detection")  # of accuracies only
+    assert kept_share(paper.assign(mean=less)) == pytest.approx(0.198, abs=0.001)
 
 
 def test_datasets_stand_beside_the_paper_at_one_radius(whole):
-    for delta, ours in ((None, 0.5), (0.5, 0.2)):
-        comparison = compare_datasets(whole, delta)
-        assert len(comparison) == 18 and set(comparison["dataset"]) == {"COCO", "PASCAL"}
+    every = whole[whole["trials"] == "all"]
+    for delta, rows, ours in ((None, every["delta"].isna(), 0.5), (0.5, every["delta"] == 0.5, 0.2)):
+        comparison = beside_paper(every[rows], delta)
+        assert len(comparison) == 18 and list(comparison["dataset"].unique()) == ["COCO", "PASCAL"]
         assert comparison.loc[0, "mean_ours"] == pytest.approx(ours + 0.125)
     assert comparison_table(comparison).columns[0] == "dataset"
+    assert "dataset" not in comparison_table(comparison[:9])
 
 
 def test_off_diagonal_means_stand_between_floor_and_ceiling(whole):
@@ -223,32 +215,28 @@ def test_off_diagonal_means_stand_between_floor_and_ceiling(whole):
 
 
 def test_the_radii_come_in_order_and_the_unconstrained_last(whole):
-    table = delta_table(whole)
-    assert list(table.index) == ["0.5", "unconstrained"]
-    assert table["own task, off-diagonal"].tolist() == pytest.approx([0.2, 0.4])
-    assert table.loc["unconstrained", "transferred, paper"] == pytest.approx(
-        paper_summary(["COCO", "PASCAL"], 0.5)["moved_free"]
-    )
+    means = delta_means(whole)
+    assert means.index[0] == 0.5 and np.isnan(means.index[1])
+    assert means["own task, off-diagonal"].tolist() == pytest.approx([0.2, 0.4])
+    paper = paper_points().query("delta.isna() and trained_on != evaluated_on and dataset in ('COCO', 'PASCAL')")
+    assert means["transferred, paper"].iloc[1] == pytest.approx(paper["mean"].mean())
 
 
-def test_findings_at_a_radius_leave_the_diagonal_out(whole):
-    findings = delta_findings(whole, 0.5)
-    assert [findings[name] for name in ("own", "own_free", "moved", "moved_free", "floor")] == pytest.approx(
-        [0.2, 0.4, 0.2, 0.4, 0.1]
-    )
-    counts = [findings[name] for name in ("own_cells", "saturated", "moved_cells", "above", "above_free")]
-    assert counts == [6, 6, 12, 0, 0]  # two trials prove nothing
+def test_counts_at_a_radius_leave_the_diagonal_out(whole):
+    counts = delta_counts(whole, 0.5)
+    assert counts.pop("floor") == pytest.approx(0.1)
+    assert list(counts.values()) == [6, 6, 12, 0, 0]  # two trials prove nothing
 
 
 def test_where_words_lie_is_told_for_each_task_and_radius():
     tables = tables_of(PROFILE, ["displacements", "mapped_displacements"])
     moves, mapped = (moves_of(table, PROFILE.world) for table in tables.values())
-    table = whereabouts(moves, PROFILE.world)
+    table = nearest_words(moves)
     assert list(zip(table["words of"], table["delta"], strict=True)) == [
         (task, delta) for task in TASKS for delta in ("0.5", "unconstrained")
     ]
-    assert whereabouts_findings(moves, PROFILE.world, 0.5)["ball_distance"] <= 0.5 + 1e-4
-    assert whereabouts(mapped, PROFILE.world)["words of"].iloc[0] == "generation, mapped into detection"
+    assert moves.loc[moves["delta"] == 0.5, "distance"].max() <= 0.5 + 1e-4
+    assert nearest_words(mapped)["words of"].iloc[0] == "generation, mapped into detection"
 
 
 def test_a_missing_study_is_stood_in_for_and_says_so(tmp_path, monkeypatch):
@@ -261,9 +249,9 @@ def test_a_missing_study_is_stood_in_for_and_says_so(tmp_path, monkeypatch):
 
 
 def test_a_study_says_what_it_has(study):
-    told = describe_study(study)
+    _, told = study_or_stand_in(PROFILE)
     assert [part in told for part in ("24 words", "2 concepts", "2 anchors", "(COCO)", "radius 0.5,")] == [True] * 5
-    assert "3 words diverged" in describe_study(replace(study, failed=3)) and "diverged" not in told
+    assert "diverged" not in told
 
 
 def test_a_grid_takes_the_words_that_the_study_has(study, lab):

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from vwlib.book.pages.pictures import (
+    Sheets,
     detect_grid,
     detect_trials,
     draw_grid,
@@ -15,9 +16,11 @@ from vwlib.book.pages.pictures import (
     hits,
     named_rightly,
     one_per_concept,
+    sheets_of,
+    stored_grid,
+    stored_trials,
 )
-from vwlib.book.pages.stored_pictures import Sheets, sheets_of, stored_grid, stored_trials
-from vwlib.book.pages.words import encode_stages, landing_table, stage_scores
+from vwlib.book.pages.words import encode_stages, stage_scores
 from vwlib.concepts import TASKS
 from vwlib.lab import Grid
 from vwlib.learn import Learned
@@ -52,12 +55,6 @@ def test_found_boxes_are_as_many_as_true_ones(lab):
 def test_one_trial_per_concept_starts_elsewhere():
     trials = [Trial("COCO", concept, anchor) for concept in ("laptop", "dog") for anchor in ("laptop", "dog")]
     assert one_per_concept(Grid(trials, {}, []), "miniature") == [1, 2]
-
-
-def test_words_land_somewhere_for_each_pair(lab):
-    table = landing_table(lab.models, ["dog", "cup"])
-    assert table.shape == (6, 2)
-    assert table.index[0] == "generation to detection"
 
 
 def test_pictures_of_trials_stand_beside_a_training_image(study, lab):

@@ -8,7 +8,8 @@ import pytest
 from vwlib.datasets.splits import load_split
 from vwlib.models.loading import resolve
 from vwlib.settings import Profile, load_profile
-from vwlib.study.plan import chunk_digests, digest_examples, make_plan, settings_of
+from vwlib.study.digest import digest_examples
+from vwlib.study.plan import chunk_digests, make_plan, settings_of
 from vwlib.study.store import Store
 
 PROFILE = load_profile("smoke")

@@ -4,18 +4,21 @@ it.
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from vwlib.datasets.splits import open_lab
-from vwlib.miniature import training
 from vwlib.miniature.training import training_autocast
 from vwlib.models import load_model, precision
-from vwlib.models.precision import faster_precision, precision_of
+from vwlib.models.loading import resolve
+from vwlib.models.precision import Speeds, precision_of, speeds_of
 from vwlib.settings import load_profile
-from vwlib.study.plan import as_words, chunk_digests, make_plan, trials_of, word_ids
+from vwlib.study.digest import as_words, trials_of
+from vwlib.study.plan import chunk_digests, make_plan, word_ids
 from vwlib.study.store import Store, bank_of
 
 SMOKE, MINIATURE = load_profile("smoke"), load_profile("miniature")
@@ -25,26 +28,44 @@ def forced(name: str, profile=MINIATURE):
     return profile.model_copy(update={"generator": profile.generator.model_copy(update={"precision": name})})
 
 
-@pytest.mark.parametrize(
-    "flags,expected", [("avx2 avx512_bf16", "bfloat16"), ("asimd bf16 sve", "bfloat16"), ("avx2 avx512f", "float32")]
-)
-def test_bfloat16_is_chosen_where_the_processor_has_instructions_for_it(flags, expected, monkeypatch, tmp_path):
-    (tmp_path / "cpuinfo").write_text(f"model name : any\nflags : fpu {flags} sse\n")
-    monkeypatch.setattr(precision, "Path", lambda _: tmp_path / "cpuinfo")
-    assert faster_precision.__wrapped__("cpu") == expected
-    monkeypatch.setattr(precision, "Path", lambda _: tmp_path / "nothing")
-    assert faster_precision.__wrapped__("cpu") == "float32"
+@pytest.mark.parametrize("bfloat16,expected", [(2.0, "bfloat16"), (6.0, "float32"), (300.0, "float32")])
+def test_bfloat16_is_chosen_only_where_it_is_clearly_faster(bfloat16, expected):
+    assert Speeds(float32=8.0, bfloat16=bfloat16).faster == expected
 
 
-def test_what_a_profile_names_is_what_it_computes_in(monkeypatch):
-    monkeypatch.setattr(precision, "faster_precision", lambda _: pytest.fail("asked"))
+@pytest.fixture
+def measured(tmp_path, monkeypatch):
+    """`speeds_of` with an empty cache folder and a memory of nothing."""
+    monkeypatch.setattr(precision, "CACHE", tmp_path)
+    monkeypatch.setattr(precision, "_measured", precision._measured.__wrapped__)
+    return speeds_of
+
+
+def test_a_machine_is_measured_once_with_a_product_of_the_models_own_size(measured, monkeypatch):
+    timed, times = [], {"float32": 8.0, "bfloat16": 2.0}
+    monkeypatch.setattr(precision, "_milliseconds", lambda *what: timed.append(what) or times[what[-1]])
+    config = json.loads((resolve(MINIATURE.generator.source) / "unet" / "config.json").read_text())
+    product = "cpu", 64 * 8 * 8, max(config["block_out_channels"])
+    assert measured(MINIATURE.generator, "cpu") == measured(MINIATURE.generator, "cpu") == Speeds(8.0, 2.0)
+    assert timed == [(*product, "float32"), (*product, "bfloat16")]
+    measured(MINIATURE.generator.model_copy(update={"source": "nowhere", "image_size": 512}), "cpu")
+    assert timed[-1] == ("cpu", precision.MOST // (4 * 320**2), 320, "bfloat16")
+
+
+def test_a_cache_that_cannot_be_written_to_does_not_matter(measured, tmp_path, monkeypatch):
+    (tmp_path / "precision").write_text("a file where a folder should be")
+    monkeypatch.setattr(precision, "MOST", 2**20)
+    assert measured(MINIATURE.generator, "cpu").faster in ("float32", "bfloat16")
+
+
+def test_what_a_profile_names_is_not_measured(monkeypatch):
+    monkeypatch.setattr(precision, "speeds_of", lambda *_: pytest.fail("measured"))
     assert [precision_of(forced(name).generator, "cpu") for name in ("float32", "float16")] == ["float32", "float16"]
 
 
-@pytest.mark.parametrize("faster", ["float32", "bfloat16"])
-def test_the_generator_and_training_compute_in_what_is_faster_here(faster, monkeypatch, lab):
-    for module in (precision, training):
-        monkeypatch.setattr(module, "faster_precision", lambda _: faster)
+@pytest.mark.parametrize("faster,milliseconds", [("float32", 80.0), ("bfloat16", 2.0)])
+def test_the_generator_and_training_compute_in_what_is_faster_here(faster, milliseconds, monkeypatch, lab):
+    monkeypatch.setattr(precision, "speeds_of", lambda *_: Speeds(8.0, milliseconds))
     weight = torch.ones(8, 8)
     for context in (lab.generator.autocast(), training_autocast()):
         with context:

@@ -16,14 +16,14 @@ from PIL import Image
 from test_reading import ENCODINGS, LINE_ENDS, NAMES
 
 from vwlib.concepts import concepts_of, find_concept
-from vwlib.datasets.boxes import write_proposals
 from vwlib.datasets.choose import training_examples
 from vwlib.datasets.coco import read_coco
 from vwlib.datasets.folders import read_dreambooth, read_photos, read_things
 from vwlib.datasets.imagenet import read_imagenet
-from vwlib.datasets.pictures import IMAGE_SUFFIXES, list_images
+from vwlib.datasets.pictures import IMAGE_SUFFIXES, list_images, load_image
 from vwlib.datasets.voc import read_voc
-from vwlib.examples import Pictures, load_image
+from vwlib.examples import Pictures
+from vwlib.tools.own import add_boxes
 
 COCO, PASCAL = concepts_of("COCO"), concepts_of("PASCAL")
 JSON = "instances_train2017.json"
@@ -178,8 +178,8 @@ def test_what_is_left_out_of_coco_is_counted_and_named_once(tmp_path, caplog):
     assert len(coco(tmp_path, content).value) == 3 and len(coco(tmp_path, content).value) == 3
     said = [record.getMessage() for record in caplog.records]
     assert len(said) == 3
-    assert "2 annotations are of images that it does not list" in said[0] and "with the id 98" in said[0]
-    assert "1 box without an area" in said[1] and "1.png" in said[1] and "boxes.json is not read" in said[2]
+    assert "(2)" in said[0] and "with the id 98" in said[0]
+    assert "(1)" in said[1] and "1.png" in said[1] and "boxes.json is not read" in said[2]
 
 
 # --- VOC
@@ -360,7 +360,7 @@ def test_boxes_by_hand_count_however_their_file_names_the_picture(tmp_path, name
     (tmp_path / "boxes.json").write_bytes(json.dumps({name: [[1, 2, "30", 20]]}).encode(encoding))
     examples = read_photos(tmp_path)
     assert examples[0].boxes.tolist() == [[1, 2, 30, 20]]
-    assert write_proposals(tmp_path, examples, [[0, 0, 9, 9]]) == 0
+    assert add_boxes(tmp_path, {examples[0].path: [0, 0, 9, 9]}) == 0
     assert json.loads((tmp_path / "boxes.json").read_text()) == {"00.png": [[1, 2, 30, 20]]}
 
 
@@ -391,12 +391,8 @@ def test_whatever_boxes_and_styles_hold_is_read_or_one_sentence(content):
                     else []
                 )
                 assert found.sentence or len(found.value[0].boxes) == len(rows)
-                Accepted(
-                    lambda found=found: write_proposals(
-                        root, found.value or [], [[0, 0, 9, 9]] * len(found.value or [])
-                    ),
-                    file,
-                )
+                boxes = {example.path: [0, 0, 9, 9] for example in found.value or []}
+                Accepted(lambda boxes=boxes: add_boxes(root, boxes), file)
             (root / file).unlink()
 
 
@@ -489,9 +485,7 @@ def test_what_is_no_picture_is_counted_and_named_once(tmp_path, caplog):
     picture(tmp_path / "dir.png" / "b.png")
     assert [example.path.name for example in (*read_photos(tmp_path), *read_photos(tmp_path))] == ["a.png"] * 2
     (record,) = caplog.records
-    assert record.getMessage().endswith(
-        "6 files are no picture that is read: IMG_0.MOV, IMG_1.MOV, dir.png/ and 3 more."
-    )
+    assert record.getMessage().endswith("(6): IMG_0.MOV, IMG_1.MOV, dir.png/ and 3 more.")
 
 
 @QUICK

@@ -11,8 +11,15 @@ from vwlib.book.figures.solutions import compound_points, offset_ranges, random_
 from vwlib.book.figures.style import TASK_COLOURS
 from vwlib.book.figures.transfer import frequency_points
 from vwlib.book.figures.words import sweep_curves
-from vwlib.book.pages.experiments import claim_of, claim_table, tables_of
-from vwlib.book.pages.solutions import OFFSET_ARMS, compound_table, reach_table, segment_table
+from vwlib.book.pages.experiments import (
+    OFFSET_ARMS,
+    claim_of,
+    claim_table,
+    compound_table,
+    reach_table,
+    segment_table,
+    tables_of,
+)
 from vwlib.concepts import TASKS
 from vwlib.settings import load_profile
 

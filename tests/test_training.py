@@ -120,7 +120,7 @@ def test_the_detection_loss_falls_on_a_tiny_pool(refined, tmp_path, monkeypatch)
         render_pool(load_sprites(), {"Few": 1.0}, 4, architectures.DETECTION_SIZE, seed=1),
         architectures.build_detector(0).train(),
     )
-    loss = detection_loss(pool, load_sprites(), model, refined=refined, images=4, negatives=4, phrases=2)
+    loss = detection_loss(pool, model, refined=refined, images=4, negatives=4, phrases=2)
     before = loss(np.random.default_rng(0), torch.Generator())[0].item()
     train(model, loss, Schedule(12, 2e-3, warmup=3), seed=0, checkpoint=tmp_path / "d.pt")
     assert loss(np.random.default_rng(0), torch.Generator())[0].item() < 0.8 * before
@@ -131,7 +131,7 @@ def test_the_denoising_loss_falls_on_a_tiny_pool(tmp_path, monkeypatch):
     pool = render_pool(load_sprites(), {"Portrait": 1.0}, 4, architectures.IMAGE_SIZE, seed=1)
     latents = np.random.default_rng(0).normal(size=(4, 16, 8, 8)).astype(np.float16)
     text, unet = architectures.build_text_encoder(0).eval(), architectures.build_unet(0).train()
-    loss = denoising_loss(pool, load_sprites(), latents, 1.0, text, unet, batch=8)
+    loss = denoising_loss(pool, latents, 1.0, text, unet, batch=8)
     before = loss(np.random.default_rng(0), torch.Generator().manual_seed(0))[0].item()
     train(unet, loss, Schedule(12, 3e-3, warmup=3), seed=0, checkpoint=tmp_path / "d.pt")
     assert loss(np.random.default_rng(0), torch.Generator().manual_seed(0))[0].item() < 0.9 * before
@@ -144,9 +144,7 @@ def test_the_contrastive_loss_falls_on_a_tiny_pool(tmp_path, monkeypatch):
     text = nn.Sequential(nn.EmbeddingBag(2000, 32))
     model, scale = nn.ModuleList([image, text]), torch.tensor(2.66)
     pool = render_pool(load_sprites(), {"One": 1.0}, 64, 32, seed=1)
-    loss = contrastive_loss(
-        pool, load_sprites(), image, text, scale, architectures.tokenize, batch=32, choices=40, captions=8
-    )
+    loss = contrastive_loss(pool, image, text, scale, batch=32, choices=40, captions=8)
     before = loss(np.random.default_rng(0), torch.Generator())[0].item()
     train(model, loss, Schedule(60, 0.01, warmup=5), seed=0, checkpoint=tmp_path / "d.pt")
     assert loss(np.random.default_rng(0), torch.Generator())[0].item() < 0.8 * before

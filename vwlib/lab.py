@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 from torch import Tensor
@@ -14,7 +14,7 @@ from torch import Tensor
 from vwlib.concepts import TASKS
 from vwlib.learn import Learned, learn_trials, raise_if_diverged
 from vwlib.maps import PAPER_MAP
-from vwlib.models import load_model
+from vwlib.models import load_model, usual_adapter
 from vwlib.models.base import CachedFeatures, Score, TaskModel
 from vwlib.settings import Profile
 from vwlib.transfer import TransferMap, fit_transfer
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from vwlib.models.detection import Detector
     from vwlib.models.generation import Generator
 
-M = TypeVar("M")
 Split = Literal["train", "test"]
 
 
@@ -71,29 +70,23 @@ class Lab:
     @property
     def generator(self) -> Generator:
         """The generator. Raises ValueError if a model of another class takes its place."""
-        from vwlib.models.generation import Generator
-
-        return self._model_of("generation", Generator)
+        return self._usual_model("generation")
 
     @property
     def detector(self) -> Detector:
         """The detector. Raises ValueError if a model of another class takes its place."""
-        from vwlib.models.detection import Detector
-
-        return self._model_of("detection", Detector)
+        return self._usual_model("detection")
 
     @property
     def classifier(self) -> Classifier:
         """The classifier. Raises ValueError if a model of another class takes its place."""
-        from vwlib.models.classification import Classifier
+        return self._usual_model("classification")
 
-        return self._model_of("classification", Classifier)
-
-    def _model_of(self, task: str, kind: type[M]) -> M:
-        model = self.model(task)
-        if not isinstance(model, kind):
+    def _usual_model(self, task: str) -> Any:
+        model, usual = self.model(task), usual_adapter(task)
+        if not isinstance(model, usual):
             found = f"The {task} model of the profile '{self.profile.name}' is a {type(model).__name__}"
-            raise ValueError(f"{found}, and this needs a {kind.__name__} or a class derived from it.")
+            raise ValueError(f"{found}, and this needs a {usual.__name__} or a class derived from it.")
         return model
 
     def split(self, dataset: str) -> DatasetSplit:

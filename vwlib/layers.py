@@ -2,9 +2,6 @@
 
 Layers are counted as in the paper: layer 0 is the embedding before the first block, layer N the output of the N-th
 block. An encoder that is cut to its first N blocks ends with layer N.
-
-Functions that take `words` want a table with one row for each word, in the words' order; what they return keeps its
-columns.
 """
 
 from __future__ import annotations
@@ -13,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import pandas as pd
 import torch
 from torch import Tensor, nn
 
@@ -97,71 +93,17 @@ def truncated(model: TaskModel, blocks: int) -> Iterator[None]:
     ...     scores = model.evaluate(vectors, concepts, names, features)
     """
     if not 0 <= blocks <= len(model.blocks):
-        raise ValueError(
-            f"The text encoder of the {model.task} model has {len(model.blocks)} blocks; it cannot be cut to its first "
-            f"{blocks}."
-        )
+        whole = f"The text encoder of the {model.task} model has {len(model.blocks)} blocks"
+        raise ValueError(f"{whole}; it cannot be cut to its first {blocks}.")
     # Skipped blocks stay in place and return their input: open_clip asks its first block for the precision, and
     # recording still sees every layer.
     skipped = [vars(block) for block in model.blocks[blocks:]]
-    before = [attributes.get("forward") for attributes in skipped]
+    before = [{key: value for key, value in attributes.items() if key == "forward"} for attributes in skipped]
     for attributes in skipped:
-        attributes["forward"] = _identity
+        attributes["forward"] = lambda states, *_, **__: states
     try:
         yield
     finally:
-        for attributes, forward in zip(skipped, before, strict=True):
-            if forward is None:
-                del attributes["forward"]
-            else:
-                attributes["forward"] = forward
-
-
-def _identity(states: Tensor, *_: Any, **__: Any) -> Tensor:
-    return states
-
-
-def evenly_spaced(blocks: int, count: int = 4) -> list[int]:
-    """Section 5.2: `count` evenly spaced layers, as the paper chose 1, 8, 16, 24 of 24 and 1, 4, 8, 12 of 12."""
-    return sorted({max(1, round(blocks * step / (count - 1))) for step in range(count)})
-
-
-def projection_on_concept_direction(
-    states: Tensor, anchors: Tensor, concepts: Tensor, words: pd.DataFrame
-) -> pd.DataFrame:
-    """The projection of a word's change on the direction from anchor to concept, layer by layer.
-
-    All states are (layer, word, d): of the words, and of their anchor's and their concept's own word in the same
-    prompt. The direction is the difference of these two after the last block. A value is 0 at the anchor's state, and 1
-    for the concept's word at the last layer. For real words in the anchor's place, `states` are `concepts`.
-    Returns the columns of `words`, `word` (its row), `layer`, `value`. Raises ValueError for a word whose anchor is its
-    concept's own.
-    """
-    if states.shape[1] != len(words):
-        raise ValueError(f"The table names {len(words)} words and there are hidden states of {states.shape[1]}.")
-    direction = concepts[-1] - anchors[-1]
-    equal = torch.isclose(concepts[-1], anchors[-1], atol=1e-4).all(-1)  # but for the rounding of another batch
-    if equal.any():
-        row = words.iloc[int(equal.nonzero()[0])]
-        raise ValueError(f"'{row['anchor']}' is the own word of '{row['concept']}', so no direction is between them.")
-    values = ((states - anchors) * direction).sum(-1) / direction.pow(2).sum(-1)  # (layer, word)
-    tables = [words.assign(word=range(len(words)), layer=layer, value=v.numpy()) for layer, v in enumerate(values)]
-    return pd.concat(tables, ignore_index=True)
-
-
-def contributions_to_direction(
-    parts: Tensor, anchors: Tensor, start: Tensor, end: Tensor, words: pd.DataFrame
-) -> pd.DataFrame:
-    """How much the attention and the MLPs of all blocks add to `projection_on_concept_direction` at the last layer.
-
-    `parts` and `anchors` are `block_contributions` (block, part, word, d) of the words and of their anchors; `start`
-    and `end` (word, d) are the last hidden states of the anchors' and of the concepts' own words. One row a word and
-    part: the columns of `words`, `word` (its row), `part` ("attention" or "MLP") and `value`.
-    """
-    direction = end - start
-    shares = ((parts - anchors).sum(0) * direction).sum(-1) / direction.pow(2).sum(-1)  # (part, word)
-    tables = [
-        words.assign(word=range(len(words)), part=part, value=values.numpy())
-        for part, values in zip(("attention", "MLP"), shares, strict=True)
-    ]
-    return pd.concat(tables, ignore_index=True)
+        for attributes, usual in zip(skipped, before, strict=True):
+            attributes.pop("forward")
+            attributes.update(usual)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,7 +14,6 @@ from tqdm.auto import tqdm
 from vwlib.models.base import CachedFeatures, TaskModel
 from vwlib.trials import Trial
 
-T = TypeVar("T")
 Batch = dict[str, Tensor]  # what is drawn for one step, each tensor with the axis `word` first
 Loss = Callable[[Tensor, Batch], Tensor]  # vectors (word, vector, d) and their batch -> losses (word,)
 
@@ -47,10 +46,8 @@ class Learned:
 
 def raise_if_diverged(learned: Learned, task: str, trials: Sequence[Trial]) -> None:
     """Raise FloatingPointError if a word diverged; the message names each with its step."""
-    broken = [
-        f"{trials[row].concept} from {trials[row].anchor} (at step {at})" for row, at in learned.diverged_at.items()
-    ]
-    if broken:
+    at_step = learned.diverged_at.items()
+    if broken := [f"{trials[row].concept} from {trials[row].anchor} (at step {step})" for row, step in at_step]:
         raise FloatingPointError(f"{task}: the words {', '.join(broken)} diverged; lower the learning rate.")
 
 
@@ -87,11 +84,6 @@ def radii(model: TaskModel, trials: Sequence[Trial]) -> Tensor:
     return torch.tensor(found)
 
 
-def all_at_once(count: int, work: Callable[[slice], T]) -> list[T]:
-    """Do the work on all things in one part."""
-    return [work(slice(0, count))]
-
-
 def learn_words(
     loss: Loss,
     start: Tensor,
@@ -101,7 +93,7 @@ def learn_words(
     steps: int,
     lr: float,
     snapshots: Collection[int] = (),
-    parts: Callable[[int, Callable[[slice], tuple[Tensor, Tensor]]], list[tuple[Tensor, Tensor]]] = all_at_once,
+    parts: Callable[[int, Callable[[slice], Any]], list[Any]] = lambda count, work: [work(slice(0, count))],
     progress: str = "",
 ) -> Learned:
     """Section 3: Adam on the words' losses; after every step each word is projected onto its ball (equation 4).

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -39,19 +39,14 @@ class Affine:
         return mapped if self.offset is None else mapped + self.offset.to(vectors.dtype)
 
 
-def find_map(name: str) -> str:
-    """The name of a map. Raises ValueError for an unknown one."""
-    if name not in MAPS:
-        raise ValueError(f"'{name}' is not a map; choose from {', '.join(MAPS)}.")
-    return name
-
-
 def fit_map(kind: str, source: Tensor, target: Tensor, seed: int = 0) -> MapFunction:
     """Fit the map of that name from rows of `source` (word, d_source) to those of `target` (word, d_target).
 
     Raises ValueError for an unknown name, for tables of different lengths, and for too few words.
     """
-    return MAPS[find_map(kind)](source, target, seed)
+    if kind not in MAPS:
+        raise ValueError(f"'{kind}' is not a map; choose from {', '.join(MAPS)}.")
+    return MAPS[kind](source, target, seed)
 
 
 def check_words(source: Tensor, target: Tensor, needed: int) -> None:
@@ -68,7 +63,6 @@ def fit_linear(source: Tensor, target: Tensor, seed: int = 0) -> Affine:
     """Equations 1 and 2: the paper's map, the least-squares T = (YᵀY)⁻¹YᵀX for rows y of `source` and x of `target`.
 
     Solved in float64 by a least-squares routine: forming YᵀY would square the condition number.
-    Raises ValueError for fewer words than dimensions, which do not determine T.
     """
     check_words(source, target, source.shape[1])
     return Affine(torch.linalg.lstsq(source.double(), target.double(), driver="gelsd").solution.float())
@@ -153,21 +147,20 @@ def fit_relative(source: Tensor, target: Tensor, seed: int = 0) -> Relative:
         cosines = plain.cosines(plain.source[part])
         cosines[torch.arange(len(part)), part] = 0  # leave the word itself out
         decoded.append(plain.decode(plain.source[part], cosines))
-    return Relative(plain.source, plain.target, means, float(_best_scale(torch.cat(decoded), plain.target)))
+    return replace(plain, scale=float(_best_scale(torch.cat(decoded), plain.target)))
 
 
-class Network(nn.Module):
+class Network(nn.Sequential):
     """A two-layer network between tables that are in units of their own means and spreads."""
 
     def __init__(self, source: Tensor, target: Tensor, hidden: int) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(nn.Linear(source.shape[1], hidden), nn.GELU(), nn.Linear(hidden, target.shape[1]))
+        super().__init__(nn.Linear(source.shape[1], hidden), nn.GELU(), nn.Linear(hidden, target.shape[1]))
         self.means = source.mean(0), target.mean(0)
         self.spreads = [float((table - table.mean(0)).pow(2).mean().sqrt()) or 1.0 for table in (source, target)]
 
     def forward(self, vectors: Tensor) -> Tensor:
         """Map vectors (..., d_source) to (..., d_target)."""
-        mapped = self.layers((vectors.float() - self.means[0]) / self.spreads[0])
+        mapped = super().forward((vectors.float() - self.means[0]) / self.spreads[0])
         return (mapped * self.spreads[1] + self.means[1]).to(vectors.dtype)
 
 

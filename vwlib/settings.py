@@ -12,23 +12,13 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PositiveFloat,
-    PositiveInt,
-    ValidationError,
-)
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
 
 from vwlib.concepts import DATASETS, TASKS
 from vwlib.paths import DATA, ROOT
 
 PROFILES = ("smoke", "miniature", "paper")
-#: A larger seed fits neither torch's generators, which add a picture's number to it, nor the tables.
-LARGEST_SEED = 2**63 - 1
+LARGEST_SEED = 2**63 - 1  #: that fits torch's generators, which add a picture's number to it, and the tables
 #: Folder of the miniature's models: the committed ones, or others, say ones that you trained yourself.
 MODELS = Path(os.environ.get("VWLIB_MODELS", DATA / "miniature" / "models")).resolve()
 
@@ -37,19 +27,9 @@ class _Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-#: In TOML, which has no None, false switches a setting off.
-_OFF = BeforeValidator(lambda value: None if value is False else value)
-
-
-def _by_task(settings: dict[str, Any]) -> dict[str, Any]:
-    if unknown := [task for task in settings if task not in TASKS]:
-        raise ValueError(f"'{unknown[0]}' is no task; choose from {', '.join(TASKS)}")
-    return settings
-
-
-_Counts = Annotated[dict[str, PositiveInt], AfterValidator(_by_task)]
-#: By task, "file.py:Class" with the file from the project's root (`vwlib.models.find_adapter`).
-_Adapters = Annotated[dict[str, Annotated[str, Field(pattern=r"^.+\.py:[A-Za-z_]\w*$")]], AfterValidator(_by_task)]
+_OFF = BeforeValidator(lambda value: None if value is False else value)  # TOML has no None
+_Task = Annotated[str, Field(pattern=f"^({'|'.join(TASKS)})$")]
+_Adapter = Annotated[str, Field(pattern=r"^.+\.py:[A-Za-z_]\w*$")]
 
 
 class ModelSettings(_Settings):
@@ -74,7 +54,7 @@ class GeneratorSettings(ModelSettings):
     image_size: PositiveInt  #: px
     inference_steps: PositiveInt = 50  #: denoising steps (table 2)
     guidance: float = Field(7.5, ge=1)  #: scale of classifier-free guidance; the paper does not state it
-    #: Of the denoiser's matrix products. auto: bfloat16 where the machine has instructions for it, else float32.
+    #: Of the denoiser's matrix products; auto: float32, or bfloat16 where the machine is clearly faster in it.
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     recompute: bool = False  #: gradient checkpointing of the denoiser, on GPUs only: less memory, more time
     images_per_word: PositiveInt = 4  #: pictures judged per word; the paper's values suggest one
@@ -106,7 +86,7 @@ class StudySettings(_Settings):
     anchors: PositiveInt = 10  #: those of its first concepts
     deltas: tuple[PositiveFloat, ...] = (0.1, 0.2, 0.5, 1.0)  #: section 5
     #: Words learned in one go, by task; part of the definition, because floating-point sums depend on the batch.
-    words_at_once: _Counts = {"generation": 25, "detection": 100, "classification": 100}
+    words_at_once: dict[_Task, PositiveInt] = {"generation": 25, "detection": 100, "classification": 100}
     threads: PositiveInt = 1  #: of each process; also part of the definition
     compute_on_demand: bool = False  #: whether a page that needs the study may compute it, where it is missing
 
@@ -139,7 +119,7 @@ class Profile(_Settings):
     detector: ModelSettings
     classifier: ModelSettings
     judge: ModelSettings
-    adapters: _Adapters = {}  #: what loads a task's model instead of the library's loader, by task: "file.py:Class"
+    adapters: dict[_Task, _Adapter] = {}  #: what loads a task's model, "file.py:Class" (`vwlib.models.find_adapter`)
     #: Of another kind than the judge, beside it; None: the judge alone.
     second_judge: Annotated[ModelSettings | None, _OFF] = None
     data: dict[str, str] = {}  #: folder of each dataset; the miniature writes its own
@@ -148,7 +128,7 @@ class Profile(_Settings):
     vectors: PositiveInt = 4  #: embedding vectors per word
     train_images: PositiveInt = 8  #: per concept
     test_images: PositiveInt = 50  #: per concept
-    learning: Annotated[dict[str, Learning], AfterValidator(_by_task)]
+    learning: dict[_Task, Learning]
     concepts: PositiveInt = 3  #: of the small grid in chapter 4
     anchors: PositiveInt = 2
     study: StudySettings = StudySettings()
@@ -157,16 +137,9 @@ class Profile(_Settings):
     @property
     def models(self) -> dict[str, ModelSettings]:
         """Every model that a run loads, by role: that of each task, the judges and the safety checker."""
-        found: dict[str, ModelSettings | None] = {"judge": self.judge, "second_judge": self.second_judge}
-        found |= {"safety_checker": self.generator.safety_checker}
         tasks = dict(zip(TASKS, (self.generator, self.detector, self.classifier), strict=True))
-        return tasks | {role: settings for role, settings in found.items() if settings}
-
-    def model_of(self, task: str) -> ModelSettings:
-        """The settings of a task's model. Raises ValueError for an unknown task."""
-        if task not in TASKS:
-            raise ValueError(f"'{task}' is no task; choose from {', '.join(TASKS)}.")
-        return self.models[task]
+        more = {"judge": self.judge, "second_judge": self.second_judge, "safety_checker": self.generator.safety_checker}
+        return tasks | {role: settings for role, settings in more.items() if settings}
 
     def __hash__(self) -> int:
         return hash(self.model_dump_json())
@@ -192,30 +165,23 @@ def load_profile(name: str | None = None, **changes: Any) -> Profile:
     if name not in PROFILES:
         raise ValueError(f"'{name}' is no profile; choose from {', '.join(PROFILES)}.")
     profile = Profile.model_validate(_read_profile(name))
-    if file := settings_file():
-        profile = _changed(profile, read_settings(file).get(name, {}), f"{file}, profile")
+    profile = _changed(profile, read_settings().get(name, {}), f"{os.environ.get('VWLIB_SETTINGS')}, profile")
     return _changed(profile, changes, "Profile")
 
 
-def settings_file() -> Path | None:
-    """The TOML file that `VWLIB_SETTINGS` names, from the project's root; None where nothing is named."""
-    named = os.environ.get("VWLIB_SETTINGS")
-    return (ROOT / named).resolve() if named else None
-
-
-def read_settings(file: Path) -> dict[str, dict[str, Any]]:
-    """The settings in a TOML file, a table for each profile.
+def read_settings() -> dict[str, dict[str, Any]]:
+    """The settings in the TOML file that `VWLIB_SETTINGS` names from the project's root, a table for each profile.
 
     Raises ValueError for a file that is missing or no TOML, and for anything outside the profiles' tables.
     """
+    file = os.environ.get("VWLIB_SETTINGS")
     try:
-        found = tomllib.loads(file.read_text())
+        found = tomllib.loads((ROOT / file).read_text()) if file else {}
     except (OSError, ValueError) as error:
         raise ValueError(f"VWLIB_SETTINGS names {file}, which cannot be read as TOML: {error}.") from error
     for name, table in found.items():
         if name not in PROFILES or not isinstance(table, dict):
-            where = f"settings stand below [paper], or another of {', '.join(PROFILES)}"
-            raise ValueError(f"{file}: '{name}' is no table of a profile; {where}.")
+            raise ValueError(f"{file}: '{name}' is no table of a profile; there are {', '.join(PROFILES)}.")
     return found
 
 
@@ -224,8 +190,7 @@ def _changed(profile: Profile, changes: dict[str, Any], where: str) -> Profile:
         return Profile.model_validate(_merged(profile.model_dump(), changes)) if changes else profile
     except ValidationError as error:
         first = error.errors()[0]
-        setting = ".".join(str(part) for part in first["loc"])
-        problem = f"{first['msg'].removeprefix('Value error, ').lower()} (got {first['input']!r})"
+        setting, problem = ".".join(map(str, first["loc"])), f"{first['msg'].lower()} (got {first['input']!r})"
         raise ValueError(f"{where} '{profile.name}', setting '{setting}': {problem}.") from error
 
 

@@ -40,21 +40,16 @@ class Vocabulary:
         word fragments.
         """
         whole = {entry.removesuffix("</w>"): index for entry, index in self.entries.items() if entry.endswith("</w>")}
-        return {
-            word: index for word, index in whole.items() if _is_word(word) and (self.seen is None or word in self.seen)
-        }
+        words = {word: index for word, index in whole.items() if word.isascii() and word.isalpha() and word.islower()}
+        return words if self.seen is None else {word: index for word, index in words.items() if word in self.seen}
 
     def token_of(self, word: str) -> int:
         """The id of a single-token word. Raises ValueError for several tokens, and for a word never met in training."""
         tokens = self.encode(word)
         if len(tokens) != 1:
-            raise ValueError(
-                f"'{word}' is {len(tokens)} tokens in this vocabulary; an anchor word must be a single token."
-            )
+            raise ValueError(f"'{word}' is {len(tokens)} tokens here; an anchor word must be a single token.")
         if self.seen is not None and word not in self.seen:
-            raise ValueError(
-                f"The model never met the word '{word}' in training; choose an anchor word from its vocabulary."
-            )
+            raise ValueError(f"The model never met the word '{word}' in training; choose another anchor word.")
         return tokens[0]
 
     def prompt(self, text: str, vectors: int = 0) -> Tensor:
@@ -66,19 +61,14 @@ class Vocabulary:
         tokens = [*self.encode(before), *([PLACEHOLDER] * vectors if brace else []), *self.encode(after)]
         if len(tokens) + 2 > self.context:
             word = f" with a word of {vectors} vectors" if brace else ""
-            raise ValueError(
-                f"The prompt '{text}'{word} is {len(tokens) + 2} tokens long; the model reads {self.context}."
-            )
+            length = f"{len(tokens) + 2} tokens long; the model reads {self.context}"
+            raise ValueError(f"The prompt '{text}'{word} is {length}.")
         ids = [self.start, *tokens, self.end]
         return torch.tensor(ids + [self.pad] * (self.context - len(ids)))
 
     def prompts(self, texts: list[str]) -> Tensor:
         """Token ids (prompt, token) of plain prompts."""
         return torch.stack([self.prompt(text) for text in texts])
-
-
-def _is_word(entry: str) -> bool:
-    return entry.isascii() and entry.isalpha() and entry.islower()
 
 
 def place_vectors(ids: Tensor, embedded: Tensor, vectors: Tensor) -> Tensor:
@@ -93,7 +83,7 @@ def place_vectors(ids: Tensor, embedded: Tensor, vectors: Tensor) -> Tensor:
 
 
 @contextmanager
-def spliced(table: nn.Embedding, vectors: Tensor | None) -> Iterator[None]:
+def spliced(table: nn.Embedding, vectors: Tensor) -> Iterator[None]:
     """Within the block, the word table gives `vectors` (prompt, vector, d) for placeholders.
 
     The table is neither changed nor copied, and gradients reach `vectors` only:
@@ -101,9 +91,6 @@ def spliced(table: nn.Embedding, vectors: Tensor | None) -> Iterator[None]:
     >>> with spliced(text_encoder.get_input_embeddings(), vectors):
     ...     states = text_encoder(ids).last_hidden_state
     """
-    if vectors is None:
-        yield
-        return
     hook = table.register_forward_hook(lambda _, inputs, output: place_vectors(inputs[0], output, vectors))
     try:
         yield

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from vwlib.maps import PAPER_MAP, Affine, MapFunction, fit_map
+from vwlib.maps import PAPER_MAP, MapFunction, fit_map
 from vwlib.models.base import TaskModel
 
 
@@ -23,13 +22,6 @@ class TransferMap:
     def __call__(self, vectors: Tensor) -> Tensor:
         """Equation 3: move vectors (..., d_source) into the target's space (..., d_target)."""
         return self.function(vectors)
-
-    @property
-    def matrix(self) -> Tensor:
-        """The matrix (d_source, d_target) of a linear map, without its offset. Raises ValueError for any other map."""
-        if not isinstance(self.function, Affine):
-            raise ValueError(f"A map of kind '{self.kind}' is not linear and has no matrix.")
-        return self.function.matrix
 
 
 def shared_words(*models: TaskModel) -> list[str]:
@@ -53,11 +45,3 @@ def token_ids(model: TaskModel, words: list[str]) -> list[int]:
     """The model's ids of words that it knows as single tokens."""
     known = model.vocabulary.words()
     return [known[word] for word in words]
-
-
-def nearest_words(vectors: Tensor, model: TaskModel, count: int = 5) -> list[list[str]]:
-    """The model's own words nearest to each vector (vector, d), nearest first."""
-    words = model.vocabulary.words()
-    names, ids = list(words), list(words.values())
-    order = torch.cdist(vectors.float(), model.word_table()[ids]).topk(count, largest=False).indices
-    return [[names[i] for i in row] for row in order]

@@ -89,17 +89,11 @@ def load_words(path: Path, framework: Framework = "pt") -> list[Word]:
     except OSError as error:
         raise ValueError(f"{path} cannot be read ({error.strerror or error}).") from error
     except (SafetensorError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path} {_damage(path)}: {str(error).splitlines()[0]}") from error
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{path} is damaged or holds no learned words (it may be a pickle): {reason}") from error
     if len(keys) == 1 and re.fullmatch(r"emb_params|<[^<>]+>", keys[0]):
         raise ValueError(f"{path} holds an exported embedding ({keys[0]}); name the words file that it was made from.")
     raise ValueError(f"{path} holds no learned words, but {len(keys):,} tensors, such as {', '.join(keys[:1])}.")
-
-
-def _damage(path: Path) -> str:
-    """What is wrong with a file that is not safetensors; torch writes pickles as zip files."""
-    with path.open("rb") as file:
-        is_pickle = file.read(4) in (b"PK\x03\x04", b"\x80\x02}q")
-    return "is a pickle, and words are kept as safetensors" if is_pickle else "is damaged or holds no learned words"
 
 
 def _checked(key: str, vectors: Tensor, origins: Any) -> Word:

@@ -24,7 +24,8 @@ from visits import (
 pytestmark = pytest.mark.browser
 
 #: A page with a fault of every kind that is looked for.
-FAULTY = """<!doctype html><html lang="en"><title>faulty</title><script src="gone.js"></script><script>nothing()</script>
+FAULTY = """<!doctype html><html lang="en"><title>faulty</title><script src="gone.js"></script>
+<script>nothing()</script>
 <img src="https://example.org/x.png"><main><article><p style="color: #eee">pale</p><div style="width: 900px">wide</div>
 <img src="picture.svg" alt="picture.svg" style="filter: contrast(2)"></article></main></html>"""
 
@@ -122,7 +123,8 @@ def test_the_explorer_answers_clicks_and_keys_and_its_address_says_what_it_shows
 
 def test_the_explorer_loads_a_sheet_only_when_it_is_asked_for(explorer: Visit, book: Path) -> None:
     page = explorer.page
-    loaded = "performance.getEntriesByType('resource').filter(entry => entry.name.includes('/explorer/')).map(entry => entry.name)"
+    entries = "performance.getEntriesByType('resource')"
+    loaded = f"{entries}.filter(entry => entry.name.includes('/explorer/')).map(entry => entry.name)"
     before = page.evaluate(loaded)
     page.get_by_label("detection", exact=True).check()
     page.wait_for_load_state("networkidle")

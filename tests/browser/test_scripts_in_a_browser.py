@@ -69,7 +69,8 @@ def write_page(root: Path, body: str, script: str) -> None:
         (root / "_static" / name).write_text((ROOT / "book" / "_static" / name).read_text())
     for name in ("words", "anchor", "name", "tests"):
         (static / f"{name}.webp").write_bytes(sheet_of([[None, None], [None, None]]))
-    head = '<meta charset="utf-8"><title>page</title><link rel="icon" href="data:,"><link rel="stylesheet" href="../_static/explorer.css">'
+    head = '<meta charset="utf-8"><title>page</title><link rel="icon" href="data:,">'
+    head += '<link rel="stylesheet" href="../_static/explorer.css">'
     head += f'<script src="../_static/name-points.js"></script><script src="../_static/{script}"></script>'
     (root / "book").mkdir()
     (root / "book" / "page.html").write_text(

@@ -116,10 +116,12 @@ def cut_off(page: Any) -> list[str]:
     """What reaches beyond the right edge of the screen and cannot be scrolled to by itself."""
     return page.evaluate("""() => {
         const edge = document.documentElement.clientWidth + 1;
-        const scrolls = (element) => element && (/auto|scroll/.test(getComputedStyle(element).overflowX) || scrolls(element.parentElement));
+        const moves = (element) => /auto|scroll/.test(getComputedStyle(element).overflowX);
+        const scrolls = (element) => element && (moves(element) || scrolls(element.parentElement));
+        const sticksOut = (element) => element.getBoundingClientRect().right > edge && element.checkVisibility();
         const main = document.querySelector("main") || document.body;
         return Array.from(main.querySelectorAll("*"))
-            .filter((element) => element.getBoundingClientRect().right > edge && element.checkVisibility() && !scrolls(element))
+            .filter((element) => sticksOut(element) && !scrolls(element))
             .map((element) => `${element.tagName} ${element.className} ${element.textContent.trim().slice(0, 40)}`);
     }""")
 
@@ -132,14 +134,15 @@ def wider_than_the_screen(page: Any) -> bool:
 def without_alternative(page: Any) -> list[str]:
     """Pictures whose alternative text is missing or only the name of a file."""
     return page.evaluate(r"""() => Array.from(document.images)
-        .filter((image) => !image.alt.trim() || /\.(png|svg|jpe?g|webp)$/i.test(image.alt) || image.src.includes(image.alt))
+        .filter(({alt, src}) => !alt.trim() || /\.(png|svg|jpe?g|webp)$/i.test(alt) || src.includes(alt))
         .map((image) => image.src)""")
 
 
 def weight(page: Any) -> int:
     """Bytes of a page with all that it has loaded so far, as the server sent them."""
     return page.evaluate("""() => ["navigation", "resource"]
-        .flatMap((kind) => performance.getEntriesByType(kind)).reduce((sum, entry) => sum + entry.encodedBodySize, 0)""")
+        .flatMap((kind) => performance.getEntriesByType(kind))
+        .reduce((sum, entry) => sum + entry.encodedBodySize, 0)""")
 
 
 def altered_pictures(page: Any) -> list[str]:

@@ -28,7 +28,7 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, Owlv2Config, Owlv2ForObjectDetection, Owlv2ImageProcessor
 
-from vwlib.examples import Example
+from vwlib.datasets.pictures import FileExample
 from vwlib.learn import learn_trials, radii
 from vwlib.maps import fit_linear
 from vwlib.models.base import TaskModel
@@ -278,14 +278,14 @@ SAVERS = {"generator": save_generator, "detector": save_detector, "classifier": 
 # ------------------------------------------------------------------------------------------------------
 
 
-def made_up_examples(folder: Path) -> list[Example]:
+def made_up_examples(folder: Path) -> list[FileExample]:
     """A noisy picture of 640 × 480 px for each of two names, with a box."""
     folder.mkdir(parents=True, exist_ok=True)
     examples = []
     for seed, name in enumerate(NAMES):
         path = folder / f"{name}.png"
         Image.fromarray(np.random.default_rng(seed).integers(0, 256, (480, 640, 3), dtype=np.uint8)).save(path)
-        examples.append(Example("COCO", path, name, np.array([[100, 80, 400, 300]], np.float32), [name]))
+        examples.append(FileExample("COCO", path, name, np.array([[100, 80, 400, 300]], np.float32), [name]))
     return examples
 
 
@@ -303,7 +303,7 @@ class Clock:
 
 
 def measure(name: str, scale: str, root: Path) -> dict[str, Any]:
-    """Build, save, load, splice, learn three steps, project, transfer and evaluate; every part is checked as it goes."""
+    """Build, save, load, splice, learn three steps, project, transfer and evaluate; each part is checked as it goes."""
     torch.manual_seed(0)
     clock, folder = Clock(), root / f"{scale}-{name}"
     with clock("build and save"):

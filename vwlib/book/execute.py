@@ -27,7 +27,7 @@ from traitlets.config import Config
 
 from vwlib.book.reads import changed, hash_reads
 from vwlib.paths import ROOT
-from vwlib.settings import load_profile, read_settings, settings_file
+from vwlib.settings import load_profile, read_settings
 
 #: The chapter about the other chapters' runs, which waits for them.
 LAST = "appendix_provenance"
@@ -54,10 +54,10 @@ def hash_code(notebook: NotebookNode, profile: str, root: Path = ROOT) -> str:
     """
     project = root / "pyproject.toml"
     packages = tomllib.loads(project.read_text())["project"]["dependencies"] if project.exists() else []
-    settings = read_settings(file) if (file := settings_file()) else {}
     adapters = [(ROOT / named.rpartition(":")[0]).resolve() for named in load_profile(profile).adapters.values()]
     sources = [file.read_text() for file in adapters if file.is_file()]
-    inputs = [cell.source for cell in code_of(notebook)], profile, settings, sources, packages, sys.version_info[:2]
+    cells, settings = [cell.source for cell in code_of(notebook)], read_settings()
+    inputs = cells, profile, settings, sources, packages, sys.version_info[:2]
     return hashlib.sha256(repr(inputs).encode()).hexdigest()
 
 

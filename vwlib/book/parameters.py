@@ -66,9 +66,11 @@ def _one_line(text: str) -> str:
 
 
 def _map_kind(name: str) -> str:
-    from vwlib.maps import find_map  # brings torch along
+    from vwlib.maps import MAPS  # brings torch along
 
-    return find_map(name)
+    if name not in MAPS:
+        raise ValueError(f"'{name}' is not a map; choose from {', '.join(MAPS)}")
+    return name
 
 
 ProfileName = Annotated[Profile, BeforeValidator(_profile)]

@@ -8,22 +8,19 @@
 
 An ImageNet or DreamBooth image is labelled by its class or subject, a COCO or PASCAL image by its largest box.
 
-Two optional files give more. `boxes.json` gives boxes (left, top, right, bottom) to images that have no others; it lies
-in the dataset's folder or in any folder between it and the image. `styles.json` in the dataset's folder gives the
-drawing style of generated images. Both name an image by its path below the folder in which they lie.
+Two optional files name images by their path below their folder. `boxes.json`, in the dataset's folder or in any folder
+between it and the image, gives boxes (left, top, right, bottom) to images without others. `styles.json`, in the
+dataset's folder, gives the drawing style of generated images.
 
-Files are read as people have them. Numbers, ids and flags may be text. Pictures may have any suffix that Pillow reads,
-in any case. Classes may be called as the dataset calls them or as the book does (aeroplane, airplane). An image without
-a stated size (absent, empty, 0 or -1) has its picture's own.
+Numbers, ids and flags may be text. Pictures may have any suffix that Pillow reads, in any case. Classes may be called
+as in the dataset or as in the book (aeroplane, airplane). An image without a stated size (absent, empty, 0 or -1) has
+its picture's.
 
-Nothing is dropped silently. Whatever is missing or broken raises FileNotFoundError or ValueError with one sentence that
-names the file; so do two images of one id or file, an object without a box or a class, and a value that means nothing,
-because an object left out changes what its picture shows. The log names once what is left out: files that are no
-pictures, annotations of unlisted images, and boxes without an area.
-
-Known flaws of the published annotations are mended: boxes that reach beyond the picture are clipped, corners in the
-wrong order (ImageNet) are put in order, and boxes without an area (COCO, ImageNet) are left out. In `boxes.json`, which
-a person writes, the same flaws are refused.
+Missing or broken files raise FileNotFoundError or ValueError with one sentence that names the file; so do two images of
+one id or file, an object without a box or a class, and invalid values. The log names once what is left out: files that
+are no pictures, annotations of unlisted images, and boxes without an area. Boxes that reach beyond the picture are
+clipped, corners in the wrong order (ImageNet) are swapped, and boxes without an area (COCO, ImageNet) are left out; in
+`boxes.json`, which a person writes, the same flaws are refused.
 """
 
 from __future__ import annotations
@@ -38,6 +35,14 @@ from vwlib.datasets.imagenet import read_imagenet
 from vwlib.datasets.voc import read_voc
 from vwlib.examples import Example
 
+#: Where the real datasets are published, how big they are, and which of their files are needed.
+ORIGINS = {
+    "ImageNet": "ILSVRC2012 CLS-LOC with its Annotations (image-net.org after registration, or Kaggle's "
+    "imagenet-object-localization-challenge; 155 GB)",
+    "DreamBooth": "github.com/google/dreambooth (110 MB), its folder `dataset`",
+    "COCO": "train2017.zip, val2017.zip and annotations_trainval2017.zip from cocodataset.org (20 GB)",
+    "PASCAL": "VOCtrainval_11-May-2012.tar from the PASCAL VOC site (2 GB)",
+}
 _READERS = {"ImageNet": read_imagenet, "DreamBooth": read_dreambooth, "COCO": read_coco, "PASCAL": read_voc}
 
 
@@ -47,3 +52,21 @@ def load_dataset(dataset: str, root: Path | str, concepts: Sequence[Concept], sp
     Raises ValueError for an unknown dataset or split and for malformed files, FileNotFoundError for missing ones.
     """
     return _READERS[find_dataset(dataset)](Path(root), concepts, split)
+
+
+def read_split(
+    dataset: str, folder: Path, concepts: Sequence[Concept], split: str
+) -> tuple[list[Example], dict[str, str]]:
+    """The examples of a split that can be read, and a sentence about each concept that cannot."""
+    try:
+        return load_dataset(dataset, folder, concepts, split), {}
+    except (ValueError, FileNotFoundError) as error:
+        if dataset not in ("ImageNet", "DreamBooth"):  # the annotations of all classes are in the same files
+            return [], dict.fromkeys((concept.name for concept in concepts), str(error))
+    examples, problems = [], {}
+    for concept in concepts:  # each has a folder of its own
+        try:
+            examples += load_dataset(dataset, folder, [concept], split)
+        except (ValueError, FileNotFoundError) as error:
+            problems[concept.name] = str(error)
+    return examples, problems

@@ -11,17 +11,16 @@ from vwlib.datasets.pictures import to_upright
 from vwlib.datasets.source import PHOTOS
 from vwlib.examples import Example
 
-#: Datasets that hold every picture there is of a thing: a word may be learned from fewer than the wanted number.
+#: Datasets with few pictures of each thing: a word may be learned from fewer than the wanted number.
 FEWER_ALLOWED = ("DreamBooth", PHOTOS)
 
 
 def training_examples(examples: Sequence[Example], concept: str, count: int = 8, seed: int = 0) -> list[Example]:
     """`count` images of a concept to learn a word from, drawn with `seed` from the examples of a training split.
 
-    Where some of the concept's images have boxes, only those are drawn, so that all three tasks learn from the same
-    images. DreamBooth and own photos have few images of a thing: there all are taken if there are fewer than `count`.
-    Raises ValueError where there are too few and where a picture is not of the size that its annotation states,
-    FileNotFoundError where a picture is missing.
+    If some of the concept's images have boxes, only those are drawn, so all three tasks learn from the same images.
+    DreamBooth and own photos may have fewer than `count`. Raises ValueError for too few images and for a picture whose
+    size is not that of its annotation, FileNotFoundError for a missing picture.
     """
     usable = _usable(examples, concept)
     enough = min(count, 1) if usable and usable[0].dataset in FEWER_ALLOWED else count
@@ -34,11 +33,10 @@ def training_examples(examples: Sequence[Example], concept: str, count: int = 8,
 def test_examples(
     examples: Sequence[Example], concepts: Iterable[str], count: int | None = None, seed: int = 0
 ) -> list[Example]:
-    """Up to `count` images of each concept, all of them without a count, from the examples of a test split.
+    """Up to `count` images of each concept, without a count all, from the examples of a test split.
 
-    As in training, where some of a concept's images have boxes, only those are taken. The images stand in the order of
-    the concepts, each concept's in the order of `examples`.
-    Raises ValueError where a concept has none, and otherwise as `training_examples` does.
+    They are chosen and refused as in `training_examples`, in the order of the concepts and within each in the order of
+    `examples`. Raises ValueError for a concept without images.
     """
     chosen = []
     for concept in concepts:
@@ -63,10 +61,9 @@ def _draw(examples: list[Example], count: int, seed: int) -> list[Example]:
 
 
 def _fitted(example: Example) -> Example:
-    """The example with its boxes in px of the picture itself.
+    """The example with its boxes in px of the picture, which may be scaled or turned since it was annotated.
 
-    The picture is opened only now: a dataset has many more than are chosen. A copy of the dataset may be scaled, and a
-    picture may have been annotated before it was turned upright.
+    Only chosen pictures are opened: a dataset has many more.
     """
     if example.size is None:
         return example

@@ -9,19 +9,18 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from vwlib.concepts import Concept
-from vwlib.datasets.reading import name_some, picture_name, read_json, shown, tell
-from vwlib.datasets.source import AnnotatedObject, Source, files_split, find_folder
-from vwlib.datasets.values import read_box, read_flag, read_size, refuse_repeated
+from vwlib.datasets.reading import picture_name, read_box, read_flag, read_json, read_size, shown, tell_left_out
+from vwlib.datasets.source import AnnotatedObject, Source, files_split, find_folder, refuse_repeated
 from vwlib.examples import Example
 
 _T = TypeVar("_T")
 
 
 def read_coco(root: Path, concepts: Sequence[Concept], split: str) -> list[Example]:
-    """COCO instances of 2017, or of 2014 where those are absent: train is the training set, test the validation set.
+    """COCO instances of 2017 or, without those, of 2014: train is the training set, test the validation set.
 
-    The label is the class of the largest box. Images whose largest box shows no concept are left out. Crowd regions go
-    to `ignored_boxes` and do not count for the label. Ids are compared as text, so that 7, 7.0 and "7" are one.
+    The label is the class of the largest box; images whose largest box shows no concept are left out. Crowd regions go
+    to `ignored_boxes` and do not count for the label. Ids are compared as text: 7, 7.0 and "7" are the same.
     """
     part = files_split(split)
     annotations = find_folder(root, "no COCO annotations", "annotations")
@@ -41,7 +40,7 @@ def read_coco(root: Path, concepts: Sequence[Concept], split: str) -> list[Examp
 
 
 class _Entries:
-    """The three lists of a COCO file. Raises ValueError for a file without them."""
+    """The three lists of a COCO file. Raises ValueError if one is missing."""
 
     def __init__(self, file: Path) -> None:
         self.file, content = file, read_json(file)
@@ -59,7 +58,7 @@ class _Entries:
 
 @dataclass(frozen=True)
 class _Entry:
-    """An entry of a list, which reads its own fields and is named in each error."""
+    """An entry of a list; its errors name it."""
 
     file: Path
     kind: str
@@ -76,7 +75,7 @@ class _Entry:
         return ValueError(f"{self.file}: {self} {problem}.")
 
     def key(self, field: str = "id") -> str:
-        """An id as text. Raises ValueError where it is neither a number nor a text."""
+        """An id as text. Raises ValueError unless it is a number or a text."""
         value = self.content.get(field)
         if isinstance(value, str) and value.strip():
             return value.strip()
@@ -87,16 +86,15 @@ class _Entry:
         raise self.error(f"has the {field} {shown(value)}, which is neither a number nor a text")
 
     def text(self, field: str) -> str:
-        """A text. Raises ValueError where there is none."""
+        """A text. Raises ValueError if there is none."""
         value = self.content.get(field)
         if isinstance(value, str) and value.strip():
             return value
-        raise self.error(
-            f"has no {field}" if value in (None, "") else f"has the {field} {shown(value)}, which is no text"
-        )
+        problem = f"has the {field} {shown(value)}, which is no text"
+        raise self.error(f"has no {field}" if value in (None, "") else problem)
 
     def parsed(self, fields: str, read: Callable[[dict[str, Any]], _T]) -> _T:
-        """What `read` makes of the content. Raises ValueError where the `fields` mean nothing."""
+        """What `read` makes of the content. Raises ValueError if its `fields` are invalid."""
         try:
             return read(self.content)
         except ValueError as error:
@@ -111,10 +109,9 @@ def _read_categories(entries: _Entries) -> dict[str, str]:
 
 
 def _read_images(entries: _Entries, folder: Path) -> list[tuple[str, str, tuple[int, int] | None]]:
-    """Id, file name and size (width, height) of the images, in the order of their ids.
+    """Id, file name and size (width, height) of the images, by id; size as in `read_size`.
 
-    A size that is absent, empty, 0 or less is None. Raises ValueError for a repeated id or file, and for an image
-    without a name.
+    Raises ValueError for a repeated id or file, and for an image without a name.
     """
     images = []
     for entry in entries.read("images", "image"):
@@ -132,19 +129,17 @@ def _order(key: str) -> tuple[bool, int, str]:
 
 
 def _read_objects(entries: _Entries, categories: dict[str, str], images: set[str]) -> dict[str, list[AnnotatedObject]]:
-    """The objects by the id of their image.
+    """The objects by the id of their image; annotations of unlisted images are left out and counted in the log.
 
-    The log counts annotations of images that are not listed. Raises ValueError for a repeated id, an unknown category
-    and for a box or flag that means nothing.
+    Raises ValueError for a repeated id, an unknown category, and an invalid box or flag.
     """
     objects: dict[str, list[AnnotatedObject]] = {}
     strays = []
     for entry in entries.read("annotations", "annotation"):
         image, category = entry.key("image_id"), entry.key("category_id")
         if category not in categories:
-            raise entry.error(
-                f"has the category_id {shown(entry.content['category_id'])}, which is none of the categories"
-            )
+            given = shown(entry.content["category_id"])
+            raise entry.error(f"has the category_id {given}, which is none of the categories")
         if image not in images:
             strays.append(str(entry))
         elif entry.content.get("bbox") in (None, []):
@@ -155,8 +150,7 @@ def _read_objects(entries: _Entries, categories: dict[str, str], images: set[str
     named = (entry for entry in entries.read("annotations", "annotation") if entry.content.get("id") is not None)
     refuse_repeated(entries.file, "annotations", (entry.key() for entry in named))
     if strays:
-        count = "1 annotation is of an image" if len(strays) == 1 else f"{len(strays)} annotations are of images"
-        tell(f"{entries.file}: {count} that it does not list, and left out: {name_some(strays)}.")
+        tell_left_out(entries.file, "annotations of unlisted images", strays)
     return objects
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vwlib.concepts import Concept
 from vwlib.datasets.pictures import BOXES, is_picture_name, list_images
-from vwlib.datasets.reading import name_some, tell
+from vwlib.datasets.reading import tell, tell_left_out
 from vwlib.datasets.source import PHOTOS, Source, files_split, find_folder, read_boxes
 from vwlib.examples import Example
 
@@ -16,8 +16,8 @@ from vwlib.examples import Example
 def read_dreambooth(root: Path, concepts: Sequence[Concept], split: str) -> list[Example]:
     """DreamBooth's folders, one per subject; boxes only from `boxes.json` (the paper's were OWL-v2's, checked by hand).
 
-    Where a folder `test` lies beside `dataset`, it holds the test images. The published data has none: there the last
-    third of a subject's images by name, rounded down but at least one, is held out for testing (1 of 4 or 5, 2 of 6).
+    A folder `test` next to `dataset` holds the test images. The published data has none: there the last third of a
+    subject's images by name, rounded down but at least one, is held out (1 of 4 or 5, 2 of 6).
     """
     part = files_split(split)
     subjects = find_folder(root, "no DreamBooth subjects", "dataset", ".")
@@ -33,9 +33,9 @@ def read_dreambooth(root: Path, concepts: Sequence[Concept], split: str) -> list
 
 
 def read_photos(folder: Path | str, name: str | None = None, split: str | None = None) -> list[Example]:
-    """Own photos of one thing, called `name` or, without one, as its folder is; boxes only from `boxes.json`.
+    """Own photos of one thing, called `name` or by its folder's name; boxes only from `boxes.json`.
 
-    Without a `split` all of them; with one, the last third is held out for testing as DreamBooth's are.
+    Without a `split` all of them, otherwise split as DreamBooth's published data.
     """
     folder = Path(folder)
     examples = _read_thing(folder, folder, name or folder.resolve().name, split)
@@ -44,21 +44,21 @@ def read_photos(folder: Path | str, name: str | None = None, split: str | None =
 
 
 def read_things(root: Path, split: str) -> list[Example]:
-    """Photos of several things, each in a folder below `root` that bears its name.
+    """Photos of several things, each in a folder in `root` with its name.
 
-    Raises FileNotFoundError where there is no such folder, and otherwise as `read_photos` does.
+    Raises FileNotFoundError if there is no such folder, and as `read_photos` does.
     """
     entries = sorted(root.iterdir()) if root.is_dir() else []
     folders = [entry for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
     if not folders:
         raise FileNotFoundError(f"The folder {root} holds no folder of pictures for each thing.")
     if loose := [entry.name for entry in entries if is_picture_name(entry.name) and entry.is_file()]:
-        tell(f"{root}: {len(loose)} pictures that lie in no thing's folder are not read: {name_some(loose)}.")
+        tell_left_out(root, "pictures outside the things' folders", loose)
     return [example for folder in folders for example in _read_thing(root, folder, folder.name, split)]
 
 
 def _read_thing(root: Path, folder: Path, name: str, split: str | None) -> list[Example]:
-    """The photos in `folder`, whose boxes stand there or in a folder above it up to `root`."""
+    """The photos in `folder`; their boxes are there or in a folder above it, up to `root`."""
     concept = Concept(PHOTOS, name, "", name, name, "", "")
     source = Source(PHOTOS, root, [concept])
     paths = _held_out(folder, files_split(split)) if split else list_images(folder)
@@ -66,9 +66,9 @@ def _read_thing(root: Path, folder: Path, name: str, split: str | None) -> list[
 
 
 def _held_out(folder: Path, part: str) -> list[Path]:
-    """The pictures of one thing to train on or, the last third by name but at least one, to test on.
+    """The pictures of one thing to test on, the last third by name but at least one, or the others to train on.
 
-    Raises ValueError where there are fewer than two.
+    Raises ValueError if there are fewer than two.
     """
     paths = list_images(folder)
     if len(paths) < 2:
@@ -78,8 +78,7 @@ def _held_out(folder: Path, part: str) -> list[Path]:
 
 
 def _tell_boxes_above(folder: Path) -> None:
-    """Name in the log a `boxes.json` above a folder of own photos that has boxes for them, as DreamBooth's has: it is
-    not read."""
+    """Log that a `boxes.json` above a folder of own photos, with boxes for them, is not read."""
     place = folder.resolve()
     for above in place.parents[:2]:
         if os.path.isfile(above / BOXES):
@@ -88,4 +87,4 @@ def _tell_boxes_above(folder: Path) -> None:
             except (ValueError, FileNotFoundError):
                 continue  # it may be anything
             if any((above / name).is_relative_to(place) for name in names):
-                tell(f"{above / BOXES} has boxes for pictures in {folder}, but is not read; {BOXES} lies beside them.")
+                tell(f"{above / BOXES} has boxes for pictures in {folder}, but is not read; put {BOXES} there.")

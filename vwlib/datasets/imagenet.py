@@ -9,7 +9,7 @@ import numpy as np
 
 from vwlib.concepts import Concept
 from vwlib.datasets.pictures import FolderIndex, list_images, to_upright
-from vwlib.datasets.source import AnnotatedObject, Source, files_split, find_folder
+from vwlib.datasets.source import Source, files_split, find_folder
 from vwlib.datasets.voc import read_annotation
 from vwlib.examples import Example
 
@@ -17,9 +17,9 @@ from vwlib.examples import Example
 def read_imagenet(root: Path, concepts: Sequence[Concept], split: str) -> list[Example]:
     """ImageNet's CLS-LOC: train is the training set, test the validation set.
 
-    Images lie in a folder per class or, as the validation set does, flat with the class in each image's XML. Images
-    without XML have no boxes but those of `boxes.json`. Boxes count from 0, right and bottom exclusive. The XML's size
-    may be that of a scaled copy: boxes are taken as shares of it. A size of another shape is refused.
+    Images are in a folder per class or, as in the validation set, in one folder with the class in each image's XML.
+    Images without XML have the boxes of `boxes.json`. Boxes count from 0, right and bottom exclusive, in px of the
+    XML's size, which may be that of a scaled copy; a size of another shape is refused.
     """
     part = files_split(split)
     data = find_folder(root, "no ImageNet images", "ILSVRC/Data/CLS-LOC", "Data/CLS-LOC", ".", holding=part)
@@ -38,11 +38,7 @@ def _of_classes(source: Source, images: Path, annotations: FolderIndex) -> list[
     for concept in source.concepts:
         for path in list_images(images / concept.label):
             xml = [*annotations.find(f"{concept.label}/{path.stem}"), *annotations.find(path.stem)]
-            if xml:
-                stated, objects, _ = read_annotation(xml[0])
-                examples.append(_example(source, path, stated, objects, concept.name))
-            else:
-                examples.append(source.boxed_apart(path, concept))
+            examples.append(_example(source, path, xml[0], concept) if xml else source.boxed_apart(path, concept))
     return examples
 
 
@@ -51,16 +47,15 @@ def _flat(source: Source, images: Path, annotations: FolderIndex) -> list[Exampl
     examples = []
     for path in list_images(images):
         xml = annotations.find(path.stem) or [annotations.folder / f"{path.stem}.xml"]
-        stated, objects, _ = read_annotation(xml[0])
-        if any(source.concept_of(thing.label) for thing in objects):
-            examples.append(_example(source, path, stated, objects))
+        examples.append(_example(source, path, xml[0]))
     return examples
 
 
-def _example(
-    source: Source, path: Path, stated: tuple[int, int] | None, objects: list[AnnotatedObject], label: str | None = None
-) -> Example | None:
-    """An example whose objects are in px of a picture of the `stated` size, perhaps a copy."""
+def _example(source: Source, path: Path, xml: Path, concept: Concept | None = None) -> Example | None:
+    """The example of an image with its annotation, of a known concept or of its largest box's."""
+    stated, objects, _ = read_annotation(xml)
+    if concept is None and not any(source.concept_of(thing.label) for thing in objects):
+        return None  # the picture need not be opened
     size, boxes = to_upright(path, stated, np.array([thing.box for thing in objects], float).reshape(-1, 4))
     moved = [thing._replace(box=box) for thing, box in zip(objects, boxes, strict=True)]
-    return source.example(path, moved, size, label)
+    return source.example(path, moved, size, concept.name if concept else None)

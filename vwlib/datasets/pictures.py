@@ -1,16 +1,27 @@
-"""Pictures in folders: which files are pictures, how large they are, and where a box lies once one is upright."""
+"""Pictures in files: reading them as phones and datasets store them, and where boxes lie once they are upright."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+import pillow_heif
+from PIL import Image, ImageOps
 
-from vwlib.datasets.reading import name_some, tell
-from vwlib.examples import open_picture
+from vwlib.datasets.reading import tell_left_out
+from vwlib.examples import Example
 
+pillow_heif.register_heif_opener()  # phones write HEIF, often under the name of another format
+
+#: The longest side of a picture in units of the shortest. No model sees anything in a thinner one.
+LONGEST = 100
+#: The most px of a picture: as many as phones take (108 million). Reading one fills almost a gigabyte.
+MOST_PIXELS = 110_000_000
 IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"),
     *(".avif", ".heic", ".heif"),
@@ -19,6 +30,74 @@ BOXES = "boxes.json"
 STYLES = "styles.json"
 
 _ORIENTATION = 0x0112  # EXIF tag
+_STRIP = 256  # rows of a transparent picture that are put on white at once
+
+
+@dataclass(frozen=True, eq=False)
+class FileExample(Example):
+    """An example whose picture is the file at its `path`; it is read anew at every call."""
+
+    def image(self) -> Image.Image:
+        """The picture, upright and RGB. Raises as `load_image`."""
+        return load_image(self.path)
+
+
+def load_image(path: Path) -> Image.Image:
+    """Read a picture upright (EXIF orientation applied) and as RGB; transparent parts turn white.
+
+    Raises FileNotFoundError for a missing file. Raises ValueError for a picture that cannot be read to its end, has
+    more than `MOST_PIXELS` or is more than `LONGEST` times longer than wide.
+    """
+    with open_picture(path) as file:
+        ImageOps.exif_transpose(file, in_place=True)  # the first picture of a multi-picture file
+        return _as_rgb(file)
+
+
+def _as_rgb(picture: Image.Image) -> Image.Image:
+    """The picture as RGB, on white. Raises ValueError for pixels of 32 bits, which have no common scale."""
+    if picture.mode in ("I", "F"):
+        raise ValueError(f"its pixels are numbers of 32 bits (mode {picture.mode}), which have no common scale")
+    if picture.mode.startswith("I;16"):
+        grey = np.asarray(picture).astype(np.uint16)  # in the byte order of the machine
+        picture = Image.fromarray(grey).point(lambda value: value / 257, "L")  # Pillow would clip 16-bit grey at 255
+    if not picture.has_transparency_data:
+        return picture.convert("RGB")
+    white = Image.new("RGB", picture.size, "white")
+    for top in range(0, picture.height, _STRIP):  # all at once would take several times the picture's memory
+        strip = picture.crop((0, top, picture.width, min(top + _STRIP, picture.height))).convert("RGBA")
+        ground = Image.new("RGBA", strip.size, "white")
+        white.paste(Image.alpha_composite(ground, strip).convert("RGB"), (0, top))
+    return white
+
+
+@contextmanager
+def open_picture(path: Path) -> Iterator[Image.Image]:
+    """The picture at `path`, opened. Every error, also one raised inside, becomes one sentence.
+
+    Raises FileNotFoundError and ValueError as `load_image` does.
+    """
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise ValueError(f"The image {path} is no picture, but a folder or a device.")
+    problem = "is truncated or no picture"
+    too_large = f"has more than {MOST_PIXELS // 10**6} million px; scale it down"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what Pillow warns of, it reads all the same
+            with Image.open(path) as file:
+                width, height = file.size
+                if max(width, height) > LONGEST * min(width, height):
+                    problem = f"is more than {LONGEST} times as long as wide in px; cut it"
+                elif width * height > MOST_PIXELS:
+                    problem = too_large
+                else:
+                    yield file
+                    return
+                raise ValueError(f"{width} × {height}")
+    except FileNotFoundError:
+        raise FileNotFoundError(f"The image {path} is missing.") from None
+    except Exception as error:  # whatever a decoder makes of broken bytes
+        problem = too_large if isinstance(error, Image.DecompressionBombError) else problem
+        raise ValueError(f"The image {path} {problem} ({' '.join(str(error).split())}).") from error
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -37,8 +116,7 @@ def list_images(folder: Path) -> list[Path]:
     if not pictures:
         raise ValueError(f"The folder {folder} holds no picture ({', '.join(IMAGE_SUFFIXES)}).")
     if others:
-        count = "1 file is no picture that is" if len(others) == 1 else f"{len(others)} files are no picture that is"
-        tell(f"{folder}: {count} read: {name_some(others)}.")
+        tell_left_out(folder, "files that are no pictures", others)
     return pictures
 
 
@@ -59,7 +137,7 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def _may_be_file(entry: os.DirEntry[str]) -> bool:
-    """Whether it is a file or a broken link, which is refused where it is opened; no folder and no device."""
+    """Whether it is a file or a broken link, which is refused when it is opened, but no folder or device."""
     return entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path))
 
 

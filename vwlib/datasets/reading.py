@@ -1,8 +1,7 @@
-"""Reading text, JSON and XML as people have them, and naming in the log what was left out.
+"""Reading text, JSON, XML and values as people write them, and naming in the log what was left out.
 
-Text is UTF-8, or UTF-16 and UTF-32 where a byte order mark or the first bytes say so. Lines end as on any system. XML
-may name another encoding in its first line. Every function raises FileNotFoundError or ValueError, with one sentence
-that names the file, for what it cannot read.
+Text is UTF-8, or UTF-16 or UTF-32 if its first bytes say so, with any line ends. XML may name another encoding. What
+cannot be read raises FileNotFoundError or ValueError: one sentence, which for a file names it.
 """
 
 from __future__ import annotations
@@ -13,12 +12,15 @@ import os
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
+from math import isfinite
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 log = logging.getLogger(__name__)
 
 _TOLD: set[str] = set()
+_FLAGS = {"": False, "0": False, "no": False, "false": False, "1": True, "yes": True, "true": True}
+_LARGEST_SIDE = 10_000_000  # px; no picture has more
 _DECLARED = re.compile(rb"""\s*<\?xml[^>]*\bencoding\s*=\s*["']([\w.:-]+)["']""")
 
 
@@ -27,6 +29,11 @@ def tell(sentence: str) -> None:
     if sentence not in _TOLD:
         _TOLD.add(sentence)
         log.warning("%s", sentence)
+
+
+def tell_left_out(where: Path, what: str, names: Sequence[str]) -> None:
+    """Log how many things of a file or folder were left out, and the first names."""
+    tell(f"{where}: {what} are left out ({len(names)}): {name_some(list(dict.fromkeys(names)))}.")
 
 
 def name_some(names: Sequence[str], most: int = 3) -> str:
@@ -101,9 +108,8 @@ def read_xml(path: Path) -> ET.Element:
 
 
 def picture_name(file: Path, name: str, folder: Path) -> str:
-    """The name that `file` gives to a picture below `folder`, in one spelling: no "./", and "/" for a back slash.
-
-    A back slash stays where a file is called so. Raises ValueError for a name that leads out of the folder.
+    """The name that `file` gives to a picture below `folder`, without "./" and with "/" for a back slash, except in the
+    name of an existing file. Raises ValueError for a name that leads out of the folder.
     """
     slashed = PurePosixPath(name.replace("\\", "/"))
     if slashed.is_absolute() or ".." in slashed.parts or PureWindowsPath(name).drive:
@@ -129,3 +135,39 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
             raise ValueError(f"it has {shown(key)} twice")
         found[key] = value
     return found
+
+
+def read_number(value: object) -> float:
+    """A finite number, or the one that a text says. Raises ValueError for anything else."""
+    if isinstance(value, int | float | str) and not isinstance(value, bool):
+        try:
+            if isfinite(number := float(value)):
+                return number
+        except (ValueError, OverflowError):
+            pass
+    raise ValueError(f"{shown(value)} is no number")
+
+
+def read_box(row: object) -> list[float]:
+    """The four numbers of a box. Raises ValueError for anything else."""
+    if not isinstance(row, list) or len(row) != 4:
+        raise ValueError(f"{shown(row)} is no box")
+    return [value if type(value) is int and abs(value) < 2**53 else read_number(value) for value in row]
+
+
+def read_flag(value: object) -> bool:
+    """Whether an object is difficult or a crowd; nothing means no. Raises ValueError for anything but yes or no."""
+    text = "" if value is None else str(value).strip().lower()
+    if isinstance(value, int | float | str | None) and (text := text.removesuffix(".0")) in _FLAGS:
+        return _FLAGS[text]
+    raise ValueError(f"{shown(value)} is neither 0 nor 1")
+
+
+def read_size(sides: Sequence[object]) -> tuple[int, int] | None:
+    """Width and height in px; None if one is absent, empty, 0 or less. Raises ValueError for anything but numbers."""
+    blank = [value is None or (isinstance(value, str) and not value.strip()) for value in sides]
+    numbers = [0.0 if empty else read_number(value) for value, empty in zip(sides, blank, strict=True)]
+    if max(numbers) > _LARGEST_SIDE:
+        raise ValueError(f"{max(numbers):g} px is more than any picture has")
+    width, height = (int(number) for number in numbers)
+    return (width, height) if width > 0 and height > 0 else None

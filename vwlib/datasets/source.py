@@ -1,10 +1,10 @@
-"""What the readers of all datasets share: splits, folders, labels of concepts, and the two optional files of boxes and
-styles."""
+"""What the readers share: splits, folders, labels of concepts, and the optional files of boxes and styles."""
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,10 +13,10 @@ from typing import NamedTuple
 import numpy as np
 
 from vwlib.concepts import Concept
-from vwlib.datasets.pictures import BOXES, IMAGE_SUFFIXES, STYLES, is_picture_name, picture_sizes
-from vwlib.datasets.reading import name_some, picture_name, read_json, tell
-from vwlib.datasets.values import read_box
+from vwlib.datasets.pictures import BOXES, IMAGE_SUFFIXES, STYLES, FileExample, is_picture_name, picture_sizes
+from vwlib.datasets.reading import name_some, picture_name, read_box, read_json, shown, tell, tell_left_out
 from vwlib.examples import Example
+from vwlib.files import write_whole
 
 SPLITS = ("train", "test")
 PHOTOS = "photos"  # the dataset name of own photos
@@ -48,9 +48,9 @@ def find_folder(root: Path, lack: str, *candidates: str, holding: str = ".") -> 
 
 
 def read_boxes(folder: Path) -> dict[str, list[list[float]]]:
-    """The boxes (left, top, right, bottom) that `boxes.json` in a folder gives to each picture below it, if it exists.
+    """The boxes (left, top, right, bottom) of each picture below a folder by its `boxes.json`, if there is one.
 
-    Raises ValueError where the file is malformed, names what is no picture there, or names one picture twice.
+    Raises ValueError for a malformed file, one that names something else than pictures there, or one of them twice.
     """
     file = folder / BOXES
     if not os.path.lexists(file):
@@ -74,6 +74,21 @@ def read_boxes(folder: Path) -> dict[str, list[list[float]]]:
     return boxes
 
 
+def write_boxes(folder: Path, boxes: Mapping[str, Sequence[Sequence[float]]]) -> None:
+    """Write `boxes.json` into a folder: the boxes (left, top, right, bottom) of each picture on a line."""
+    lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(rows)}" for name, rows in boxes.items())
+    write_whole(folder / BOXES, ("{\n" + lines + "\n}\n").encode())
+
+
+def refuse_repeated(file: Path, kind: str, values: Iterable[str], field: str = "id") -> None:
+    """Raise ValueError for the first value that comes twice."""
+    seen = set()
+    for value in values:
+        if value in seen:
+            raise ValueError(f"{file}: two {kind} have the {field} {shown(value) if field != 'id' else value}.")
+        seen.add(value)
+
+
 @dataclass
 class Source:
     """What the examples of one dataset folder have in common."""
@@ -82,7 +97,7 @@ class Source:
     root: Path
     concepts: Sequence[Concept]
     without_area: list[str] = field(default_factory=list)  #: pictures of concepts' boxes without an area
-    only_ignored: list[str] = field(default_factory=list)  #: pictures of which every object is neither right nor wrong
+    only_ignored: list[str] = field(default_factory=list)  #: pictures without an object that counts
     boxes: dict[Path, dict[str, list[list[float]]]] = field(default_factory=dict)  #: of each boxes.json, by its folder
 
     @cached_property
@@ -101,13 +116,13 @@ class Source:
         return {picture_name(file, name, self.root): style for name, style in content.items()}
 
     def concept_of(self, label: str) -> str | None:
-        """The concept's name for a label; None where it is no concept's."""
+        """The concept's name for a label; None if it is no concept's."""
         return self.names.get(label.casefold())
 
     def boxes_of(self, path: Path) -> tuple[Path, list[list[float]]]:
-        """The boxes of a picture and the `boxes.json` that gives them, in its folder or above, up to the dataset's.
+        """The `boxes.json` of a picture, in its folder or above, up to the dataset's, and the boxes that it gives.
 
-        Raises ValueError where two files give it different ones.
+        Raises ValueError if two files give different ones.
         """
         found: tuple[Path, list[list[float]]] = (self.root / BOXES, [])
         for folder in (above for above in path.parents if above.is_relative_to(self.root)):
@@ -123,9 +138,9 @@ class Source:
     def example(
         self, path: Path, objects: Sequence[AnnotatedObject], size: tuple[int, int] | None, label: str | None = None
     ) -> Example | None:
-        """The example of an image of `size` (width, height) px.
+        """The example of an image of `size` (width, height) px, by default labelled by its largest box that counts.
 
-        Without a `label` it has that of its largest box that counts; None where that is no concept's.
+        None if that box shows no concept.
         """
         names = [self.concept_of(thing.label) for thing in objects]
         if label is None and not any(names):
@@ -149,7 +164,7 @@ class Source:
         targets, others = np.flatnonzero(kept & ~ignored), np.flatnonzero(kept & ignored)
         named = [[names[index] or "" for index in rows] for rows in (targets, others)]
         style = self.styles.get(path.relative_to(self.root).as_posix())
-        return Example(self.dataset, path, label, boxes[targets], named[0], boxes[others], named[1], style, size)
+        return FileExample(self.dataset, path, label, boxes[targets], named[0], boxes[others], named[1], style, size)
 
     def boxed_apart(self, path: Path, concept: Concept) -> Example:
         """The example of an image of `concept` whose boxes, if it has any, stand in `boxes.json`."""
@@ -165,20 +180,16 @@ class Source:
         return example
 
     def checked(self, examples: Iterable[Example | None], where: Path) -> list[Example]:
-        """The examples that are not None. The log names pictures and boxes that were left out.
-
-        Raises ValueError where there are none.
-        """
+        """The examples that are not None. The log names what was left out. Raises ValueError if there are none."""
         found = [example for example in examples if example is not None]
         ignored = f"all objects in {name_some(self.only_ignored)} are difficult, crowds or without an area"
         if not found:
             why = f"; {ignored}" if self.only_ignored else ""
             raise ValueError(f"{where} lists no image that shows {', '.join(dict.fromkeys(self.names.values()))}{why}.")
-        if number := len(self.without_area):
-            count = "1 box without an area is" if number == 1 else f"{number} boxes without an area are"
-            tell(f"{where}: {count} left out, in {name_some(list(dict.fromkeys(self.without_area)))}.")
+        if self.without_area:
+            tell_left_out(where, "boxes without an area", self.without_area)
         if self.only_ignored:
             tell(f"{where}: {ignored}; they have no label and are left out.")
         if self.dataset in ("COCO", "PASCAL") and os.path.isfile(self.root / BOXES):
-            tell(f"{self.root / BOXES} is not read: boxes of {self.dataset} stand in its annotations.")
+            tell(f"{self.root / BOXES} is not read: the boxes of {self.dataset} are in its annotations.")
         return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from vwlib.datasets.choose import test_examples, training_examples
 from vwlib.datasets.folders import read_things
 from vwlib.datasets.photos import own_examples, photo_settings
 from vwlib.datasets.source import PHOTOS, SPLITS
+from vwlib.examples import Example
 from vwlib.miniature.world import ensure_world
 from vwlib.models.loading import resolve
 from vwlib.settings import Profile
@@ -47,16 +48,19 @@ def load_split(profile: Profile, dataset: str, detector: Callable[[], Detector] 
     concepts, folder = concepts_of(dataset, profile.world), dataset_folder(profile, dataset)
     names = {concept.name: concept.prompt_name for concept in concepts}
     train, test = (load_dataset(dataset, folder, concepts, split) for split in SPLITS)
-    return DatasetSplit(
-        dataset,
-        names,
-        [example for name in names for example in training_examples(train, name, profile.train_images)],
-        test_examples(test, names, profile.test_images),
-    )
+    return _chosen(profile, dataset, names, train, test)
+
+
+def _chosen(
+    profile: Profile, dataset: str, names: dict[str, str], train: Sequence[Example], test: Sequence[Example]
+) -> DatasetSplit:
+    """The training and test images of the concepts in `names` that a profile asks for."""
+    chosen = [example for name in names for example in training_examples(train, name, profile.train_images)]
+    return DatasetSplit(dataset, names, chosen, test_examples(test, names, profile.test_images))
 
 
 def dataset_folder(profile: Profile, dataset: str) -> Path:
-    """The folder of a dataset: the profile's or, for the miniature, a generated one that is written at first use.
+    """The folder of a dataset: the profile's or, for the miniature, one that is written at first use.
 
     Raises ValueError if a profile of another world names no folder.
     """
@@ -76,7 +80,7 @@ def unnamed_folder(profile: Profile, dataset: str) -> str:
 
 
 def _split_of_photos(profile: Profile, detector: Callable[[], Detector] | None) -> DatasetSplit:
-    """The profile's own photos of one thing, followed by the pictures of the other things that it is told from."""
+    """The profile's own photos of one thing, then the pictures of the other things that it is told from."""
     photos = photo_settings(profile)
     others = load_split(profile, photos.beside) if photos.beside in DATASETS else _split_of_things(profile)
     names = {concept: name for concept, name in others.names.items() if photos.name not in (concept, name)}
@@ -85,17 +89,12 @@ def _split_of_photos(profile: Profile, detector: Callable[[], Detector] | None) 
         raise ValueError(f"There is nothing in {photos.beside} to tell '{photos.name}' from; {advice}.")
     loaded = detector or (lambda: open_lab(profile).detector)
     train, test = (own_examples(profile, split, loaded) for split in SPLITS)
-    return DatasetSplit(
-        PHOTOS,
-        {photos.name: photos.name} | names,
-        training_examples(train, photos.name, profile.train_images) + [e for e in others.train if e.label in names],
-        test_examples(test, [photos.name], profile.test_images) + [e for e in others.test if e.label in names],
-    )
+    own = _chosen(profile, PHOTOS, {photos.name: photos.name}, train, test)
+    train, test = ([example for example in split if example.label in names] for split in (others.train, others.test))
+    return DatasetSplit(PHOTOS, own.names | names, [*own.train, *train], [*own.test, *test])
 
 
 def _split_of_things(profile: Profile) -> DatasetSplit:
-    """The things that own photos are told from: those of each in a folder of its own."""
+    """The things that own photos are told from, each in a folder of its own."""
     train, test = (read_things(resolve(photo_settings(profile).beside), split) for split in SPLITS)
-    names = list(dict.fromkeys(example.label for example in train))
-    chosen = [example for name in names for example in training_examples(train, name, profile.train_images)]
-    return DatasetSplit(PHOTOS, {name: name for name in names}, chosen, test_examples(test, names, profile.test_images))
+    return _chosen(profile, PHOTOS, {example.label: example.label for example in train}, train, test)

@@ -10,19 +10,17 @@ from pathlib import Path, PurePosixPath
 
 from vwlib.concepts import Concept
 from vwlib.datasets.pictures import IMAGE_SUFFIXES, FolderIndex, is_picture_name
-from vwlib.datasets.reading import name_some, picture_name, read_lines, read_xml
-from vwlib.datasets.source import AnnotatedObject, Source, files_split, find_folder
-from vwlib.datasets.values import read_flag, read_number, read_size, refuse_repeated
+from vwlib.datasets.reading import name_some, picture_name, read_flag, read_lines, read_number, read_size, read_xml
+from vwlib.datasets.source import AnnotatedObject, Source, files_split, find_folder, refuse_repeated
 from vwlib.examples import Example
 
 
 def read_voc(root: Path, concepts: Sequence[Concept], split: str) -> list[Example]:
-    """PASCAL VOC 2012: train is `ImageSets/Main/train.txt`, test is `val.txt` (annotations of VOC's own test set are
-    not public).
+    """PASCAL VOC 2012: train is `ImageSets/Main/train.txt`, test is `val.txt` (VOC's own test set is not public).
 
-    A line of the list is a name, perhaps with a suffix, perhaps followed by VOC's score (-1, 0 or 1). Pictures may have
-    any suffix. The label is the class of the largest box. Images whose largest box shows no concept are left out. Parts
-    of objects (`<part>`) are not read; difficult objects go to `ignored_boxes` and do not count for the label.
+    A line of the list is a name, perhaps with a suffix and VOC's score (-1, 0 or 1). The label is the class of the
+    largest box; images whose largest box shows no concept are left out. Difficult objects go to `ignored_boxes` and do
+    not count for the label. Parts of objects (`<part>`) are not read.
     """
     part = files_split(split)
     devkit = find_folder(root, "no VOC devkit", "VOCdevkit/VOC2012", "VOC2012", ".", holding="ImageSets/Main")
@@ -42,10 +40,9 @@ def read_voc(root: Path, concepts: Sequence[Concept], split: str) -> list[Exampl
 
 
 def _listed_names(listing: Path, annotations: FolderIndex) -> list[str]:
-    """The names of a VOC list.
+    """The names of a VOC list. They may have blanks: a line ends in a score only if no annotation has its whole name.
 
-    A name may have blanks in it: the end of a line is a score only where no annotation has the whole line as its name.
-    Raises FileNotFoundError where a name has no annotation, ValueError where it comes twice or leads out of the folder.
+    Raises FileNotFoundError for a name without annotation, ValueError for one that is repeated or leaves the folder.
     """
     names = []
     for line in read_lines(listing):
@@ -62,9 +59,9 @@ def _listed_names(listing: Path, annotations: FolderIndex) -> list[str]:
 
 
 def _picture_of(pictures: FolderIndex, stem: str, filename: str, file: Path) -> Path:
-    """The picture of an annotation `file`: the one of its name or, where there is none or several, the one it names.
+    """The picture of an annotation `file`: the only one of its name, otherwise the one that it names.
 
-    Raises ValueError where it remains unclear. A missing picture is refused where it is opened.
+    Raises ValueError if that is ambiguous. A missing picture is refused when it is opened.
     """
     found = pictures.find(stem)
     if len(found) == 1:
@@ -84,8 +81,8 @@ def _picture_of(pictures: FolderIndex, stem: str, filename: str, file: Path) -> 
 def read_annotation(path: Path, first: int = 0) -> tuple[tuple[int, int] | None, list[AnnotatedObject], str]:
     """Size (width, height), objects and picture's name of an annotation in VOC's XML.
 
-    `first` is the index of the first pixel: 1 for VOC, whose corners are inclusive, 0 for ImageNet, whose are edges.
-    Raises FileNotFoundError where it is missing, and ValueError for a tag that is missing or that means nothing.
+    `first` is the index of the first pixel: 1 for VOC, with inclusive corners, 0 for ImageNet, with edges. Raises
+    FileNotFoundError for a missing file, and ValueError for a missing or invalid tag.
     """
     annotation = read_xml(path)
     try:
@@ -100,7 +97,7 @@ def read_annotation(path: Path, first: int = 0) -> tuple[tuple[int, int] | None,
 
 
 def _read_object(thing: ET.Element, first: int) -> AnnotatedObject:
-    """An `<object>`, its corners in order. Raises ValueError where something is missing or means nothing."""
+    """An `<object>`, its corners in order. Raises ValueError if something is missing or invalid."""
     label = (thing.findtext("name") or "").strip()
     if not label:
         raise ValueError("an object has no <name>")

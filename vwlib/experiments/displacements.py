@@ -6,22 +6,22 @@ import itertools
 from collections.abc import Iterator, Sequence
 
 import pandas as pd
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from vwlib.concepts import TASKS
-from vwlib.controls import twin_of
 from vwlib.experiments.base import EACH, Case, Cases, Experiment, Sources, per
 from vwlib.experiments.words import anchors_of, trial_rows, vectors_of
 from vwlib.lab import Lab
 from vwlib.learn import ball_radius
 from vwlib.ledger.schemas import TRIAL, TableSchema
 from vwlib.models.base import TaskModel
-from vwlib.models.loading import digest_folder
+from vwlib.models.loading import OPEN_CLIP, resolve
 from vwlib.settings import Profile
-from vwlib.study.plan import trials_of
+from vwlib.study.digest import digest_folder, trials_of
 from vwlib.study.store import TRIALS
-from vwlib.transfer import fit_transfer, nearest_words
+from vwlib.transfer import fit_transfer
 from vwlib.trials import Trial
 
 
@@ -49,6 +49,14 @@ def mapped_displacements(lab: Lab, case: Case, sources: Sources) -> Iterator[pd.
         yield table.rename(columns={"task": "evaluated_on"}).assign(trained_on=case["source"])
 
 
+def nearest_words(vectors: Tensor, model: TaskModel, count: int = 5) -> list[list[str]]:
+    """The model's own words nearest to each vector (vector, d), nearest first."""
+    words = model.vocabulary.words()
+    names, ids = list(words), list(words.values())
+    order = torch.cdist(vectors.float(), model.word_table()[ids]).topk(count, largest=False).indices
+    return [[names[i] for i in row] for row in order]
+
+
 def displacement_table(model: TaskModel, trials: Sequence[Trial], vectors: Tensor) -> pd.DataFrame:
     """The distance of each vector of each word (word, vector, d) from its anchor, and the word nearest to it.
 
@@ -66,6 +74,17 @@ def displacement_table(model: TaskModel, trials: Sequence[Trial], vectors: Tenso
             rows.append((*of, distance, nearest[0], nearest[0] == trial.anchor))
     columns = ["task", "dataset", "concept", "anchor", "delta", "seed", "vector", "distance", "nearest", "is_anchor"]
     return pd.DataFrame(rows, columns=columns).astype({"delta": float})
+
+
+def twin_of(profile: Profile) -> Profile | None:
+    """Control K2: the profile with a classifier that was trained from another seed; None if there is none.
+
+    Its folder has the classifier's name and `_twin`, and stands in the same folder (`vwlib pretrain classifier_twin`).
+    """
+    source = f"{profile.classifier.source.rstrip('/')}_twin"
+    if not all((resolve(source) / file).exists() for file in OPEN_CLIP):
+        return None
+    return profile.model_copy(update={"classifier": profile.classifier.model_copy(update={"source": source})})
 
 
 def twin_weights(profile: Profile) -> str | None:

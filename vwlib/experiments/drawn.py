@@ -22,7 +22,7 @@ from vwlib.experiments.words import trial_rows, values_of, with_split
 from vwlib.lab import Lab
 from vwlib.layers import hidden_states
 from vwlib.ledger.schemas import TRIAL, TableSchema
-from vwlib.miniature.captions import OWN_NAME, names_of
+from vwlib.miniature.captions import OWN_NAME
 from vwlib.miniature.pool import noun_weights
 from vwlib.miniature.scenes import HELD_OUT_STYLE, LAYOUTS, PRETRAINING_STYLES, Drawing, compose
 from vwlib.miniature.sprites import STYLES, Sprites, load_sprites
@@ -285,7 +285,7 @@ def name_frequency(sprites: Sprites) -> dict[str, float]:
     with probability `OWN_NAME`, else any of its names alike.
     """
     frequency: dict[str, float] = {}
-    names = names_of(sprites)
+    names = sprites.names
     for noun, weight in zip(sprites.nouns, noun_weights(sprites.nouns), strict=True):
         for name in names[noun]:
             share = (1 - OWN_NAME) / len(names[noun]) + (OWN_NAME if name == noun else 0.0)

@@ -16,7 +16,7 @@ from vwlib.lab import Lab
 from vwlib.layers import hidden_states
 from vwlib.ledger.schemas import TRIAL, TableSchema
 from vwlib.models.base import TaskModel
-from vwlib.study.plan import trials_of
+from vwlib.study.digest import trials_of
 from vwlib.study.store import TRIALS
 from vwlib.trials import Trial
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from vwlib.concepts import concepts_of
-from vwlib.layers import evenly_spaced, hidden_states, record_hidden_states, truncated
+from vwlib.layers import hidden_states, record_hidden_states, truncated
 from vwlib.models.base import CachedFeatures, TaskModel
 from vwlib.trials import Trial
 
@@ -36,6 +36,52 @@ def label_words(trials: Sequence[Trial], world: str) -> pd.DataFrame:
         (dataset, c.anchor): c.name for dataset in {t.dataset for t in trials} for c in concepts_of(dataset, world)
     }
     return pd.DataFrame([{**asdict(t), "anchor_concept": owner[t.dataset, t.anchor]} for t in trials])
+
+
+def evenly_spaced(blocks: int, count: int = 4) -> list[int]:
+    """Section 5.2: `count` evenly spaced layers, as the paper chose 1, 8, 16, 24 of 24 and 1, 4, 8, 12 of 12."""
+    return sorted({max(1, round(blocks * step / (count - 1))) for step in range(count)})
+
+
+def projection_on_concept_direction(
+    states: Tensor, anchors: Tensor, concepts: Tensor, words: pd.DataFrame
+) -> pd.DataFrame:
+    """The projection of a word's change on the direction from anchor to concept, layer by layer.
+
+    All states are (layer, word, d): of the words, and of their anchor's and their concept's own word in the same
+    prompt. The direction is the difference of these two after the last block. A value is 0 at the anchor's state, and 1
+    for the concept's word at the last layer. For real words in the anchor's place, `states` are `concepts`.
+    Returns the columns of `words`, `word` (its row), `layer`, `value`. Raises ValueError for a word whose anchor is its
+    concept's own.
+    """
+    if states.shape[1] != len(words):
+        raise ValueError(f"The table names {len(words)} words and there are hidden states of {states.shape[1]}.")
+    direction = concepts[-1] - anchors[-1]
+    equal = torch.isclose(concepts[-1], anchors[-1], atol=1e-4).all(-1)  # but for the rounding of another batch
+    if equal.any():
+        row = words.iloc[int(equal.nonzero()[0])]
+        raise ValueError(f"'{row['anchor']}' is the own word of '{row['concept']}', so no direction is between them.")
+    values = ((states - anchors) * direction).sum(-1) / direction.pow(2).sum(-1)  # (layer, word)
+    tables = [words.assign(word=range(len(words)), layer=layer, value=v.numpy()) for layer, v in enumerate(values)]
+    return pd.concat(tables, ignore_index=True)
+
+
+def contributions_to_direction(
+    parts: Tensor, anchors: Tensor, start: Tensor, end: Tensor, words: pd.DataFrame
+) -> pd.DataFrame:
+    """How much the attention and the MLPs of all blocks add to `projection_on_concept_direction` at the last layer.
+
+    `parts` and `anchors` are `block_contributions` (block, part, word, d) of the words and of their anchors; `start`
+    and `end` (word, d) are the last hidden states of the anchors' and of the concepts' own words. One row a word and
+    part: the columns of `words`, `word` (its row), `part` ("attention" or "MLP") and `value`.
+    """
+    direction = end - start
+    shares = ((parts - anchors).sum(0) * direction).sum(-1) / direction.pow(2).sum(-1)  # (part, word)
+    tables = [
+        words.assign(word=range(len(words)), part=part, value=values.numpy())
+        for part, values in zip(("attention", "MLP"), shares, strict=True)
+    ]
+    return pd.concat(tables, ignore_index=True)
 
 
 def check_labels(count: int, words: pd.DataFrame) -> None:

@@ -18,7 +18,7 @@ from vwlib.ledger.schemas import TableSchema
 from vwlib.maps import MAPS, PAPER_MAP, fit_map
 from vwlib.models.base import TaskModel
 from vwlib.settings import Profile
-from vwlib.study.plan import trials_of
+from vwlib.study.digest import trials_of
 from vwlib.study.store import TRIALS
 from vwlib.transfer import fit_transfer, shared_words, token_ids
 

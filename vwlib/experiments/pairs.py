@@ -16,7 +16,7 @@ from vwlib.lab import Lab
 from vwlib.learn import raise_if_diverged
 from vwlib.ledger.claims import load_settings
 from vwlib.ledger.schemas import TRIAL, TableSchema
-from vwlib.study.plan import trials_of
+from vwlib.study.digest import trials_of
 from vwlib.study.store import TRIALS
 from vwlib.trials import Trial, random_stream
 from vwlib.words import Word

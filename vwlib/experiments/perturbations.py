@@ -11,15 +11,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from vwlib.controls import DIRECTIONS, random_like
 from vwlib.experiments.base import COUNT, EACH, PAIR, SCORED_OFTEN, Case, Cases, Experiment, Size, Sources
+from vwlib.experiments.controls import DIRECTIONS, random_like
 from vwlib.experiments.layer_statistics import label_words
 from vwlib.experiments.words import anchors_of, grid_trials, learn_on_loss, trial_rows, values_of, vectors_of
 from vwlib.lab import Lab
 from vwlib.learn import radii
 from vwlib.ledger.schemas import TRIAL, TableSchema
 from vwlib.settings import Profile
-from vwlib.study.plan import trials_of
+from vwlib.study.digest import trials_of
 from vwlib.study.store import TRIALS
 from vwlib.trials import Trial
 
@@ -29,7 +29,7 @@ def perturbations(lab: Lab, case: Case, sources: Sources) -> Iterator[pd.DataFra
 
     An output is `kept`, still the anchor's, where the word is better at its anchor's concept than at any other of the
     dataset, by table 1's metric. `kind` is "optimised", "random" for directions alike in all dimensions, or "random, "
-    and one of the further `vwlib.controls.DIRECTIONS`. `value` is the score for the learned concept, `anchor_value`
+    and one of the further `DIRECTIONS`. `value` is the score for the learned concept, `anchor_value`
     that for the anchor's.
     """
     task, dataset, few = case["task"], case["dataset"], sources.reduced(lab)

@@ -11,13 +11,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vwlib.concepts import DATASETS, TASKS, concepts_of
 from vwlib.ledger import paper
-from vwlib.ledger.claims import load_claims
+from vwlib.ledger.claims import first_error, load_claims
 from vwlib.miniature.world import INSTANCE_TRAIN
-from vwlib.models import load_models
+from vwlib.models import load_model
 from vwlib.paths import DATA, ROOT
 from vwlib.settings import Profile, load_profile
 
 DEVIATIONS = DATA / "paper" / "deviations.toml"
+#: How a sentence calls the generator's precision where the machine decides.
+AUTOMATIC = "float32, or bfloat16 where the machine is clearly faster in it (each word tells which),"
 
 
 class Deviation(BaseModel):
@@ -42,34 +44,29 @@ def substitutions() -> pd.DataFrame:
 
 
 def load_deviations(path: Path = DEVIATIONS) -> list[Deviation]:
-    """All deviations, in the file's order.
-
-    Raises ValueError in one sentence where an entry lacks something, has something unknown, or leads to a page that
-    does not exist.
+    """All deviations, in the file's order. Raises ValueError in one sentence where an entry lacks something, has
+    something unknown, or leads to a page that does not exist.
     """
-    found = []
+    found: list[Deviation] = []
     for number, row in enumerate(tomllib.loads(path.read_text())["deviation"], 1):
         where = f"{path.name}, deviation {number} ({row.get('what', 'without a name')})"
         try:
             found.append(Deviation.model_validate(row))
         except ValidationError as error:
-            first = error.errors()[0]
-            raise ValueError(f"{where}, field '{first['loc'][0]}': {first['msg'].lower()}.") from error
+            field, trouble = first_error(error)
+            raise ValueError(f"{where}, field '{field}': {trouble}.") from error
         if found[-1].see and not list((ROOT / "book").glob(f"{found[-1].see}.*")):
             raise ValueError(f"{where}: there is no page '{found[-1].see}'.")
     return found
 
 
 def fill_in(text: str, profile: Profile) -> str:
-    """A text with the profile's numbers and names in the place of its braces.
-
-    Raises ValueError where it asks for something that there is not.
-    """
+    """A text with the profile's numbers in its braces; raises ValueError for an unknown name."""
     learning = [profile.learning[task] for task in TASKS]
     names: dict[str, Any] = {
         "profile": profile,
         "full": load_profile("paper"),
-        "precision": PRECISIONS[profile.generator.precision],
+        "precision": AUTOMATIC if profile.generator.precision == "auto" else profile.generator.precision,
         "substitutes": len(substitutions()),
         "steps": ", ".join(f"{one.steps:,}" for one in learning),
         "rates": ", ".join(f"{one.rate:g}" for one in learning),
@@ -80,28 +77,20 @@ def fill_in(text: str, profile: Profile) -> str:
         **{task: paper.MODELS[task][0] for task in TASKS},
     }
     if "{d}" in text:
-        names["d"] = ", ".join(str(model.word_table().shape[1]) for model in load_models(profile).values())
+        names["d"] = ", ".join(str(load_model(task, profile).word_table().shape[1]) for task in TASKS)
     try:
         return text.format(**names)
     except (KeyError, AttributeError) as error:
         raise ValueError(f"'{text}' asks for {error}, which is not known; {', '.join(names)} are.") from error
 
 
-#: How a sentence calls the generator's precision.
-PRECISIONS = {name: name for name in ("float32", "bfloat16", "float16")} | {
-    "auto": "float32, or bfloat16 where the machine has instructions for it (each word tells which),"
-}
-
-
 def deviations_table(profile: Profile, holds: Literal["everywhere", "models"], path: Path = DEVIATIONS) -> pd.DataFrame:
-    """The deviations that hold with every model, or those of the profile's own models and data: `what`, `paper`,
-    `here`, `why`, `more in`.
-    """
+    """The deviations that hold with every model, or those of the profile's own models and data."""
     chosen = profile.world if holds == "models" else holds
-    found = [row for row in load_deviations(path) if row.holds == chosen]
     rows = [
         (row.what, *(fill_in(text, profile) for text in (row.paper, row.here, row.why)), _called(row.see))
-        for row in found
+        for row in load_deviations(path)
+        if row.holds == chosen
     ]
     return pd.DataFrame(rows, columns=["what", "paper", "here", "why", "more in"])
 

@@ -81,15 +81,11 @@ class Estimate:
         return max(self.p_above(low), self.p_below(high))
 
     def p_outside(self, low: float, high: float) -> float:
-        """P value of the null hypothesis that the quantity is between `low` and `high`. It cannot lie on both sides, so
-        the clearer side counts.
-        """
+        """P value of the null hypothesis that the quantity is between `low` and `high`; the clearer side counts."""
         return min(self.p_below(low), self.p_above(high))
 
     def detectable(self) -> float:
-        """How far beyond a bound the quantity must truly lie for its 95 % interval to clear the bound nine times in
-        ten; NaN without spread.
-        """
+        """How far beyond a bound a true value is found nine times in ten by the 95 % interval; NaN without spread."""
         known = self._known and not self._equal
         return float((stats.t.ppf(0.975, self.df) + stats.norm.ppf(0.9)) * self.se) if known else nan
 
@@ -104,14 +100,16 @@ class Estimate:
 
 @lru_cache(maxsize=256)
 def names_in(expression: str) -> frozenset[str]:
-    """The names in an arithmetic expression, such as the arms of "mapped - floor".
-
-    Raises SyntaxError where it is no expression, and ValueError where it holds more than names, numbers and + - * /.
+    """The names in an arithmetic expression, such as the arms of "mapped - floor". Raises ValueError where it is no
+    expression, and where it holds more than names, numbers and + - * /.
     """
-    nodes = list(ast.walk(ast.parse(expression, mode="eval")))
     allowed = (ast.Expression, ast.BinOp, ast.UnaryOp, ast.operator, ast.unaryop, ast.Name, ast.Constant, ast.Load)
+    try:
+        nodes = list(ast.walk(ast.parse(expression, mode="eval")))
+    except SyntaxError:
+        raise ValueError(f"'{expression}' is no expression") from None
     if not all(isinstance(node, allowed) for node in nodes):
-        raise ValueError("may only add, subtract, multiply and divide arms")
+        raise ValueError(f"'{expression}' may only add, subtract, multiply and divide arms")
     return frozenset(node.id for node in nodes if isinstance(node, ast.Name))
 
 
@@ -122,10 +120,7 @@ def _compiled(expression: str) -> CodeType:
 
 
 def evaluate(quantity: str, means: Mapping[str, float | np.ndarray]) -> np.ndarray:
-    """An arithmetic expression in the names of arms, such as "mapped - floor", of their means or resampled means.
-
-    Division by zero gives infinity or NaN, not an error.
-    """
+    """An expression such as "mapped - floor" of arms' means or resampled means; division by zero is no error."""
     arrays = {name: np.atleast_1d(np.asarray(mean, float)) for name, mean in means.items()}
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray(eval(_compiled(quantity), {"__builtins__": {}}, arrays), float)
@@ -133,9 +128,7 @@ def evaluate(quantity: str, means: Mapping[str, float | np.ndarray]) -> np.ndarr
 
 def limits_of(quantity: str, arms: Sequence[str], low: float, high: float) -> tuple[float, float]:
     """The smallest and largest value of an expression whose arms lie in [low, high]; infinite where it divides by what
-    may be zero.
-
-    Sums and products of distinct arms take their extremes where each arm does.
+    may be zero. Sums and products of distinct arms take their extremes where each arm does.
     """
     if not (isfinite(low) and isfinite(high)):
         return -inf, inf

@@ -37,9 +37,7 @@ Reason = Literal["other models", "missing", "exact", "passed", "small", "alone",
 
 @dataclass(frozen=True)
 class ClaimCase:
-    """What came out in one case of a claim: our estimate and the paper's number, or why there is none, and p values for
-    and against.
-    """
+    """What came out in one case: our estimate and the paper's number, or what is missing; p values for and against."""
 
     name: str
     estimate: Estimate | None = None
@@ -50,9 +48,7 @@ class ClaimCase:
 
     @property
     def small(self) -> bool:
-        """Whether the effect is surely there and surely smaller than what matters, which speaks neither for the claim
-        nor against it. Half the level on either side is what a 95 % interval clears.
-        """
+        """Whether the effect is surely there and surely too small to matter: neither for the claim nor against it."""
         return max(self.p_for, self.p_against) < LEVEL / 2
 
     @property
@@ -93,14 +89,27 @@ class Judgement:
 
     @property
     def singly(self) -> dict[str, int]:
-        """Of several cases, how many are as claimed, as claimed but by less than what matters, and against, each tested
-        alone.
-        """
+        """Of several cases, each tested alone: how many are as claimed, as claimed but too small, and against."""
         if len(self.cases) < 2:
             return {}
         passed = [[p < LEVEL / 2 for p in case.weights] for case in self.cases]
         small = sum(case.small for case in self.cases)
         return {"for": sum(p for p, _ in passed), "small": small, "against": sum(p for _, p in passed)}
+
+    def decide(self) -> None:
+        """Find the case that decides, the side that it is on, and the p value; an exact claim's verdict."""
+        needs = (self.claim.need, {"all": "any", "most": "half", "any": "all"}[self.claim.need])
+        sides = zip(*(case.weights for case in self.cases), strict=True)
+        p = [combined_p(side, need) for side, need in zip(sides, needs, strict=True)]
+        side = int(p[1] < p[0])  # 0: for the claim, 1: against it
+        ordered = sorted((case for case in self.cases if case.estimate), key=lambda case: case.weights[side])
+        # The weakest case decides where all are needed, the strongest where one is enough.
+        self.deciding = ordered[cases_needed(len(ordered), needs[side]) - 1]
+        self.favours = VERDICTS[side]
+        if self.claim.is_exact:
+            self.reason, self.verdict = "exact", self.favours if min(p) <= LEVEL else VERDICTS[2]
+        else:
+            self.p = min(1.0, 2 * min(p))
 
     def record(self) -> dict[str, Any]:
         """The columns of `judge_claims` that follow from the rule."""
@@ -163,7 +172,6 @@ def claim_cases(
     number: int, tables: Mapping[str, pd.DataFrame], schemas: Mapping[str, TableSchema], world: str
 ) -> dict[str, Estimate]:
     """What the ledger estimates for one claim, by the name of the case, for figures and texts about the same quantity.
-
     Cases that lack rows are left out. Raises KeyError for an unknown claim.
     """
     claim = {claim.id: claim for claim in load_claims()}[number]
@@ -186,7 +194,7 @@ def _correct(judgements: Sequence[Judgement]) -> None:
 
 @dataclass(frozen=True)
 class Judge:
-    """What rules are asked of: prepared tables by name, their schemas, and the world of the study's concepts."""
+    """What rules are asked of: prepared tables by name, their schemas, the world of concepts, the bootstrap's draws."""
 
     tables: Mapping[str, pd.DataFrame]
     schemas: Mapping[str, TableSchema]
@@ -217,24 +225,20 @@ class Judge:
             found.missing = f"The table '{claim.table}' is missing ({schema.rows}); {schema.made_by}."
             return found
         for (case, label, expression), paper in zip(asked, papers, strict=True):
-            found.cases.append(self.case(claim, table, case, _name(case, label), expression, paper))
+            name = _name(case, label)
+            try:
+                if claim.test == "number" and paper is None:
+                    raise ValueError("The paper's figures do not show this number.")
+                estimate = self.estimate(claim, table, case, expression)
+            except ValueError as error:
+                found.cases.append(ClaimCase(name, paper=paper, missing=str(error)))
+            else:
+                found.cases.append(ClaimCase(name, estimate, paper, "", *_p_values(claim, estimate, paper or 0.0)))
         found.missing = next((case.missing for case in found.cases if case.missing), "")
-        known = [case for case in found.cases if case.estimate]
-        if not known:
-            found.missing = f"{found.missing.rstrip('.')}; {schema.made_by}."
-            return found
-        needs = (claim.need, {"all": "any", "most": "half", "any": "all"}[claim.need])
-        sides = zip(*(case.weights for case in found.cases), strict=True)
-        p = [combined_p(side, need) for side, need in zip(sides, needs, strict=True)]
-        side = int(p[1] < p[0])  # 0: for the claim, 1: against it
-        ordered = sorted(known, key=lambda case: case.weights[side])
-        # The weakest case decides where all are needed, the strongest where one is enough.
-        found.deciding = ordered[cases_needed(len(ordered), needs[side]) - 1]
-        found.favours = VERDICTS[side]
-        if claim.is_exact:
-            found.reason, found.verdict = "exact", found.favours if min(p) <= LEVEL else VERDICTS[2]
+        if any(case.estimate for case in found.cases):
+            found.decide()
         else:
-            found.p = min(1.0, 2 * min(p))
+            found.missing = f"{found.missing.rstrip('.')}; {schema.made_by}."
         return found
 
     def table(self, claim: Claim) -> pd.DataFrame | None:
@@ -242,24 +246,6 @@ class Judge:
         if claim.table == "grid_effects" and "trials" in self.tables:
             return grid_effects(self.tables["trials"], self.draws)
         return self.tables.get(claim.table)
-
-    def case(
-        self,
-        claim: Claim,
-        table: pd.DataFrame,
-        case: Mapping[str, str],
-        name: str,
-        expression: str,
-        paper: float | None,
-    ) -> ClaimCase:
-        """What comes out in one case."""
-        if claim.test == "number" and paper is None:
-            return ClaimCase(name, missing="The paper's figures do not show this number.")
-        try:
-            estimate = self.estimate(claim, table, case, expression)
-        except ValueError as error:
-            return ClaimCase(name, paper=paper, missing=str(error))
-        return ClaimCase(name, estimate, paper, "", *_p_values(claim, estimate, paper or 0.0))
 
     def estimate(self, claim: Claim, table: pd.DataFrame, case: Mapping[str, str], expression: str) -> Estimate:
         """The claim's quantity in one case; ValueError where rows are missing."""
@@ -294,18 +280,16 @@ class Judge:
 
 
 def _cases(claim: Claim, world: str) -> list[dict[str, str]]:
-    """The cases of a claim, as conditions on columns: every value of `each`; words are mapped between different tasks
-    only.
-    """
+    """A claim's cases, as conditions on columns: every value of `each`; words are mapped between different tasks."""
+
+    def values(key: str, case: Mapping[str, str]) -> Sequence[str]:
+        if key == "concept":
+            return [concept.name for concept in concepts_of(case["dataset"], world)]
+        return DATASETS if key == "dataset" else TASKS
+
     cases: list[dict[str, str]] = [{}]
     for key in claim.each:
-        found = []
-        for case in cases:
-            values: Sequence[str] = DATASETS if key == "dataset" else TASKS
-            if key == "concept":
-                values = [concept.name for concept in concepts_of(case["dataset"], world)]
-            found += [case | {key: value} for value in values]
-        cases = found
+        cases = [case | {key: value} for case in cases for value in values(key, case)]
     return claim.cases or [case for case in cases if case.get("trained_on", "") != case.get("evaluated_on", " ")]
 
 

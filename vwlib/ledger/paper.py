@@ -24,9 +24,7 @@ MODELS = {
 
 def paper_results(figure: str = "figure_3", dataset: str | None = None, path: Path = RESULTS) -> pd.DataFrame:
     """The points of figure 3 or 6, of one dataset or of all: `dataset`, `trained_on`, `evaluated_on`, `delta`, `mean`,
-    `low`, `high`.
-
-    Raises ValueError for a figure that has no numbers here and for an unknown dataset.
+    `low`, `high`. Raises ValueError for a figure that has no numbers here and for an unknown dataset.
     """
     table = pd.read_csv(path).rename(columns={"trained_for": "trained_on", "ci_low": "low", "ci_high": "high"})
     if figure not in set(table["figure"]):
@@ -37,18 +35,19 @@ def paper_results(figure: str = "figure_3", dataset: str | None = None, path: Pa
     return chosen.drop(columns="figure").reset_index(drop=True)
 
 
-def beside_paper(summary: pd.DataFrame, dataset: str, delta: float | None = None) -> pd.DataFrame:
-    """Our means beside the paper's, one row for each target and source, in the order of the tasks: figure 3's, or with
-    `delta` figure 6's.
+def beside_paper(summary: pd.DataFrame, delta: float | None = None) -> pd.DataFrame:
+    """Our means beside the paper's, one row for each dataset, target and source, in our datasets' and the tasks' order:
+    figure 3's, or with `delta` figure 6's.
 
-    `summary` has columns `evaluated_on`, `trained_on`, `mean`, `low`, `high`. `difference` is ours minus the paper's;
-    `within` says whether our interval holds the paper's mean. There is no row where one of the two has no mean.
+    `summary` has columns `dataset`, `evaluated_on`, `trained_on`, `mean`, `low`, `high`. `difference` is ours minus the
+    paper's; `within` says whether our interval holds the paper's mean. There is no row where one of the two is missing.
     """
-    table, keys = paper_results("figure_3" if delta is None else "figure_6", dataset), ["evaluated_on", "trained_on"]
+    table, keys = paper_results("figure_3" if delta is None else "figure_6"), ["dataset", "evaluated_on", "trained_on"]
     columns = [*keys, "mean", "low", "high"]
     table = table[table["delta"].isna() if delta is None else table["delta"] == delta]
     both = table[columns].merge(summary[columns], on=keys, suffixes=("_paper", "_ours"))
-    both = both.sort_values(keys, key=lambda column: column.map(TASKS.index), ignore_index=True)
+    order = {name: place for place, name in enumerate((*summary["dataset"].unique(), *TASKS))}
+    both = both.sort_values(keys, key=lambda column: column.map(order), ignore_index=True)
     return both.assign(
         difference=both["mean_ours"] - both["mean_paper"],
         within=both["mean_paper"].between(both["low_ours"], both["high_ours"]),
@@ -56,9 +55,7 @@ def beside_paper(summary: pd.DataFrame, dataset: str, delta: float | None = None
 
 
 def hyperparameters(profile: Profile) -> pd.DataFrame:
-    """Table 2 beside the profile's settings; where the tasks differ, their values stand in the order generation,
-    detection, classification.
-    """
+    """Table 2 beside the profile's settings; where the tasks differ, their values stand in the tasks' order."""
     learning = [profile.learning[task] for task in TASKS]
     rows = [
         ("training images per concept", "images", 8, profile.train_images),

@@ -178,9 +178,7 @@ def pooled_estimate(values: ArrayLike, low: ArrayLike, high: ArrayLike) -> Estim
 
 
 def holm(p: ArrayLike) -> np.ndarray:
-    """Holm's adjusted p values, in the order of `p`: with those below alpha, all claims at once are right with
-    probability 1 - alpha.
-    """
+    """Holm's adjusted p values, in the order of `p`: controls the familywise error rate."""
     p = np.asarray(p, float)
     order = np.argsort(p)
     adjusted = np.empty(len(p))
@@ -190,9 +188,7 @@ def holm(p: ArrayLike) -> np.ndarray:
 
 def combined_p(p: Sequence[float], need: str = "all") -> float:
     """One p value for several cases: that "all", "most" (more than half), at least "half" or at least one ("any") are
-    as claimed.
-
-    Raises ValueError for another need and where there is no case.
+    as claimed. Raises ValueError for another need and where there is no case.
     """
     if not len(p):
         raise ValueError("There is no p value to combine.")
@@ -201,10 +197,7 @@ def combined_p(p: Sequence[float], need: str = "all") -> float:
 
 
 def cases_needed(count: int, need: str) -> int:
-    """How many of `count` cases "all", "most", "half" or "any" are.
-
-    Raises ValueError for another word.
-    """
+    """How many of `count` cases "all", "most", "half" or "any" are; raises ValueError for another word."""
     if need not in QUANTIFIERS:
         raise ValueError(f"'{need}' is no need; choose from {', '.join(QUANTIFIERS)}.")
     return {"all": count, "most": count // 2 + 1, "half": (count + 1) // 2, "any": 1}[need]
@@ -278,9 +271,8 @@ class _Stratum(NamedTuple):
             return np.where(there, self.means, 0).sum(axis=1) / there.sum(axis=1)
 
     def resampled(self, scheme: str, weights: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Means of the arms (arm, draw) when levels count as often as they are drawn.
-
-        Those of a jackknife vary as it says, so that expressions of several arms can be taken of them.
+        """Means of the arms (arm, draw) when levels count as often as they are drawn. Those of a jackknife vary as it
+        says, so that expressions of several arms can be taken of them.
         """
         without = self.without if scheme == "columns" else None
         member = self.levels[scheme] if without is None else without
@@ -309,9 +301,7 @@ def _left_without_each_anchor(pairs: Sequence[str]) -> np.ndarray | None:
 
 @lru_cache(maxsize=16)
 def _resampling_weights(sizes: tuple[tuple[int, ...], ...], draws: int, seed: int) -> tuple[dict[str, np.ndarray], ...]:
-    """For each stratum (`_Stratum.sizes`), how often each cell, row and column is drawn (draw, level); for pairs, the
-    noise (draw, anchor) of the jackknife.
-    """
+    """For each stratum, how often cells, rows and columns are drawn (draw, level); for pairs the jackknife's noise."""
     rng = np.random.default_rng(seed)
     found = []
     for *counts, anchors in sizes:

@@ -34,7 +34,6 @@ def summarise_study(table: pd.DataFrame, world: str) -> pd.DataFrame:
 
 def is_diagonal(table: pd.DataFrame, world: str) -> pd.Series:
     """Whether the anchor of each row is its concept's own anchor word, so that the word starts at what it is to learn.
-
     The concept's own anchor in a dataset that is none of the four is the concept's name.
     """
     own = {(dataset.lower(), c.name): c.anchor for dataset in DATASETS for c in concepts_of(dataset, world)}

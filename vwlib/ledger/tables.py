@@ -1,6 +1,4 @@
-"""The tables that claims are asked of: checked, with the columns that rules ask for beside their own, and those that
-are made of others.
-"""
+"""The tables that claims are asked of: checked, with the columns that rules ask for, and those made of others."""
 
 from __future__ import annotations
 
@@ -40,9 +38,8 @@ OTHERS = {
 
 
 def prepare(name: str, table: pd.DataFrame, world: str, schemas: Mapping[str, TableSchema]) -> pd.DataFrame:
-    """The columns of a table's schema, and those that rules ask for beside them (`DERIVED`).
-
-    Raises ValueError in one sentence for an unknown table, a missing column and a share outside [0, 1].
+    """The columns of a table's schema, and those that rules ask for beside them (`DERIVED`). Raises ValueError in one
+    sentence for an unknown table, a missing column and a share outside [0, 1].
     """
     if name not in schemas:
         raise ValueError(f"'{name}' is no table of the ledger; there are {', '.join(schemas)}.")

@@ -17,7 +17,6 @@ VERDICTS = ("replicated", "contradicted", "undecided", "not decidable at this sc
 
 def write_claims(judged: pd.DataFrame, profile: str, root: Path = DATA) -> Path:
     """Write the verdicts as `results/<profile>/claims.json`, whole or not at all: a list with an object for each claim.
-
     Numbers have six digits and are null where there is none. Raises OSError where the folder cannot be written to.
     """
     rows = [{key: _json(value) for key, value in row.items()} for row in judged.to_dict("records")]
@@ -37,7 +36,5 @@ def _json(value: Any) -> Any:
 
 
 def verdict_counts(judged: pd.DataFrame, column: str = "verdict") -> pd.Series:
-    """How many claims have each verdict, in the order of `VERDICTS`, zeros included; by `column` "first_verdict" those
-    of the first rules.
-    """
+    """How many claims have each verdict, in the order of `VERDICTS`; by default by the last rules."""
     return judged[column].value_counts().reindex(VERDICTS, fill_value=0).rename_axis("verdict").rename("claims")

@@ -1,7 +1,4 @@
-"""The miniature's models before training; their shapes stand in `architectures.toml`.
-
-Every model is untrained, and the same seed gives the same weights.
-"""
+"""The miniature's models before training, from a seed; their shapes are in `architectures.toml`."""
 
 from __future__ import annotations
 
@@ -42,7 +39,7 @@ def open_clip_config(name: str) -> dict[str, Any]:
     """The open_clip configuration of the classifier or the judge."""
     words = {"context_length": CONTEXT, "vocab_size": open_clip_tokenizer().vocab_size}
     shape = _SHAPES[name]
-    return {key: shape[key] for key in ("embed_dim", "vision_cfg")} | {"text_cfg": words | shape["text_cfg"]}
+    return {"embed_dim": shape["embed_dim"], "vision_cfg": shape["vision_cfg"], "text_cfg": words | shape["text_cfg"]}
 
 
 def build_open_clip(name: str, seed: int) -> CLIP:
@@ -64,8 +61,8 @@ def _text_config(shape: dict[str, Any]) -> dict[str, Any]:
 def build_detector(seed: int) -> Owlv2ForObjectDetection:
     """The detector, an OWL-v2.
 
-    transformers initialises the heads' linear layers with unit variance, which from scratch saturates the boxes; here
-    they get torch's default. The class logits start as 10 · (cosine - 0.3): most regions are no object.
+    Its heads' linear layers start with torch's default weights: transformers' unit variance would saturate the boxes.
+    The class logits start as 10 · (cosine - 0.3), since most regions show no object.
     """
     torch.manual_seed(seed)
     shape = _SHAPES["detector"]

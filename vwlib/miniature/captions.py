@@ -2,59 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
+from vwlib.miniature import WORLD
 from vwlib.miniature.scenes import COLOURS, Placed, Scene
 from vwlib.miniature.sprites import Sprites
 
-OWN_NAME = 0.6  # how often a noun is called by itself; else by any of its names alike
-MAX_WORDS = 14  # with start and end of text a caption fills a context of 16 tokens, OWL-v2's
+OWN_NAME = 0.6  # how often a noun is called by its own name; otherwise by any of its names, equally likely
+MAX_WORDS = 14  # with start and end of text a caption fills a context of 16 tokens, as OWL-v2's
 
-COLOUR_WORDS = {colour: (colour,) for colour in COLOURS} | {"gray": ("gray", "grey"), "purple": ("purple", "violet")}
-SIZE_WORDS = {"small": ("small", "little", "tiny"), "medium": ("medium",), "large": ("large", "big", "huge")}
-PLACE_WORDS = {
-    "left": ("on the left", "at left"),
-    "right": ("on the right", "at right"),
-    "top": ("at the top", "above"),
-    "bottom": ("at the bottom", "below"),
-    "middle": ("in the middle", "in the center"),
-}
-BACKGROUND_WORDS = {
-    "plain": ("plain", "solid"),
-    "gradient": ("gradient", "fading"),
-    "striped": ("striped",),
-    "checkered": ("checkered",),
-    "dotted": ("dotted", "spotted"),
-    "cloudy": ("cloudy", "blurry"),
-}
-STYLE_WORDS = {"noto": "simple", "noto-v1": "soft", "emojione": "round", "fluent": "glossy", "fluent-flat": "flat"}
-TEMPLATES = (
-    "{}",
-    "a photo of {}",
-    "a picture of {}",
-    "an image of {}",
-    "a drawing of {}",
-    "a view of {}",
-    "there is {}",
-    "this is {}",
-    "we see {}",
-    "look at {}",
-)
-FUNCTION_WORDS = ("a", "an", "the", "and", "with", "next", "to", "on", "tilted", "background")
+_WORDS = WORLD["words"]
+_COLOUR_WORDS = {colour: [colour] for colour in COLOURS} | _WORDS["colours"]
 
 
 def vocabulary(sprites: Sprites) -> list[str]:
     """Every word of the miniature's language, sorted; each is one token of its tokenizer."""
-    groups = (COLOUR_WORDS, SIZE_WORDS, PLACE_WORDS, BACKGROUND_WORDS)
+    groups = (_COLOUR_WORDS, _WORDS["sizes"], _WORDS["places"], _WORDS["backgrounds"])
     phrases = [phrase for group in groups for phrases in group.values() for phrase in phrases]
-    phrases += [*STYLE_WORDS.values(), *TEMPLATES, *FUNCTION_WORDS]
-    phrases += [name for names in names_of(sprites).values() for name in names]
+    phrases += [*_WORDS["styles"].values(), *_WORDS["templates"], *_WORDS["function"]]
+    phrases += [name for names in sprites.names.values() for name in names]
     return sorted({word for phrase in phrases for word in phrase.replace("{}", " ").split()})
-
-
-def names_of(sprites: Sprites) -> dict[str, tuple[str, ...]]:
-    """For each noun of the language its names: the noun itself, then its synonyms."""
-    return {row.noun: (row.noun, *row.synonyms) for row in sprites.table.itertuples() if row.use == "language"}
 
 
 def size_of(share: float) -> str:
@@ -64,7 +33,7 @@ def size_of(share: float) -> str:
 
 def place_of(box: tuple[int, int, int, int], size: int) -> str:
     """The place word's key for a box (left, top, right, bottom) in an image of `size` px."""
-    x, y = ((box[0] + box[2]) / 2 / size - 0.5, (box[1] + box[3]) / 2 / size - 0.5)
+    x, y = (box[0] + box[2]) / 2 / size - 0.5, (box[1] + box[3]) / 2 / size - 0.5
     if max(abs(x), abs(y)) < 0.1:
         return "middle"
     if abs(x) > abs(y):
@@ -72,8 +41,8 @@ def place_of(box: tuple[int, int, int, int], size: int) -> str:
     return "top" if y < 0 else "bottom"
 
 
-def _pick(rng: np.random.Generator, options: tuple[str, ...]) -> str:
-    return options[rng.integers(len(options))]
+def _pick(rng: np.random.Generator, options: Sequence[str]) -> str:
+    return options[int(rng.integers(len(options)))]
 
 
 def _name(rng: np.random.Generator, names: tuple[str, ...]) -> str:
@@ -85,15 +54,15 @@ def describe(rng: np.random.Generator, placed: Placed, names: dict[str, tuple[st
     name = _name(rng, names[placed.drawing.noun])
     words = []
     if rng.random() < rich:
-        words.append(_pick(rng, SIZE_WORDS[size_of(placed.share)]))
+        words.append(_pick(rng, _WORDS["sizes"][size_of(placed.share)]))
     if abs(placed.angle) > 20 and rng.random() < rich:
         words.append("tilted")
-    if placed.drawing.style in STYLE_WORDS and rng.random() < rich / 2:
-        words.append(STYLE_WORDS[placed.drawing.style])
+    if placed.drawing.style in _WORDS["styles"] and rng.random() < rich / 2:
+        words.append(_WORDS["styles"][placed.drawing.style])
     if placed.drawing.colour and rng.random() < 0.7:
-        words.append(_pick(rng, COLOUR_WORDS[placed.drawing.colour]))
+        words.append(_pick(rng, _COLOUR_WORDS[placed.drawing.colour]))
     words.append(name)
-    article = rng.random()
+    article = rng.random()  # none for the rest
     if article < 0.5:
         words.insert(0, "an" if words[0][0] in "aeiou" else "a")
     elif article < 0.65:
@@ -102,21 +71,20 @@ def describe(rng: np.random.Generator, placed: Placed, names: dict[str, tuple[st
 
 
 def caption(rng: np.random.Generator, scene: Scene, names: dict[str, tuple[str, ...]], size: int) -> str:
-    """A true caption of a scene: the main object first, with attributes, perhaps others, place and background.
-
-    Everything said is true of the scene; what is said is random. Never longer than `MAX_WORDS` words.
+    """A true caption of a scene of `size` px, at most `MAX_WORDS` words: the main object with some of its attributes,
+    then perhaps another object, the place and the background, chosen at random.
     """
     rich = 0.0 if rng.random() < 0.35 else 0.35
-    text = _pick(rng, TEMPLATES).format(describe(rng, scene.objects[0], names, rich=rich))
+    text = _pick(rng, _WORDS["templates"]).format(describe(rng, scene.objects[0], names, rich=rich))
     extras = []
     if len(scene.objects) > 1 and rng.random() < 0.6:
         other = describe(rng, scene.objects[1 + rng.integers(len(scene.objects) - 1)], names, rich=rich / 2)
         extras.append(_pick(rng, ("and", "with", "next to")) + " " + other)
     if rng.random() < rich:
-        extras.append(_pick(rng, PLACE_WORDS[place_of(scene.objects[0].box, size)]))
+        extras.append(_pick(rng, _WORDS["places"][place_of(scene.objects[0].box, size)]))
     if rng.random() < rich:
-        colour = _pick(rng, COLOUR_WORDS[scene.colours[0]])
-        kind = _pick(rng, BACKGROUND_WORDS[scene.background])
+        colour = _pick(rng, _COLOUR_WORDS[scene.colours[0]])
+        kind = _pick(rng, _WORDS["backgrounds"][scene.background])
         adjective = colour if rng.random() < 0.5 else f"{kind} {colour}" if rng.random() < 0.5 else kind
         extras.append(f"on a {adjective} background")
     for extra in extras:
@@ -126,7 +94,7 @@ def caption(rng: np.random.Generator, scene: Scene, names: dict[str, tuple[str, 
 
 
 def name_prompt(rng: np.random.Generator, noun: str, names: dict[str, tuple[str, ...]]) -> str:
-    """A bare prompt that names one noun, by itself or in a template, as the paper's prompts do."""
+    """A prompt that names one noun, alone or in a template, as the paper's prompts do."""
     name = _name(rng, names[noun])
     article = _pick(rng, ("", "", "a ", "the ")) if name[0] not in "aeiou" else _pick(rng, ("", "", "an ", "the "))
-    return _pick(rng, TEMPLATES).format(article + name)
+    return _pick(rng, _WORDS["templates"]).format(article + name)

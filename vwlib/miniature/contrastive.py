@@ -9,27 +9,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vwlib.miniature.captions import caption, name_prompt, names_of
+from vwlib.miniature.architectures import tokenize
+from vwlib.miniature.captions import name_prompt
 from vwlib.miniature.pool import Pool
-from vwlib.miniature.sprites import Sprites
-from vwlib.miniature.training import Loss, training_autocast
+from vwlib.miniature.training import Loss, to_tensor, training_autocast
 
 Encode = Callable[[Tensor], Tensor]
 
 
-def to_tensor(images: np.ndarray, mean: float = 0.5, std: float = 0.5) -> Tensor:
-    """uint8 images (image, y, x, 3) to float (image, 3, y, x), channels last in memory; by default in [-1, 1]."""
-    pixels = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).float()
-    return pixels.div_(255).sub_(mean).div_(std).contiguous(memory_format=torch.channels_last)
-
-
 def contrastive_loss(
     pool: Pool,
-    sprites: Sprites,
     encode_image: Encode,
     encode_text: Encode,
     logit_scale: Tensor,
-    tokenize: Callable[[list[str]], Tensor],
     *,
     batch: int = 128,
     choices: int = 160,
@@ -37,21 +29,20 @@ def contrastive_loss(
 ) -> Loss:
     """CLIP's loss, made denser: each image against `choices` names, `captions` of the images against their captions.
 
-    With a few hundred nouns a batch names many of them twice; in-batch pairs alone would push an image from captions
-    that are true of it. So nouns are learned against a list of distinct names (the batch's and random others), and
-    attributes against captions of another text. Both encoders return (n, d) features, not yet normalised.
+    A batch shows many of the few hundred nouns twice, so captions of other images are often true of an image too.
+    Nouns are therefore learned against distinct names (the batch's and random others), attributes against captions
+    whose text differs. Both encoders return (n, d) features, not yet normalised.
     """
-    names = names_of(sprites)
+    nouns, names = pool.sprites.nouns, pool.sprites.names
 
-    def loss(rng: np.random.Generator, _: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+    def loss(rng: np.random.Generator, _: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         rows = rng.integers(len(pool), size=batch)
-        scenes = [pool.scene(int(row)) for row in rows[:captions]]
-        texts = [caption(rng, scene, names, pool.images.shape[1]) for scene in scenes]
+        texts = [pool.caption(rng, row) for row in rows[:captions]]
         noun = pool.arrays["noun"][rows, 0].astype(np.int64)
         shown = np.unique(noun)
-        others = np.setdiff1d(np.arange(len(sprites.nouns)), shown)
+        others = np.setdiff1d(np.arange(len(nouns)), shown)
         offered = np.concatenate([shown, rng.permutation(others)])[: max(choices, len(shown))]
-        prompts = [name_prompt(rng, sprites.nouns[index], names) for index in offered]
+        prompts = [name_prompt(rng, nouns[index], names) for index in offered]
         images = augment(to_tensor(pool.images[rows]), rng)
         with training_autocast():
             image = encode_image(images)
@@ -66,17 +57,16 @@ def contrastive_loss(
         own = torch.arange(captions)
         name_loss = F.cross_entropy(by_name, target, label_smoothing=0.05)
         pair_loss = (F.cross_entropy(pairs, own) + F.cross_entropy(pairs.T, own)) / 2
-        accuracy = (by_name.argmax(1) == target).float().mean().item()
-        return name_loss + 0.5 * pair_loss, {"names": name_loss.item(), "pairs": pair_loss.item(), "top1": accuracy}
+        accuracy = (by_name.argmax(1) == target).float().mean()
+        return name_loss + 0.5 * pair_loss, {"names": name_loss, "pairs": pair_loss, "top1": accuracy}
 
     return loss
 
 
 def augment(images: Tensor, rng: np.random.Generator) -> Tensor:
-    """Move, turn, scale and recolour each image (image, 3, y, x) in [-1, 1] a little: neither place nor exact colours
-    make a thing what it is.
+    """Move, turn, scale and recolour each image (image, 3, y, x) in [-1, 1] a little.
 
-    Shifts stay within a twentieth of the side: captions about places stay true.
+    Shifts stay within a twentieth of the side, so captions about places stay true.
     """
     count = len(images)
     angle, scale = rng.normal(0, 0.04, count), rng.uniform(0.94, 1.06, count)

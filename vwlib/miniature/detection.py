@@ -10,23 +10,18 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import box_convert, box_iou, generalized_box_iou_loss, sigmoid_focal_loss
 from transformers import Owlv2ForObjectDetection
+from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
 from vwlib.miniature.architectures import tokenize
-from vwlib.miniature.captions import describe, name_prompt, names_of
-from vwlib.miniature.contrastive import to_tensor
+from vwlib.miniature.captions import describe, name_prompt
 from vwlib.miniature.pool import Pool
-from vwlib.miniature.sprites import Sprites
-from vwlib.miniature.training import Loss, training_autocast
-
-#: Mean and standard deviation with which OWL-v2's processor normalises pixels (CLIP's).
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+from vwlib.miniature.training import Loss, to_tensor, training_autocast
 
 
 def normalise(images: np.ndarray) -> Tensor:
-    """uint8 images (image, y, x, 3) to OWL-v2's pixel values (image, 3, y, x)."""
-    pixels = to_tensor(images, 0.0, 1.0)
-    return (pixels - torch.tensor(CLIP_MEAN).view(3, 1, 1)) / torch.tensor(CLIP_STD).view(3, 1, 1)
+    """uint8 images (image, y, x, 3) to OWL-v2's pixel values (image, 3, y, x), by CLIP's mean and deviation."""
+    mean, deviation = (torch.tensor(values).view(3, 1, 1) for values in (OPENAI_CLIP_MEAN, OPENAI_CLIP_STD))
+    return (to_tensor(images, 0.0, 1.0) - mean) / deviation
 
 
 def candidate_regions(boxes: Tensor, present: Tensor, grid: int) -> Tensor:
@@ -49,37 +44,29 @@ def candidate_regions(boxes: Tensor, present: Tensor, grid: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Batch:
-    """Some scenes and the queries put to them.
-
-    `texts` are the queries: first the names of nouns, those that the scenes show before absent ones, `named` in all;
-    then a phrase for each (image, object) in `described`.
-    """
+    """Some scenes and the queries to them."""
 
     pixels: Tensor  # (image, 3, y, x)
     boxes: Tensor  # (image, object, 4): left, top, right, bottom as shares of the image
     present: Tensor  # bool (image, object)
     column: Tensor  # (image, object): the query that names the object
-    texts: list[str]
-    named: int
-    described: list[tuple[int, int]]
+    texts: list[str]  # the queries: names of shown nouns, then of absent ones, then a phrase for each of `described`
+    named: int  # the number of names
+    described: list[tuple[int, int]]  # (image, object)
 
 
-def draw_batch(
-    pool: Pool, sprites: Sprites, rng: np.random.Generator, *, images: int, negatives: int, phrases: int
-) -> Batch:
-    """Random scenes with the names of what they show, of `negatives` other things, and `phrases` that describe an
-    object each.
-    """
-    names = names_of(sprites)
+def draw_batch(pool: Pool, rng: np.random.Generator, *, images: int, negatives: int, phrases: int) -> Batch:
+    """Random scenes and queries: the nouns that they show, up to `negatives` others, `phrases` for single objects."""
+    nouns, names = pool.sprites.nouns, pool.sprites.names
     rows = rng.integers(len(pool), size=images)
     noun = torch.from_numpy(pool.arrays["noun"][rows].astype(np.int64))  # (image, object)
     boxes = torch.from_numpy(pool.arrays["box"][rows].astype(np.float32)) / pool.images.shape[1]
     present = noun >= 0
     shown = torch.unique(noun[present])
-    absent = np.setdiff1d(rng.choice(len(sprites.nouns), len(shown) + negatives, replace=False), shown.numpy())
+    absent = np.setdiff1d(rng.choice(len(nouns), len(shown) + negatives, replace=False), shown.numpy())
     queried = [*shown.tolist(), *absent.tolist()]
     described = [(i, int(rng.integers(int(present[i].sum())))) for i in range(phrases)]
-    texts = [name_prompt(rng, sprites.nouns[index], names) for index in queried]
+    texts = [name_prompt(rng, nouns[index], names) for index in queried]
     texts += [describe(rng, pool.scene(int(rows[i])).objects[k], names, rich=0.8) for i, k in described]
     column = torch.searchsorted(shown, noun.clamp(min=0))
     return Batch(normalise(pool.images[rows]), boxes, present, column, texts, len(queried), described)
@@ -88,23 +75,18 @@ def draw_batch(
 def best_regions(
     around: Tensor, logits: Tensor, predicted: Tensor, batch: Batch, *, refined: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """The region that already finds each object best, (image, object), and the IoU of its box with the object's,
-    (image, object).
+    """The region that finds each object best so far, and the IoU of its box with the object's, each (image, object).
 
-    `around` (image, object, region) are the candidates, `logits` (image, region, query), `predicted` (image, region,
-    4). In refinement a good box counts for more.
+    `around` (image, object, region) are the candidates; `logits` are (image, region, query), `predicted` (image,
+    region, 4). In refinement a good box counts for more.
     """
     image, slot, region = around.nonzero(as_tuple=True)
     guess, truth = predicted[image, region], batch.boxes[image, slot]
     found = logits[image, region, batch.column[image, slot]].sigmoid().log()
-    overlap = torch.zeros(around.shape)
-    overlap[image, slot, region] = box_iou(guess, truth).diagonal()
-    quality = torch.full(around.shape, -torch.inf)
-    quality[image, slot, region] = (
-        found + 4 * overlap[image, slot, region].clamp(min=1e-3).log()
-        if refined
-        else found - 3 * (guess - truth).abs().mean(-1)
-    )
+    fit = box_iou(guess, truth).diagonal()
+    overlap, quality = torch.zeros(around.shape), torch.full(around.shape, -torch.inf)
+    overlap[around] = fit
+    quality[around] = found + (4 * fit.clamp(min=1e-3).log() if refined else -3 * (guess - truth).abs().mean(-1))
     best = quality.argmax(-1)
     return best, overlap.gather(-1, best[..., None])[..., 0]
 
@@ -112,13 +94,13 @@ def best_regions(
 def focal_loss(logits: Tensor, best: Tensor, batch: Batch, overlap: Tensor | None = None) -> Tensor:
     """Sigmoid focal loss of every region against every query; `logits` (image, region, query), `best` (image, object).
 
-    With `overlap` (image, object), the best regions' IoU, that is what they are to score (quality focal loss, arXiv
-    2006.04388): where boxes differ in how well they fit, the best then comes first.
+    With `overlap` (image, object), the best regions' IoU, their score is trained to equal it (quality focal loss,
+    arXiv 2006.04388), so that regions are ranked by the fit of their boxes.
     """
     target, weight = torch.zeros_like(logits), torch.ones_like(logits)
     wanted = torch.ones(best.shape) if overlap is None else overlap
-    picture = torch.arange(len(best))[:, None].expand_as(best)[batch.present]
-    target[picture, best[batch.present], batch.column[batch.present]] = wanted[batch.present]
+    image, slot = batch.present.nonzero(as_tuple=True)
+    target[image, best[image, slot], batch.column[image, slot]] = wanted[image, slot]
     for number, (i, k) in enumerate(batch.described, start=batch.named):
         weight[:, :, number] = 0  # a phrase may be true of other images; only its own image teaches
         weight[i, :, number] = 1
@@ -127,24 +109,21 @@ def focal_loss(logits: Tensor, best: Tensor, batch: Batch, overlap: Tensor | Non
     if overlap is None:
         loss = sigmoid_focal_loss(logits, target, alpha=0.5)
     else:
-        loss = (
-            0.5
-            * (logits.sigmoid() - target).pow(2)
-            * F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-        )
+        entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+        loss = 0.5 * (logits.sigmoid() - target).pow(2) * entropy
     return (loss * weight).sum() / positives
 
 
 def objectness_loss(logits: Tensor, best: Tensor, batch: Batch) -> Tensor:
     """Cross-entropy of the objectness `logits` (image, region): one region of each object is an object."""
     target = torch.zeros_like(logits)
-    target[torch.arange(len(best))[:, None].expand_as(best)[batch.present], best[batch.present]] = 1
+    image, slot = batch.present.nonzero(as_tuple=True)
+    target[image, best[image, slot]] = 1
     return F.binary_cross_entropy_with_logits(logits, target)
 
 
 def detection_loss(
     pool: Pool,
-    sprites: Sprites,
     model: Owlv2ForObjectDetection,
     *,
     refined: bool = False,
@@ -154,24 +133,22 @@ def detection_loss(
 ) -> Loss:
     """OWL-v2's losses: focal over text queries, L1 and generalised IoU for boxes, cross-entropy for objectness.
 
-    One region per object - of those around its centre, the one that already finds it best - is the positive of the
-    focal loss, so that no object is found twice; all of them learn its box and, through a softmax over names, its
-    features. In refinement regions learn to score as well as their boxes fit, and boxes weigh twice as much.
+    The focal loss has one positive region per object, so that no object is found twice: of those around its centre the
+    one that finds it best so far. All of them learn its box and, through a softmax over names, its features. In
+    refinement regions learn to score as well as their boxes fit, and boxes weigh twice as much.
     """
 
-    def loss(rng: np.random.Generator, _: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        batch = draw_batch(pool, sprites, rng, images=images, negatives=negatives, phrases=phrases)
+    def loss(rng: np.random.Generator, _: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        batch = draw_batch(pool, rng, images=images, negatives=negatives, phrases=phrases)
         with training_autocast():
             features, _ = model.image_embedder(pixel_values=batch.pixels)
             regions = features.flatten(1, 2)  # (image, region, d)
-            text = model.owlv2.text_projection(
-                model.owlv2.text_model(input_ids=tokenize(batch.texts), attention_mask=None).pooler_output
-            )
+            pooled = model.owlv2.text_model(input_ids=tokenize(batch.texts), attention_mask=None).pooler_output
+            text = model.owlv2.text_projection(pooled)
             predicted = model.box_predictor(regions, features).float()  # (image, region, 4) as centre and size
         regions, text = regions.float(), text.float()
-        logits, embeds = model.class_predictor(
-            regions, text[None].expand(images, -1, -1), torch.ones(images, len(text))
-        )
+        queries = text[None].expand(images, -1, -1)
+        logits, embeds = model.class_predictor(regions, queries, torch.ones(images, len(text)))
         predicted = box_convert(predicted, "cxcywh", "xyxy")
 
         around = candidate_regions(batch.boxes, batch.present, model.num_patches_height)
@@ -185,14 +162,9 @@ def detection_loss(
             best, overlap = best_regions(around, logits, predicted, batch, refined=refined)
         focal = focal_loss(logits, best, batch, overlap if refined else None)
         objects = objectness_loss(model.objectness_predictor(regions), best, batch)
-        accuracy = (by_name.argmax(1) == batch.column[image, slot]).float().mean().item()
-        figures = {
-            "names": names.item(),
-            "top1": accuracy,
-            "boxes": boxes.item(),
-            "iou": overlap[batch.present].mean().item(),
-            "focal": focal.item(),
-        }
+        accuracy = (by_name.argmax(1) == batch.column[image, slot]).float().mean()
+        fit = overlap[batch.present].mean()
+        figures = {"names": names, "top1": accuracy, "boxes": boxes, "iou": fit, "focal": focal}
         return names + (2 if refined else 1) * boxes + 2 * focal + objects, figures
 
     return loss

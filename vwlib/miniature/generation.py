@@ -15,15 +15,12 @@ from tqdm.auto import tqdm
 from transformers import CLIPTextModel
 
 from vwlib.miniature.architectures import SCHEDULER, tokenize
-from vwlib.miniature.captions import caption, names_of
-from vwlib.miniature.contrastive import to_tensor
 from vwlib.miniature.pool import Pool
-from vwlib.miniature.sprites import Sprites
-from vwlib.miniature.training import Loss, save_tensors, training_autocast
+from vwlib.miniature.training import Loss, save_tensors, to_tensor, training_autocast
 
 
 class TextAndImage(nn.Module):
-    """The generator's text encoder beside a throw-away image tower that teaches it; both end in `width` features."""
+    """The generator's text encoder and an image tower that only trains it; both end in `width` features."""
 
     def __init__(self, text: CLIPTextModel, width: int = 128) -> None:
         super().__init__()
@@ -53,11 +50,11 @@ def features(tower: nn.Module, pixels: Tensor) -> list[Tensor]:
 def autoencoder_loss(
     pool: Pool, model: AutoencoderKL, tower: nn.Module, *, batch: int = 32, kl: float = 1e-4, perceptual: float = 0.3
 ) -> Loss:
-    """Absolute error of pixels, of their differences (sharp edges) and of a trained tower's features (what tells things
-    apart), and a weak pull towards the normal prior.
+    """Absolute error of pixels and of their differences (for sharp edges), squared error of a trained tower's features
+    (for what tells things apart), and a weak pull towards the normal prior.
     """
 
-    def loss(rng: np.random.Generator, noise: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+    def loss(rng: np.random.Generator, noise: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         pixels = to_tensor(pool.images[rng.integers(len(pool), size=batch)])
         with training_autocast():
             posterior = model.encode(pixels).latent_dist
@@ -66,12 +63,14 @@ def autoencoder_loss(
             output = model.decode(latent).sample
             with torch.no_grad():
                 wanted = features(tower, pixels)
-            seen = sum((a - b).pow(2).sum(1).mean() for a, b in zip(features(tower, output), wanted, strict=True))
+            differences = [a - b for a, b in zip(features(tower, output), wanted, strict=True)]
+            seen = sum((difference.pow(2).sum(1).mean() for difference in differences), torch.zeros(()))
         output = output.float()
         error = F.l1_loss(output, pixels)
-        edges = sum(F.l1_loss(output.diff(dim=axis), pixels.diff(dim=axis)) for axis in (-1, -2))
+        across, down = (F.l1_loss(output.diff(dim=axis), pixels.diff(dim=axis)) for axis in (-1, -2))
+        edges = across + down
         divergence = 0.5 * (mean.pow(2) + logvar.exp() - 1 - logvar).mean()
-        figures = {"l1": error.item(), "edges": float(edges), "features": float(seen), "kl": divergence.item()}
+        figures = {"l1": error, "edges": edges, "features": seen, "kl": divergence}
         return error + edges + perceptual * seen + kl * divergence, figures
 
     return loss
@@ -79,7 +78,7 @@ def autoencoder_loss(
 
 @torch.inference_mode()
 def encode_pool(pool: Pool, model: AutoencoderKL, target: Path, batch: int = 250) -> np.ndarray:
-    """Mean latents of every scene, float16 (scene, 16, 8, 8), computed once and kept in `target`."""
+    """Mean latents of every scene, float16 (scene, 16, 8, 8), computed once and stored in `target`."""
     if not target.exists():
         latents = np.empty((len(pool), 16, 8, 8), np.float16)
         for start in tqdm(range(0, len(pool), batch), desc="latents", mininterval=5):
@@ -97,7 +96,6 @@ def latent_scale(file: Path) -> float:
 
 def denoising_loss(
     pool: Pool,
-    sprites: Sprites,
     latents: np.ndarray,
     scale: float,
     text: CLIPTextModel,
@@ -107,16 +105,12 @@ def denoising_loss(
     drop: float = 0.1,
 ) -> Loss:
     """The standard denoising objective on v; a share `drop` of the captions is empty, for classifier-free guidance."""
-    names = names_of(sprites)
     scheduler = DDIMScheduler(**SCHEDULER)
     steps = scheduler.config.num_train_timesteps
 
-    def loss(rng: np.random.Generator, noise: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+    def loss(rng: np.random.Generator, noise: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         rows = rng.integers(len(pool), size=batch)
-        texts = [
-            "" if rng.random() < drop else caption(rng, pool.scene(int(row)), names, pool.images.shape[1])
-            for row in rows
-        ]
+        texts = ["" if rng.random() < drop else pool.caption(rng, row) for row in rows]
         clean = torch.from_numpy(latents[rows].astype(np.float32)) * scale
         epsilon = torch.randn(clean.shape, generator=noise)
         # Evenly spread times make the loss of a small batch less noisy.

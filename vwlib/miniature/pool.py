@@ -10,14 +10,13 @@ from tqdm.auto import tqdm
 
 from vwlib.concepts import DATASETS, concepts_of
 from vwlib.files import writing_folder
+from vwlib.miniature.captions import caption
 from vwlib.miniature.scenes import BACKGROUNDS, COLOURS, LAYOUTS, Drawing, Placed, Scene, random_scene
 from vwlib.miniature.sprites import STYLES, Sprites
 from vwlib.paths import CACHE
 
-VERSION = 4  # raise it when scenes are drawn in another way: kept pools are then drawn anew
-#: How much more often than another noun a scene shows one of the forty concepts: in photographs, too, dogs and cars are
-#: common.
-CONCEPT_WEIGHT = 4.0
+VERSION = 4  # raise it when scenes are drawn in another way: stored pools are then drawn again
+CONCEPT_WEIGHT = 4.0  # how much more often a scene shows one of the forty concepts than another noun
 _COLOURS, _STYLES = list(COLOURS), list(STYLES)
 _MOST_OBJECTS = max(layout.objects[1] for layout in LAYOUTS.values())
 
@@ -31,7 +30,7 @@ class Pool:
     """
 
     arrays: dict[str, np.ndarray]
-    nouns: list[str]
+    sprites: Sprites
 
     def __len__(self) -> int:
         return len(self.arrays["images"])
@@ -48,10 +47,14 @@ class Pool:
         for k in range(int((a["noun"] >= 0).sum())):
             colour = _COLOURS[a["colour"][k]] if a["colour"][k] >= 0 else None
             left, top, right, bottom = (int(edge) for edge in a["box"][k])
-            drawing = Drawing(self.nouns[a["noun"][k]], _STYLES[a["style"][k]], colour)
+            drawing = Drawing(self.sprites.nouns[a["noun"][k]], _STYLES[a["style"][k]], colour)
             objects.append(Placed(drawing, (left, top, right, bottom), float(a["angle"][k]), float(a["share"][k])))
         colours = (_COLOURS[a["colours"][0]], _COLOURS[a["colours"][1]])
         return Scene(Image.fromarray(self.images[index]), BACKGROUNDS[a["background"]], colours, objects)
+
+    def caption(self, rng: np.random.Generator, index: int) -> str:
+        """A random caption of the scene at `index`."""
+        return caption(rng, self.scene(index), self.sprites.names, self.images.shape[1])
 
 
 def noun_weights(nouns: list[str], concept_weight: float = CONCEPT_WEIGHT) -> np.ndarray:
@@ -64,10 +67,9 @@ def noun_weights(nouns: list[str], concept_weight: float = CONCEPT_WEIGHT) -> np
 def render_pool(
     sprites: Sprites, mix: dict[str, float], count: int, size: int, seed: int, concept_weight: float = CONCEPT_WEIGHT
 ) -> Pool:
-    """Render `count` random scenes of `size` px in the pretraining styles; `mix` gives each layout's share,
-    `concept_weight` the forty concepts'.
+    """Render `count` random scenes of `size` px in the pretraining styles; `mix` gives each layout's share.
 
-    The pool is kept in the cache under a name that says what determines it, so a resumed training finds it.
+    The pool is stored in the cache, under a name that says what determines it, and read from there the next time.
     """
     name = "-".join(f"{layout}{share:g}" for layout, share in mix.items())
     name += f"-{count}x{size}-seed{seed}-{len(sprites.nouns)}nouns-x{concept_weight:g}-v{VERSION}"
@@ -77,7 +79,7 @@ def render_pool(
         with writing_folder(path, overwrite=True) as new:
             for key, array in arrays.items():
                 np.save(new / f"{key}.npy", array)
-    return Pool({file.stem: np.load(file, mmap_mode="r") for file in path.glob("*.npy")}, sprites.nouns)
+    return Pool({file.stem: np.load(file, mmap_mode="r") for file in path.glob("*.npy")}, sprites)
 
 
 def _render(

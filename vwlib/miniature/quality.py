@@ -16,7 +16,7 @@ from safetensors.numpy import load_file
 from torchmetrics.detection import MeanAveragePrecision
 
 from vwlib.concepts import DATASETS
-from vwlib.examples import Example, Pictures
+from vwlib.examples import Pictures
 from vwlib.lab import Lab
 from vwlib.miniature.scenes import HELD_OUT_STYLE, LAYOUTS, PRETRAINING_STYLES, Drawing, compose
 from vwlib.miniature.sprites import load_sprites
@@ -35,133 +35,94 @@ TARGETS = {
 }
 
 
-def noun_images(per_noun: int = 6, size: int = 96, seed: int = 4) -> pd.DataFrame:
-    """New pictures of every noun, half of them in the held-out style: columns `noun`, `style`, `image`."""
+def noun_images() -> pd.DataFrame:
+    """Six new pictures of every noun, three in the held-out style: columns `label` (the noun), `style`, `image`."""
     sprites, rows = load_sprites(), []
     for index, noun in enumerate(sprites.nouns):
-        for k in range(per_noun):
-            rng = np.random.default_rng((seed, index, k))
+        for k in range(6):
+            rng = np.random.default_rng((4, index, k))
             style = HELD_OUT_STYLE if k % 2 else PRETRAINING_STYLES[rng.integers(len(PRETRAINING_STYLES))]
-            scene = compose(rng, sprites, [Drawing(noun, style)], LAYOUTS["ImageNet"], size)
-            rows.append({"noun": noun, "style": style, "image": scene.image})
+            scene = compose(rng, sprites, [Drawing(noun, style)], LAYOUTS["ImageNet"], 96)
+            rows.append({"label": noun, "style": style, "image": scene.image})
     return pd.DataFrame(rows)
 
 
-def share_right(
-    model: Classifier,
-    images: Sequence[Image.Image],
-    labels: Sequence[str],
-    styles: Sequence[str | None],
-    names: Sequence[str],
-) -> pd.DataFrame:
-    """Whether the model names each image rightly among `names`: columns `label`, `held_out`, `right`."""
-    choice = [names[index] for index in model.classify(images, names)]
-    right = [a == b for a, b in zip(choice, labels, strict=True)]
-    return pd.DataFrame({"label": labels, "held_out": [s == HELD_OUT_STYLE for s in styles], "right": right})
-
-
 def ten_way(model: Classifier, lab: Lab, datasets: Sequence[str] = PHOTO_DATASETS) -> pd.DataFrame:
-    """Zero-shot naming of test images among the ten concept names of their dataset, with a column `dataset`."""
+    """Zero-shot naming of test images among their dataset's ten concept names: columns `dataset`, `style`, `right`."""
     frames = []
     for dataset in datasets:
         split = lab.split(dataset)
-        labels = [split.names[example.label] for example in split.test]
-        images, styles = Pictures(split.test), [example.style for example in split.test]
-        right = share_right(model, images, labels, styles, list(split.names.values()))
-        frames.append(right.assign(dataset=dataset))
+        names = list(split.names.values())
+        choice = [names[index] for index in model.classify(Pictures(split.test), names)]
+        right = [a == split.names[example.label] for a, example in zip(choice, split.test, strict=True)]
+        styles = [example.style for example in split.test]
+        frames.append(pd.DataFrame({"dataset": dataset, "style": styles, "right": right}))
     return pd.concat(frames, ignore_index=True)
 
 
-def _shares(table: pd.DataFrame) -> dict[str, float]:
-    return {
-        "held_out_style": float(table.loc[table["held_out"], "right"].mean()),
-        "pretraining_styles": float(table.loc[~table["held_out"], "right"].mean()),
-    }
-
-
-def _counts(concept_images: int, nouns: int, noun_images: int) -> dict[str, int]:
-    return {"concept_images": concept_images, "nouns": nouns, "noun_images": noun_images}
+def _by_style(table: pd.DataFrame) -> dict[str, float]:
+    """The share of right names (columns `style`, `right`) in the held-out style and in the others."""
+    held_out = table["style"] == HELD_OUT_STYLE
+    shares = {"held_out_style": table.loc[held_out, "right"], "pretraining_styles": table.loc[~held_out, "right"]}
+    return {key: float(right.mean()) for key, right in shares.items()}
 
 
 def measure_classifier(model: Classifier, lab: Lab) -> dict:
     """Ten-way and all-noun accuracy of the classifier; ten-way is the mean over three datasets."""
-    by_dataset = ten_way(model, lab)
-    nouns = noun_images()
-    images, labels, styles = (list(nouns[column]) for column in ("image", "noun", "style"))
-    everything = share_right(model, images, labels, styles, load_sprites().nouns)
+    by_dataset, drawn, nouns = ten_way(model, lab), noun_images(), load_sprites().nouns
+    choice = [nouns[index] for index in model.classify(list(drawn["image"]), nouns)]
+    drawn["right"] = drawn["label"] == choice
     means = by_dataset.groupby("dataset")["right"].mean()
     return {
         "ten_way": float(means.mean()),
-        "all_nouns": float(everything["right"].mean()),
+        "all_nouns": float(drawn["right"].mean()),
         "ten_way_by_dataset": means.to_dict(),
-        "ten_way_by_style": _shares(by_dataset),
-        "all_nouns_by_style": _shares(everything),
-        "counts": _counts(len(by_dataset), everything["label"].nunique(), len(everything)),
+        "ten_way_by_style": _by_style(by_dataset),
+        "all_nouns_by_style": _by_style(drawn),
+        "counts": {"concept_images": len(by_dataset), "nouns": len(nouns), "noun_images": len(drawn)},
     }
 
 
-def measure_judge(model: Classifier, lab: Lab) -> dict:
-    """The classifier's figures for the judge, and its ten-way accuracy on DreamBooth's instances."""
-    instances = ten_way(model, lab, ("DreamBooth",))
-    return measure_classifier(model, lab) | {"ten_way_dreambooth": float(instances["right"].mean())}
-
-
-def measure_detector(model: Detector, lab: Lab, dataset: str = "COCO") -> dict:
-    """Average precision of the ten concept names as queries on a dataset's test scenes, as COCO scores it."""
-    split = lab.split(dataset)
-    frozen = model.cache_features(split.test)
+def measure_detector(model: Detector, lab: Lab) -> dict:
+    """Average precision of the ten concept names as queries on COCO's test scenes, as COCO scores it."""
+    split = lab.split("COCO")
+    cached = model.cache_features(split.test)
     with torch.no_grad():
         features = model.encode_names(split.names.values())
-    scores = model.detect(features, frozen)  # (name, image, region)
+    scores = model.detect(features, cached)  # (name, image, region)
     order = list(split.names)
     metric = MeanAveragePrecision(backend="faster_coco_eval")
     for row, example in enumerate(split.test):
         best = scores[:, row].flatten().topk(100)
-        found = {
-            "boxes": frozen.tensors["box"][row, best.indices % scores.shape[2]],
-            "scores": best.values,
-            "labels": best.indices // scores.shape[2],
-        }
-        metric.update([found], [_truth(example, order)])
+        boxes = cached.tensors["box"][row, best.indices % scores.shape[2]]
+        labels = torch.tensor([order.index(name) for name in example.names], dtype=torch.long)
+        truth = {"boxes": torch.as_tensor(example.boxes) / max(example.image().size), "labels": labels}
+        found = {"boxes": boxes, "scores": best.values, "labels": best.indices // scores.shape[2]}
+        metric.update([found], [truth])
     result = metric.compute()
-    boxes = sum(len(example.names) for example in split.test)
-    return {
-        "ap50": float(result["map_50"]),
-        "map": float(result["map"]),
-        "counts": {"images": len(split.test), "boxes": boxes, "queries": len(order)},
-    }
+    counts = {"images": len(split.test), "boxes": sum(len(e.names) for e in split.test), "queries": len(order)}
+    return {"ap50": float(result["map_50"]), "map": float(result["map"]), "counts": counts}
 
 
-def _truth(example: Example, order: list[str]) -> dict[str, torch.Tensor]:
-    size = max(example.image().size)
-    return {
-        "boxes": torch.as_tensor(example.boxes) / size,
-        "labels": torch.tensor([order.index(name) for name in example.names], dtype=torch.long),
-    }
-
-
-def measure_generator(model: Generator, lab: Lab, per_concept: int = 10, per_noun: int = 4) -> dict:
-    """How often the judge recognises what was drawn for a concept's name: among its dataset's ten names, and among all
-    nouns.
+def measure_generator(model: Generator, lab: Lab) -> dict:
+    """How often the judge names what was drawn for a concept's name, among its dataset's ten names and among all nouns.
 
     `every_noun` is the same for the names of all nouns, among all nouns.
     """
     nouns = load_sprites().nouns
-    rights, known, counts = {}, {}, 0
-    for dataset in DATASETS:
-        names = list(lab.split(dataset).names.values())
-        drawn = _draw(model, names, per_concept)
-        rights[dataset] = _share_recognised(model, drawn, names, names)
-        known[dataset] = _share_recognised(model, drawn, names, nouns)
-        counts += len(drawn)
-    drawn = _draw(model, nouns, per_noun)
+    names = {dataset: list(lab.split(dataset).names.values()) for dataset in DATASETS}
+    drawn = {dataset: _draw(model, ten, 10) for dataset, ten in names.items()}
+    rights = {dataset: _share_recognised(model, drawn[dataset], ten, ten) for dataset, ten in names.items()}
+    known = {dataset: _share_recognised(model, drawn[dataset], ten, nouns) for dataset, ten in names.items()}
+    every = _draw(model, nouns, 4)
+    images = sum(map(len, drawn.values()))
     return {
         "ten_way": float(np.mean(list(rights.values()))),
         "all_nouns": float(np.mean(list(known.values()))),
-        "every_noun": _share_recognised(model, drawn, nouns, nouns),
+        "every_noun": _share_recognised(model, every, nouns, nouns),
         "ten_way_by_dataset": rights,
         "all_nouns_by_dataset": known,
-        "counts": _counts(counts, len(nouns), len(drawn)),
+        "counts": {"concept_images": images, "nouns": len(nouns), "noun_images": len(every)},
     }
 
 
@@ -172,24 +133,24 @@ def _draw(model: Generator, names: Sequence[str], images: int) -> list[Image.Ima
 
 
 def _share_recognised(model: Generator, drawn: Sequence[Image.Image], names: list[str], among: list[str]) -> float:
-    """The share of pictures, equally many of each name, in which the judge sees their name `among` some names."""
+    """The share of pictures, equally many of each name, for which the judge chooses that name `among` others."""
     choice = model.judge.classify(drawn, among).view(len(names), -1)
     return float((choice == torch.tensor([among.index(name) for name in names])[:, None]).float().mean())
 
 
-def measure(lab: Lab, models: Sequence[str] = tuple(TARGETS), target: Path = MINIATURE / "quality.json") -> dict:
-    """Measure the named models, write `quality.json` and a model card beside each model, and return the figures."""
-    measures = {
-        "classifier": lambda: measure_classifier(lab.classifier, lab),
-        "detector": lambda: measure_detector(lab.detector, lab),
-        "generator": lambda: measure_generator(lab.generator, lab),
-        "judge": lambda: measure_judge(lab.generator.judge, lab),
+def measure(lab: Lab) -> dict:
+    """Measure the models, write `quality.json` and a model card in each model's folder, and return the figures."""
+    judge = lab.generator.judge
+    instances = float(ten_way(judge, lab, ("DreamBooth",))["right"].mean())
+    figures = {
+        "classifier": measure_classifier(lab.classifier, lab),
+        "detector": measure_detector(lab.detector, lab),
+        "generator": measure_generator(lab.generator, lab),
+        "judge": measure_classifier(judge, lab) | {"ten_way_dreambooth": instances},
     }
-    quality = json.loads(target.read_text()) if target.exists() else {}
-    for name in models:
-        quality[name] = _rounded(measures[name]())
-    target.write_text(json.dumps(quality, indent=2, sort_keys=True) + "\n")
-    for name in models:
+    quality = json.loads(json.dumps(figures), parse_float=lambda number: round(float(number), 4))
+    (MINIATURE / "quality.json").write_text(json.dumps(quality, indent=2, sort_keys=True) + "\n")
+    for name in quality:
         (MODELS / name / "README.md").write_text(model_card(name, quality[name]))
     return quality
 
@@ -200,32 +161,24 @@ def model_card(name: str, figures: dict) -> str:
     weights = sorted(folder.rglob("*.safetensors"))
     parameters = sum(tensor.size for file in weights for tensor in load_file(file).values())
     template = Template((Path(__file__).parent / "model_card.md.j2").read_text(encoding="utf-8"))
-    return (
-        template.render(
-            name=name,
-            parameters=parameters,
-            size=sum(file.stat().st_size for file in weights),
-            steps=json.loads((folder / "training.json").read_text())["steps"],
-            styles=PRETRAINING_STYLES,
-            held_out=HELD_OUT_STYLE,
-            rows=[(key, figures[key], target) for key, target in TARGETS[name].items()],
-            counts=json.dumps(figures["counts"]),
-        )
-        + "\n"
+    card = template.render(
+        name=name,
+        parameters=parameters,
+        size=sum(file.stat().st_size for file in weights),
+        steps=json.loads((folder / "training.json").read_text())["steps"],
+        styles=PRETRAINING_STYLES,
+        held_out=HELD_OUT_STYLE,
+        rows=[(key, figures[key], target) for key, target in TARGETS[name].items()],
+        counts=json.dumps(figures["counts"]),
     )
+    return f"{card}\n"
 
 
 def missed(quality: dict) -> list[str]:
     """One sentence for each figure that is below its target or missing."""
     return [
-        f"{name}: {figure} is {quality.get(name, {}).get(figure, math.nan):.3f}, the target is {bar:.2f}."
+        f"{name}: {figure} is {value:.3f}, the target is {bar:.2f}."
         for name, bars in TARGETS.items()
         for figure, bar in bars.items()
-        if not quality.get(name, {}).get(figure, math.nan) >= bar
+        if not (value := quality.get(name, {}).get(figure, math.nan)) >= bar
     ]
-
-
-def _rounded(value):
-    if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
-    return round(value, 4) if isinstance(value, float) else value

@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from PIL import Image
 
-from vwlib.miniature.sprites import STYLES, Sprites, recolour
+from vwlib.miniature import WORLD
+from vwlib.miniature.sprites import STYLES, Sprites, cut_to_visible, recolour
 
-#: The style that no model sees in pretraining; test images use it.
-HELD_OUT_STYLE = "twemoji"
+HELD_OUT_STYLE = "twemoji"  # no model sees it in pretraining; test images use it
 PRETRAINING_STYLES = tuple(style for style in STYLES if style != HELD_OUT_STYLE)
 
-#: Named colours of backgrounds and tinted objects, as RGB.
-COLOURS = {
-    "red": (214, 48, 49),
-    "orange": (240, 140, 40),
-    "yellow": (245, 212, 66),
-    "green": (66, 160, 71),
-    "blue": (50, 110, 220),
-    "purple": (136, 68, 180),
-    "pink": (240, 130, 180),
-    "brown": (131, 84, 48),
-    "black": (32, 32, 36),
-    "white": (248, 248, 246),
-    "gray": (140, 142, 148),
-}
-PATTERN_CONTRAST = 0.5
+COLOURS: dict[str, tuple[int, int, int]] = WORLD["colours"]  # RGB
+PATTERN_CONTRAST = 0.5  # of the contrast between the two colours: a pattern is a background, not camouflage
+_FAINTEST = 96  # alpha, 0 to 255: what is fainter belongs to no object
 BACKGROUNDS = ("plain", "gradient", "striped", "checkered", "dotted", "cloudy")
 
 
@@ -49,36 +37,8 @@ class Layout:
     styles: tuple[str, ...] = PRETRAINING_STYLES
 
 
-#: Scenes of one, few or many things, anywhere, at any angle, on backgrounds as strong as the things: from these the
-#: models learn to see.
-_ONE = Layout((1, 1), (0.55, 0.95), (0.0, 0.0))
-_FEW = Layout((1, 3), (0.50, 0.78), (0.20, 0.36))
-_MANY = Layout((4, 6), (0.54, 0.72), (0.19, 0.30))
-
-
-def _pointed(layout: Layout, main: tuple[float, float]) -> Layout:
-    """A dataset's images, as if taken with a camera: the main thing near the middle, upright, on a pale ground.
-
-    It matters to the generator: here the noun explains 17 to 33 % of the latent variance, in the scenes above 2.5 to
-    7 %.
-    """
-    return replace(layout, main=main, wander=0.05, tilt=5.0, fallen=0.0, vivid=0.3)
-
-
-#: From portraits the generator learns to draw: there a noun explains half of the latents.
-_STILL = Layout((1, 1), (0.84, 0.92), (0.0, 0.0), tilt=0.0, fallen=0.0, mirrored=0.0, wander=0.015, tinted=0.0)
-_PORTRAIT = replace(_STILL, backgrounds=("plain",), grounds=("white",), styles=("noto", "fluent"))
-#: Every layout by its name: scenes to learn to see from, the datasets, and portraits.
-LAYOUTS = {
-    "One": _ONE,
-    "Few": _FEW,
-    "Many": _MANY,
-    "ImageNet": _pointed(_ONE, (0.70, 0.95)),
-    "DreamBooth": _pointed(_ONE, (0.60, 0.90)),
-    "PASCAL": _pointed(_FEW, (0.60, 0.80)),
-    "COCO": _pointed(_MANY, (0.58, 0.74)),
-    "Portrait": _PORTRAIT,
-}
+#: Scenes to learn to see from, the datasets, and portraits.
+LAYOUTS = {name: Layout(**layout) for name, layout in WORLD["layouts"].items()}
 
 
 @dataclass(frozen=True)
@@ -138,9 +98,7 @@ def transform(sprite: Image.Image, side: float, angle: float, mirror: bool) -> I
     if angle:
         # Pillow rotates premultiplied pictures only as RGBA; the edge is safe because the outside is (0, 0, 0, 0).
         picture = picture.convert("RGBA").rotate(angle, Image.Resampling.BICUBIC, expand=True)
-    picture = picture.convert("RGBA")
-    box = picture.getchannel("A").point(lambda alpha: 255 * (alpha > 96)).getbbox()
-    return picture.crop(box) if box else picture
+    return cut_to_visible(picture.convert("RGBA"), _FAINTEST)
 
 
 def draw_background(rng: np.random.Generator, size: int, kind: str, colours: tuple[str, str]) -> np.ndarray:
@@ -155,23 +113,21 @@ def draw_background(rng: np.random.Generator, size: int, kind: str, colours: tup
         weight = (across - across.min()) / (across.max() - across.min())
     elif kind == "striped":
         weight = (np.floor(across * rng.uniform(5, 12)) % 2).astype(float)
-    elif kind == "checkered":
+    elif kind in ("checkered", "dotted"):
         cells = rng.uniform(4, 9)
-        weight = ((np.floor(x * cells) + np.floor(y * cells)) % 2).astype(float)
-    elif kind == "dotted":
-        cells = rng.uniform(4, 9)
-        weight = ((x * cells % 1 - 0.5) ** 2 + (y * cells % 1 - 0.5) ** 2 < 0.08).astype(float)
+        odd = (np.floor(x * cells) + np.floor(y * cells)) % 2
+        dots = (x * cells % 1 - 0.5) ** 2 + (y * cells % 1 - 0.5) ** 2 < 0.08
+        weight = (odd if kind == "checkered" else dots).astype(float)
     else:  # cloudy: smooth noise
         coarse = Image.fromarray(rng.integers(0, 256, (6, 6), dtype=np.uint8), "L")
         weight = np.asarray(coarse.resize((size, size), Image.Resampling.BICUBIC)) / 255
-    # Half of the contrast between the two: a pattern is a background, not camouflage.
     return (first + PATTERN_CONTRAST * weight[..., None] * (second - first)).clip(0, 255).astype(np.uint8)
 
 
 def compose(rng: np.random.Generator, sprites: Sprites, drawings: list[Drawing], layout: Layout, size: int) -> Scene:
     """Place `drawings` (the first is the main object) on a random background of `size` × `size` px.
 
-    Later drawings may hide at most a tenth of an object's pixels; one for which no place is found is left out.
+    Later drawings hide at most a tenth of each object; one that fits nowhere in twenty random places is left out.
     """
     kind = str(rng.choice(layout.backgrounds))
     first, second = np.resize(rng.permutation(len(layout.grounds)), 2)
@@ -189,17 +145,13 @@ def compose(rng: np.random.Generator, sprites: Sprites, drawings: list[Drawing],
         if drawing.colour:
             sprite = tint(sprite, drawing.colour)
         picture = transform(sprite, share * size, angle, bool(rng.random() < layout.mirrored))
-        mask = np.asarray(picture.getchannel("A")) > 96
-        for _ in range(20):
-            place = _try_place(rng, mask, owner, len(placed), layout.wander)
-            if place is None:
-                continue
-            left, top = place
-            canvas.paste(picture, (left, top), picture)
-            window = owner[max(top, 0) : top + mask.shape[0], max(left, 0) : left + mask.shape[1]]
-            window[mask[max(-top, 0) :, max(-left, 0) :][: window.shape[0], : window.shape[1]]] = len(placed)
+        mask = np.asarray(picture.getchannel("A")) > _FAINTEST
+        places = (_try_place(rng, mask, owner, len(placed), layout.wander) for _ in range(20))
+        if place := next(filter(None, places), None):
+            canvas.paste(picture, place, picture)
+            window, inside = _window(owner, mask, *place)
+            window[inside] = len(placed)
             placed.append((drawing, angle, share))
-            break
     objects = [Placed(drawing, _box(owner == index), *how) for index, (drawing, *how) in enumerate(placed)]
     return Scene(canvas, kind, colours, objects)
 
@@ -209,14 +161,19 @@ def _box(mask: np.ndarray) -> tuple[int, int, int, int]:
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
+def _window(owner: np.ndarray, mask: np.ndarray, left: int, top: int) -> tuple[np.ndarray, np.ndarray]:
+    """The part of the image `owner` (y, x) under a `mask` (y, x) at a place, as a view, and the mask inside it."""
+    window = owner[max(top, 0) : top + mask.shape[0], max(left, 0) : left + mask.shape[1]]
+    return window, mask[max(-top, 0) :, max(-left, 0) :][: window.shape[0], : window.shape[1]]
+
+
 def _try_place(
     rng: np.random.Generator, mask: np.ndarray, owner: np.ndarray, objects: int, wander: float
 ) -> tuple[int, int] | None:
-    """A random place (left, top), up to a tenth outside the image; None where it would hide too much of another."""
+    """A random place (left, top), up to a tenth outside the image; None if it hides too much of another object."""
     size = owner.shape[0]
-    height, width = mask.shape
     spans = []
-    for length in (width, height):
+    for length in mask.shape[::-1]:
         rest, slack = size - length, length // 10
         if objects:
             spans.append((min(-slack, rest), max(rest + slack, 0)))
@@ -224,8 +181,8 @@ def _try_place(
             far = round(wander * size)
             spans.append((max(min(0, rest), rest // 2 - far), min(max(0, rest), rest // 2 + far)))
     left, top = (int(rng.integers(low, high + 1)) for low, high in spans)
-    window = owner[max(top, 0) : top + height, max(left, 0) : left + width]
-    covered = window[mask[max(-top, 0) :, max(-left, 0) :][: window.shape[0], : window.shape[1]]]
+    window, inside = _window(owner, mask, left, top)
+    covered = window[inside]
     hidden = np.bincount(covered[covered >= 0], minlength=objects)
     shown = np.bincount(owner[owner >= 0], minlength=objects)
     return None if objects and np.any(hidden > 0.1 * shown) else (left, top)

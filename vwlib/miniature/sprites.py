@@ -12,36 +12,30 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from vwlib.miniature import WORLD
 from vwlib.paths import MINIATURE
 
 SPRITE_SIZE = 64  # px, the longer side of every drawing once its transparent margin is cut off
 
-#: npm package of each drawing style. The order is the axis `style` wherever drawings are indexed.
-STYLES = {
-    "noto": "@iconify-json/noto",
-    "noto-v1": "@iconify-json/noto-v1",
-    "twemoji": "@iconify-json/twemoji",
-    "emojione": "@iconify-json/emojione",
-    "fluent": "@iconify-json/fluent-emoji",
-    "fluent-flat": "@iconify-json/fluent-emoji-flat",
-}
+STYLES: dict[str, str] = WORLD["styles"]  # the npm package of each drawing style
 
 
 @dataclass(frozen=True)
 class Sprites:
-    """All drawings, indexed by noun and style.
+    """All drawings, indexed by noun and style."""
 
-    `table` has one row per noun with columns `noun`, `icon`, `synonyms` (a list), `category` and `use`;
-    `images[noun][style]` is an RGBA picture whose longer side is `SPRITE_SIZE` px.
-    """
-
-    table: pd.DataFrame
-    images: dict[str, dict[str, Image.Image]]
+    table: pd.DataFrame  # the noun list, as `read_nouns` returns it
+    images: dict[str, dict[str, Image.Image]]  # [noun][style]: RGBA, the longer side `SPRITE_SIZE` px
 
     @cached_property
     def nouns(self) -> list[str]:
         """The nouns of the miniature's language, in the order of the noun list: the axis `noun` of all-noun scores."""
-        return list(self.table.loc[self.table["use"] == "language", "noun"])
+        return list(self.names)
+
+    @cached_property
+    def names(self) -> dict[str, tuple[str, ...]]:
+        """The names of each noun of the language: the noun itself, then its synonyms."""
+        return {row.noun: (row.noun, *row.synonyms) for row in self.table.itertuples() if row.use == "language"}
 
 
 def read_nouns(path: Path = MINIATURE / "nouns.csv") -> pd.DataFrame:
@@ -52,16 +46,18 @@ def read_nouns(path: Path = MINIATURE / "nouns.csv") -> pd.DataFrame:
 
 @lru_cache(maxsize=1)
 def load_sprites(path: Path = MINIATURE / "sprites.parquet") -> Sprites:
-    """Read the committed drawings.
-
-    Raises FileNotFoundError where the file is missing; `vwlib sprites` rebuilds it from the npm packages.
-    """
+    """Read the committed drawings. Raises FileNotFoundError if the file is missing."""
     if not path.exists():
         raise FileNotFoundError(f"{path} is missing: restore it from the repository, or run `vwlib sprites`.")
     images: dict[str, dict[str, Image.Image]] = {}
     for row in pd.read_parquet(path).itertuples():
         images.setdefault(row.noun, {})[row.style] = Image.open(io.BytesIO(row.webp)).convert("RGBA")
     return Sprites(read_nouns(), images)
+
+
+def cut_to_visible(picture: Image.Image, faintest: int) -> Image.Image:
+    """Cut an RGBA picture to the pixels whose alpha (0 to 255) is more than `faintest`; uncut if there is none."""
+    return picture.crop(picture.getchannel("A").point(lambda alpha: 255 * (alpha > faintest)).getbbox())
 
 
 def render_icon(body: str, width: int, height: int, left: int = 0, top: int = 0) -> Image.Image:
@@ -72,20 +68,18 @@ def render_icon(body: str, width: int, height: int, left: int = 0, top: int = 0)
     spaces = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
     svg = f'<svg {spaces} viewBox="{left} {top} {width} {height}">{body}</svg>'
     png = bytes(resvg_py.svg_to_bytes(svg_string=svg, width=side, height=side))
-    picture = Image.open(io.BytesIO(png)).convert("RGBA")
     # Faint shadows would make the box larger than what one sees.
-    visible = picture.getchannel("A").point(lambda alpha: 255 * (alpha > 24))
-    picture = picture.crop(visible.getbbox())
+    picture = cut_to_visible(Image.open(io.BytesIO(png)).convert("RGBA"), 24)
     scale = SPRITE_SIZE / max(picture.size)
     size = (max(1, round(scale * picture.width)), max(1, round(scale * picture.height)))
-    # Resize with premultiplied alpha, else the colour of fully transparent pixels bleeds into the edge.
+    # Resize with premultiplied alpha; otherwise the colour of fully transparent pixels bleeds into the edge.
     return picture.convert("RGBa").resize(size, Image.Resampling.LANCZOS).convert("RGBA")
 
 
 def build_sprites(node_modules: Path, target: Path = MINIATURE / "sprites.parquet") -> pd.DataFrame:
     """Render every noun in every style from the npm packages in `node_modules` and write one parquet file.
 
-    Raises FileNotFoundError where a package is missing and KeyError where a style does not draw a noun.
+    Raises FileNotFoundError for a missing package and KeyError if a style does not draw a noun.
     """
     rows = []
     for style, package in STYLES.items():
@@ -108,12 +102,10 @@ def build_sprites(node_modules: Path, target: Path = MINIATURE / "sprites.parque
     return table
 
 
-def recolour(sprite: Image.Image, hue: float, saturation: float = 1.0) -> Image.Image:
-    """Turn the hue of a drawing by `hue` (a share of the colour circle) and scale its saturation; the shape stays."""
-    rgb, alpha = sprite.convert("RGB"), sprite.getchannel("A")
-    hsv = np.asarray(rgb.convert("HSV")).astype(np.int16)
+def recolour(sprite: Image.Image, hue: float) -> Image.Image:
+    """Turn the hue of a drawing by `hue` (a share of the colour circle); the shape stays."""
+    hsv = np.asarray(sprite.convert("RGB").convert("HSV")).astype(np.int16)
     hsv[..., 0] = (hsv[..., 0] + round(256 * hue)) % 256
-    hsv[..., 1] = np.clip(hsv[..., 1] * saturation, 0, 255)
     turned = Image.fromarray(hsv.astype(np.uint8), "HSV").convert("RGB")
-    turned.putalpha(alpha)
+    turned.putalpha(sprite.getchannel("A"))
     return turned

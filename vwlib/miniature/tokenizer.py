@@ -19,8 +19,8 @@ MERGES = MINIATURE / "bpe.txt.gz"
 def build_merges(words: list[str]) -> list[tuple[str, str]]:
     """Byte-pair merges under which each of `words` (lower-case ASCII) is a single token.
 
-    The most frequent pair merges first, the alphabetically first among equals. The trainer of `tokenizers` breaks ties
-    differently from run to run, which would give the words other ids each time the file is rebuilt.
+    The most frequent pair merges first, the alphabetically first among equals: the trainer of `tokenizers` breaks ties
+    differently from run to run, which would change the ids of the words.
     """
     spelled = [[*word[:-1], word[-1] + "</w>"] for word in words]
     merges = []

@@ -1,4 +1,4 @@
-"""One training loop for every model of the miniature: seeded, checkpointed, resumable, with a progress bar."""
+"""What all trainings of the miniature share: the loop (seeded, checkpointed, resumable), pixels, precision, weights."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from vwlib.files import write_whole
-from vwlib.models.precision import autocast, faster_precision
+from vwlib.models.precision import autocast, precision_of
+from vwlib.settings import load_profile
 
 Weights = dict[str, Tensor]
 #: `loss(numpy generator, torch generator) -> (loss, figures to show)`; both generators are seeded from (seed, step).
-Loss = Callable[[np.random.Generator, torch.Generator], tuple[Tensor, dict[str, float]]]
+Loss = Callable[[np.random.Generator, torch.Generator], tuple[Tensor, dict[str, Tensor]]]
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,14 @@ class Schedule:
 
 
 def training_autocast() -> torch.autocast:
-    """The context of training on a processor, in its faster precision."""
-    return autocast("cpu", faster_precision("cpu"))
+    """The context of training on a processor, in the precision of the miniature's generator."""
+    return autocast("cpu", precision_of(load_profile("miniature").generator, "cpu"))
+
+
+def to_tensor(images: np.ndarray, mean: float = 0.5, std: float = 0.5) -> Tensor:
+    """uint8 images (image, y, x, 3) to float (image, 3, y, x), channels last in memory; by default in [-1, 1]."""
+    pixels = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).float()
+    return pixels.div_(255).sub_(mean).div_(std).contiguous(memory_format=torch.channels_last)
 
 
 def save_tensors(tensors: Weights, path: Path) -> None:
@@ -55,10 +62,10 @@ def save_tensors(tensors: Weights, path: Path) -> None:
 def train(
     module: nn.Module, loss: Loss, schedule: Schedule, *, seed: int, checkpoint: Path, save_every: float = 300.0
 ) -> Path:
-    """Train `module` in place with AdamW, resuming from `checkpoint` where it exists; returns the checkpoint's path.
+    """Train `module` in place with AdamW, from `checkpoint` on if it exists; returns the checkpoint's path.
 
-    Every step draws its batch from (seed, step) alone: a training killed and resumed takes the same steps. A checkpoint
-    is written every `save_every` seconds and at the end. Raises FloatingPointError when the loss is no number.
+    Every step draws its batch from (seed, step) alone: a training that is killed and resumed takes the same steps.
+    Writes a checkpoint every `save_every` seconds and at the end. Raises FloatingPointError if the loss becomes NaN.
     """
     parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
     groups = [
@@ -83,8 +90,8 @@ def train(
         noise = torch.Generator().manual_seed(seed * 1_000_003 + step)
         value, figures = loss(np.random.default_rng((seed, step)), noise)
         if not torch.isfinite(value):
-            problem = f"the loss of step {step} is not a number; lower the rate and resume"
-            raise FloatingPointError(f"{checkpoint.stem}: {problem}.")
+            advice = "lower the rate and resume"
+            raise FloatingPointError(f"{checkpoint.stem}: the loss of step {step} is not a number; {advice}.")
         optimiser.zero_grad(set_to_none=True)
         value.backward()
         nn.utils.clip_grad_norm_(parameters.values(), 1.0)
@@ -93,27 +100,23 @@ def train(
             # A short memory at first: the first weights are noise.
             keep = min(schedule.average, (1 + step) / (10 + step))
             torch._foreach_lerp_(list(average.values()), [p.detach() for p in parameters.values()], 1 - keep)
-        for key, figure in {"loss": value.item(), **figures}.items():
-            smooth[key] = figure if key not in smooth else 0.98 * smooth[key] + 0.02 * figure
+        for key, figure in {"loss": value, **figures}.items():
+            smooth[key] = 0.98 * smooth.get(key, figure.item()) + 0.02 * figure.item()
         bar.set_postfix({key: f"{figure:.3f}" for key, figure in smooth.items()}, refresh=False)
         if time.monotonic() - saved > save_every or step + 1 == schedule.steps:
-            _save(checkpoint, step + 1, module, optimiser, average)
+            states = {"model": module.state_dict(), "optimiser": optimiser.state_dict(), "average": average}
+            torch.save({"step": step + 1, **states}, content := io.BytesIO())
+            write_whole(checkpoint, content.getvalue())
             saved = time.monotonic()
     return checkpoint
 
 
-def _save(path: Path, step: int, module: nn.Module, optimiser: torch.optim.Optimizer, average: Weights) -> None:
-    states = {"step": step, "model": module.state_dict(), "optimiser": optimiser.state_dict(), "average": average}
-    torch.save(states, content := io.BytesIO())
-    write_whole(path, content.getvalue())
-
-
 def checkpoint_step(checkpoint: Path) -> int:
-    """How many steps led to a checkpoint."""
-    return torch.load(checkpoint, mmap=True)["step"]
+    """How many steps led to a checkpoint; 0 if there is none."""
+    return torch.load(checkpoint, mmap=True)["step"] if checkpoint.exists() else 0
 
 
 def averaged_weights(checkpoint: Path) -> Weights:
-    """The weights of a checkpoint, the moving average in place of the last ones where it was kept."""
+    """The weights of a checkpoint: their moving average where there is one, otherwise the last ones."""
     kept = torch.load(checkpoint)
     return kept["model"] | kept["average"]

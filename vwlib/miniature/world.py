@@ -7,13 +7,12 @@
 | COCO | four to six objects in clutter; the main one, the largest, is the concept | any |
 | PASCAL | one to three objects; the main one, the largest, is the concept | any |
 
-Training images use the styles of pretraining. Of the test images one in six - there are six styles - is drawn in the
-style that is held out of pretraining, with all its objects. DreamBooth's drawings are of the held-out style, but for
-two. `styles.json` beside each dataset gives the style of an image's main object. Each other object of COCO and PASCAL
-scenes is another of the dataset's concepts with probability 0.15. Otherwise it is a noun that is no concept of the
-dataset, and that nobody would call by a concept's name.
+Training images use the styles of pretraining. One test image in six, the number of styles, is drawn entirely in the
+style that is held out of pretraining; eight of DreamBooth's ten drawings are of that style. `styles.json` gives the
+style of each image's main object. Each other object of COCO and PASCAL scenes is another of the dataset's concepts with
+probability 0.15, otherwise a noun that nobody would call by the name of one of its concepts.
 
-Every scene follows from the seed, its dataset, concept, split and index alone: more images change none of the others.
+A scene depends on the seed, its dataset, concept, split and index alone: adding images changes none of the others.
 """
 
 from __future__ import annotations
@@ -32,6 +31,7 @@ from tqdm.auto import tqdm
 
 from vwlib.concepts import DATASETS, Concept, concepts_of
 from vwlib.files import writing_folder
+from vwlib.miniature import WORLD
 from vwlib.miniature.scenes import HELD_OUT_STYLE, LAYOUTS, PRETRAINING_STYLES, Drawing, Scene, compose, random_drawing
 from vwlib.miniature.sprites import STYLES, Sprites, load_sprites, read_nouns
 from vwlib.paths import CACHE, MINIATURE
@@ -43,41 +43,8 @@ OTHER_CONCEPT = 0.15  # probability that an object beside the main one is anothe
 QUALITY = 95  # of the JPEGs
 _VERSION = 9  # part of the folder's name: raise it when the same settings make other images
 
-#: The drawing of each DreamBooth subject: a turn of its hue, or a tint where turning would not show or would not do.
-#: The judge must still see what it is, and the denoiser, which has learned colours along with shapes, must be able to
-#: draw it: a green cat the one takes for a duck, and of a blue koala the other keeps the blue. The judge does not know
-#: the held-out style's cat and duck, whatever their colour; theirs are drawings of another style, which turned no model
-#: has seen either. Of the styles and turns that differ clearly from the plain drawing, the cat, duck and candle here
-#: are among those that words learned from a few anchors draw best.
-INSTANCES = {
-    "cat": Drawing("cat", "fluent", hue=0.07),
-    "vase": Drawing("vase", HELD_OUT_STYLE, hue=0.88),
-    "duck": Drawing("duck", "fluent", hue=0.2),
-    "candle": Drawing("candle", HELD_OUT_STYLE, hue=0.1),
-    "sneaker": Drawing("sneaker", HELD_OUT_STYLE, hue=0.7),
-    "backpack": Drawing("backpack", HELD_OUT_STYLE, hue=0.08),
-    "koala": Drawing("koala", HELD_OUT_STYLE, colour="green"),
-    "boot": Drawing("boot", HELD_OUT_STYLE, colour="brown"),
-    "clock": Drawing("clock", HELD_OUT_STYLE, hue=0.13),
-    "sunglasses": Drawing("sunglasses", HELD_OUT_STYLE, colour="brown"),
-}
-
-#: Nouns, or whole categories of nouns, that one would also call by a concept's name: unannotated, they would make the
-#: boxes wrong.
-_KIN = {
-    "bird": ("bird",),  # the category
-    "person": ("person", "cyclist"),  # the category
-    "car": ("taxi", "racecar", "jeep", "van", "ambulance"),
-    "boat": ("canoe", "ship", "speedboat", "gondola"),
-    "train": ("locomotive", "monorail"),
-    "cow": ("buffalo",),
-    "horse": ("unicorn",),
-    "dog": ("poodle",),
-    "bear": ("panda",),
-    "cup": ("coffee",),
-    "bottle": ("sake", "wine"),
-    "phone": ("telephone",),
-}
+#: The drawing of each DreamBooth subject.
+INSTANCES = {noun: Drawing(noun, **drawing) for noun, drawing in WORLD["instances"].items()}
 
 
 @dataclass(frozen=True)
@@ -93,10 +60,10 @@ class WorldImage:
 def ensure_world(
     root: Path | None = None, *, size: int = 96, seed: int = 0, train: int = TRAIN, test: int = TEST
 ) -> Path:
-    """The folder that holds the four datasets, each under its own name; written at first use.
+    """The folder of the four datasets in `root` (by default the cache), each under its own name; written at first use.
 
     `size` is the images' side in px, `train` and `test` are images per concept (DreamBooth: at most 6 for training).
-    `root` is where such folders lie, the cache by default. The folder appears whole or not at all.
+    The folder appears whole or not at all.
     """
     root = root or CACHE / "datasets"
     world = root / f"miniature-{size}px-seed{seed}-{train}+{test}-{_digest()}"
@@ -112,11 +79,9 @@ def ensure_world(
     return world
 
 
-def write_dataset(
-    dataset: str, folder: Path, *, size: int = 96, seed: int = 0, train: int = TRAIN, test: int = TEST
-) -> None:
-    """Write one dataset into `folder` in its real format."""
-    images = list(world_images(dataset, size=size, seed=seed, train=train, test=test))
+def write_dataset(dataset: str, folder: Path, **sizes: int) -> None:
+    """Write one dataset into `folder` in its real format; `sizes` are those of `world_images`."""
+    images = list(world_images(dataset, **sizes))
     paths = _WRITERS[dataset](folder, images)
     styles = {path: image.scene.objects[0].drawing.style for path, image in zip(paths, images, strict=True)}
     _write_json(folder / "styles.json", styles)
@@ -139,10 +104,7 @@ def world_images(
 
 
 def make_scene(sprites: Sprites, concept: Concept, split: str, index: int, *, size: int = 96, seed: int = 0) -> Scene:
-    """One scene of `size` × `size` px whose largest box is the concept's.
-
-    The same arguments give the same scene.
-    """
+    """One scene of `size` × `size` px whose largest box is the concept's; the same arguments give the same scene."""
     concepts = [other.prompt_name for other in concepts_of(concept.dataset, "miniature")]
     key = (seed, DATASETS.index(concept.dataset), concepts.index(concept.prompt_name), SPLITS.index(split), index)
     rng = np.random.default_rng(key)
@@ -159,7 +121,7 @@ def make_scene(sprites: Sprites, concept: Concept, split: str, index: int, *, si
                 nouns.append(options[rng.integers(len(options))])
             drawings = [random_drawing(rng, [noun], styles, tinted=0) for noun in nouns]
         scene = compose(rng, sprites, drawings, layout, size)
-        # A square object beside a long thin main one can have the larger box, and would then be the image's label.
+        # Otherwise the image's label would be wrong: a square object can have a larger box than a long, thin main one.
         if all(placed.area < scene.objects[0].area for placed in scene.objects[1:]):
             return scene
 
@@ -168,7 +130,7 @@ def make_scene(sprites: Sprites, concept: Concept, split: str, index: int, *, si
 def _fillers(dataset: str) -> list[str]:
     """Nouns for the objects that are no concept."""
     concepts = [concept.prompt_name for concept in concepts_of(dataset, "miniature")]
-    excluded = {*concepts, *(name for concept in concepts for name in _KIN.get(concept, ()))}
+    excluded = {*concepts, *(name for concept in concepts for name in WORLD["kin"].get(concept, ()))}
     return [
         row.noun
         for row in read_nouns().itertuples()
@@ -185,14 +147,13 @@ def _digest() -> str:
 
 
 def _write_imagenet(folder: Path, images: list[WorldImage]) -> list[str]:
-    paths, val = [], 0
+    paths, number = [], itertools.count(1)  # of the test images
     for image in images:
         wnid = image.concept.label
         if image.split == "train":
             part, stem = f"train/{wnid}", f"{wnid}_{image.index + 1}"
         else:
-            val += 1
-            part, stem = "val", f"ILSVRC2012_val_{val:08d}"
+            part, stem = "val", f"ILSVRC2012_val_{next(number):08d}"
         names = [wnid for _ in image.scene.objects]
         xml = folder / "ILSVRC" / "Annotations" / "CLS-LOC" / part / f"{stem}.xml"
         _write_xml(xml, image.scene, Path(part).name, stem, names, first=0)
@@ -205,7 +166,7 @@ def _write_imagenet(folder: Path, images: list[WorldImage]) -> list[str]:
 def _write_dreambooth(folder: Path, images: list[WorldImage]) -> list[str]:
     parts = {"train": "dataset", "test": "test"}
     paths = [f"{parts[image.split]}/{image.concept.label}/{image.index:02d}.jpg" for image in images]
-    boxes = [[list(placed.box) for placed in image.scene.objects] for image in images]
+    boxes = ([placed.box for placed in image.scene.objects] for image in images)
     _write_json(folder / "boxes.json", dict(zip(paths, boxes, strict=True)))
     lines = [f"{concept.label},{concept.prompt_name}\n" for concept in concepts_of("DreamBooth", "miniature")]
     _write_text(folder / "dataset" / "prompts_and_classes.txt", "Classes\n\nsubject_name,class\n" + "".join(lines))
@@ -224,13 +185,13 @@ def _write_coco(folder: Path, images: list[WorldImage]) -> list[str]:
             if image.split != split:
                 continue
             width, height = image.scene.image.size
+            paths.append(f"{part}/{number:012d}.jpg")
             entries.append({"id": number, "file_name": f"{number:012d}.jpg", "width": width, "height": height})
             for placed in image.scene.objects:
                 left, top, right, bottom = placed.box
                 category, box = ids[placed.drawing.noun], [left, top, right - left, bottom - top]
                 entry = {"id": next(number_of), "image_id": number, "category_id": category, "bbox": box}
                 annotations.append(entry | {"area": placed.area, "iscrowd": 0})
-            paths.append(f"{part}/{number:012d}.jpg")
         content = {"info": {"description": "the miniature's COCO"}, "images": entries}
         content |= {"annotations": annotations, "categories": categories}
         _write_json(folder / "annotations" / f"instances_{part}.json", content)

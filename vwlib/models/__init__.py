@@ -13,13 +13,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from vwlib.concepts import TASKS
 from vwlib.models.loading import DIFFUSERS, OPEN_CLIP, TRANSFORMERS, resolve
+from vwlib.settings import Profile
 
 if TYPE_CHECKING:
     from vwlib.models.base import TaskModel
-    from vwlib.models.classification import Classifier
-    from vwlib.settings import Profile
 
 #: The adapter of each task unless `Profile.adapters` names another: a module of this package, a class, and its `files`.
 ADAPTERS = {
@@ -38,19 +36,6 @@ def load_model(task: str, profile: Profile) -> TaskModel:
     return find_adapter(task, profile).load(profile)
 
 
-def load_models(profile: Profile) -> dict[str, TaskModel]:
-    """Load the models of all tasks."""
-    return {task: load_model(task, profile) for task in TASKS}
-
-
-def load_judge(profile: Profile) -> Classifier:
-    """Load the judge of generations alone; a loaded generator has its own."""
-    from vwlib.models.classification import Classifier
-    from vwlib.models.memory import find_device
-
-    return Classifier.open(profile.judge, find_device(profile.device), profile.prompt)
-
-
 def find_adapter(task: str, profile: Profile) -> type[TaskModel]:
     """The adapter of a task: a class of this package, or of the file that the profile names as "file.py:Class".
 
@@ -60,8 +45,7 @@ def find_adapter(task: str, profile: Profile) -> type[TaskModel]:
     if task not in ADAPTERS:
         raise ValueError(f"'{task}' is no task; choose from {', '.join(ADAPTERS)}.")
     if task not in profile.adapters:
-        module, name, _ = ADAPTERS[task]
-        return getattr(import_module(f"{__name__}.{module}"), name)
+        return usual_adapter(task)
     from vwlib.models.base import TaskModel
 
     file, _, name = profile.adapters[task].rpartition(":")
@@ -69,6 +53,12 @@ def find_adapter(task: str, profile: Profile) -> type[TaskModel]:
     if not (isinstance(adapter, type) and issubclass(adapter, TaskModel) and adapter.task == task):
         raise ValueError(f"'{name}' in {resolve(file)} is not a TaskModel with task = '{task}'.")
     return adapter
+
+
+def usual_adapter(task: str) -> type[TaskModel]:
+    """The library's own adapter of a task."""
+    module, name, _ = ADAPTERS[task]
+    return getattr(import_module(f"{__name__}.{module}"), name)
 
 
 @lru_cache

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from vwlib.examples import Example
 from vwlib.models.memory import MemoryBudget
+from vwlib.settings import Profile
 from vwlib.splice import Vocabulary, spliced
 
 if TYPE_CHECKING:
     from transformers import CLIPTokenizer
 
-    from vwlib.settings import Profile
 
 NAME_PROMPT = "a photo of a {}"  # how a concept is named to the judge (table 2), and as a learned word's rival
 
@@ -36,22 +36,20 @@ class CachedFeatures:
 
     def indices_of(self, concept: str) -> Tensor:
         """The images of a concept, int (image,). Raises ValueError where there is none."""
-        return self._indices(concept)[0]
-
-    def indices_except(self, concept: str) -> Tensor:
-        """The images of all other concepts, int (image,). Raises ValueError where there is none of the concept."""
-        return self._indices(concept)[1]
-
-    def _indices(self, concept: str) -> tuple[Tensor, Tensor]:
         if concept not in self._by_concept:
             raise ValueError(f"No image is labelled '{concept}'; the labels are {', '.join(sorted(self._by_concept))}.")
         return self._by_concept[concept]
 
+    def indices_except(self, concept: str) -> Tensor:
+        """The images of all other concepts, int (image,). Raises ValueError where there is none of the concept."""
+        is_other = torch.ones(len(self.concepts), dtype=torch.bool)
+        is_other[self.indices_of(concept)] = False
+        return is_other.nonzero()[:, 0]
+
     @cached_property
-    def _by_concept(self) -> dict[str, tuple[Tensor, Tensor]]:
-        """Indices of a concept's images and of all others, found once instead of at every step."""
-        shown = {concept: torch.tensor([name == concept for name in self.concepts]) for concept in set(self.concepts)}
-        return {concept: (is_shown.nonzero()[:, 0], (~is_shown).nonzero()[:, 0]) for concept, is_shown in shown.items()}
+    def _by_concept(self) -> dict[str, Tensor]:
+        shown = {concept: [name == concept for name in self.concepts] for concept in set(self.concepts)}
+        return {concept: torch.tensor(is_shown).nonzero()[:, 0] for concept, is_shown in shown.items()}
 
 
 @dataclass(frozen=True)
@@ -107,11 +105,6 @@ class TaskModel(ABC):
         """
 
     @property
-    def family(self) -> str:
-        """The name of the model's class in tables."""
-        return type(self.modules[0]).__name__
-
-    @property
     def table(self) -> nn.Embedding:
         """The module that holds the word table; a control may have put a further layer behind it."""
         embedding = self.embedding_module.token_embedding
@@ -151,12 +144,9 @@ class TaskModel(ABC):
 
         Raises ValueError for vectors of another shape.
         """
-        d = self.table.embedding_dim
-        if vectors.ndim != 3 or vectors.shape[-1] != d or not len(vectors):
-            raise ValueError(
-                f"The {self.task} model reads words of shape (word, vector, {d}), at least one; "
-                f"these are {tuple(vectors.shape)}."
-            )
+        d, shape = self.table.embedding_dim, tuple(vectors.shape)
+        if len(shape) != 3 or shape[-1] != d or not len(vectors):
+            raise ValueError(f"The {self.task} model reads words of shape (word, vector, {d}), not {shape}.")
         ids = self.vocabulary.prompt(self.prompt, vectors.shape[1]).expand(len(vectors), -1)
         with spliced(self.table, vectors.to(self.device)):
             return self.encode_ids(self.trim_padding(ids).to(self.device))
@@ -209,12 +199,10 @@ def clip_vocabulary(tokenizer: CLIPTokenizer, context: int, seen: frozenset[str]
     """
     entries, end = tokenizer.get_vocab(), tokenizer.eos_token_id
     if "a</w>" not in entries or end != max(entries.values()):
-        raise ValueError(
-            f"The tokenizer in {tokenizer.name_or_path} is not CLIP's, with 'a</w>' and the end of text as its last "
-            "entry; put the model's own vocab.json and merges.txt there, or its tokenizer.json."
-        )
+        advice = "put the model's own vocab.json and merges.txt there, or its tokenizer.json"
+        raise ValueError(f"The tokenizer in {tokenizer.name_or_path} is not CLIP's; {advice}.")
 
     def encode(text: str) -> list[int]:
-        return tokenizer(text, add_special_tokens=False)["input_ids"]
+        return tokenizer.encode(text, add_special_tokens=False)
 
     return Vocabulary(entries, encode, tokenizer.bos_token_id, end, context, seen, tokenizer.pad_token_id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -17,10 +17,8 @@ from vwlib.models.base import NAME_PROMPT, CachedFeatures, Score, TaskModel, dra
 from vwlib.models.judge import Judge, Preprocess, open_model
 from vwlib.models.loading import OPEN_CLIP, resolve, seen_words
 from vwlib.models.memory import find_device
+from vwlib.settings import ModelSettings, Profile
 from vwlib.splice import Vocabulary
-
-if TYPE_CHECKING:
-    from vwlib.settings import ModelSettings, Profile
 
 
 class Classifier(TaskModel, Judge):
@@ -44,14 +42,11 @@ class Classifier(TaskModel, Judge):
     @classmethod
     def open(cls, settings: ModelSettings, device: torch.device | str = "cpu", prompt: str = NAME_PROMPT) -> Self:
         """Load an open_clip model that reads CLIP's vocabulary; raises as `Judge.open`, and ValueError for others."""
-        model, preprocess, tokenizer = open_model(settings)
+        folder, (model, preprocess, tokenizer) = resolve(settings.source), open_model(settings)
         if not isinstance(model, CLIP) or not isinstance(tokenizer, SimpleTokenizer):
-            raise ValueError(
-                f"The model in {resolve(settings.source)} does not read CLIP's vocabulary; "
-                "it can only be the second judge."
-            )
+            raise ValueError(f"The model in {folder} does not read CLIP's vocabulary; it can only be the second judge.")
         ends = tokenizer.sot_token_id, tokenizer.eot_token_id, tokenizer.context_length
-        vocabulary = Vocabulary(tokenizer.encoder, tokenizer.encode, *ends, seen_words(resolve(settings.source)))
+        vocabulary = Vocabulary(tokenizer.encoder, tokenizer.encode, *ends, seen_words(folder))
         return cls(model.to(device), preprocess, vocabulary, prompt)
 
     def encode_ids(self, ids: Tensor) -> Tensor:

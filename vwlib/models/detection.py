@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Self
+from collections.abc import Sequence
+from typing import Self
 
 import numpy as np
 import torch
@@ -16,14 +15,12 @@ from torch import Tensor
 from torchvision.ops import box_convert, box_iou
 from transformers import CLIPTokenizer, Owlv2ForObjectDetection, Owlv2ImageProcessor
 
-from vwlib.examples import Example
+from vwlib.examples import Example, Pictures
 from vwlib.models.base import CachedFeatures, Score, TaskModel, clip_vocabulary, draw
 from vwlib.models.loading import TRANSFORMERS, check_folder, load_whole, seen_words, strict_loading
 from vwlib.models.memory import find_device
+from vwlib.settings import Profile
 from vwlib.splice import Vocabulary
-
-if TYPE_CHECKING:
-    from vwlib.settings import Profile
 
 #: COCO's overlaps from which an object counts as found, and recalls at which precision is read, in torchmetrics' way.
 OVERLAPS, RECALLS = torch.linspace(0.5, 0.95, 10).tolist(), torch.linspace(0, 1, 101).tolist()
@@ -43,7 +40,7 @@ class Detector(TaskModel):
     def __init__(
         self, model: Owlv2ForObjectDetection, processor: Owlv2ImageProcessor, vocabulary: Vocabulary, prompt: str
     ) -> None:
-        self.model, self.processor = model, processor
+        self.model, self.processor, self.side = model, processor, max(processor.size["height"], processor.size["width"])
         text, side = model.owlv2.text_model, model.config.vision_config.image_size
         super().__init__(vocabulary, prompt, [model], text.embeddings, text.encoder.layers, side)
 
@@ -68,29 +65,25 @@ class Detector(TaskModel):
 
         One at a time: the processor takes a picture's memory several times over.
         """
-        scale = LARGEST * max(self.processor.size["height"], self.processor.size["width"]) / max(image.size)
+        scale = LARGEST * self.side / max(image.size)
         if scale < 1:
             width, height = (max(1, round(side * scale)) for side in image.size)
             image = image.resize((width, height), Image.Resampling.BILINEAR)
         return self.processor(images=[image], return_tensors="pt").pixel_values[0]
 
+    @torch.inference_mode()
     def encode_images(self, images: Sequence[Image.Image]) -> dict[str, Tensor]:
         """What the model knows of every region of images, with axes (image, region, ...), on the CPU.
 
         `region`: normalised class feature (d); `shift`, `scale`: of the class logits; `box`: (left, top, right, bottom)
-        as shares of the padded square image; `objectness`: logit.
+        as shares of the padded square image; `objectness`: logit. `side` (image,) is an image's longer side in px.
         """
-        return self._encode(len(images), lambda row: images[row])
-
-    @torch.inference_mode()
-    def _encode(self, count: int, image_of: Callable[[int], Image.Image]) -> dict[str, Tensor]:
-        """`encode_images` of `count` pictures, each of which `image_of` reads when it is its turn."""
         found: dict[str, Tensor] = {}  # filled batch by batch, since a concatenation takes twice the memory
         head = self.model.class_head
 
         def work(batch: slice) -> None:
-            pixels = torch.stack([self.preprocess(image_of(row)) for row in range(batch.start, batch.stop)])
-            maps, _ = self.model.image_embedder(pixel_values=pixels.to(self.device))
+            pixels, sides = zip(*((self.preprocess(image), max(image.size)) for image in images[batch]), strict=True)
+            maps, _ = self.model.image_embedder(pixel_values=torch.stack(pixels).to(self.device))
             regions = maps.flatten(1, 2)
             encoded = {
                 "region": F.normalize(head.dense0(regions), dim=-1),
@@ -98,13 +91,13 @@ class Detector(TaskModel):
                 "scale": head.elu(head.logit_scale(regions))[..., 0] + 1,
                 "box": box_convert(self.model.box_predictor(regions, maps), "cxcywh", "xyxy"),
                 "objectness": self.model.objectness_predictor(regions),
+                "side": torch.tensor(sides, dtype=torch.float32),
             }
             for key, tensor in encoded.items():
-                found.setdefault(key, torch.empty(count, *tensor.shape[1:]))[batch] = tensor.cpu()
+                found.setdefault(key, torch.empty(len(images), *tensor.shape[1:]))[batch] = tensor.cpu()
 
-        side = max(self.processor.size["height"], self.processor.size["width"])
-        most = 32 if self.device.type == "cuda" else max(1, min(32, AT_ONCE // side**2))
-        self.memory.map_in_batches("images", count, work, most)
+        most = 32 if self.device.type == "cuda" else max(1, min(32, AT_ONCE // self.side**2))
+        self.memory.map_in_batches("images", len(images), work, most)
         return found
 
     def cache_features(self, examples: Sequence[Example]) -> CachedFeatures:
@@ -116,14 +109,8 @@ class Detector(TaskModel):
         (image, region) marks the regions whose predicted box overlaps an object of the image's own concept best.
         `push` (image, d) is the mean region feature under `region_weights`.
         """
-        sizes: dict[int, int] = {}
-
-        def image_of(row: int) -> Image.Image:
-            image = examples[row].image()
-            sizes[row] = max(image.size)
-            return image
-
-        tensors = self._encode(len(examples), image_of)
+        tensors = self.encode_images(Pictures(examples))
+        sides = tensors.pop("side").tolist()
         order = _numbered([example.label for example in examples])
         most = max(1, *(len(example.boxes) + len(example.ignored_boxes) for example in examples))
         truth, kind = torch.zeros(len(examples), most, 4), torch.full((len(examples), most), -1)
@@ -132,7 +119,7 @@ class Detector(TaskModel):
         for row, example in enumerate(examples):
             names = [*example.names, *example.ignored_names]
             boxes = torch.as_tensor(np.concatenate([example.boxes, example.ignored_boxes]), dtype=torch.float32)
-            truth[row, : len(names)] = boxes / sizes[row]
+            truth[row, : len(names)] = boxes / sides[row]
             kind[row, : len(names)] = torch.tensor([order.get(name, -1) for name in names], dtype=torch.long)
             ignored[row, len(example.names) : len(names)] = True
             targets = truth[row][(kind[row] == order[example.label]) & ~ignored[row]]
@@ -170,15 +157,6 @@ class Detector(TaskModel):
         kind = f"images searched for {len(texts)} texts"
         return torch.cat(self.memory.map_in_batches(kind, len(features.concepts), work), dim=1)
 
-    @torch.no_grad()
-    def best_box(self, example: Example, name: str) -> list[float]:
-        """The box (left, top, right, bottom) in px, clipped to the picture, that most likely shows a thing by name."""
-        image = example.image()
-        features = CachedFeatures([example.label], self.encode_images([image]))
-        best = self.detect(self.encode_names([name]), features)[0, 0].argmax()
-        edges = (features.tensors["box"][0, best] * max(image.size)).tolist()
-        return [round(min(max(edge, 0), side), 1) for edge, side in zip(edges, image.size * 2, strict=True)]
-
     def evaluate(
         self, vectors: Tensor, concepts: Sequence[str], names: dict[str, str], features: CachedFeatures, seed: int = 0
     ) -> list[Score]:
@@ -203,7 +181,9 @@ class Detector(TaskModel):
         boxes = cached["box"][images[:, None], best.indices]  # (image, box, 4)
         rows = images.repeat_interleave(boxes.shape[1])
         ignored = cached["ignored"][asked].int()
-        with gc_disabled():
+        enabled = gc.isenabled()
+        gc.disable()  # with a word's tens of thousands of boxes, collections would take most of the time
+        try:
             truth = _coco(len(score), asked.nonzero()[:, 0], cached["truth"][asked], iscrowd=ignored)
             found = _coco(len(score), rows, boxes.flatten(0, 1), score=best.values.flatten())
             coco = COCOeval_faster(truth, found, iouType="bbox")
@@ -211,6 +191,9 @@ class Detector(TaskModel):
             coco.params.areaRng, coco.params.areaRngLbl = coco.params.areaRng[:1], coco.params.areaRngLbl[:1]
             coco.params.maxDets = [most]
             coco.evaluate()
+        finally:
+            if enabled:
+                gc.enable()
         precision = coco.eval["precision"][:, :, 0, 0, 0]  # (threshold, recall) of the only class, size and limit
         ap50 = float(np.float32(precision[0].mean()))
         return Score("mAP", float(np.float32(precision.mean())), len(score), {"ap50": ap50})
@@ -238,15 +221,3 @@ def region_weights(positive: Tensor) -> Tensor:
 def _numbered(labels: Sequence[str]) -> dict[str, int]:
     """A number for each concept, in the order of its first image."""
     return {concept: number for number, concept in enumerate(dict.fromkeys(labels))}
-
-
-@contextmanager
-def gc_disabled() -> Iterator[None]:
-    """Disable garbage collection: with a word's tens of thousands of boxes, collections dominate the run time."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()

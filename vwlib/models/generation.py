@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -22,9 +22,7 @@ from vwlib.models.judge import Judge
 from vwlib.models.loading import DIFFUSERS, SAFETY_CHECKER, check_folder, load_whole, seen_words, strict_loading
 from vwlib.models.memory import find_device
 from vwlib.models.precision import autocast, precision_of
-
-if TYPE_CHECKING:
-    from vwlib.settings import GeneratorSettings, ModelSettings, Profile
+from vwlib.settings import GeneratorSettings, ModelSettings, Profile
 
 #: The parts of a pipeline that have weights, each in a folder of its own.
 PARTS = {"unet": UNet2DConditionModel, "vae": AutoencoderKL, "text_encoder": CLIPTextModel}
@@ -78,11 +76,6 @@ class Generator(TaskModel):
         judge = Classifier.open(profile.judge, device, profile.prompt)
         second = Judge.open(profile.second_judge, device) if profile.second_judge else None
         return cls(pipeline.to(device), judge, settings, profile.prompt, seen_words(folder), second)
-
-    @property
-    def family(self) -> str:
-        """The name of the pipeline's class."""
-        return type(self.pipeline).__name__
 
     @property
     def precision(self) -> str:
@@ -185,12 +178,7 @@ class Generator(TaskModel):
 
     @torch.no_grad()
     def evaluate(
-        self,
-        vectors: Tensor,
-        concepts: Sequence[str],
-        names: dict[str, str],
-        features: CachedFeatures | None = None,
-        seed: int = 0,
+        self, vectors: Tensor, concepts: Sequence[str], names: dict[str, str], features: Any = None, seed: int = 0
     ) -> list[Score]:
         """Generation accuracy: the share of pictures that the judge assigns to the concept, among the dataset's names.
 
@@ -237,7 +225,5 @@ def load_safety_checker(settings: ModelSettings | None) -> dict[str, Any]:
     folder = check_folder(settings, *SAFETY_CHECKER)
     checker = load_whole(SafetyChecker, folder).eval()
     with strict_loading(folder, "image preprocessing"):
-        return {
-            "safety_checker": checker,
-            "feature_extractor": CLIPImageProcessor.from_pretrained(folder, local_files_only=True),
-        }
+        extractor = CLIPImageProcessor.from_pretrained(folder, local_files_only=True)
+    return {"safety_checker": checker, "feature_extractor": extractor}

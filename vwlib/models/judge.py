@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import open_clip
 import torch
@@ -19,9 +18,7 @@ from vwlib.files import read_json
 from vwlib.models.base import NAME_PROMPT
 from vwlib.models.loading import OPEN_CLIP, check_folder, strict_loading
 from vwlib.models.memory import MemoryBudget
-
-if TYPE_CHECKING:
-    from vwlib.settings import ModelSettings
+from vwlib.settings import ModelSettings
 
 Preprocess = Callable[[Image.Image], Tensor]
 
@@ -106,9 +103,7 @@ def check_open_clip(settings: ModelSettings, folder: Path) -> None:
         raise ValueError(f"{file} is no configuration of open_clip: it needs 'model_cfg'.")
     if "trust_remote_code" in json.dumps(content):
         raise ValueError(f"{file} asks for trust_remote_code, which would run the repository's own code; remove it.")
-    if settings.activation and bool(config.get("quick_gelu")) != (settings.activation == "quick_gelu"):
-        wanted = json.dumps(settings.activation == "quick_gelu")
-        raise ValueError(
-            f"{file} builds the model with another activation than {settings.activation}: "
-            f'set "quick_gelu" to {wanted} in its "model_cfg".'
-        )
+    is_quick = settings.activation == "quick_gelu"
+    if settings.activation and bool(config.get("quick_gelu")) != is_quick:
+        advice = f'set "quick_gelu" to {json.dumps(is_quick)} in its "model_cfg"'
+        raise ValueError(f"{file} builds the model with another activation than {settings.activation}: {advice}.")

@@ -1,21 +1,17 @@
-"""A model's files: finding them, loading weights of which none is made up, and telling them from others."""
+"""A model's files: finding them, and loading weights of which none is made up."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from safetensors import safe_open
 
 from vwlib.files import read_json
 from vwlib.paths import ROOT
-
-if TYPE_CHECKING:
-    from vwlib.settings import ModelSettings
+from vwlib.settings import ModelSettings
 
 #: Files without which a model cannot be loaded, by the layout of its folder. "a|b:key" is a file a or, in other
 #: versions of transformers, a file b that has a key.
@@ -137,33 +133,3 @@ def strict_loading(folder: Path, what: str = "weights") -> Iterator[None]:
     except Exception as error:  # of every type, since a configuration may hold anything in place of a number
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise ValueError(f"The {what} in {folder} are damaged or do not fit its configuration: {reason}") from error
-
-
-def altered_weights(settings: ModelSettings) -> list[str]:
-    """Those of a model's weights that are there and are not the original ones, by their checksum."""
-    files = {file: resolve(settings.source) / file for file in settings.sha256}
-    return [name for name, path in files.items() if path.exists() and hash_file(path) != settings.sha256[name]]
-
-
-def hash_file(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def digest_files(paths: Sequence[Path]) -> str:
-    """A short hash of the files' contents, in their order."""
-    digest = hashlib.sha256()
-    for path in paths:
-        digest.update(bytes.fromhex(hash_file(path)))
-    return digest.hexdigest()[:16]
-
-
-@lru_cache
-def digest_folder(source: str) -> str:
-    """A short hash of all weights and configurations in a model's folder; read once per process.
-
-    A scheduler's or an autoencoder's configuration decides as much about a picture as weights do.
-    """
-    folder = resolve(source)
-    return digest_files(sorted(path for name in ("*.safetensors", "*config.json") for path in folder.rglob(name)))

@@ -23,9 +23,7 @@ def find_device(name: str) -> torch.device:
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     device = torch.device(("cuda" if count else "cpu") if name == "auto" else name)
     if device.type == "cuda" and (device.index or 0) >= count:
-        raise ValueError(
-            f"The profile's device is '{name}', but torch finds {count} CUDA devices here; choose 'auto' or 'cpu'."
-        )
+        raise ValueError(f"The device is '{name}', but torch finds {count} CUDA devices; choose 'auto' or 'cpu'.")
     return device
 
 
@@ -59,10 +57,9 @@ class MemoryBudget:
                 continue
             except torch.OutOfMemoryError as error:
                 if batch.stop - batch.start == 1:
-                    raise MemoryError(
-                        f"The memory of {self.device} is too small for {kind}, even for one at a time; another GPU, a "
-                        "smaller batch or image size, half precision or `recompute` for the generator takes less."
-                    ) from error
+                    problem = f"The memory of {self.device} is too small for {kind}, even for one at a time"
+                    advice = "another GPU, a smaller batch or image size, half precision or `recompute` takes less"
+                    raise MemoryError(f"{problem}; {advice}.") from error
             # Only here, with the exception gone, is the memory of the failed attempt free.
             self.sizes[kind] = (batch.stop - batch.start) // 2
             if self.is_gpu:

@@ -14,8 +14,8 @@ from vwlib.concepts import DATASETS
 from vwlib.datasets.splits import dataset_folder, load_split
 from vwlib.examples import Example
 from vwlib.files import write_whole
-from vwlib.models.loading import hash_file
 from vwlib.settings import Profile
+from vwlib.study.digest import hash_file
 from vwlib.study.targets import check_target
 
 Split = Literal["train", "test"]

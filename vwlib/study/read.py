@@ -14,8 +14,8 @@ from torch import Tensor
 from vwlib.concepts import TASKS
 from vwlib.lab import Grid
 from vwlib.learn import Learned
-from vwlib.models.loading import digest_folder
 from vwlib.settings import Profile
+from vwlib.study.digest import digest_folder
 from vwlib.study.store import Store, results_root
 from vwlib.trials import Trial
 from vwlib.words import Word
@@ -142,6 +142,6 @@ def study_of(profile: Profile, root: Path | None = None) -> StoredStudy:
         raise ValueError(f"The stored {words} are damaged or incomplete; {command} mends them.")
     for task in TASKS:
         weights = {word.model for word in bank.values() if word.task == task}
-        if weights - {digest_folder(profile.model_of(task).source)}:
+        if weights - {digest_folder(profile.models[task].source)}:
             raise ValueError(f"The stored {task} {words} were learned with other weights; {command} learns them anew.")
     return StoredStudy(profile, table, bank, len(store.failed))

@@ -22,12 +22,12 @@ from vwlib.concepts import TASKS
 from vwlib.datasets.splits import open_lab
 from vwlib.lab import Lab
 from vwlib.learn import Learned
-from vwlib.models.loading import altered_weights
 from vwlib.models.memory import find_device
 from vwlib.paths import DATA, ROOT
 from vwlib.settings import Profile
+from vwlib.study.digest import altered_weights, as_words, trials_of
 from vwlib.study.formats import ChunkResult
-from vwlib.study.plan import REFERENCES, Chunk, as_words, make_plan, trials_of, word_count
+from vwlib.study.plan import REFERENCES, Chunk, make_plan, word_count
 from vwlib.study.progress import Status, append_run, status
 from vwlib.study.store import Store, results_root
 

@@ -17,9 +17,9 @@ log = logging.getLogger(__name__)
 
 
 def write_card(root: Path) -> Path | None:
-    """Write `words/README.md` below `root` about the banks there, and return its path; None where there is no bank.
+    """Write `words/README.md` below `root` about its banks, and return its path; None if there is no bank.
 
-    The same banks give the same bytes. The log names a damaged bank, which is left out.
+    The same banks give the same bytes. A damaged bank is left out and named in the log.
     """
     path, banks = root / "words" / "README.md", []
     for file in (folder / f"{task}.safetensors" for folder in sorted((root / "words").glob("*")) for task in TASKS):

@@ -10,6 +10,8 @@ import typer
 from typer import Argument, Option
 from typer.core import TyperGroup
 
+from vwlib.settings import load_profile
+
 
 class Commands(TyperGroup):
     """Errors meant for the user are one line and exit code 1; VWLIB_DEBUG=1 shows where they come from."""
@@ -34,16 +36,40 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-ProfileName = Annotated[str, Option("--profile", envvar="VWLIB_PROFILE", help="smoke, miniature or paper.")]
-Store = Annotated[Path | None, Option("--store", help="Folder of results and words; by default that of the profile.")]
+Profile = Annotated[str, Option(envvar="VWLIB_PROFILE", help="smoke, miniature or paper.")]
+Store = Annotated[Path | None, Option(help="Folder of results and words; by default that of the profile.")]
 WordsFile = Annotated[Path | None, Option("--words", help="A words file; by default the bank of the profile's study.")]
 Overwrite = Annotated[bool, Option("--overwrite", help="Replace an earlier file; learned words and models never.")]
 MINIATURE = "miniature"
 
 
+def report(problems: list[str], otherwise: str) -> None:
+    """Print the problems and end with exit code 1; without any print the other sentence."""
+    print("\n".join(problems) or otherwise)
+    if problems:
+        raise typer.Exit(1)
+
+
+def results(profile: str, store: Path | None) -> tuple[Any, Path]:
+    """The settings of a profile and the folder of its results and words."""
+    from vwlib.study.store import results_root
+
+    settings = load_profile(profile)
+    return settings, (store or results_root(settings)).resolve()
+
+
+def words_in(file: Path | None, profile: str, store: Path | None) -> list[Any]:
+    """The words of a file or of a bank. Raises ValueError if both are given."""
+    from vwlib.study.store import words_at
+
+    if file and store:
+        raise ValueError("--words names a file and --store the place of a profile's bank; give one of the two.")
+    return words_at(file, profile, store, "np")
+
+
 @app.command()
 def book(
-    profile: ProfileName = MINIATURE,
+    profile: Profile = MINIATURE,
     only: Annotated[list[str] | None, Option(help="Execute only this chapter (repeat for more).")] = None,
     jobs: Annotated[int, Option(min=0, help="Chapters executed at a time; 0: one a core, at most four.")] = 0,
     check: Annotated[bool, Option("--check", help="Only say whether the built pages are up to date.")] = False,
@@ -53,39 +79,36 @@ def book(
     from vwlib.book.execute import make_ready
 
     if check:
-        stale = find_stale(profile)
-        print("\n".join(stale) or "The pages in _build/html are those of the present sources, library and data.")
-        raise typer.Exit(1 if stale else 0)
+        report(find_stale(profile), "The pages in _build/html are those of the present sources, library and data.")
+        return
     os.environ["VWLIB_PROFILE"] = profile  # the chapters' kernels inherit it
     page = build_book(profile, only, jobs=jobs or None, prepare=make_ready)
     print(f"The book is in {os.path.relpath(page)}.")
 
 
 @app.command()
-def links(profile: ProfileName = MINIATURE) -> None:
-    """Check every address that the executed chapters link to; needs a network. Exit code 1 where one is dead."""
+def links(profile: Profile = MINIATURE) -> None:
+    """Check every address that the executed chapters link to, over the network. Exit code 1 if one is dead."""
     from vwlib.book.build import check_links
 
-    dead = check_links(profile)
-    print("\n".join(dead) or "Every address that the book links to is there.")
-    raise typer.Exit(1 if dead else 0)
+    report(check_links(profile), "Every address that the book links to is there.")
 
 
 @app.command()
 def study(
-    profile: ProfileName = MINIATURE,
+    profile: Profile = MINIATURE,
     workers: Annotated[int, Option(min=0, help="Local processes (with the extra 'grid'); 0: this one.")] = 0,
     scheduler: Annotated[str | None, Option(help="Address of a Dask scheduler, such as tcp://host:8786.")] = None,
     store: Store = None,
-    retry_failed: Annotated[bool, Option("--retry-failed", help="Learn the words again that diverged.")] = False,
+    retry_failed: Annotated[bool, Option("--retry-failed", help="Learn diverged words again.")] = False,
     status: Annotated[bool, Option("--status", help="Only say what is done, missing and failed.")] = False,
     estimate: Annotated[float | None, Option(help="Only say how long it takes on machines so much faster.")] = None,
 ) -> None:
-    """Learn and score every word of the profile's study; whatever is finished already is kept."""
+    """Learn and score every word of the profile's study that is not finished."""
     from vwlib.study import progress
     from vwlib.study.store import Store as Results
 
-    settings, root = _settings_and_root(profile, store)
+    settings, root = results(profile, store)
     if status:
         print(progress.status(Results(settings, root, "np")))
     elif estimate is not None:
@@ -100,17 +123,17 @@ def study(
 
 @app.command()
 def experiments(
-    names: Annotated[list[str] | None, Argument(help="Which tables, by name; by default all.")] = None,
-    profile: ProfileName = MINIATURE,
+    names: Annotated[list[str] | None, Argument(help="Which tables; by default all.")] = None,
+    profile: Profile = MINIATURE,
     store: Store = None,
     status: Annotated[bool, Option("--status", help="Only say which tables are stored or missing.")] = False,
 ) -> None:
-    """Compute the tables of the experiments beside the study, which must be finished; finished tables are kept."""
+    """Compute the tables of the other experiments that are not finished; the study must be."""
     from vwlib.experiments import running
     from vwlib.experiments.running import choose
 
     chosen = choose(names or [])
-    settings, root = _settings_and_root(profile, store)
+    settings, root = results(profile, store)
     if not status:
         running.run(settings, chosen, root)
     for row in running.status(settings, chosen, root).to_dict("records"):
@@ -118,14 +141,14 @@ def experiments(
 
 
 @app.command()
-def claims(profile: ProfileName = MINIATURE, store: Store = None) -> None:
-    """Judge the paper's claims on the stored tables, and write the verdicts to claims.json."""
+def claims(profile: Profile = MINIATURE, store: Store = None) -> None:
+    """Judge the paper's claims by the stored tables, and write the verdicts to claims.json."""
     from vwlib.book.pages.ledger import for_file, in_words
     from vwlib.experiments.running import SCHEMAS, read_tables
     from vwlib.ledger.judge import judge_claims
     from vwlib.ledger.verdicts import verdict_counts, write_claims
 
-    _, root = _settings_and_root(profile, store)
+    _, root = results(profile, store)
     judged = in_words(judge_claims(read_tables(profile, root), SCHEMAS, profile))
     for column, rules in (("verdict", ""), ("first_verdict", " by the first rules")):
         counts = verdict_counts(judged, column).items()
@@ -135,27 +158,25 @@ def claims(profile: ProfileName = MINIATURE, store: Store = None) -> None:
 
 @app.command()
 def doctor(
-    profile: ProfileName = MINIATURE,
+    profile: Profile = MINIATURE,
     checksums: Annotated[bool, Option(help="Compare the weights with the originals' checksums.")] = True,
 ) -> None:
-    """Say which devices, weights and datasets are ready for a run. Exit code 1 where something is missing."""
-    from vwlib.settings import load_profile
+    """Say which devices, weights and datasets are ready for a run. Exit code 1 if something is missing."""
     from vwlib.tools.doctor import examine
 
-    report = examine(load_profile(profile), checksums=checksums)
-    print(report.text())
-    raise typer.Exit(1 if report.missing else 0)
+    found = examine(load_profile(profile), checksums=checksums)
+    print(found.text())
+    raise typer.Exit(1 if found.missing else 0)
 
 
 @app.command()
 def manifest(
     file: Annotated[Path, Argument(help="The manifest, a json file.")],
-    profile: ProfileName = MINIATURE,
-    check: Annotated[bool, Option("--check", help="Compare the images at hand with the manifest.")] = False,
+    profile: Profile = MINIATURE,
+    check: Annotated[bool, Option("--check", help="Compare the present images with the manifest.")] = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Write down which images a profile trains and tests on, with their checksums, or find out which differ."""
-    from vwlib.settings import load_profile
+    """List a profile's training and test images with their checksums, or compare them with such a list."""
     from vwlib.study.manifest import Manifest, check_manifest_file, differences, make_manifest
 
     settings = load_profile(profile)
@@ -165,46 +186,38 @@ def manifest(
         check_manifest_file(file, overwrite)
         make_manifest(settings).save(file, overwrite)
         print(f"Written to {file}.")
-    elif found := differences(Manifest.load(file), settings):
-        print("\n".join(found))
-        raise typer.Exit(1)
     else:
-        print(f"All images are those of {file}.")
+        report(differences(Manifest.load(file), settings), f"All images are those of {file}.")
 
 
 @app.command()
 def boxes(
     photos: Annotated[Path | None, Option(help="A folder of own photos; by default DreamBooth's pictures.")] = None,
-    profile: ProfileName = MINIATURE,
+    profile: Profile = MINIATURE,
 ) -> None:
     """Let the profile's detector propose a box for every picture without one; correct them in boxes.json."""
-    where = f" in {photos}" if photos else ""
-    print(f"Reading the pictures{where} and loading the detector.", flush=True)  # which takes a while
-
-    from vwlib.datasets.boxes import box_pictures
-    from vwlib.settings import load_profile
+    print(f"Reading the pictures{f' in {photos}' if photos else ''} and loading the detector.", flush=True)
+    from vwlib.tools.own import box_pictures
 
     print(box_pictures(load_profile(profile), photos))
 
 
 @app.command()
 def learn(
-    images: Annotated[Path, Option(help="A folder with some pictures of one thing, perhaps with boxes.json.")],
-    anchor: Annotated[str, Option(help="The word to start from, a single token, say the kind of thing it is.")],
-    name: Annotated[str, Option(help="What the thing is called; by default as its folder is.")] = "",
+    images: Annotated[Path, Option(help="A folder of pictures of one thing, perhaps with boxes.json.")],
+    anchor: Annotated[str, Option(help="The word to start from: a single token, such as the kind of thing.")],
+    name: Annotated[str, Option(help="The thing's name; by default its folder's.")] = "",
     beside: Annotated[str, Option(help="What to tell it from: a dataset, or a folder of folders.")] = "DreamBooth",
     delta: Annotated[float, Option(min=0, help="Radius of the ball around the anchor; 0: unconstrained.")] = 0.0,
-    seed: Annotated[int, Option(min=0, max=2**63 - 1, help="Of images and noise.")] = 0,
+    seed: Annotated[int, Option(min=0, max=2**63 - 1, help="Seed of images and noise.")] = 0,
     task: Annotated[list[str] | None, Option(help="Only for this task (repeat for more); by default all.")] = None,
-    out: Annotated[Path, Option(help="Words file to which the words are added.")] = Path("words.safetensors"),
-    profile: ProfileName = MINIATURE,
+    out: Annotated[Path, Option(help="Words file to add the words to.")] = Path("words.safetensors"),
+    profile: Profile = MINIATURE,
 ) -> None:
     """Learn a word for a thing of your own in each of the three models, and score it in all of them."""
-    print(f"Reading the pictures in {images} and loading the models.", flush=True)  # which takes a while
-
+    print(f"Reading the pictures in {images} and loading the models.", flush=True)
     from vwlib.concepts import TASKS
     from vwlib.datasets.photos import with_photos
-    from vwlib.settings import load_profile
     from vwlib.tools.own import learn_photos
 
     beside = str(Path(beside).resolve()) if Path(beside).is_dir() else beside
@@ -221,14 +234,14 @@ def words(
     anchor: Annotated[str, Option(help="Only words from this anchor.")] = "",
     delta: Annotated[str, Option(help="Only words within a ball of this radius; free: the unconstrained ones.")] = "",
     csv: Annotated[bool, Option("--csv", help="Comma-separated instead of a table.")] = False,
-    profile: ProfileName = MINIATURE,
+    profile: Profile = MINIATURE,
     store: Store = None,
 ) -> None:
     """List the learned words of the bank or of a words file."""
     from vwlib.study.bank import choose_words, words_table
 
     names = {"task": task, "dataset": dataset, "concept": concept, "anchor": anchor}
-    table = words_table(choose_words(_words_at(file, profile, store), delta, **names))
+    table = words_table(choose_words(words_in(file, profile, store), delta, **names))
     listed = f"{table.to_string(index=False, na_rep='free')}\n{len(table):,} words."
     print(table.to_csv(index=False).rstrip() if csv else listed)
 
@@ -244,32 +257,15 @@ def export(
     licence: Annotated[str | None, Option("--license", help="With --form concept: mit, cc-by-4.0 ...")] = None,
     overwrite: Overwrite = False,
     file: WordsFile = None,
-    profile: ProfileName = MINIATURE,
+    profile: Profile = MINIATURE,
     store: Store = None,
 ) -> None:
-    """Write a learned word for other programs. Nothing that is there is replaced without --overwrite."""
+    """Write a learned word for other programs; without --overwrite nothing is replaced."""
     from vwlib.study.bank import find_word
     from vwlib.tools.exports import export_word
 
-    word = find_word(_words_at(file, profile, store), word_id)
+    word = find_word(words_in(file, profile, store), word_id)
     print(export_word(word, form, to, token, transfer, photos, licence, overwrite))
-
-
-def _settings_and_root(profile: str, store: Path | None) -> tuple[Any, Path]:
-    from vwlib.settings import load_profile
-    from vwlib.study.store import results_root
-
-    settings = load_profile(profile)
-    return settings, (store or results_root(settings)).resolve()
-
-
-def _words_at(file: Path | None, profile: str, store: Path | None) -> list[Any]:
-    """The words of a file or of a bank. Raises ValueError where both are named."""
-    from vwlib.study.store import words_at
-
-    if file and store:
-        raise ValueError("--words names a file and --store the place of a profile's bank; give one of the two.")
-    return words_at(file, profile, store, "np")
 
 
 @app.command()
@@ -282,10 +278,8 @@ def convert(folder: Annotated[Path, Argument(help="The folder of a model or of o
 
 
 @app.command()
-def pretrain(
-    models: Annotated[list[str] | None, Argument(help="Which models, by name; by default all.")] = None,
-) -> None:
-    """Train the miniature's models from the drawings, or go on where it was stopped. For maintainers."""
+def pretrain(models: Annotated[list[str] | None, Argument(help="Which models; by default all.")] = None) -> None:
+    """Train the miniature's models from the drawings, or continue. For maintainers."""
     from vwlib.miniature import export, pretrain
 
     pretrain.pretrain(models)
@@ -299,7 +293,6 @@ def quality() -> None:
 
     from vwlib.datasets.splits import open_lab
     from vwlib.miniature import quality
-    from vwlib.settings import load_profile
 
     figures = quality.measure(open_lab(load_profile("miniature")))
     print(json.dumps(figures, indent=2))
@@ -308,10 +301,8 @@ def quality() -> None:
 
 
 @app.command()
-def sprites(
-    node_modules: Annotated[Path, Argument(help="What `npm install` filled; see data/miniature/LICENSES.md.")],
-) -> None:
-    """Render the drawings again from the npm packages. For maintainers: they are in the repository."""
+def sprites(node_modules: Annotated[Path, Argument(help="Folder of npm; see data/miniature/LICENSES.md.")]) -> None:
+    """Render the miniature's drawings again from the npm packages. For maintainers."""
     from vwlib.miniature.sprites import build_sprites
 
     print(f"Rendered {len(build_sprites(node_modules))} drawings.")
@@ -319,7 +310,7 @@ def sprites(
 
 @app.command()
 def example() -> None:
-    """Draw the example of own photos again, data/example. For maintainers: it is in the repository."""
-    from vwlib.miniature.example import write_example
+    """Draw data/example, the example of own photos, again. For maintainers."""
+    from vwlib.datasets.example import write_example
 
     print(f"Written to {write_example()}.")

@@ -7,7 +7,6 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -18,7 +17,7 @@ from typing import NamedTuple
 from safetensors import SafetensorError, safe_open
 
 from vwlib.concepts import DATASETS, TASKS, Concept, concepts_of
-from vwlib.datasets.available import ORIGINS, read_split
+from vwlib.datasets import ORIGINS, read_split
 from vwlib.datasets.choose import FEWER_ALLOWED, test_examples, training_examples
 from vwlib.datasets.source import SPLITS
 from vwlib.datasets.splits import unnamed_folder
@@ -26,18 +25,11 @@ from vwlib.examples import Example
 from vwlib.files import read_json
 from vwlib.miniature import world
 from vwlib.models import ADAPTERS, find_adapter
-from vwlib.models.loading import (
-    OPEN_CLIP,
-    SAFETY_CHECKER,
-    altered_weights,
-    find_weights,
-    missing_files,
-    resolve,
-    variant_of,
-)
-from vwlib.models.precision import faster_precision
+from vwlib.models.loading import OPEN_CLIP, SAFETY_CHECKER, find_weights, missing_files, resolve, variant_of
+from vwlib.models.precision import speeds_of
 from vwlib.paths import ROOT
 from vwlib.settings import ModelSettings, Profile
+from vwlib.study.digest import altered_weights
 from vwlib.study.plan import make_plan
 from vwlib.study.progress import cost_table, measured_rates, read_run_log
 from vwlib.study.store import Store
@@ -45,10 +37,10 @@ from vwlib.tools.weights import missing_shards, remedy
 
 
 class Finding(NamedTuple):
-    """One thing that was looked at: "ready", "note" or "missing", what it is and, where it is missing, what to do."""
+    """One thing that was checked."""
 
-    state: str
-    text: str
+    state: str  # "ready", "note" or "missing"
+    text: str  # what it is and, if it is missing, what to do
 
 
 ready, note, missing = (partial(Finding, state) for state in ("ready", "note", "missing"))
@@ -64,11 +56,11 @@ class Report:
 
     @property
     def missing(self) -> list[Finding]:
-        """What a run cannot do without."""
+        """What a run needs and does not have."""
         return [finding for findings in self.sections.values() for finding in findings if finding.state == "missing"]
 
     def text(self) -> str:
-        """The report for people: a line for each finding, and a verdict."""
+        """The report as text: a line for each finding, and a verdict."""
         lines = []
         for section, findings in self.sections.items():
             lines += [section, *(f"  {_MARKS[finding.state]} {finding.text}" for finding in findings), ""]
@@ -77,15 +69,12 @@ class Report:
 
 
 def examine(profile: Profile, checksums: bool = True) -> Report:
-    """Look at all that a run of the profile needs; `checksums` reads weights whose original checksum is known."""
+    """Check all that a run of the profile needs; `checksums` reads weights whose original checksum is known."""
     models = [model(role, settings, files_of(role, profile), checksums) for role, settings in profile.models.items()]
-    sections = {
-        "Machine": [*machine(profile)],
-        "Models": [*chain(*models), *adapters(profile)],
-        "Datasets": [*chain(*(data(profile, dataset) for dataset in DATASETS))],
-        "Study": [*study(profile)],
-    }
-    return Report(profile.name, sections)
+    datasets = chain(*(data(profile, dataset) for dataset in DATASETS))
+    sections = {"Machine": machine(profile), "Models": chain(*models, adapters(profile)), "Datasets": datasets}
+    sections["Study"] = study(profile)
+    return Report(profile.name, {section: [*findings] for section, findings in sections.items()})
 
 
 def machine(profile: Profile) -> Iterator[Finding]:
@@ -93,7 +82,7 @@ def machine(profile: Profile) -> Iterator[Finding]:
     cores = len(os.sched_getaffinity(0))
     yield ready(f"{cores} processor cores, {_memory():.0f} GB of memory, torch {version('torch')}")
     count = 0
-    if _gpu_in_sight():
+    if _may_have_gpu():
         import torch
 
         count = torch.cuda.device_count()
@@ -107,9 +96,9 @@ def machine(profile: Profile) -> Iterator[Finding]:
 
 
 def place(profile: Profile) -> Iterator[Finding]:
-    """On which device the profile's models compute, how much of its memory they leave, and in which precision."""
+    """The device on which the profile's models compute, its memory, and the precision."""
     device, total = "cpu", _memory()
-    if _gpu_in_sight() or profile.device not in ("auto", "cpu"):
+    if _may_have_gpu() or profile.device not in ("auto", "cpu"):
         import torch
 
         from vwlib.models.memory import find_device
@@ -124,19 +113,16 @@ def place(profile: Profile) -> Iterator[Finding]:
     if weights:
         text += f"; weights take about {weights:.0f} of its {total:.0f} GB, and words learn at once in the rest"
     yield (ready if weights < total else note)(text)
-    yield _precision(profile, device)
+    asked, speeds = profile.generator.precision, speeds_of(profile.generator, device)
+    measured = f"a product of its size takes {speeds.float32:.2g} ms in float32, {speeds.bfloat16:.2g} ms in bfloat16"
+    text = f"the generator computes in {speeds.faster if asked == 'auto' else asked}: {measured}"
+    if asked in ("auto", "float32", speeds.faster) or device != "cpu":
+        yield ready(text)
+    else:
+        yield note(f'{text}; precision = "auto" in [{profile.name}.generator] takes the faster one')
 
 
-def _precision(profile: Profile, device: str) -> Finding:
-    """The precision of the generator's products, and whether the device has a faster one."""
-    asked, faster = profile.generator.precision, faster_precision(device)
-    if asked in ("auto", "float32", faster) or device != "cpu":
-        return ready(f"the generator computes in {faster if asked == 'auto' else asked}")
-    advice = f'precision = "auto" in [{profile.name}.generator] takes {faster}, which is faster here'
-    return note(f"the generator computes in {asked}; {advice}")
-
-
-def _gpu_in_sight() -> bool:
+def _may_have_gpu() -> bool:
     """Whether there may be a GPU that torch can use; asking torch itself takes seconds."""
     return any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/dxg").exists() or "torch" in sys.modules
 
@@ -147,7 +133,7 @@ def _memory() -> float:
 
 
 def model(name: str, settings: ModelSettings, files: Sequence[str], checksums: bool = True) -> Iterator[Finding]:
-    """Whether a model's files are there, whole, trained, and the originals."""
+    """Whether a model's files are present, whole, trained, and the originals."""
     folder = resolve(settings.source)
     try:
         gone = [file.split("|")[0] for file in missing_files(folder, files)]
@@ -169,28 +155,29 @@ def model(name: str, settings: ModelSettings, files: Sequence[str], checksums: b
     size = sum(path.stat().st_size for path in weights) / 1e9
     yield ready(f"{name}: {folder}{origin}, {size:.2g} GB of weights")
     if not weights:
-        yield note(f"{name}: no *.safetensors file is there to tell words of these weights from those of others")
+        yield note(f"{name}: without a *.safetensors file, words of these weights look like those of others")
     if halves := [file for file in named if variant_of(folder / file)]:
         yield note(f"{name}: in half precision, so that learned words differ a little: {', '.join(halves)}")
     if not _is_trained(settings):
-        yield note(f"{name}: the weights are random, only for trying the code; nothing learned in them means anything")
+        yield note(f"{name}: the weights are random, only for trying the code; words learned in them mean nothing")
     for file in altered_weights(settings) if checksums else ():
         yield note(f"{name}: {file} is not the original, by its SHA-256; results will not be the paper's model's")
 
 
 def files_of(role: str, profile: Profile) -> Sequence[str]:
-    """The files that the model of a role cannot do without, as its adapter says; none if the adapter is missing."""
+    """The files that the model of a role needs, as its adapter says; none if the adapter is missing."""
     if role in profile.adapters:
-        with suppress(ValueError, FileNotFoundError):  # `adapters` says so
+        try:
             return find_adapter(role, profile).files
-        return ()
+        except (ValueError, FileNotFoundError):  # `adapters` reports it
+            return ()
     if role in ADAPTERS:
         return ADAPTERS[role][2]
     return SAFETY_CHECKER if role == "safety_checker" else OPEN_CLIP
 
 
 def adapters(profile: Profile) -> Iterator[Finding]:
-    """Whether the classes are there that load models in place of the library's own."""
+    """Whether the classes exist that load models in place of the library's own."""
     for task, named in profile.adapters.items():
         try:
             find_adapter(task, profile)
@@ -200,7 +187,7 @@ def adapters(profile: Profile) -> Iterator[Finding]:
 
 
 def _damage(settings: ModelSettings, path: Path) -> str | None:
-    """A clause about a file of weights that is cut off or is none; None for a whole one."""
+    """A clause about a damaged file of weights; None for a whole one."""
     try:
         with safe_open(path, "np"):
             return None
@@ -219,7 +206,7 @@ def _is_trained(settings: ModelSettings) -> bool:
 
 
 def data(profile: Profile, dataset: str) -> Iterator[Finding]:
-    """Whether a dataset is there and has enough images of every concept, with the counts."""
+    """Whether a dataset has enough images of every concept, with the counts."""
     if dataset not in profile.data:
         if profile.world != "miniature":
             yield missing(unnamed_folder(profile, dataset))
@@ -233,19 +220,19 @@ def data(profile: Profile, dataset: str) -> Iterator[Finding]:
         yield missing(f"{dataset}: {folder} is not there; put there {ORIGINS[dataset]}")
         return
     found: dict[str, list[Example]] = {}
-    complaints: dict[str, str] = {}
+    problems: dict[str, str] = {}
     for split in SPLITS:
         found[split], wrong = read_split(dataset, folder, concepts, split)
         shared = {sentence for sentence, count in Counter(wrong.values()).items() if count > 1}
         yield from (missing(f"{dataset}, {split}: {sentence}") for sentence in sorted(shared))
-        complaints = {concept: sentence for concept, sentence in wrong.items() if sentence not in shared} | complaints
+        problems = {concept: sentence for concept, sentence in wrong.items() if sentence not in shared} | problems
     if any(found.values()):
         yield ready(f"{dataset}: {folder}")
-        yield from (_counted(profile, concept, found, complaints.get(concept.name)) for concept in concepts)
+        yield from (_counted(profile, concept, found, problems.get(concept.name)) for concept in concepts)
 
 
-def _counted(profile: Profile, concept: Concept, found: dict[str, list[Example]], complaint: str | None) -> Finding:
-    """How many images of a concept there are, and whether training and test images can be chosen and opened."""
+def _counted(profile: Profile, concept: Concept, found: dict[str, list[Example]], problem: str | None) -> Finding:
+    """How many images a concept has, and whether training and test images can be chosen and opened."""
     counts = []
     for split, name in zip(SPLITS, ("training", "test"), strict=True):
         images = [example for example in found[split] if example.label == concept.name]
@@ -256,9 +243,9 @@ def _counted(profile: Profile, concept: Concept, found: dict[str, list[Example]]
         chosen = training_examples(found["train"], concept.name, profile.train_images)
         chosen += test_examples(found["test"], [concept.name], profile.test_images)
     except (ValueError, FileNotFoundError) as error:
-        return missing(f"{text}; {complaint or error}")
-    if unseen := [example.path for example in chosen if not example.path.exists()]:
-        return missing(f"{text}; the image {unseen[0]} is missing")
+        return missing(f"{text}; {problem or error}")
+    if gone := [example.path for example in chosen if not example.path.exists()]:
+        return missing(f"{text}; the image {gone[0]} is missing")
     if not all(len(example.boxes) for example in chosen):
         hint = f", and `vwlib boxes --profile {profile.name}` proposes some" if concept.dataset in FEWER_ALLOWED else ""
         return missing(f"{text}; detection needs boxes in all of them{hint}")
@@ -270,22 +257,21 @@ def study(profile: Profile) -> Iterator[Finding]:
     sizes, generator = profile.study, profile.generator
     free = len(sizes.datasets) * sizes.concepts * sizes.anchors * len(TASKS)
     bound = free * len(sizes.deltas)
-    texts = [f"{free:,} unconstrained and {bound:,} constrained words of {profile.vectors} vectors"]
+    yield ready(f"{free:,} unconstrained and {bound:,} constrained words of {profile.vectors} vectors")
     for task in TASKS:
         learning, words = profile.learning[task], (free + bound) // len(TASKS)
-        texts.append(f"{task}: {words:,} words × {learning.steps:,} steps × {learning.batch} images")
+        yield ready(f"{task}: {words:,} words × {learning.steps:,} steps × {learning.batch} images")
     drawn, steps = (free + bound) * generator.images_per_word, generator.inference_steps
-    texts.append(f"{drawn:,} pictures of {generator.image_size} px, {steps} denoising steps each")
-    yield from map(ready, texts)
+    yield ready(f"{drawn:,} pictures of {generator.image_size} px, {steps} denoising steps each")
     yield time_needed(profile)
 
 
 def time_needed(profile: Profile) -> Finding:
-    """How long the study takes, from what was measured of it so far."""
+    """How long the study takes, by the measured times."""
     try:
         rates = measured_rates(profile, read_run_log(Store(profile).log_file))
     except ValueError as error:
-        return note(f"how long it takes is not known. {error}")
+        return note(f"its duration is not known. {error}")
     hours = cost_table(make_plan(profile), profile, rates)["hours"].sum()
     command = f"`vwlib study --profile {profile.name} --estimate SPEED`"
     return ready(f"{hours:,.1f} hours in one process, by {rates.source}; {command} says it for faster machines")

@@ -1,7 +1,4 @@
-"""Learned words for other programs: diffusers, the web interfaces that read embeddings, and a folder to publish.
-
-All three write safetensors. A pickle, which older programs read, may run code when it is loaded.
-"""
+"""Learned words as safetensors for other programs: diffusers, web interfaces for embeddings, a folder to publish."""
 
 from __future__ import annotations
 
@@ -13,14 +10,13 @@ from typing import TYPE_CHECKING
 
 import jinja2
 import numpy as np
-import yaml
 from safetensors.numpy import save
 
-from vwlib.datasets.pictures import list_images
-from vwlib.examples import load_image
+from vwlib.datasets.pictures import list_images, load_image
 from vwlib.files import write_whole, writing_folder
-from vwlib.models.loading import digest_folder, resolve
+from vwlib.models.loading import resolve
 from vwlib.settings import load_profile
+from vwlib.study.digest import digest_folder
 from vwlib.study.targets import check_target, check_writable, kind_of
 from vwlib.words import Word, load_words
 
@@ -29,45 +25,45 @@ if TYPE_CHECKING:
 
 EMBEDS = "learned_embeds.safetensors"  # the name that diffusers looks for in a folder
 FORMATS = ("diffusers", "embedding", "concept")
-#: What a folder to publish holds: a folder with anything else is not replaced.
+#: The content of a folder to publish; a folder with anything else is not replaced.
 CARD, TOKEN_FILE, KIND_FILE, PICTURES = "README.md", "token_identifier.txt", "type_of_concept.txt", "concept_images"
 
 
 def generation_vectors(word: Word, transfer: bool = False) -> Tensor:
     """A word's vectors (vector, d) for the generator: its own, or with `transfer` mapped there (equation 3).
 
-    Raises ValueError for a word of another task without `transfer`, and for one learned in a model of other weights.
+    Raises ValueError for another task's word without `transfer`, or if it was learned in a model of other weights.
     """
     if word.task == "generation":
         return word.vectors
     if not transfer:
-        advice = f"this one was learned for {word.task}; `--transfer` (transfer=True) maps it into the generator"
-        raise ValueError(f"Only a generation word can be loaded into a Stable Diffusion pipeline; {advice}.")
+        advice = "`--transfer` (transfer=True) maps it into the generator"
+        raise ValueError(f"This word was learned for {word.task}, not for a Stable Diffusion pipeline; {advice}.")
     import torch
 
     from vwlib.datasets.splits import open_lab
 
     profile = load_profile(word.profile)
-    if digest_folder(profile.model_of(word.task).source) != word.model:
-        problem = f"was learned in a {word.task} model with other weights than that of profile '{word.profile}' here"
-        raise ValueError(f"The word {word.word_id} {problem}.")
+    if digest_folder(profile.models[word.task].source) != word.model:
+        problem = f"in a {word.task} model with other weights than that of profile '{word.profile}' here"
+        raise ValueError(f"The word {word.word_id} was learned {problem}.")
     return open_lab(profile).transfer(torch.as_tensor(word.vectors), word.task, "generation")
 
 
 def token_for(word: Word) -> str:
     """A word's default token: its concept in angle brackets, in lower case without accents.
 
-    Where letters other than Latin ones are lost, the beginning of the word's id is added.
+    If letters that are not Latin are lost, the beginning of the word's id is added.
     """
     plain = unicodedata.normalize("NFKD", word.concept)
     letters = "".join(letter for letter in plain if not unicodedata.combining(letter)).lower()
     name = re.sub(r"[^a-z0-9]+", "-", letters).strip("-")
-    is_told = name and all(letter.isascii() for letter in letters if letter.isalnum())
-    return f"<{name}>" if is_told else f"<{name or 'word'}-{word.word_id[:8]}>"
+    complete = name and all(letter.isascii() for letter in letters if letter.isalnum())
+    return f"<{name}>" if complete else f"<{name or 'word'}-{word.word_id[:8]}>"
 
 
 def check_token(token: str) -> str:
-    """The token itself, if no vocabulary has it and every tokenizer leaves it whole, such as `<my-cat>`.
+    """The token itself, such as `<my-cat>`, which no vocabulary contains and every tokenizer leaves whole.
 
     Raises ValueError otherwise: diffusers refuses a known token, and does not find one with capitals or spaces again.
     """
@@ -78,10 +74,9 @@ def check_token(token: str) -> str:
 
 
 def check_licence(licence: str) -> str:
-    """An identifier as the hub writes licences. Raises ValueError for anything else."""
+    """The hub's identifier of a licence. Raises ValueError for anything else."""
     if not re.fullmatch(r"[a-z0-9][a-z0-9.+-]*", licence):
-        advice = "write it as the hub does, such as mit or cc-by-4.0"
-        raise ValueError(f"'{licence}' is no identifier of a licence; {advice}.")
+        raise ValueError(f"'{licence}' is no licence as the hub writes it, such as mit or cc-by-4.0.")
     return licence
 
 
@@ -90,8 +85,8 @@ def export_textual_inversion(
 ) -> None:
     """Write a word for diffusers' `load_textual_inversion`: the single key `token` with the vectors (vector, d).
 
-    Raises ValueError as `generation_vectors` and `check_token` do, and for a name without .safetensors; and where the
-    file cannot be written, as `vwlib.study.targets.check_target` does.
+    Raises ValueError for a name without .safetensors, and as `generation_vectors`, `check_token` and
+    `vwlib.study.targets.check_target` do.
     """
     check_token(token)
     if path.suffix != ".safetensors" and kind_of(path) != "folder":
@@ -102,8 +97,8 @@ def export_textual_inversion(
 def export_embedding(word: Word, path: Path, transfer: bool = False, overwrite: bool = False) -> None:
     """Write a word for AUTOMATIC1111's web interface and ComfyUI: the single key `emb_params`.
 
-    Both call the word by its file's name, ComfyUI as `embedding:NAME`. Raises ValueError as `generation_vectors` does,
-    for a name that they cannot read, and where the file cannot be written, as `vwlib.study.targets.check_target` does.
+    Prompts call the word by its file's name. Raises ValueError for a name that the programs cannot read, and as
+    `generation_vectors` and `vwlib.study.targets.check_target` do.
     """
     if not re.fullmatch(r"[A-Za-z0-9._-]+\.safetensors", path.name) and kind_of(path) != "folder":
         reason = "prompts call it by its file's name, which must end in .safetensors and have no spaces"
@@ -120,11 +115,10 @@ def export_concept(
     transfer: bool = False,
     overwrite: bool = False,
 ) -> None:
-    """Write a word as a folder of the sd-concepts-library, with copies of `photos` in `concept_images`.
+    """Write a word as a folder of the sd-concepts-library, with copies of `photos` and their `licence`, such as "mit".
 
-    `licence` is an identifier of the hub's, such as "mit"; whose pictures they are decides it. With `overwrite` an
-    earlier export is replaced. Raises ValueError as `generation_vectors`, `check_token` and `check_licence` do, and
-    FileExistsError where the folder is there and may not be replaced.
+    Raises ValueError as `generation_vectors`, `check_token` and `check_licence` do, and FileExistsError for an existing
+    folder, except an earlier export with `overwrite`.
     """
     check_token(token)
     if licence is not None:
@@ -133,18 +127,18 @@ def export_concept(
     packed, pictures = _packed(token, generation_vectors(word, transfer)), [load_image(path) for path in photos]
     with writing_folder(folder, overwrite) as new:
         (new / EMBEDS).write_bytes(packed)
-        texts = {TOKEN_FILE: token, KIND_FILE: "object", CARD: concept_card(word, token, len(pictures), licence)}
-        for name, text in texts.items():
-            (new / name).write_text(text, encoding="utf-8")
+        (new / TOKEN_FILE).write_text(token)
+        (new / KIND_FILE).write_text("object")
+        (new / CARD).write_text(concept_card(word, token, len(pictures), licence), encoding="utf-8")
         for number, picture in enumerate(pictures):
             (new / PICTURES).mkdir(exist_ok=True)
             picture.save(new / PICTURES / f"{number}.jpeg", quality=95)
 
 
 def _write_vectors(word: Word, key: str, path: Path, transfer: bool, overwrite: bool) -> None:
-    """Write one key of vectors; never over learned words, whose origin an export does not keep, or over a model."""
+    """Write one key of vectors, but never over learned words, whose origin an export does not keep, or over a model."""
     profile = load_profile(word.profile)
-    models = [resolve(settings.source) for settings in (profile.generator, profile.model_of(word.task))]
+    models = [resolve(settings.source) for settings in (profile.generator, profile.models[word.task])]
     if kind_of(path) == "file" and _holds_words(path):
         raise FileExistsError(f"{path} holds learned words, which an export never replaces; name another file.")
     check_target(path, overwrite, models, EMBEDS)
@@ -164,18 +158,18 @@ def _holds_words(path: Path) -> bool:
 
 
 def _check_folder(folder: Path, photos: Sequence[Path], overwrite: bool) -> None:
-    """Raise FileExistsError unless the folder is new or, with `overwrite`, holds an earlier export and nothing else."""
+    """Raise FileExistsError unless the folder is new or, with `overwrite`, an earlier export and nothing else."""
     kind = kind_of(folder)
     if kind == "nothing":
         check_writable(folder.resolve().parent)
         return
-    read = next((photo for photo in photos if photo.resolve().is_relative_to(folder.resolve())), None)
+    read = next((photo.name for photo in photos if photo.resolve().is_relative_to(folder.resolve())), None)
     if kind != "folder":
         problem = f"is {'a file' if kind == 'file' else kind}"
     elif not overwrite:
         problem = "exists already; replace an earlier export with `--overwrite` (overwrite=True)"
     elif read:
-        problem = f"holds {read.name}, which is read"
+        problem = f"holds {read}, which is read"
     elif stranger := next((path for path in folder.iterdir() if not _is_exported(path)), None):
         problem = f"holds {stranger.name}, which no export writes"
     elif not (folder / EMBEDS).exists() or _holds_words(folder / EMBEDS):
@@ -186,7 +180,7 @@ def _check_folder(folder: Path, photos: Sequence[Path], overwrite: bool) -> None
 
 
 def _is_exported(path: Path) -> bool:
-    """Whether an export writes such a file or folder."""
+    """Whether it is a file or folder that an export writes."""
     if path.name != PICTURES:
         return path.name in (EMBEDS, CARD, TOKEN_FILE, KIND_FILE) and kind_of(path) == "file"
     pictures = path.iterdir() if kind_of(path) == "folder" and not path.is_symlink() else [path]
@@ -196,13 +190,8 @@ def _is_exported(path: Path) -> bool:
 def concept_card(word: Word, token: str, photos: int = 0, licence: str | None = None) -> str:
     """The card of a published word: front matter as the hub reads it, how to load the word, where it comes from."""
     hub = load_profile(word.profile).generator.hub
-    front: dict[str, object] = {"license": licence, "base_model": hub, "library_name": "diffusers"}
-    front = {key: value for key, value in front.items() if value} | {"pipeline_tag": "text-to-image"}
-    front |= {"tags": ["stable-diffusion", "text-to-image", "textual_inversion"]}
     template = jinja2.Template((Path(__file__).parent / "concept_card.md.j2").read_text(encoding="utf-8"))
-    model = hub or "the small generator of the Visual Words miniature"
-    header = yaml.safe_dump(front, sort_keys=False).strip()
-    return template.render(word=word, token=token, front=header, model=model, photos=photos) + "\n"
+    return template.render(word=word, token=token, licence=licence, hub=hub, photos=photos) + "\n"
 
 
 def export_word(
@@ -217,7 +206,7 @@ def export_word(
 ) -> str:
     """Write a word in one of `FORMATS`, and return a notice of how to use it.
 
-    Raises ValueError for an unknown form and for options of another form, and otherwise as the three exports do.
+    Raises ValueError for an unknown form and for options of another form, and as the three exports do.
     """
     if form not in FORMATS:
         raise ValueError(f"'{form}' is no form of a word; choose from {', '.join(FORMATS)}.")

@@ -1,23 +1,30 @@
-"""A word for a thing of your own, learned from your photos: scored on every task, looked up, and saved."""
+"""A word for a thing of your own, learned from your photos: scored on every task, looked up, and saved.
+
+Pictures without boxes get some as the paper's DreamBooth pictures did: the detector, asked for the thing's name,
+proposes one, and a person corrects it in `boxes.json`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import inf
 from pathlib import Path
 
 import pandas as pd
 
-from vwlib.concepts import TASKS
-from vwlib.datasets.photos import describe_photos, photo_settings
-from vwlib.datasets.source import PHOTOS
-from vwlib.datasets.splits import open_lab
+from vwlib.concepts import TASKS, concepts_of
+from vwlib.datasets import load_dataset
+from vwlib.datasets.folders import read_photos
+from vwlib.datasets.photos import describe_photos, photo_settings, propose_boxes
+from vwlib.datasets.pictures import BOXES
+from vwlib.datasets.source import PHOTOS, SPLITS, read_boxes, write_boxes
+from vwlib.datasets.splits import dataset_folder, open_lab
 from vwlib.experiments.displacements import displacement_table
 from vwlib.lab import Grid, Lab
 from vwlib.models.base import NAME_PROMPT
 from vwlib.settings import LARGEST_SEED, Profile
 from vwlib.study.bank import words_table
-from vwlib.study.plan import as_words
+from vwlib.study.digest import as_words
 from vwlib.study.targets import check_words_file
 from vwlib.trials import Trial
 from vwlib.words import Word, load_words, save_words
@@ -29,8 +36,8 @@ TEXTS = ("anchor word", *(f"learned for {task}" for task in TASKS), "its name")
 def own_trial(lab: Lab, anchor: str, delta: float | None = None, seed: int = 0) -> Trial:
     """The trial of the profile's own photos; a `delta` of 0 means unconstrained, as None does.
 
-    Raises ValueError where the profile has no photos, for a radius or a seed out of range, for an anchor that is not a
-    single token in all three models, and for a name that a prompt cannot hold.
+    Raises ValueError if the profile has no photos, the radius or seed is out of range, the anchor is not a single token
+    in each of the three models, or a prompt cannot contain the name.
     """
     if delta is not None and not 0 <= delta < inf:
         raise ValueError(f"delta is {delta}, but a radius is a number from 0 on (0: unconstrained).")
@@ -45,15 +52,14 @@ def own_trial(lab: Lab, anchor: str, delta: float | None = None, seed: int = 0) 
         try:
             model.vocabulary.prompt(NAME_PROMPT.format(trial.concept))
         except ValueError as error:
-            problem = f"'{trial.concept}' cannot name the thing in {task}: {error}"
-            raise ValueError(f"{problem} Give it another name with `--name` (name).") from error
+            advice = "Give it another name with `--name` (name)."
+            raise ValueError(f"'{trial.concept}' cannot name the thing in {task}: {error} {advice}") from error
     return trial
 
 
 def score_table(grid: Grid) -> pd.DataFrame:
-    """The scores of one thing's words: a row per task that they are used for, a column for each of `TEXTS`.
-
-    Further columns are the metric and `n`, the number of test images or drawn pictures.
+    """The scores of one thing's words: a row for each task that they are used for; columns `metric`, `n` (the number of
+    test images or drawn pictures) and `TEXTS`.
     """
     columns = dict(zip(("anchor", *TASKS, "name"), TEXTS, strict=True))
     table = grid.table.pivot(index="evaluated_on", columns="trained_on", values="value").rename(columns=columns)
@@ -63,9 +69,7 @@ def score_table(grid: Grid) -> pd.DataFrame:
 
 
 def neighbour_table(lab: Lab, grid: Grid) -> pd.DataFrame:
-    """One thing's words in each model's word table, their own or after transfer: distance from the anchor, and the
-    nearest word of each vector.
-    """
+    """One thing's words in each word table, after transfer to it: their distance from the anchor and nearest words."""
     rows = []
     for task in TASKS:
         for source, learned in grid.learned.items():
@@ -82,18 +86,9 @@ def words_of(profile: Profile, grid: Grid) -> list[Word]:
 
 
 def keep_words(words: Sequence[Word], file: Path) -> None:
-    """Add words to a file, or make it; a word of the same id is replaced. Raises ValueError for a damaged file."""
+    """Add words to a file, new or not, replacing words of the same ids. Raises ValueError for a damaged file."""
     known = {word.word_id: word for word in load_words(file)} if file.exists() else {}
     save_words(list((known | {word.word_id: word for word in words}).values()), file)
-
-
-def check_tasks(tasks: Sequence[str]) -> None:
-    """Raise ValueError for an unknown task and for one that is named twice."""
-    for number, task in enumerate(tasks):
-        if task not in TASKS:
-            raise ValueError(f"'{task}' is no task; choose from {', '.join(TASKS)}.")
-        if task in tasks[:number]:
-            raise ValueError(f"The task '{task}' is named twice; name each once.")
 
 
 def learn_photos(
@@ -105,11 +100,15 @@ def learn_photos(
     tasks: Sequence[str] = TASKS,
     progress: bool = True,
 ) -> str:
-    """Learn the words of the profile's own photos, add them to a words file, and return what a terminal shows of them.
+    """Learn the words of the profile's own photos, add them to a words file, and return a text about them.
 
-    Whatever is wrong with the photos, the anchor or the file is found before anything is learned.
+    All arguments, photos and the file are checked before anything is learned.
     """
-    check_tasks(tasks)
+    for number, task in enumerate(tasks):
+        if task not in TASKS:
+            raise ValueError(f"'{task}' is no task; choose from {', '.join(TASKS)}.")
+        if task in tasks[:number]:
+            raise ValueError(f"The task '{task}' is named twice; name each once.")
     check_words_file(file)
     lab = open_lab(profile)
     notice, trial = describe_photos(profile), own_trial(lab, anchor, delta, seed)
@@ -121,3 +120,32 @@ def learn_photos(
     tables = (score_table(grid).reset_index(), neighbour_table(lab, grid), listed)
     shown = [table.to_string(index=False, float_format="{:.2f}".format) for table in tables]
     return "\n\n".join([notice, *shown, f"Written to {file}."])
+
+
+def box_pictures(profile: Profile, photos: Path | None = None) -> str:
+    """Propose boxes for the profile's DreamBooth pictures or for a folder of own photos; return a notice.
+
+    Raises ValueError and FileNotFoundError as `vwlib.datasets` does.
+    """
+    if photos is not None:
+        root, examples = photos, read_photos(photos)
+        names = {example.label: example.label for example in examples}
+    else:
+        root, concepts = dataset_folder(profile, "DreamBooth"), concepts_of("DreamBooth", profile.world)
+        examples = [example for split in SPLITS for example in load_dataset("DreamBooth", root, concepts, split)]
+        names = {concept.name: concept.prompt_name for concept in concepts}
+    unboxed = [example for example in examples if not len(example.boxes)]
+    added = add_boxes(root, propose_boxes(open_lab(profile).detector, unboxed, names)) if unboxed else 0
+    units = "(left, top, right, bottom) in px of the upright picture"
+    return f"{added} of {len(examples)} pictures got a box in {root / BOXES}; check them there, {units}."
+
+
+def add_boxes(root: Path, boxes: Mapping[Path, Sequence[float]]) -> int:
+    """Add the proposed box (left, top, right, bottom) of each picture to `boxes.json` in `root`; return how many.
+
+    Pictures with boxes in the file keep them: a person may have corrected them. Raises ValueError for a malformed file.
+    """
+    known = read_boxes(root)
+    named = {path.relative_to(root).as_posix(): [box] for path, box in boxes.items()}
+    write_boxes(root, dict(sorted((named | known).items())))
+    return len(named.keys() - known.keys())

@@ -1,4 +1,4 @@
-"""How to get a model's weights: what to fetch or to convert where a file is missing. For the doctor and maintainers."""
+"""How to get a model's weights: what to fetch or to convert if a file is missing."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from vwlib.datasets.reading import name_some
 from vwlib.files import read_json, writing_to
 from vwlib.models.loading import DIFFUSERS, OPEN_CLIP, VARIANTS, find_weights, resolve
 from vwlib.paths import MINIATURE
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from vwlib.settings import ModelSettings
 
-#: The names of weights, and of the same as pickles, which run code when they are loaded and therefore never are.
+#: The names of files of weights, and those of their pickles, which are never loaded, since loading can run code.
 PICKLES = {
     "model.safetensors": "pytorch_model.bin",
     "diffusion_pytorch_model.safetensors": "diffusion_pytorch_model.bin",
@@ -33,7 +34,7 @@ def fetch_command(settings: ModelSettings) -> str:
 
 
 def remedy(settings: ModelSettings, file: str | None = None) -> str:
-    """How to get a model's folder, or one `file` of it: what to convert, to fetch or to save."""
+    """How to get a model's folder or one `file` of it: what to convert, to fetch or to save."""
     folder = resolve(settings.source)
     if file and (pickle := pickle_of(folder / file)):
         first = "remove it, then " if (folder / file).exists() else ""
@@ -46,21 +47,19 @@ def remedy(settings: ModelSettings, file: str | None = None) -> str:
     candidates = [folder] if folder.is_file() else sorted(folder.glob("*"))
     single = [path for path in candidates if path.suffix in (".ckpt", ".safetensors")]
     if single and (folder.is_file() or file == "model_index.json"):
-        return (
-            f"`StableDiffusionPipeline.from_single_file('{single[0]}').save_pretrained(FOLDER)` of diffusers writes a "
-            "Stable Diffusion model as a folder"
-        )
+        call = f"StableDiffusionPipeline.from_single_file('{single[0]}').save_pretrained(FOLDER)"
+        return f"`{call}` of diffusers writes a Stable Diffusion model as a folder"
     if file is None:
         return "name the folder that it was saved in"
     library = "open_clip" if file in OPEN_CLIP else "diffusers" if file in DIFFUSERS else "transformers"
     place = (folder / file).parent
     held = sorted(path.name for path in place.iterdir()) if place.is_dir() else []
-    listed = ", ".join(held[:6]) + (f" and {len(held) - 6} more" if len(held) > 6 else "")
-    return f"{place} holds {listed or 'nothing'}; save the model again as {library} saves it, as safetensors"
+    listed = name_some(held, 6) or "nothing"
+    return f"{place} holds {listed}; save the model again as {library} saves it, as safetensors"
 
 
 def pickle_of(path: Path) -> Path | None:
-    """The pickle that holds the weights called `path`, or the index of its shards; None where there is none."""
+    """The pickle that holds the weights called `path`, or the index of its shards; None if there is none."""
     if path.name not in PICKLES:
         return None
     pickle = path.with_name(PICKLES[path.name])
@@ -76,7 +75,7 @@ def with_variant(name: str, variant: str | None) -> str:
 
 
 def missing_shards(folder: Path) -> list[Path]:
-    """The files of weights that the indices in a folder, and in the folders in it, list and that are not there.
+    """The missing files of weights that indices in a folder, or in the folders in it, list.
 
     Raises ValueError for an index that cannot be read.
     """
@@ -85,10 +84,7 @@ def missing_shards(folder: Path) -> list[Path]:
 
 
 def read_index(index: Path) -> list[Path]:
-    """The files that an index of shards lists.
-
-    Raises ValueError where it is no index, or lists anything else than files of weights beside it.
-    """
+    """The files that an index of shards lists. Raises ValueError unless all are files of weights beside it."""
     content = read_json(index)
     shards = content.get("weight_map") if isinstance(content, dict) else None
     if not isinstance(shards, dict) or not shards or not all(isinstance(name, str) for name in shards.values()):
@@ -100,25 +96,25 @@ def read_index(index: Path) -> list[Path]:
 
 
 def convert_folder(folder: Path) -> list[Path]:
-    """Write all pickled weights of a model's folder, and of the folders in it, as safetensors beside them.
+    """Write pickled weights in a model's folder, and in the folders in it, as safetensors; return the new files.
 
-    Returns the new files. What is safetensors already stays as it is. Raises FileNotFoundError where there are no
-    weights of either form, and ValueError where a pickle holds anything else than tensors.
+    Existing safetensors stay. Raises FileNotFoundError if there are no weights of either form, and ValueError for a
+    pickle that holds anything but tensors.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is {'a file' if folder.exists() else 'missing'}; name a model's folder.")
     paths = [place / name for place in (folder, *sorted(folder.iterdir())) if place.is_dir() for name in PICKLES]
-    there = [path for path in paths if find_weights(path)]
-    pickles = [(path, pickle) for path in paths if path not in there and (pickle := pickle_of(path))]
-    if not pickles and not there:
+    present = [path for path in paths if find_weights(path)]
+    pickles = [(path, pickle) for path in paths if path not in present and (pickle := pickle_of(path))]
+    if not pickles and not present:
         raise FileNotFoundError(f"{folder} holds no weights to convert, called {', '.join(PICKLES.values())}.")
     return [convert(path, pickle) for path, pickle in pickles]
 
 
 def convert(path: Path, pickle: Path) -> Path:
-    """Write a pickle, or the shards of which it is the index, as the weights called `path`, and return the new file.
+    """Write a pickle, or the shards that it lists as an index, as the weights called `path`; return the new file.
 
-    Raises FileNotFoundError for a missing shard, and ValueError where one holds anything else than tensors.
+    Raises FileNotFoundError for a missing shard, and ValueError for one that holds anything but tensors.
     """
     from safetensors.torch import save_file
 
@@ -141,11 +137,10 @@ def _unpickled(pickle: Path) -> dict[str, torch.Tensor]:
     try:
         weights = torch.load(pickle, map_location="cpu", weights_only=True)
         weights = weights.get("state_dict", weights)
-        # No two may share memory.
-        weights = {key: value.contiguous().clone() for key, value in weights.items()}
+        weights = {key: value.contiguous().clone() for key, value in weights.items()}  # no two may share memory
         if not all(isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in weights.items()):
             raise ValueError("not a table of tensors by name")
     except Exception as error:  # torch raises whatever the pickle's content leads to
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise ValueError(f"{pickle} holds something else than weights: {reason}") from error
+        raise ValueError(f"{pickle} does not hold weights: {reason}") from error
     return weights

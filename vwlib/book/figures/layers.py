@@ -7,6 +7,7 @@ are several sets of words. There is a panel for each task; bands are 95 % interv
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,21 +15,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from vwlib.book.figures.style import (
-    ANCHOR_MARKERS,
-    CONCEPT_COLOURS,
-    GREY,
-    INK,
-    POINT,
-    TASK_COLOURS,
-    WIDTH,
-    Look,
-    filled,
-    legend_below,
-    lighter,
-    task_panels,
-    tasks_in,
-)
+from vwlib.book.figures import style
+from vwlib.book.figures.style import GREY, INK, POINT, TASK_COLOURS, Look
 from vwlib.concepts import TASKS
 from vwlib.ledger.statistics import mean_estimate
 
@@ -36,39 +24,37 @@ from vwlib.ledger.statistics import mean_estimate
 LINES = {"concept": "-", "anchor": "--"}
 
 
-def layer_map(points: pd.DataFrame, row: str | None = None) -> Figure:
+def layer_map(points: pd.DataFrame, row: str) -> Figure:
     """Figures 7 and 12 to 18: a point for each word, coloured by concept and shaped by anchor, in a panel a layer.
 
-    `points` is the table of `tsne_of_layers`. With `row`, each value of that column has its own row of panels. Raises
+    `points` is the table of `tsne_of_layers`; each value of the column `row` has its own row of panels. Raises
     ValueError for more than ten concepts or anchors, which could not be told apart.
     """
     concepts, anchors = (list(points[column].unique()) for column in ("concept", "anchor"))
-    most = len(CONCEPT_COLOURS)
-    if max(len(concepts), len(anchors)) > most:
+    if max(len(concepts), len(anchors)) > (most := len(style.CONCEPT_COLOURS)):
         raise ValueError(
-            f"At most {most} concepts and anchors can be told apart; there are {len(concepts)} and {len(anchors)}."
+            f"At most {most} concepts and anchors can be told apart, not {len(concepts)} and {len(anchors)}."
         )
-    colours = {concept: {"color": colour} for concept, colour in zip(concepts, CONCEPT_COLOURS, strict=False)}
-    markers = {anchor: {"marker": marker} for anchor, marker in zip(anchors, ANCHOR_MARKERS, strict=False)}
+    colours = {concept: {"color": colour} for concept, colour in zip(concepts, style.CONCEPT_COLOURS, strict=False)}
+    markers = {anchor: {"marker": marker} for anchor, marker in zip(anchors, style.ANCHOR_MARKERS, strict=False)}
     edge: Look = {"mec": INK, "mew": 0.3}
-    groups = [("", points)] if row is None else [(str(name), group) for name, group in points.groupby(row, sort=False)]
-    columns = max(group["layer"].nunique() for _, group in groups)
-    figure = Figure(figsize=(WIDTH, 1.75 * len(groups) + 1.3), layout="constrained")
+    groups = dict(tuple(points.groupby(row, sort=False)))
+    columns = max(group["layer"].nunique() for group in groups.values())
+    figure = Figure(figsize=(style.WIDTH, 1.75 * len(groups) + 1.3), layout="constrained")
     axes = figure.subplots(len(groups), columns, squeeze=False, subplot_kw={"xticks": [], "yticks": []})
-    for line, (name, group) in zip(axes, groups, strict=True):
+    for line, (name, group) in zip(axes, groups.items(), strict=True):
         for ax, (layer, chosen) in zip(line, group.groupby("layer"), strict=False):
             for (concept, anchor), words in chosen.groupby(["concept", "anchor"], sort=False):
                 ax.plot(words["x"], words["y"], ls="", ms=5, **colours[concept], **markers[anchor], **edge)
             ax.set_title(f"layer {layer}")
         for ax in line[group["layer"].nunique() :]:
             ax.set_visible(False)
-        line[0].set_ylabel(textwrap.fill(name, 18))
+        line[0].set_ylabel(textwrap.fill(str(name), 18))
     spacing: dict[str, Any] = {"ncols": 5, "columnspacing": 1.2, "handletextpad": 0.2}
-    above = spacing | {"loc": "outside upper center"}
-    legend_below(figure, {concept: POINT | edge | look for concept, look in colours.items()}, title="concept", **above)
-    legend_below(
-        figure, {anchor: POINT | {"color": GREY} | look for anchor, look in markers.items()}, title="anchor", **spacing
-    )
+    above = {concept: POINT | edge | look for concept, look in colours.items()}
+    style.legend_below(figure, above, title="concept", loc="outside upper center", **spacing)
+    below = {anchor: POINT | {"color": GREY} | look for anchor, look in markers.items()}
+    style.legend_below(figure, below, title="anchor", **spacing)
     return figure
 
 
@@ -79,22 +65,16 @@ def agreement_curves(agreement: pd.DataFrame) -> Figure:
 
 
 def truncation_curves(scores: pd.DataFrame) -> Figure:
-    """Figure 7 in numbers: mean score as concept and as anchor with the first blocks only (`truncation_scores`).
-
-    Words that start at their concept's own anchor are left out.
-    """
+    """Figure 7 in numbers: mean score with the first blocks only, off the diagonal (`truncation_scores`)."""
     means = _means(_off_diagonal(scores).rename(columns={"of": "line"}), "blocks", (0, 1))
     return _curves(means, "blocks", "mean score (table 1)", (0, 1.05))
 
 
 def probe_curves(scores: pd.DataFrame) -> Figure:
-    """How likely a linear probe of each layer finds the concept rather than the anchor (`probe_scores`).
-
-    The dotted line is the probe's accuracy on real words. Words that start at their concept's own anchor are left out.
-    """
+    """How likely linear probes say the concept, off the diagonal (`probe_scores`); dotted: accuracy on real words."""
     means = _means(_off_diagonal(scores).assign(line="concept"), "layer", (0, 1))
     figure = _curves(means, "layer", "probability of the concept\nagainst the anchor", (-0.03, 1.05), {0.5: "-"})
-    for task, ax in zip(tasks_in(scores), figure.axes, strict=True):
+    for task, ax in zip(style.tasks_in(scores), figure.axes, strict=True):
         accuracy = scores[scores["task"] == task].groupby("layer")["accuracy"].mean()
         ax.plot(accuracy.index, accuracy, color=INK, ls=":", lw=1.2)
     return figure
@@ -108,18 +88,18 @@ def projection_curves(projections: pd.DataFrame) -> Figure:
 
 def flip_steps(flips: pd.DataFrame) -> Figure:
     """The share of words that have flipped from anchor to concept by each number of blocks (`flip_layers`)."""
-    kinds = list(flips["kind"].unique()) if "kind" in flips else [""]
-    figure, panels = task_panels(flips, "layer", "share of words", (0, 1.05))
+    kinds = _kinds(flips)
+    figure, panels = style.task_panels(flips, "layer", "share of words", (0, 1.05))
     for task, ax in panels.items():
         rows = flips[flips["task"] == task]
         blocks = np.arange(int(rows["depth"].max()) + 1)
         for number, kind in enumerate(kinds):
-            layers = rows[rows["kind"] == kind]["crossing"] if kind else rows["crossing"]
+            layers = _of_kind(rows, kind)["crossing"].to_numpy()
             if len(layers):
-                share = [(layers <= block).mean() for block in blocks]
+                share = (layers <= blocks[:, None]).mean(axis=1)
                 ax.plot(blocks, share, drawstyle="steps-post", lw=1.6, ms=4, **_kind_look(task, number))
         ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
-    legend_below(figure, _kind_legend(kinds))
+    style.legend_below(figure, _kind_legend(kinds))
     return figure
 
 
@@ -129,21 +109,20 @@ def disagreement_points(words: pd.DataFrame) -> Figure:
     `words` has columns `task`, `disagreement`, `value` and `delta`, which is empty for unconstrained words; their
     points are filled.
     """
-    figure, panels = task_panels(words, "disagreement", "mean score in the\nother two models", (-0.03, 1.05))
+    figure, panels = style.task_panels(words, "disagreement", "mean score in the\nother two models", (-0.03, 1.05))
     edge = 0.05 * (np.ptp(words["disagreement"]) or 1.0)
+    kinds = {"within a ball": False, "unconstrained": True}
     for task, ax in panels.items():
-        rows = words[words["task"] == task]
-        for is_free in (False, True):
-            points = rows[rows["delta"].isna() == is_free]
-            look = POINT | {"ms": 3.5, "mew": 0.8, **filled(TASK_COLOURS[task], is_free)}
+        for is_free in kinds.values():
+            points = words[(words["task"] == task) & (words["delta"].isna() == is_free)]
+            look = POINT | {"ms": 3.5, "mew": 0.8, **style.filled(TASK_COLOURS[task], is_free)}
             ax.plot(points["disagreement"], points["value"], **look)
         ax.xaxis.set_major_locator(MaxNLocator(nbins=4))
         ax.set_xlim(words["disagreement"].min() - edge, words["disagreement"].max() + edge)
-    shown = {name: name == "unconstrained" for name in ("within a ball", "unconstrained")}
-    some = set(words["delta"].isna())
-    legend_below(
-        figure, {name: {"ls": "", "marker": "o", **filled(INK, free)} for name, free in shown.items() if free in some}
-    )
+    looks = {
+        name: POINT | style.filled(INK, free) for name, free in kinds.items() if free in set(words["delta"].isna())
+    }
+    style.legend_below(figure, looks)
     return figure
 
 
@@ -151,10 +130,17 @@ def _off_diagonal(scores: pd.DataFrame) -> pd.DataFrame:
     return scores[scores["concept"] != scores["anchor_concept"]]
 
 
-def _means(table: pd.DataFrame, x: str, limits: tuple[float, float] = (-np.inf, np.inf)) -> pd.DataFrame:
-    """Means with 95 % intervals for each task, kind of words, line and `x`, where they exist.
+def _kinds(table: pd.DataFrame) -> list[str]:
+    return list(table["kind"].unique()) if "kind" in table else [""]
 
-    Values without `limits` that are all equal are so by definition, such as every projection at layer 0.
+
+def _of_kind(table: pd.DataFrame, kind: str) -> pd.DataFrame:
+    return table[table["kind"] == kind] if kind else table
+
+
+def _means(table: pd.DataFrame, x: str, limits: tuple[float, float] = (-np.inf, np.inf)) -> pd.DataFrame:
+    """Means with 95 % intervals for each task, kind of words, line and `x`, where they exist. Values without `limits`
+    that are all equal are so by definition, such as every projection at layer 0.
     """
     keys = [column for column in ("task", "kind", "line", x) if column in table]
     rows = []
@@ -172,41 +158,40 @@ def _curves(
     x: str,
     ylabel: str,
     ylim: tuple[float, float] | None = None,
-    marks: dict[float, str] | None = None,
+    marks: Mapping[float, str] | None = None,
 ) -> Figure:
-    """Lines with bands over layers or blocks, and horizontal `marks` by height.
-
-    `curves` has columns `task`, `line` ("concept" or "anchor"), `x`, `mean`, `low`, `high`, perhaps `kind`.
+    """Lines with bands over layers or blocks, and horizontal `marks` by height. `curves` has columns `task`, `line`
+    ("concept" or "anchor"), `x`, `mean`, `low`, `high`, perhaps `kind`.
     """
-    kinds = list(curves["kind"].unique()) if "kind" in curves else [""]
-    figure, panels = task_panels(curves, x, ylabel, ylim)
+    kinds = _kinds(curves)
+    figure, panels = style.task_panels(curves, x, ylabel, ylim)
     for task, ax in panels.items():
         for number, kind in enumerate(kinds):
             look = _kind_look(task, number)
-            for line, style in LINES.items():
-                rows = curves[(curves["task"] == task) & (curves["line"] == line)]
-                rows = (rows[rows["kind"] == kind] if kind else rows).sort_values(x)
+            for line, dashes in LINES.items():
+                rows = _of_kind(curves[(curves["task"] == task) & (curves["line"] == line)], kind).sort_values(x)
                 ax.fill_between(rows[x], rows["low"], rows["high"], color=look["color"], alpha=0.15, lw=0)
-                ax.plot(rows[x], rows["mean"], ls=style, lw=1.6, ms=4, **look)
-        for height, style in (marks or {}).items():
-            ax.axhline(height, color=INK, ls=style, lw=0.8)
+                ax.plot(rows[x], rows["mean"], ls=dashes, lw=1.6, ms=4, **look)
+        for height, dashes in (marks or {}).items():
+            ax.axhline(height, color=INK, ls=dashes, lw=0.8)
         ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
-    shown = {line: {"ls": style, "lw": 1.6} for line, style in LINES.items() if line in set(curves["line"])}
+    shown = {line: {"ls": dashes, "lw": 1.6} for line, dashes in LINES.items() if line in set(curves["line"])}
     looks = (shown if len(shown) > 1 else {}) | _kind_legend(kinds)
-    legend_below(figure, looks, ncols=len(looks) if max(map(len, looks), default=0) < 12 else 3)
+    style.legend_below(figure, looks, ncols=len(looks) if max(map(len, looks), default=0) < 12 else 3)
     return figure
 
 
-def _kind_look(task: str, number: int) -> dict[str, Any]:
+def _kind_look(task: str, number: int) -> Look:
     """The first kind of words has its task's colour and lies on top; the second is grey, the third a lighter shade."""
-    colour = (TASK_COLOURS[task], GREY, lighter(TASK_COLOURS[task], 0.45))[number % 3]
+    colour = (TASK_COLOURS[task], GREY, style.lighter(TASK_COLOURS[task], 0.45))[number % 3]
     face = "white" if number else colour
     return {"color": colour, "marker": ("o", "D", "v")[number % 3], "mfc": face, "zorder": 4 - number % 3}
 
 
-def _kind_legend(kinds: list[str]) -> dict[str, dict[str, Any]]:
-    looks = {kind: _kind_look(TASKS[0], number) for number, kind in enumerate(kinds) if kind}
+def _kind_legend(kinds: list[str]) -> dict[str, Look]:
+    ink = {"color": INK, "lw": 1.2}
     return {
-        kind: look | {"color": INK, "lw": 1.2, "mfc": "white" if number else INK}
-        for number, (kind, look) in enumerate(looks.items())
+        kind: _kind_look(TASKS[0], number) | ink | {"mfc": "white" if number else INK}
+        for number, kind in enumerate(kinds)
+        if kind
     }

@@ -13,9 +13,15 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from vwlib.book.figures.style import INK, TASK_COLOURS, WIDTH, legend_below
+from vwlib.book.figures.style import INK, TASK_COLOURS, WIDTH, Look, legend_below
 
 DASHED = (0, (3, 2))
+#: How the boxes of each kind look, and what the legend calls them.
+BOX_LOOKS: dict[str, tuple[str, Look]] = {
+    "label": ("largest box of the label", {"ls": "-", "lw": 1.6}),
+    "other": ("other box of one of the ten concepts", {"ls": DASHED, "lw": 1.2}),
+    "ignored": ("counts neither way", {"ls": (0, (1, 2)), "lw": 1.2}),
+}
 
 
 def image_grid(
@@ -25,10 +31,7 @@ def image_grid(
     below: Sequence[Sequence[str]] = (),
     extra_height: float = 0.0,
 ) -> Figure:
-    """Pictures in rows and columns (None: an empty place), with labels of rows and columns and texts `below` pictures.
-
-    `extra_height` is room for a legend (inches).
-    """
+    """Pictures in rows and columns (None: an empty place) with labels; `extra_height` is room for a legend (inches)."""
     longest = max((len(line) for label in rows for line in label.split("\n")), default=0)
     across = max(map(len, images))
     side = min(1.5, (WIDTH - 0.1 - 0.085 * longest) / across - 0.06)
@@ -75,6 +78,24 @@ def draw_detections(
             draw_box(ax, box, TASK_COLOURS["detection"], 2, rim=1.4)
     found = {"color": TASK_COLOURS["detection"], "lw": 2}
     legend_below(figure, {"found" if below else "found (score below)": found, "true box": {"lw": 1.2, "ls": DASHED}})
+    return figure
+
+
+def labelled_grid(
+    images: Sequence[Sequence[Image.Image | None]],
+    boxes: pd.DataFrame,
+    rows: Sequence[str],
+    below: Sequence[Sequence[str]],
+) -> Figure:
+    """Rows of pictures with their boxes, and the label of each `below` it. `boxes` has columns `row`, `image`
+    (positions in the grid), `left`, `top`, `right`, `bottom` (px) and `kind`, a key of `BOX_LOOKS`.
+    """
+    shown = {name: look for kind, (name, look) in BOX_LOOKS.items() if kind in set(boxes["kind"])}
+    figure = image_grid(images, rows=rows, below=below, extra_height=0.3 if shown else 0)
+    for box in boxes.itertuples():
+        ax = figure.axes[max(map(len, images)) * box.row + box.image]
+        draw_box(ax, box, INK, **BOX_LOOKS[box.kind][1], clip=False)
+    legend_below(figure, shown)
     return figure
 
 

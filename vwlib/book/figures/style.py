@@ -18,19 +18,13 @@ from vwlib.ledger.estimate import Estimate
 from vwlib.ledger.statistics import mean_estimate
 
 WIDTH = 6.6  # inches: the text column of a page
-
 Look = dict[str, Any]  # of a line or marker, in matplotlib's words
 
 TASK_COLOURS = dict(zip(TASKS, sns.color_palette("colorblind").as_hex(), strict=False))
-
 TASK_MARKERS = dict(zip(TASKS, ("o", "s", "^"), strict=True))
-
 CONCEPT_COLOURS = sns.color_palette("colorblind", 10).as_hex()
-
 ANCHOR_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
-
 PAPER_HATCH = "////"
-
 METRICS = {
     "generation": "generation accuracy",
     "detection": "mean average precision",
@@ -38,6 +32,10 @@ METRICS = {
 }
 
 INK, GREY = "#333333", "#767676"
+#: A marker without a line.
+POINT: Look = {"ls": "", "marker": "o", "ms": 6}
+#: The grey that guides the eye: half, chance, the edge of a ball.
+LEVEL: Look = {"color": INK, "ls": "--", "lw": 1.2, "zorder": 2}
 
 _RC = {
     "figure.dpi": 160,
@@ -67,10 +65,15 @@ def theme() -> None:
     pd.set_option("display.max_colwidth", None, "display.precision", 3)
 
 
-def draw_bar(ax: Axes, place: float, row: Mapping[str, float] | pd.Series, **look: Any) -> None:
-    """A bar of a table's row, with its 95 % interval."""
-    ax.bar(place, row["mean"], width=0.38, lw=1, zorder=2, **look)
-    ax.plot([place, place], [row["low"], row["high"]], color=INK, lw=1.4, zorder=3, solid_capstyle="butt")
+def of_tasks(label: str, **look: Any) -> dict[str, Look]:
+    """Looks for a legend of the tasks, by a label with their name."""
+    return {label.format(task): {"color": TASK_COLOURS[task], "marker": TASK_MARKERS[task], **look} for task in TASKS}
+
+
+def draw_bar(ax: Axes, place: float, mean: float, interval: Sequence[float], **look: Any) -> None:
+    """A bar with its 95 % interval."""
+    ax.bar(place, mean, width=0.38, lw=1, zorder=2, **look)
+    ax.plot([place, place], interval, color=INK, lw=1.4, zorder=3, solid_capstyle="butt")
 
 
 def lighter(colour: str, amount: float = 0.72) -> tuple[float, float, float]:
@@ -84,23 +87,29 @@ def tasks_in(table: pd.DataFrame) -> list[str]:
     return [task for task in TASKS if task in set(table["task"])]
 
 
-def task_panels(
-    table: pd.DataFrame, xlabel: str = "", ylabel: str = "", ylim: tuple[float, float] | None = None
+def panels(
+    names: Sequence[str],
+    height: float = 2.9,
+    title: str = "{}",
+    xlabel: str = "",
+    ylabel: str = "",
+    ylim: tuple[float, float] | None = None,
+    sharex: bool = False,
+    sharey: bool = True,
 ) -> tuple[Figure, dict[str, Axes]]:
-    """A row of panels that share their vertical axis, one for each task in the column `task`.
+    """A row of panels by name, `height` inches high."""
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    axes = figure.subplots(1, len(names), squeeze=False, sharex=sharex, sharey=sharey)[0]
+    for ax, name in zip(axes, names, strict=True):
+        ax.set_title(title.format(name))
+    axes[0].set(ylabel=ylabel, **({"ylim": ylim} if ylim else {}))
+    axes[len(axes) // 2].set_xlabel(xlabel)
+    return figure, dict(zip(names, axes, strict=True))
 
-    A table without rows gives empty panels for all tasks.
-    """
-    tasks = tasks_in(table) or list(TASKS)
-    figure = Figure(figsize=(WIDTH, 2.9), layout="constrained")
-    axes = figure.subplots(1, len(tasks), sharey=True, squeeze=False)[0]
-    for ax, task in zip(axes, tasks, strict=True):
-        ax.set_title(task)
-        ax.set_xlabel(xlabel)
-    axes[0].set_ylabel(ylabel)
-    if ylim:
-        axes[0].set_ylim(*ylim)
-    return figure, dict(zip(tasks, axes, strict=True))
+
+def task_panels(table: pd.DataFrame, xlabel: str = "", ylabel: str = "", ylim: Any = None) -> tuple[Figure, dict]:
+    """A panel for each task in the column `task`; empty panels for all tasks where the table has no rows."""
+    return panels(tasks_in(table) or list(TASKS), xlabel=xlabel, ylabel=ylabel, ylim=ylim)
 
 
 def row_panel(names: Sequence[str], xlabel: str, row_height: float, margin: float) -> tuple[Figure, Axes]:
@@ -118,9 +127,7 @@ def legend_below(
     figure: Figure, looks: Mapping[str, Mapping[str, Any]], patches: Sequence[Patch] = (), **options: Any
 ) -> None:
     """A legend below the panels, in one row: first `patches`, then for each label the look of its line, or of its
-    marker where `ls` is "".
-
-    `options` go to `Figure.legend`. Without labels there is no legend.
+    marker where `ls` is "". `options` go to `Figure.legend`. Without labels there is no legend.
     """
     usual: Look = {"color": INK, "ms": 5, "lw": 1.4}
     lines = [Line2D([], [], label=label, **usual | dict(look)) for label, look in looks.items()]
@@ -144,10 +151,6 @@ def draw_means(
         ax.plot([place] * 2, estimate.interval(), color=look["color"], lw=1, alpha=0.7, zorder=2)
     if found:
         ax.plot(list(found), [estimate.value for estimate in found.values()], lw=1.4, ms=4.5, **look)
-
-
-#: A marker without a line.
-POINT: Look = {"ls": "", "marker": "o", "ms": 6}
 
 
 def draw_estimate(ax: Axes, height: float, estimate: Estimate, colour: str, look: Mapping[str, Any]) -> None:

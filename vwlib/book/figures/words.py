@@ -11,23 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 from PIL import Image
 
+from vwlib.book.figures import style
 from vwlib.book.figures.pictures import show_picture
-from vwlib.book.figures.style import (
-    GREY,
-    INK,
-    POINT,
-    TASK_COLOURS,
-    TASK_MARKERS,
-    WIDTH,
-    Look,
-    draw_means,
-    draw_quantiles,
-    filled,
-    legend_below,
-    lighter,
-    task_panels,
-    tasks_in,
-)
+from vwlib.book.figures.style import GREY, INK, POINT, TASK_COLOURS, TASK_MARKERS, WIDTH, Look, filled
 from vwlib.concepts import TASKS
 from vwlib.ledger.statistics import mean_interval
 
@@ -43,33 +29,22 @@ HALF: Look = {"lw": 1.2, "ls": ":"}
 DISTANCE = "distance from the anchor\n(in distances to its nearest word)"
 
 
-def score_bars(
-    images: Sequence[Image.Image],
-    scores: pd.DataFrame,
-    titles: Sequence[str] = (),
-    xlabel: str = "cosine of image and text",
-) -> Figure:
-    """Under each image a bar for each name's score; the true name's bar has a thick edge.
-
-    `scores` has columns `image` (position), `name`, `score`, `is_true`.
-    """
+def score_bars(images: Sequence[Image.Image], scores: pd.DataFrame, titles: Sequence[str]) -> Figure:
+    """Under each image a bar a score, thick for the true name: `image` (position), `name`, `score`, `is_true`."""
     figure = Figure(figsize=(WIDTH, 4.6), layout="constrained")
-    pictures, panels = figure.subplots(2, len(images), squeeze=False, height_ratios=[1, 2])
-    for column, (image, ax) in enumerate(zip(images, pictures, strict=True)):
+    pictures, axes = figure.subplots(2, len(images), squeeze=False, height_ratios=[1, 2])
+    for ax, image, title in zip(pictures, images, titles, strict=True):
         show_picture(ax, image)
-        ax.set_title(titles[column] if titles else "")
-    _bars(figure, panels, [scores[scores["image"] == column] for column in range(len(images))], xlabel)
+        ax.set_title(title)
+    _bars(figure, axes, [rows for _, rows in scores.groupby("image")], "cosine of image and text")
     return figure
 
 
 def score_panels(scores: pd.DataFrame, xlabel: str = "mean cosine of the concept's test images and the text") -> Figure:
     """A panel of bars for each value of `panel`, a bar for each `name`; the bar where `is_true` has a thick edge."""
-    groups = dict(tuple(scores.groupby("panel", sort=False)))
-    figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
-    axes = figure.subplots(1, len(groups), squeeze=False)[0]
-    _bars(figure, axes, list(groups.values()), xlabel)
-    for ax, panel in zip(axes, groups, strict=True):
-        ax.set_title(panel.replace(", ", ",\n"))
+    groups = {panel.replace(", ", ",\n"): rows for panel, rows in scores.groupby("panel", sort=False)}
+    figure, panels = style.panels(list(groups), 3.2, sharey=False)
+    _bars(figure, list(panels.values()), list(groups.values()), xlabel)
     return figure
 
 
@@ -80,7 +55,7 @@ def _bars(figure: Figure, axes: Sequence[Axes], groups: Sequence[pd.DataFrame], 
     margin = 0.05 * (high - low)
     for ax, group in zip(axes, groups, strict=True):
         places, rows = range(len(group)), group.iloc[::-1]
-        bars = ax.barh(places, rows["score"], height=0.72, color=lighter(colour), edgecolor=colour, lw=0.6)
+        bars = ax.barh(places, rows["score"], height=0.72, color=style.lighter(colour), edgecolor=colour, lw=0.6)
         for bar, is_true in zip(bars, rows["is_true"], strict=True):
             if is_true:
                 bar.set(facecolor=colour, edgecolor=INK, linewidth=1.4)
@@ -94,23 +69,18 @@ def _bars(figure: Figure, axes: Sequence[Axes], groups: Sequence[pd.DataFrame], 
 
 def loss_curves(losses: pd.DataFrame, smooth: int = 20) -> Figure:
     """The loss of each task over the steps, a panel for each task and a line for each setting: mean and 95 % interval.
-
     `losses` has columns `task`, `setting`, `word`, `step`, `loss`. Each word's curve is averaged over `smooth` steps.
     """
-    tasks, settings = tasks_in(losses), list(losses["setting"].unique())
-    styles = dict(zip(settings, ("-", "--", ":", "-."), strict=False))
-    figure = Figure(figsize=(WIDTH, 2.7), layout="constrained")
-    axes = figure.subplots(1, len(tasks), squeeze=False)[0]
-    for ax, task in zip(axes, tasks, strict=True):
+    dashes = dict(zip(losses["setting"].unique(), ("-", "--", ":", "-."), strict=False))
+    figure, panels = style.panels(style.tasks_in(losses), 2.7, xlabel="step", ylabel="loss (table 1)", sharey=False)
+    for task, ax in panels.items():
         for setting, rows in losses[losses["task"] == task].groupby("setting", sort=False):
             curves = rows.pivot_table(index="step", columns="word", values="loss")
             curves = curves.rolling(min(smooth, len(curves)), min_periods=1).mean()
             mean, low, high = np.array([mean_interval(row) for row in curves.to_numpy()]).T
             ax.fill_between(curves.index, low, high, color=TASK_COLOURS[task], alpha=0.15, lw=0)
-            ax.plot(curves.index, mean, color=TASK_COLOURS[task], ls=styles[setting], lw=1.6)
-        ax.set(title=task, xlabel="step")
-    axes[0].set_ylabel("loss (table 1)")
-    legend_below(figure, {setting: {"ls": style} for setting, style in styles.items()})
+            ax.plot(curves.index, mean, color=TASK_COLOURS[task], ls=dashes[setting], lw=1.6)
+    style.legend_below(figure, {setting: {"ls": dash} for setting, dash in dashes.items()})
     return figure
 
 
@@ -122,31 +92,30 @@ def sweep_curves(table: pd.DataFrame) -> Figure:
     """
     factors = sorted(table["factor"].unique(), key=lambda factor: (factor != 1, factor))
     looks = dict(zip(factors, RATE_LOOKS, strict=False))
-    figure, panels = task_panels(table, "steps", "score on its own task", (-0.03, 1.05))
+    figure, panels = style.task_panels(table, "steps", "score on its own task", (-0.03, 1.05))
     for task, ax in panels.items():
         rows = table[table["task"] == task].dropna(subset=["value"])
         rates = rows.groupby("dataset")["factor"].transform("nunique")
         for factor, curve in rows[rates == rates.max()].groupby("factor"):
             colour = {"color": TASK_COLOURS[task], "zorder": 4} if factor == 1 else {"color": GREY, "zorder": 3}
-            draw_means(ax, dict(tuple(curve.groupby("steps"))), "value", looks[factor] | colour)
+            style.draw_means(ax, dict(tuple(curve.groupby("steps"))), "value", looks[factor] | colour)
         ax.set_xlim(left=0)
     names = {factor: "the task's own learning rate" if factor == 1 else f"{factor:g} times that" for factor in looks}
-    legend_below(figure, {names[f]: look | {"color": INK if f == 1 else GREY} for f, look in looks.items()})
+    style.legend_below(figure, {names[f]: look | {"color": INK if f == 1 else GREY} for f, look in looks.items()})
     return figure
 
 
 def displacement_strip(moves: pd.DataFrame) -> Figure:
     """How far each vector of each learned word lies from its anchor, a panel for each setting.
 
-    `moves` is the table of `vwlib.lab.displacements` with a column `setting`. A marker is filled where the anchor is
-    still the nearest word. Lines are the edge of the ball and half the distance to the nearest word, within which the
-    anchor must be the nearest.
+    `moves` is the table of `vwlib.experiments.displacements` with a column `setting`. A marker is filled where the
+    anchor is still the nearest word. Lines are the edge of the ball and half the distance to the nearest word, within
+    which the anchor must be the nearest.
     """
-    settings = list(moves["setting"].unique())
-    figure = Figure(figsize=(WIDTH, 3.0), layout="constrained")
-    axes = figure.subplots(1, len(settings), sharey=True, squeeze=False)[0]
+    highest = max(0.6, float(moves["distance"].max()) * 1.1)
+    figure, panels = style.panels(list(moves["setting"].unique()), 3.0, ylabel=DISTANCE, ylim=(0, highest))
     rng = np.random.default_rng(0)
-    for ax, setting in zip(axes, settings, strict=True):
+    for setting, ax in panels.items():
         shown = moves[moves["setting"] == setting]
         for place, task in enumerate(TASKS):
             for is_anchor in (True, False):
@@ -159,48 +128,44 @@ def displacement_strip(moves: pd.DataFrame) -> Figure:
         ax.set_xticks(range(len(TASKS)), TASKS)
         ax.set_xlim(-0.5, len(TASKS) - 0.5)
         ax.grid(axis="x", visible=False)
-        ax.set_title(setting)
-    axes[0].set_ylim(0, max(0.6, float(moves["distance"].max()) * 1.1))
-    axes[0].set_ylabel(DISTANCE)
     looks = {"nearest word: the anchor": POINT | filled(GREY, True), "another word": POINT | filled(GREY, False)}
     balls = {"edge of the ball": BALL} if moves["delta"].notna().any() else {}
-    legend_below(figure, looks | {"one half": HALF} | balls)
+    style.legend_below(figure, looks | {"one half": HALF} | balls)
     return figure
 
 
 def distance_by_delta(moves: pd.DataFrame) -> Figure:
     """How far vectors of learned words lie from their anchor, and how often it is still their nearest word.
 
-    `moves` is the table of `vwlib.lab.displacements`; rows without `delta` are of unconstrained words. Left, for each
-    radius and task the median with the middle half and nine tenths of the vectors; right, the share whose nearest word
-    is the anchor.
+    `moves` is the table of `vwlib.experiments.displacements`; rows without `delta` are of unconstrained words. Left,
+    for each radius and task the median with the middle half and nine tenths of the vectors; right, the share whose
+    nearest word is the anchor.
     """
     radii = sorted(moves["delta"].dropna().unique())
-    places = range(len(radii) + 1)
-    figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    places = np.arange(len(radii) + 1)
+    figure, panels = style.panels([DISTANCE, "share of vectors whose nearest\nword is the anchor"], 3.4, sharey=False)
+    left, right = panels.values()
     for shift, task in zip((-0.22, 0, 0.22), TASKS, strict=True):
         words = moves[moves["task"] == task]
         groups = [*(words[words["delta"] == radius] for radius in radii), words[words["delta"].isna()]]
         for place, group in enumerate(groups):
             if len(group):
-                draw_quantiles(left, place + shift, group["distance"], TASK_COLOURS[task], TASK_MARKERS[task], True)
-        shares = [group["is_anchor"].mean() for group in groups]
+                style.draw_quantiles(
+                    left, place + shift, group["distance"], TASK_COLOURS[task], TASK_MARKERS[task], True
+                )
         look = {"color": TASK_COLOURS[task], "marker": TASK_MARKERS[task], "ms": 5.5}
-        right.plot([place + shift for place in places], shares, lw=1, **look)
-    left.hlines(radii, np.arange(len(radii)) - 0.4, np.arange(len(radii)) + 0.4, color=INK, lw=1.2, zorder=1)
+        right.plot(places + shift, [group["is_anchor"].mean() for group in groups], lw=1, **look)
+    left.hlines(radii, places[:-1] - 0.4, places[:-1] + 0.4, color=INK, lw=1.2, zorder=1)
     left.axhline(0.5, color=INK, **HALF)
     left.set_yscale("log")
     left.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     left.yaxis.set_major_formatter("{x:g}")
     left.yaxis.set_minor_formatter(NullFormatter())
-    left.set_title(DISTANCE)
-    right.set_title("share of vectors whose nearest\nword is the anchor")
     right.set_ylim(-0.03, 1.05)
     for ax in (left, right):
         ax.set_xticks(places, [*(f"{radius:g}" for radius in radii), "free"])
         ax.set_xlabel("radius of the ball, delta")
         ax.grid(axis="x", visible=False)
-    looks = {task: {"color": TASK_COLOURS[task], "marker": TASK_MARKERS[task]} for task in TASKS}
-    legend_below(figure, looks | {"edge of the ball": BALL, "one half": HALF}, columnspacing=1.2)
+    looks = style.of_tasks("{}") | {"edge of the ball": BALL, "one half": HALF}
+    style.legend_below(figure, looks, columnspacing=1.2)
     return figure

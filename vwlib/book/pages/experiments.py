@@ -1,22 +1,27 @@
-"""The tables of the experiments, for pages: read where they are stored, computed where they are small, and named where
-they are missing.
-"""
+"""The tables of the experiments, for pages: read where they are stored, computed where they are small."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
+from typing import TypeVar
 
 import pandas as pd
 
-from vwlib.book.pages.tables import with_interval
+from vwlib.book.figures.style import tasks_in
+from vwlib.book.pages.tables import estimated
 from vwlib.experiments.running import EXPERIMENTS, SCHEMAS, choose, run
 from vwlib.ledger.estimate import Estimate
 from vwlib.ledger.judge import claim_cases
 from vwlib.settings import Profile, load_profile
 from vwlib.study.run import ensure_study
 from vwlib.study.store import read_table
+
+Stored = TypeVar("Stored")
+
+#: What pages call the arms of claim 49: words with random offsets of three kinds, and learned words.
+OFFSET_ARMS = {"isotropic": "random", "vocabulary": "random", "word": "random", "optimised": "learned"}
 
 
 def tables_of(profile: Profile, names: Sequence[str], root: Path | None = None) -> dict[str, pd.DataFrame]:
@@ -37,28 +42,29 @@ def tables_of(profile: Profile, names: Sequence[str], root: Path | None = None) 
     }
 
 
-def tables_or_stand_in(profile: Profile, names: Sequence[str]) -> tuple[dict[str, pd.DataFrame], str]:
-    """`tables_of` and an empty notice. If a table is missing, all tables of profile smoke and a notice that says so.
-
-    Raises FileNotFoundError where smoke's tables are of other models, and ValueError as `tables_of` does.
+def or_stand_in(read: Callable[[Profile], Stored], profile: Profile, what: str) -> tuple[Stored, str]:
+    """What `read` finds of a profile, and an empty notice. If it is missing, that of profile smoke and a notice. Raises
+    FileNotFoundError where smoke's models are others.
     """
     try:
-        return tables_of(profile, names), ""
+        return read(profile), ""
     except FileNotFoundError as error:
         small = load_profile("smoke")
         if small.classifier != profile.classifier:
             raise
         notice = (
-            f"{error} Until then this page shows the tables of profile 'smoke', whose few words are hardly learned."
+            f"{error} Until then this page shows the {what} of profile 'smoke', whose few words are hardly learned."
         )
-        return tables_of(small, names), notice
+        return read(small), notice
+
+
+def tables_or_stand_in(profile: Profile, names: Sequence[str]) -> tuple[dict[str, pd.DataFrame], str]:
+    """`tables_of` and a notice (`or_stand_in`)."""
+    return or_stand_in(lambda profile: tables_of(profile, names), profile, "tables")
 
 
 def claim_of(number: int, tables: Mapping[str, pd.DataFrame], profile: Profile) -> dict[str, Estimate]:
-    """What the ledger estimates for a claim, by case: pages take from it every quantity that a claim judges.
-
-    Without the claim's table, or without rows in it, there are no cases.
-    """
+    """What the ledger estimates for a claim, by case; no cases without rows in the claim's table."""
     known = {name: table for name, table in tables.items() if name in SCHEMAS and len(table)}
     return claim_cases(number, known, SCHEMAS, profile.world)
 
@@ -78,6 +84,36 @@ def claim_table(
     rows = []
     for name, estimate in cases.items():
         means = {heading: estimate.means[arm] for arm, heading in arms.items() if arm in estimate.means}
-        found = with_interval(estimate.value, *estimate.interval(), form)
-        rows.append({case: name or "all", **means, quantity: found, "trials": estimate.n})
+        rows.append({case: name or "all", **means, quantity: estimated(estimate, form), "trials": estimate.n})
     return pd.DataFrame(rows, columns=[case, *dict.fromkeys(arms.values()), quantity, "trials"])
+
+
+def reach_table(table: pd.DataFrame) -> pd.DataFrame:
+    """Mean cosine with a random direction: the anchor's, and what learning reaches in each radius (table `reach`)."""
+    radius = table["delta"].map("δ = {:g}".format).where(table["delta"].notna(), "free")
+    rows = []
+    for task in tasks_in(table):
+        own = table["task"] == task
+        reached = table[own].groupby(radius[own], sort=False)["cosine"].mean()
+        rows.append({"encoder of": task, "anchor": table.loc[own, "start"].mean(), **reached})
+    return pd.DataFrame(rows)
+
+
+def segment_table(table: pd.DataFrame, cases: Mapping[str, Estimate]) -> pd.DataFrame:
+    """Claim 39: mean scores of pairs of solutions and half way between them, and the share that lose more than 0.1.
+
+    `table` is that of the experiment `segments`, `cases` what the ledger finds in it. Half way is the better of the
+    straight line and, where there is one, the curve.
+    """
+    shares = claim_table(cases, "lose more than 0.1", "words for", ".0%").rename(columns={"trials": "pairs"})
+    means = table.groupby(["task", "kind"])["value"].mean().unstack().reindex(columns=["ends", "middle"])
+    return shares.join(means.rename(columns={"middle": "half way"}), on="words for")
+
+
+def compound_table(table: pd.DataFrame, cases: Mapping[str, Estimate]) -> pd.DataFrame:
+    """Claim 28: the share of a compound's word that its parts, or the best two words, leave unexplained."""
+    names = {"learned": "by its two parts", "real": "a part's word by the best two others"}
+    columns = {"best": "by the best two words", "value": "score of the compounds"}
+    learned = table[table["kind"] == "learned"].reindex(columns=["task", *columns]).groupby("task").mean()
+    claim = claim_table(cases, "difference", "words for", arms=names)
+    return claim.join(learned.rename(columns=columns), on="words for")

@@ -1,6 +1,4 @@
-"""The explorer: every word of the stored study to look at, without a kernel. `_static/explorer.js` brings the page to
-life.
-"""
+"""The explorer: every word of the stored study to look at, without a kernel (`_static/explorer.js`)."""
 
 from __future__ import annotations
 
@@ -15,8 +13,8 @@ from sklearn.decomposition import PCA
 
 from vwlib.book.figures.style import TASK_COLOURS
 from vwlib.book.pages.experiments import tables_or_stand_in
-from vwlib.book.pages.scripts import SCALE, embed
 from vwlib.book.pages.study import study_or_stand_in
+from vwlib.book.pages.tables import SCALE, embed
 from vwlib.concepts import TASKS, concepts_of
 from vwlib.datasets.splits import load_split
 from vwlib.experiments.sheets import SIDE, sheet_of
@@ -39,9 +37,7 @@ PLAIN = (
 
 @dataclass(frozen=True)
 class Explorer:
-    """What the script shows: an index of datasets, groups of words and maps of words. The sheets of pictures are files
-    of their own (`explorer_files`).
-    """
+    """An index of datasets, groups of words and maps of words; the pictures are files (`explorer_files`)."""
 
     index: dict[str, Any]
 
@@ -56,15 +52,14 @@ class Explorer:
 def explorer_sources(profile: Profile) -> tuple[StoredStudy, dict[str, pd.DataFrame], str]:
     """A profile's study and its tables `sheets` and `displacements`, and a notice that says what they are.
 
-    If one is missing, all are of profile smoke, if it is of the same models.
-
-    Raises FileNotFoundError where nothing can stand in, and ValueError where a file was damaged.
+    If one is missing, all are of profile smoke, if it is of the same models. Raises FileNotFoundError where nothing can
+    stand in, and ValueError where a file was damaged.
     """
-    study, told = study_or_stand_in(profile)
+    study, notice = study_or_stand_in(profile)
     tables, missing = tables_or_stand_in(profile, ["sheets", "displacements"])
     if missing and study.profile == profile:
         study, _ = study_or_stand_in(load_profile("smoke"))
-    return study, tables, missing or told
+    return study, tables, missing or notice
 
 
 def make_explorer(study: StoredStudy, tables: dict[str, pd.DataFrame]) -> Explorer:
@@ -77,43 +72,44 @@ def make_explorer(study: StoredStudy, tables: dict[str, pd.DataFrame]) -> Explor
     """
     maps = {task: WordMap.of(study, task) for task in TASKS}
     sheets, moves = tables["sheets"], tables["displacements"].rename(columns={"task": "trained_on"})
-    datasets = {dataset: _dataset(study, dataset, sheets[sheets["dataset"] == dataset]) for dataset in study.datasets}
     groups = {}
     for row in sheets[sheets["trained_on"].isin(TASKS) & sheets["dataset"].isin(study.datasets)].to_dict("records"):
-        of = row["dataset"], row["trained_on"], row["delta"]
-        cells = pd.MultiIndex.from_product([list(row["concepts"]), list(row["anchors"])], names=["concept", "anchor"])
-        own = _rows_of(moves, *of)
-        moved = own.groupby(cells.names)["distance"].median().reindex(cells)
+        of, concepts = (row["dataset"], row["trained_on"], row["delta"]), list(row["concepts"])
+        cells = pd.MultiIndex.from_product([concepts, list(row["anchors"])], names=["concept", "anchor"])
+        own, found = _rows_of(moves, *of), maps[row["trained_on"]]
         groups[key_of(*of)] = {
-            "sheet": file_of(*of),
-            "named": _named(row["named"], list(row["concepts"])),
+            "sheet": f"{key_of(*of)}.webp",
+            "named": _named(row["named"], concepts),
             "boxes": [[int(number) for number in box] for box in row["boxes"]],
             "scores": _scores(_rows_of(study.table, *of), cells),
-            "moved": _rounded(moved, 2),
-            "nearest": maps[row["trained_on"]].nearest(own, cells),
-            "at": maps[row["trained_on"]].places(study, cells, *of),
+            "moved": _rounded(own.groupby(cells.names)["distance"].median().reindex(cells), 2),
+            "nearest": found.nearest(own, cells),
+            "at": found.places(study, cells, *of),
         }
-    shown = {"tasks": list(TASKS), "colours": TASK_COLOURS, "side": SIDE, "tested": TESTED, "scale": SCALE}
-    shown |= {"deltas": [*study.deltas, None], "datasets": datasets, "groups": groups}
-    return Explorer(shown | {"maps": {task: found.index for task, found in maps.items()}})
+    return Explorer(
+        {
+            "tasks": list(TASKS),
+            "colours": TASK_COLOURS,
+            "side": SIDE,
+            "tested": TESTED,
+            "scale": SCALE,
+            "deltas": [*study.deltas, None],
+            "datasets": {name: _dataset(study, name, sheets[sheets["dataset"] == name]) for name in study.datasets},
+            "groups": groups,
+            "maps": {task: found.index for task, found in maps.items()},
+        }
+    )
 
 
 def key_of(dataset: str, trained_on: str, delta: float) -> str:
-    """The name of a group; `delta` is NaN for unconstrained words."""
+    """The name of a group, and of the file of its sheet; `delta` is NaN for unconstrained words."""
     return f"{dataset}-{trained_on}-{'free' if np.isnan(delta) else f'{delta:g}'}"
 
 
-def file_of(dataset: str, trained_on: str, delta: float) -> str:
-    """The file of a group's sheet."""
-    return f"{key_of(dataset, trained_on, delta)}.webp"
-
-
 def explorer_files(study: StoredStudy, sheets: pd.DataFrame) -> dict[str, bytes]:
-    """The sheets of pictures by file name: of each group, of the anchor words, of the concepts' own names, and the test
-    images that boxes are found on.
-    """
+    """The sheets by file name: of each group, of anchor words, of concepts' own names, and of the test images."""
     groups = zip(sheets["dataset"], sheets["trained_on"], sheets["delta"], sheets["sheet"], strict=True)
-    files = {file_of(dataset, source, delta): sheet for dataset, source, delta, sheet in groups}
+    files = {f"{key_of(*of)}.webp": sheet for *of, sheet in groups}
     for dataset in study.datasets:
         images = [example.image() for example in _tests(study, dataset)]
         files[f"{dataset}-tests.webp"] = sheet_of([images], TESTED)
@@ -134,20 +130,20 @@ def _dataset(study: StoredStudy, dataset: str, sheets: pd.DataFrame) -> dict[str
     for example in _tests(study, dataset):
         scale = SCALE / max(example.image().size)
         truth.append([[round(scale * edge) for edge in box] for box in example.boxes_of(example.label).tolist()])
-    references = {}
-    for source in ("anchor", "name"):
-        of = dataset, source, np.nan
-        named = _named(sheets[sheets["trained_on"] == source].iloc[0]["named"], concepts)
-        scores = _scores(_rows_of(study.table, *of), cells)
-        references[source] = {"sheet": file_of(*of), "named": named, "scores": scores}
+    references = {
+        source: {
+            "sheet": f"{key_of(dataset, source, np.nan)}.webp",
+            "named": _named(sheets[sheets["trained_on"] == source].iloc[0]["named"], concepts),
+            "scores": _scores(_rows_of(study.table, dataset, source, np.nan), cells),
+        }
+        for source in ("anchor", "name")
+    }
     own, tests = [own_anchor[concept] for concept in concepts], f"{dataset}-tests.webp"
     return {"concepts": concepts, "anchors": anchors, "own": own, "tests": tests, "truth": truth, **references}
 
 
 def _named(names: Sequence[str], concepts: list[str]) -> list[int]:
-    """For each picture the place of the name that the judge gives it, `OTHER` for a name that is no concept's,
-    `DIVERGED` where there is no picture.
-    """
+    """The place of each picture's judged name; `OTHER` if it is no concept's, `DIVERGED` if there is no picture."""
     return [concepts.index(name) if name in concepts else OTHER if name else DIVERGED for name in names]
 
 
@@ -181,13 +177,11 @@ class WordMap:
     def of(cls, study: StoredStudy, task: str) -> WordMap:
         """The map of a task's model, wide enough for nearly all of its words and of the study's."""
         model = load_model(task, study.profile)
-        known = model.vocabulary.words()
-        words = sorted(known)
+        words = sorted(known := model.vocabulary.words())
         rows = model.word_table()[[known[word] for word in words]].cpu().numpy()
         plane = PCA(2, svd_solver="full").fit(rows)
         learned = vectors_of([word for word in study.bank.values() if word.task == task]).flatten(0, 1).numpy()
-        every = plane.transform(np.concatenate([rows, learned]))
-        low, high = np.quantile(every, [0.005, 0.995], axis=0)
+        low, high = np.quantile(plane.transform(np.concatenate([rows, learned])), [0.005, 0.995], axis=0)
         margin = 0.05 * (high - low)
         return cls(words, rows, plane, low - margin, high + margin)
 
@@ -210,9 +204,9 @@ class WordMap:
         return [found.get(cell, []) for cell in cells]
 
     def places(
-        self, study: StoredStudy, cells: pd.MultiIndex, dataset: str, trained_on: str, delta: float
+        self, study: StoredStudy, cells: pd.MultiIndex, dataset: str, task: str, delta: float
     ) -> list[list[int]]:
         """For each word its vectors' places on the map; none for a word that diverged."""
         radius = None if np.isnan(delta) else delta
         words = [study.words_of(dataset, concept, anchor, radius).vectors for concept, anchor in cells]
-        return [self.place(found[trained_on].numpy()) if trained_on in found else [] for found in words]
+        return [self.place(found[task].numpy()) if task in found else [] for found in words]

@@ -12,8 +12,8 @@ import pandas as pd
 
 from vwlib.book.figures.style import tasks_in
 from vwlib.book.pages.layers import KINDS, REAL
-from vwlib.book.pages.tables import with_interval
-from vwlib.layers import evenly_spaced
+from vwlib.book.pages.tables import estimated, with_interval
+from vwlib.experiments.layer_statistics import evenly_spaced
 from vwlib.ledger.statistics import mean_estimate, two_way_clustered_estimate, verdict
 
 LEARNED = KINDS["learned"]
@@ -45,33 +45,28 @@ def _beside_real_words(flips: pd.DataFrame, kind: str, column: str) -> tuple[str
         return ("–",) * 4
     later = two_way_clustered_estimate(arms, "words - real", measure=column, sign_test=True)
     layers = two_way_clustered_estimate(arms, "words - real", measure=column)
-    share = with_interval(later.value, *later.interval(), ".0%")
     when = verdict(later, "later", "earlier", "not clearly earlier or later", zero=0.5)
-    return share, f"{later.ties:.0%}", f"{layers.value:+.1f}", when
+    return estimated(later, ".0%"), f"{later.ties:.0%}", f"{layers.value:+.1f}", when
 
 
 def part_table(contributions: pd.DataFrame) -> pd.DataFrame:
-    """What attention and MLPs each contribute to the projection on the concept's direction, and both together.
-
-    `contributions` is the table of `vwlib.book.pages.layers.contributions`.
-    """
+    """What attention and MLPs contribute to the concept's direction, from the table of `vwlib.book.pages.layers`."""
     rows = []
     for task in tasks_in(contributions):
         for kind, words in contributions[contributions["task"] == task].groupby("kind", sort=False):
             arms = dict(tuple(words.groupby("part")))
-            sums = [two_way_clustered_estimate(arms, quantity) for quantity in ("attention", "MLP", "attention + MLP")]
-            rows.append((task, kind, *(with_interval(part.value, *part.interval()) for part in sums)))
+            sums = (two_way_clustered_estimate(arms, quantity) for quantity in ("attention", "MLP", "attention + MLP"))
+            rows.append((task, kind, *map(estimated, sums)))
     return pd.DataFrame(rows, columns=["encoder of", "words", "by attention", "by MLPs", "both"])
 
 
 def grouping_table(agreement: pd.DataFrame, layers: int = 4) -> pd.DataFrame:
     """Section 5.2: what evenly spaced layers group words by, as the paper sees it for learned words, and here.
 
-    `agreement` is the table of `cluster_agreement` for one dataset. The number is the learned words' index
-    by concept less that by anchor, with its 95 % interval, which decides.
+    `agreement` is the table of `cluster_agreement` for one dataset. The number is the learned words' index by concept
+    less that by anchor, with its 95 % interval, which decides.
     """
-    rows = []
-    differences = agreement[agreement["by"] == "concept - anchor"]
+    differences, rows = agreement[agreement["by"] == "concept - anchor"], []
     for task in tasks_in(differences):
         here = differences[differences["task"] == task]
         learned, real = (here[here["kind"] == kind].set_index("layer") for kind in (LEARNED, REAL))
@@ -90,20 +85,15 @@ def _side(row: pd.Series) -> str:
 
 
 def truncation_table(scores: pd.DataFrame) -> pd.DataFrame:
-    """Claim 45: mean scores as the anchor and as the concept with half of the blocks and with all of them.
-
-    `scores` is the table of `truncation_scores`. Words that start at their concept's own anchor are left
-    out.
-    """
+    """Claim 45: mean scores with half and all of the blocks, off the diagonal (`truncation_scores`)."""
     off, rows = scores[scores["concept"] != scores["anchor_concept"]], []
     for task in tasks_in(off):
         here = off[off["task"] == task]
         counts = np.sort(here["blocks"].unique())
         half = counts[(counts > 0) & (counts <= counts[-1] / 2)][-1:]
         for kind, words in here.groupby("kind", sort=False):
-            stages = [words[words["blocks"].isin(stage)] for stage in (half, counts[-1:])]
-            cells = [stage[stage["of"] == of] for stage in stages for of in ("anchor", "concept")]
-            means = [mean_estimate(cell) if len(cell) else None for cell in cells]
-            rows.append((task, kind, *(with_interval(m.value, *m.interval()) if m else "–" for m in means)))
+            stages = (words[words["blocks"].isin(stage)] for stage in (half, counts[-1:]))
+            cells = (stage[stage["of"] == of] for stage in stages for of in ("anchor", "concept"))
+            rows.append((task, kind, *(estimated(mean_estimate(cell)) if len(cell) else "–" for cell in cells)))
     columns = ["encoder of", "words", "half: anchor", "half: concept", "all: anchor", "all: concept"]
     return pd.DataFrame(rows, columns=columns)

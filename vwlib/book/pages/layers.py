@@ -9,23 +9,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from PIL import Image
 from torch import Tensor
 
 from vwlib.book.figures.style import CONCEPT_COLOURS
-from vwlib.book.pages.scripts import SCALE, embed
+from vwlib.book.pages.tables import SCALE, embed
 from vwlib.concepts import TASKS
 from vwlib.experiments.encoder import own_words
-from vwlib.experiments.layer_statistics import label_words, tsne_of_layers
-from vwlib.lab import Lab
-from vwlib.layers import (
-    block_contributions,
+from vwlib.experiments.layer_statistics import (
     contributions_to_direction,
     evenly_spaced,
-    hidden_states,
+    label_words,
     projection_on_concept_direction,
-    truncated,
+    tsne_of_layers,
 )
+from vwlib.lab import Lab
+from vwlib.layers import block_contributions, hidden_states, truncated
 from vwlib.ledger.summary import is_diagonal
 from vwlib.models.base import TaskModel
 from vwlib.study.read import StoredStudy, TrialWords
@@ -74,38 +72,29 @@ def layer_points(
     """
     tables = []
     for label, (source, task) in rows.items():
-        model = lab.model(task)
         vectors, words = words_in(lab, study, dataset, source, task, delta)
-        chosen = evenly_spaced(len(model.blocks), layers)
-        points = tsne_of_layers(hidden_states(model, vectors), words, chosen, random_state=random_state)
+        states = hidden_states(lab.model(task), vectors)
+        points = tsne_of_layers(states, words, evenly_spaced(len(states) - 1, layers), random_state=random_state)
         tables.append(points.assign(words=label))
     return pd.concat(tables, ignore_index=True)
 
 
 @dataclass(frozen=True)
 class LayerMap:
-    """Figures 7 and 12 to 18 to point at: each word of `layer_points` with its name, and a slider over the layers.
-
-    `_static/layers.js` brings it to life.
-    """
+    """Figures 7 and 12 to 18 for the pointer: the words of `layer_points`, with a slider (`_static/layers.js`)."""
 
     points: pd.DataFrame
 
     @property
     def index(self) -> dict[str, Any]:
-        """What the script shows: for each row of panels its words, as positions in the lists of concepts and anchors,
-        and their places at each layer.
-        """
+        """Words by row of panels, as positions among concepts and anchors, and their places at each layer."""
         concepts, anchors = (list(self.points[column].unique()) for column in ("concept", "anchor"))
         rows = {}
         for label, points in self.points.groupby("words", sort=False):
             layers = {int(layer): group for layer, group in points.groupby("layer")}
             words = next(iter(layers.values()))[["concept", "anchor"]].to_numpy()
-            rows[str(label)] = {
-                "words": [[concepts.index(concept), anchors.index(anchor)] for concept, anchor in words],
-                "layers": list(layers),
-                "at": [_places(group) for group in layers.values()],
-            }
+            numbers = [[concepts.index(concept), anchors.index(anchor)] for concept, anchor in words]
+            rows[str(label)] = {"words": numbers, "layers": list(layers), "at": list(map(_places, layers.values()))}
         return {"concepts": concepts, "anchors": anchors, "colours": CONCEPT_COLOURS, "scale": SCALE, "rows": rows}
 
     def _repr_html_(self) -> str:
@@ -164,44 +153,36 @@ def _encoders(
 def strip_words(
     study: StoredStudy, dataset: str, delta: float | None, concept: str = "", anchor: str = ""
 ) -> TrialWords:
-    """The words of one concept and anchor: by default of the dataset's first concept, from the next concept's anchor.
-
-    Raises ValueError where the study has no such trial.
-    """
+    """The words of one concept and anchor; by default the first concept, from the next concept's anchor."""
     concepts, anchors = study.concepts(dataset), study.anchors(dataset)
     concept = concept or concepts[0]
     following = (concepts.index(concept) + 1) % len(anchors) if concept in concepts else 0
     return study.words_of(dataset, concept, anchor or anchors[following], delta)
 
 
-def draw_strip(
-    lab: Lab, words: TrialWords, pictures: int = 8, seed: int = 0
-) -> tuple[list[list[Image.Image]], list[str], list[str]]:
+def draw_strip(lab: Lab, words: TrialWords, pictures: int = 8, seed: int = 0) -> tuple[list, list[str], list[str]]:
     """Figure 7's strip with its baselines: a picture for each text and number of blocks, and labels for both.
 
     All pictures start from the same noise. The texts are the anchor word, the words learned for each task (mapped,
     where it is another than generation) and the concept's own word. There are at most `pictures` numbers of blocks.
     """
-    model, profile, trial = lab.generator, lab.profile, words.trial
-    texts = {f"anchor word\n({trial.anchor})": model.embeddings_of([trial.anchor], profile.vectors)}
+    model, trial, drawn = lab.generator, words.trial, []
+    texts = {f"anchor word\n({trial.anchor})": model.embeddings_of([trial.anchor], lab.profile.vectors)}
     for source, vectors in words.vectors.items():
         texts[f"learned for\n{source}"] = lab.transfer(vectors[None], source, "generation")
     texts["concept's\nown word"] = own_words(lab, "generation", [trial])
     depth = len(model.blocks)
     blocks = list(range(1, depth + 1)) if depth <= pictures else evenly_spaced(depth, pictures)
     columns = [f"{count} block" + "s" * (count != 1) for count in blocks]
-    vectors, drawn = torch.cat(list(texts.values())), []
     for count in blocks:
         with truncated(model, count), torch.no_grad():
-            drawn.append([pictures[0] for pictures in model.generate(model.encode_words(vectors), 1, seed)])
+            states = model.encode_words(torch.cat(list(texts.values())))
+            drawn.append([picture for (picture,) in model.generate(states, 1, seed)])
     return [list(row) for row in zip(*drawn, strict=True)], list(texts), columns
 
 
 def of_kinds(table: pd.DataFrame, delta: float | None, kinds: Sequence[str] = tuple(KINDS)) -> pd.DataFrame:
-    """The rows of an experiment's table for words within `delta` (None: unconstrained) and for real words.
-
-    Real words have no delta. `kind` is as pages call it.
-    """
+    """The rows for words within `delta` (None: unconstrained) and for real words; `kind` becomes as pages call it."""
     within = table["delta"].isna() if delta is None else table["delta"] == delta
     chosen = table[(within | (table["kind"] == "swap")) & table["kind"].isin(kinds)]
     return in_order(chosen.assign(kind=chosen["kind"].map(KINDS)))

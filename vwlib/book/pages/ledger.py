@@ -1,6 +1,4 @@
-"""The ledger of the paper's claims as a page shows it: judged on the stored tables, put into words by the template
-`book/text/07_ledger.md.j2`, as one table to search and sort, and counted.
-"""
+"""The ledger of the paper's claims as a page shows it: judged, and put into words by `book/text/07_ledger.md.j2`."""
 
 from __future__ import annotations
 
@@ -20,7 +18,7 @@ from vwlib.experiments.running import EXPERIMENTS, SCHEMAS, read_tables
 from vwlib.ledger.claims import Claim, load_claims, load_settings
 from vwlib.ledger.judge import LEVEL, judge_claims, two_digits
 from vwlib.ledger.tables import OTHERS
-from vwlib.ledger.verdicts import VERDICTS, verdict_counts
+from vwlib.ledger.verdicts import VERDICTS
 from vwlib.paths import ROOT
 from vwlib.settings import Profile
 from vwlib.study.store import TRIALS, results_root
@@ -77,8 +75,7 @@ def in_words(judged: pd.DataFrame, claims: Sequence[Claim] = ()) -> pd.DataFrame
     """The verdicts with the columns `rule` (how the claim is decided), `test` (how interval and p value come about) and
     `why`; those of the first rule in `first`. Without `claims` they are those of `data/paper/claims.toml`.
     """
-    words, schemas = _words(), {**OTHERS, **SCHEMAS}
-    texts = []
+    words, schemas, texts = _words(), {**OTHERS, **SCHEMAS}, []
     for claim, row in zip(claims or load_claims(), judged.to_dict("records"), strict=True):
         first = row["first"]
         if claim.first:
@@ -100,32 +97,19 @@ def for_file(judged: pd.DataFrame) -> pd.DataFrame:
 
 
 def missing_tables(tables: Mapping[str, pd.DataFrame], profile: str) -> str:
-    """A notice of the tables that the claims ask for and that are not there, with the commands that make them; empty
-    where all are.
-    """
+    """A notice of the missing tables that claims ask for, with the commands that make them; else empty."""
     asked = {claim.table for claim in load_claims()}
-    missing = [name for name in EXPERIMENTS if name in asked and name not in tables]
     notice = []
     if TRIALS not in tables:
-        notice.append(
-            f"The study of profile '{profile}' is not stored here; `vwlib study --profile {profile}` makes it."
-        )
-    if missing:
+        notice.append(f"The study of profile '{profile}' is not here; `vwlib study --profile {profile}` makes it.")
+    if missing := [name for name in EXPERIMENTS if name in asked and name not in tables]:
         names = ", ".join(missing) if any(name in tables for name in EXPERIMENTS) else "all"
         notice.append(f"Missing tables of experiments: {names}; `vwlib experiments --profile {profile}` makes them.")
     return " ".join([*notice, "Claims that need what is missing count as undecided."]) if notice else ""
 
 
-def verdict_table(judged: pd.DataFrame) -> pd.DataFrame:
-    """How many claims have each verdict (columns), by what decides them (rows)."""
-    counts = {name: verdict_counts(judged[judged["scope"] == scope]) for scope, name in SCOPES.items()}
-    return pd.DataFrame(counts).T.rename_axis("decided by", axis=0).rename_axis(None, axis=1)
-
-
 def disagreements(judged: pd.DataFrame) -> pd.DataFrame:
-    """The claims for which the paper's text is not what its own figures or tables show, with both numbers where there
-    are two.
-    """
+    """The claims for which the paper's text is not what its own figures or tables show, with both numbers."""
     chosen = judged[judged["note"].str.contains(DISAGREES)]
     note = chosen["note"].str.replace(rf"{DISAGREES}[^:]*: ", "", regex=True)
     columns = {"no.": chosen["id"], "claim": chosen["claim"], "place": chosen["place"], "paper": chosen["paper"]}
@@ -134,37 +118,18 @@ def disagreements(judged: pd.DataFrame) -> pd.DataFrame:
 
 
 def revisions(judged: pd.DataFrame) -> pd.DataFrame:
-    """The claims whose rule was changed after the study was computed: when, what, and the verdict by the first rule
-    beside that by the last one.
-    """
+    """The claims whose rule was changed after the study was computed, with the verdicts by the first and last rule."""
     rows = [
-        {
-            "no.": row["id"],
-            "claim": row["claim"],
-            "the changes": _day_once(row["revised"]),
-            "by the first rule": _verdict_and(row["first_verdict"], row["first"]),
-            "by the last rule": _verdict_and(row["verdict"], row),
-        }
+        (
+            row["id"],
+            row["claim"],
+            _day_once(row["revised"]),
+            _verdict_and(row["first_verdict"], row["first"]),
+            _verdict_and(row["verdict"], row),
+        )
         for row in judged[judged["revised"] != ""].to_dict("records")
     ]
-    return pd.DataFrame(rows)
-
-
-def counts_by_rules(judged: pd.DataFrame) -> pd.DataFrame:
-    """How many claims have each verdict (columns): by the rules as they are, and by all claims' first rules on the same
-    tables.
-    """
-    rules = {"by the last rules": "verdict", "by the first rules": "first_verdict"}
-    counts = {name: verdict_counts(judged, column) for name, column in rules.items()}
-    return pd.DataFrame(counts).T.rename_axis("the claims", axis=0).rename_axis(None, axis=1)
-
-
-def moved_verdicts(judged: pd.DataFrame) -> pd.DataFrame:
-    """Which claims have another verdict by their first rule; a row for each pair of verdicts."""
-    moved = judged[judged["verdict"] != judged["first_verdict"]]
-    groups = moved.groupby(["first_verdict", "verdict"], sort=False)["id"]
-    rows = [(*verdicts, ", ".join(map(str, numbers))) for verdicts, numbers in groups]
-    return pd.DataFrame(rows, columns=["by the first rule", "by the last rule", "claims"])
+    return pd.DataFrame(rows, columns=["no.", "claim", "the changes", "by the first rule", "by the last rule"])
 
 
 def _day_once(revised: str) -> str:

@@ -26,32 +26,23 @@ def describe_models(models: Mapping[str, TaskModel]) -> pd.DataFrame:
     """The models by task, and the generator's judge, each beside the paper's: one row a model."""
     generator = models["generation"]
     judges = {"judge": generator.judge} if isinstance(generator, Generator) else {}
-    rows = []
+    rows = {}
     for role, model in {**models, **judges}.items():
         name, width, blocks, pixels = paper.MODELS[role]
         parameters = sum(p.numel() for module in model.modules for p in module.parameters())
-        rows.append(
-            {
-                "role": role,
-                "model in the paper": name,
-                "class here": model.family,
-                "parameters here (M)": parameters / 1e6,
-                "d in the paper": width,
-                "d here": model.table.embedding_dim,
-                "text blocks in the paper": blocks,
-                "text blocks here": len(model.blocks),
-                "image in the paper (px)": pixels,
-                "image here (px)": model.image_size,
-                "words known here": len(model.vocabulary.words()),
-            }
-        )
-    return pd.DataFrame(rows).set_index("role")
-
-
-def model_table(description: pd.DataFrame) -> pd.DataFrame:
-    """The description of the models with a column for each role."""
-    shown = description.assign(**{"parameters here (M)": description["parameters here (M)"].map("{:.1f}".format)})
-    return shown.astype(str).T.rename_axis("", axis=0).rename_axis(None, axis=1)
+        rows[role] = {
+            "model in the paper": name,
+            "class here": type(getattr(model, "pipeline", model.modules[0])).__name__,
+            "parameters here (M)": f"{parameters / 1e6:.1f}",
+            "d in the paper": width,
+            "d here": model.table.embedding_dim,
+            "text blocks in the paper": blocks,
+            "text blocks here": len(model.blocks),
+            "image in the paper (px)": pixels,
+            "image here (px)": model.image_size,
+            "words known here": len(model.vocabulary.words()),
+        }
+    return pd.DataFrame(rows).T
 
 
 #: What each figure of quality.json says, and of how many things it is the share.
@@ -67,26 +58,21 @@ _MEASURES = {
 
 
 def quality_table(path: Path = MINIATURE / "quality.json") -> pd.DataFrame:
-    """How good the miniature's models are with ordinary words, from `quality.json`; what it does not hold reads "not
-    measured".
-    """
+    """How good the miniature's models are with ordinary words, from `quality.json`."""
     quality = json.loads(path.read_text()) if path.exists() else {}
     rows = []
     for (model, figure), (measure, count, unit) in _MEASURES.items():
         measured = quality.get(model, {})
-        value, n = measured.get(figure), measured.get("counts", {}).get(count)
-        rows.append(
-            (model, measure, f"{value:.3f}" if value is not None else "not measured", f"{n:,} {unit}" if n else "–")
-        )
+        value = f"{measured[figure]:.3f}" if figure in measured else "not measured"
+        n = measured.get("counts", {}).get(count)
+        rows.append((model, measure, value, f"{n:,} {unit}" if n else "–"))
     return pd.DataFrame(rows, columns=["model", "measure", "value", "measured on"]).set_index("model")
 
 
 def describe_run(profile: Profile, learning: bool = True) -> str:
-    """A notice of how a run with the profile differs from the paper's in models, images and, with `learning`, in how
-    words are learned and scored.
-    """
+    """A notice of how models, images and, with `learning`, learning and scoring differ from the paper's."""
     steps = list(dict.fromkeys(f"{profile.learning[task].steps:,}" for task in TASKS))
-    sizes = [count_parameters(profile.model_of(task)) / 1e6 for task in TASKS] if profile.name != "paper" else []
+    sizes = [count_parameters(profile.models[task]) / 1e6 for task in TASKS] if profile.name != "paper" else []
     return fill("run", profile=profile, millions=sizes, steps=steps, learning=learning)
 
 
@@ -103,11 +89,11 @@ def provenance(profile: Profile, **settings: object) -> pd.DataFrame:
     """What a page was run with: the profile, the page's own settings, optimisation steps, and versions, in one row."""
     packages = ("vwlib", "torch", "diffusers", "transformers", "open_clip_torch")
     versions = [f"Python {platform.python_version()}", *(f"{name} {version(name)}" for name in packages)]
-    row = {"profile": profile.name} | {name: _plain(value) for name, value in settings.items()}
+    plain = {
+        name: ", ".join(map(str, value)) or "the profile's" if isinstance(value, list | tuple) else value
+        for name, value in settings.items()
+    }
+    row = {"profile": profile.name, **plain}
     row["steps"] = ", ".join(f"{task} {profile.learning[task].steps}" for task in TASKS)
     row |= {"versions": ", ".join(versions), "processor": f"{platform.system()} {platform.machine()}"}
     return pd.DataFrame([row])
-
-
-def _plain(value: object) -> object:
-    return ", ".join(map(str, value)) or "the profile's" if isinstance(value, list | tuple) else value

@@ -1,8 +1,11 @@
-"""Pictures, boxes and scores of images for `vwlib.book.figures`."""
+"""Pictures, boxes and scores of images for `vwlib.book.figures`: live, or cut out of the study's stored sheets."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import pandas as pd
 import torch
@@ -10,20 +13,24 @@ from PIL import Image
 from torch import Tensor
 from torchvision.ops import box_iou, nms
 
+from vwlib.book.pages.experiments import tables_of
+from vwlib.concepts import TASKS
 from vwlib.examples import Example
+from vwlib.experiments.sheets import SIDE
 from vwlib.lab import Grid, Lab
 from vwlib.ledger.summary import is_diagonal
 from vwlib.models.classification import Classifier
 from vwlib.models.detection import Detector
 from vwlib.study.read import TrialWords
+from vwlib.trials import Trial
 
 Pictures = list[list[Image.Image | None]]
+Named = tuple[Pictures, list[list[str]]]
 SIDES = ["left", "top", "right", "bottom"]
 
 
 def found_boxes(model: Detector, examples: Sequence[Example], features: Tensor, overlap: float = 0.5) -> pd.DataFrame:
     """What the detector finds for text features (row, image, d), and the true boxes, as `draw_detections` takes them.
-
     An image has as many found boxes as true ones: the best that overlap each other by at most `overlap`; in px.
     """
     cached = model.cache_features(examples)
@@ -59,7 +66,6 @@ def word_scores(
     model: Classifier, examples: Sequence[Example], concept: str, names: dict[str, str], words: dict[str, Tensor]
 ) -> pd.DataFrame:
     """Mean cosine of a concept's images with one word and with the other concepts' names, as `score_panels` takes it.
-
     `words` gives for each panel the text feature (1, d) of the word that stands in the place of the concept's name.
     """
     mean = model.encode_images([example.image() for example in examples if example.label == concept]).mean(0)
@@ -90,21 +96,22 @@ def named(judge: Classifier, pictures: Sequence[Image.Image], names: dict[str, s
 
 
 @torch.no_grad()
-def encode_trial(lab: Lab, task: str, words: TrialWords) -> Tensor:
-    """The output (text, ...) of a task's text encoder for the anchor word, each task's word, and the concept's name.
-
-    Words that were learned for another task are mapped.
-    """
-    model, trial, prompt = lab.model(task), words.trial, lab.profile.prompt
+def encode_texts(lab: Lab, task: str, trial: Trial, learned: Sequence[Tensor]) -> Tensor:
+    """A task's text features (text, ...) of the trial's anchor word, learned words (1, vector, d), and name."""
+    model, prompt = lab.model(task), lab.profile.prompt
     name = lab.split(trial.dataset).names[trial.concept]
     plain = model.encode_prompts([prompt.format(trial.anchor), prompt.format(name)])
-    vectors = [lab.transfer(learned[None], source, task) for source, learned in words.vectors.items()]
-    return torch.cat([plain[:1], *map(model.encode_words, vectors), plain[1:]])
+    return torch.cat([plain[:1], *map(model.encode_words, learned), plain[1:]])
 
 
-def draw_trials(lab: Lab, chosen: Sequence[TrialWords], targets: bool = False) -> tuple[Pictures, list[list[str]]]:
+def encode_trial(lab: Lab, task: str, words: TrialWords) -> Tensor:
+    """`encode_texts` of each task's word, mapped where it was learned for another one."""
+    mapped = [lab.transfer(learned[None], source, task) for source, learned in words.vectors.items()]
+    return encode_texts(lab, task, words.trial, mapped)
+
+
+def draw_trials(lab: Lab, chosen: Sequence[TrialWords], targets: bool = False) -> Named:
     """Figure 4: for each trial a picture for each text of `encode_trial`, all from the same noise, and its judged name.
-
     With `targets` each row begins with a training image of the concept, which the judge is not shown.
     """
     pictures: Pictures = []
@@ -119,10 +126,7 @@ def draw_trials(lab: Lab, chosen: Sequence[TrialWords], targets: bool = False) -
 
 
 def detect_trials(lab: Lab, chosen: Sequence[TrialWords]) -> tuple[list[Image.Image], pd.DataFrame]:
-    """Figure 4 for the detector: a test image of each trial's concept, and what it finds there for each text.
-
-    The table is that of `found_boxes`, with a row for each text of `encode_trial`.
-    """
+    """Figure 4 for the detector: a test image of each trial's concept, and `found_boxes` there for each text."""
     examples = [_test_image(lab, words) for words in chosen]
     features = torch.stack([encode_trial(lab, "detection", words) for words in chosen], dim=1)
     return [example.image() for example in examples], found_boxes(lab.detector, examples, features)
@@ -133,11 +137,8 @@ def _test_image(lab: Lab, words: TrialWords) -> Example:
 
 
 @torch.no_grad()
-def draw_grid(lab: Lab, grid: Sequence[Sequence[TrialWords]], seed: int = 0) -> tuple[Pictures, list[list[str]]]:
-    """Figures 5 and 8 to 11: a picture for each generation word, all from the same noise, and its judged name.
-
-    A word that diverged has no picture and no name.
-    """
+def draw_grid(lab: Lab, grid: Sequence[Sequence[TrialWords]], seed: int = 0) -> Named:
+    """Figures 5 and 8 to 11: a picture, from the same noise, and its judged name for each word; none if it diverged."""
     pictures: Pictures = [[None] * len(row) for row in grid]
     verdicts = [[""] * len(row) for row in grid]
     places = [(y, x) for y, row in enumerate(grid) for x, words in enumerate(row) if "generation" in words.vectors]
@@ -150,16 +151,15 @@ def draw_grid(lab: Lab, grid: Sequence[Sequence[TrialWords]], seed: int = 0) -> 
 
 def named_rightly(lab: Lab, grid: Sequence[Sequence[TrialWords]], verdicts: Sequence[Sequence[str]]) -> tuple[int, int]:
     """How many pictures of `draw_grid` the judge gives their concept's name, and of how many."""
-    pairs = [pair for row, line in zip(grid, verdicts, strict=True) for pair in zip(row, line, strict=True) if pair[1]]
-    trials = [(words.trial, verdict) for words, verdict in pairs]
-    return sum(verdict == lab.split(t.dataset).names[t.concept] for t, verdict in trials), len(trials)
+    trials = [words.trial for row in grid for words in row]
+    pairs = [pair for pair in zip(trials, [name for row in verdicts for name in row], strict=True) if pair[1]]
+    return sum(verdict == lab.split(trial.dataset).names[trial.concept] for trial, verdict in pairs), len(pairs)
 
 
 @torch.no_grad()
 def detect_grid(lab: Lab, grid: Sequence[Sequence[TrialWords]]) -> tuple[Pictures, pd.DataFrame]:
-    """Figures 5 and 8 to 11 for the detector: a test image of each row's concept, and what every word finds on it.
-
-    The table is that of `found_boxes`; `image` is the column. A word that diverged has no image.
+    """Figures 5 and 8 to 11 for the detector: a test image of each row's concept, and what every word finds on it. The
+    table is that of `found_boxes`; `image` is the column. A word that diverged has no image.
     """
     images: Pictures = []
     boxes = []
@@ -175,12 +175,77 @@ def detect_grid(lab: Lab, grid: Sequence[Sequence[TrialWords]]) -> tuple[Picture
 
 
 def hits(boxes: pd.DataFrame, overlap: float = 0.5) -> tuple[int, int]:
-    """On how many images of a table of `found_boxes` the best box overlaps a true one by `overlap` (IoU), and of how
-    many.
-    """
+    """On how many images of `found_boxes` the best box overlaps a true one by `overlap` (IoU), and of how many."""
     right = []
     for _, image in boxes.groupby(["row", "image"]):
         best = image.sort_values("score", ascending=False)[SIDES].head(1).to_numpy()
         truth = image.loc[image["score"].isna(), SIDES].to_numpy()
         right.append(bool((box_iou(torch.tensor(best), torch.tensor(truth)) >= overlap).any()))
     return sum(right), len(right)
+
+
+@dataclass(frozen=True, eq=False)
+class Sheets:
+    """The pictures in the table `sheets` (`vwlib.experiments.sheets`), by dataset, source and radius. A source is a
+    task, "anchor" or "name". Pictures of anchors do not depend on the concept, those of names not on the anchor.
+    """
+
+    lab: Lab
+    table: pd.DataFrame
+
+    @cached_property
+    def _rows(self) -> dict[tuple[str, str, float | None], tuple[Image.Image, pd.Series]]:
+        rows = {}
+        for _, row in self.table.iterrows():
+            key = row["dataset"], row["trained_on"], None if pd.isna(row["delta"]) else row["delta"]
+            rows[key] = Image.open(io.BytesIO(row["sheet"])).convert("RGB"), row
+        return rows
+
+    def picture(
+        self, source: str, dataset: str, concept: str, anchor: str, delta: float | None = None
+    ) -> tuple[Image.Image | None, str]:
+        """The picture of one word and the name that the judge gives it; (None, "") for a word that diverged. Raises
+        KeyError for an unknown dataset, source or radius, ValueError for an unknown concept or anchor.
+        """
+        sheet, lists = self._rows[dataset, source, delta]
+        row = 0 if source == "anchor" else list(lists["concepts"]).index(concept)
+        column = 0 if source == "name" else list(lists["anchors"]).index(anchor)
+        name = lists["named"][row * (sheet.width // SIDE) + column]
+        if not name:
+            return None, ""
+        picture = sheet.crop((column * SIDE, row * SIDE, (column + 1) * SIDE, (row + 1) * SIDE))
+        return picture, self.lab.split(dataset).names[name]
+
+
+def sheets_of(lab: Lab) -> Sheets:
+    """The stored sheets of a profile; empty where `vwlib experiments sheets` has not made them yet."""
+    try:
+        return Sheets(lab, tables_of(lab.profile, ["sheets"])["sheets"])
+    except FileNotFoundError:
+        return Sheets(lab, pd.DataFrame())
+
+
+def stored_grid(sheets: Sheets, grid: Sequence[Sequence[TrialWords]], seed: int = 0) -> Named:
+    """Figures 5 and 8 to 11: what `draw_grid` gives, from the sheets; drawn without sheets and for a seed but 0."""
+    if seed or sheets.table.empty:
+        return draw_grid(sheets.lab, grid, seed)
+    trials = [[words.trial for words in row] for row in grid]
+    rows = [[sheets.picture("generation", t.dataset, t.concept, t.anchor, t.delta) for t in row] for row in trials]
+    return _parted(rows)
+
+
+def stored_trials(sheets: Sheets, chosen: Sequence[TrialWords]) -> Named:
+    """Figure 4: what `draw_trials` gives with targets, from the sheets; drawn where there are none."""
+    if sheets.table.empty:
+        return draw_trials(sheets.lab, chosen, targets=True)
+    rows = []
+    for trial in (words.trial for words in chosen):
+        texts = {"anchor": None, **dict.fromkeys(TASKS, trial.delta), "name": None}
+        place = (trial.dataset, trial.concept, trial.anchor)
+        (example,) = first_of(sheets.lab.split(trial.dataset).train, [trial.concept])
+        rows.append([(example.image(), ""), *(sheets.picture(text, *place, delta) for text, delta in texts.items())])
+    return _parted(rows)
+
+
+def _parted(rows: Sequence[Sequence[tuple[Image.Image | None, str]]]) -> Named:
+    return [[picture for picture, _ in row] for row in rows], [[name for _, name in row] for row in rows]

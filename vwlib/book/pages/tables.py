@@ -1,13 +1,19 @@
-"""Tables as a page shows them."""
+"""Tables as a page shows them, and what a page hands to its scripts."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from math import isfinite
+from typing import Any
 
 import pandas as pd
 
+from vwlib.ledger.estimate import Estimate
+
 PROSE = 24  # letters: a column with a longer entry is read, not glanced at
+#: Places on images and on maps are whole numbers up to it, which take less room than shares.
+SCALE = 1000
 
 
 @dataclass(frozen=True)
@@ -25,20 +31,22 @@ class Table:
             for name, column in self.frame.items()
             if column.map(lambda entry: isinstance(entry, str) and len(entry) > PROSE).any()
         }
-        how = {"index": False, "header": self.header, "border": 0, "justify": "left", "na_rep": "–"}
-        return self.frame.to_html(**how, col_space=widths, float_format=f"{{:.{self.digits}f}}".format)
+        return self.frame.to_html(**self._how, border=0, justify="left", col_space=widths)
 
     def __repr__(self) -> str:
-        return self.frame.to_string(
-            index=False, header=self.header, na_rep="–", float_format=f"{{:.{self.digits}f}}".format
-        )
+        return self.frame.to_string(**self._how)
+
+    @property
+    def _how(self) -> dict[str, Any]:
+        digits = f"{{:.{self.digits}f}}".format
+        return {"index": False, "header": self.header, "na_rep": "–", "float_format": digits}
 
 
-def as_table(frame: pd.DataFrame, digits: int = 2, upright: bool = False) -> Table:
+def as_table(frame: pd.DataFrame | pd.Series, digits: int = 2, upright: bool = False) -> Table:
     """A data frame as a page shows it, its index as first columns; `upright` turns columns into rows, without heads."""
     if upright:
         return Table(frame.T.reset_index(), digits, header=False)
-    return Table(frame if isinstance(frame.index, pd.RangeIndex) else frame.reset_index(), digits)
+    return Table(pd.DataFrame(frame) if isinstance(frame.index, pd.RangeIndex) else frame.reset_index(), digits)
 
 
 def span(low: float, high: float) -> str:
@@ -50,3 +58,14 @@ def with_interval(value: float, low: float, high: float, form: str = ".2f") -> s
     """A value with its interval, kept on one line; an unknown limit is a dash."""
     first, last = (format(end, form) if isfinite(end) else "–" for end in (low, high))
     return f"{value:{form}}\u00a0({first}\u00a0to\u00a0{last})"
+
+
+def estimated(estimate: Estimate, form: str = ".2f") -> str:
+    """An estimate with its 95 % interval."""
+    return with_interval(estimate.value, *estimate.interval(), form)
+
+
+def embed(data: Any, name: str) -> str:
+    """Plain data as an element of class `name` that a script reads; nothing in it can end the element."""
+    content = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
+    return f'<script type="application/json" class="{name}">{content}</script>'

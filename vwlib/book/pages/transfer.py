@@ -1,4 +1,4 @@
-"""Tables of transfers: a grid's means, each transfer tested, directions, and what the paper has beside them."""
+"""Tables of transfers: a grid's means, each transfer tested, directions, the paper's beside them, and kinds of map."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from vwlib.book.pages.tables import span
+from vwlib.book.pages.tables import estimated, span, with_interval
 from vwlib.concepts import TASKS
 from vwlib.experiments.running import SCHEMAS
-from vwlib.ledger import paper
 from vwlib.ledger.claims import load_settings
-from vwlib.ledger.estimate import Estimate
-from vwlib.ledger.judge import claim_cases
+from vwlib.ledger.judge import LEVEL, claim_cases
+from vwlib.ledger.paper import paper_results
+from vwlib.ledger.statistics import holm, two_way_clustered_estimate
+from vwlib.maps import PAPER_MAP
 
 #: Ordered pairs of different tasks, as source and target.
 PAIRS = [(source, target) for target in TASKS for source in TASKS if source != target]
@@ -55,70 +56,40 @@ def compare_transfers(trials: pd.DataFrame, world: str) -> pd.DataFrame:
 
 
 def direction_table(trials: pd.DataFrame, summary: pd.DataFrame, world: str) -> pd.DataFrame:
-    """The six directions over all datasets and off the diagonal, with the gain over the anchor that claim 7 asks for.
-
-    `summary` is `vwlib.ledger.summary.summarise_grid` of the same trials.
-    """
+    """The six directions over all datasets, off the diagonal, with claim 7's gain; `summary` is of the same trials."""
     off = summary[summary["trials"] == "off-diagonal"].set_index(["trained_on", "evaluated_on"])["mean"]
-    gains = claim_cases(7, {"trials": trials}, SCHEMAS, world)
-    rows = {
-        (source, target): {
-            "mapped word": off[source, target],
-            "word learned there": off[target, target],
-            "anchor word": off["anchor", target],
-            "gain over the anchor (claim 7)": signed(gains[f"{source} to {target}"])
-            if f"{source} to {target}" in gains
-            else "–",
-        }
-        for source, target in PAIRS
-        if (source, target) in off.index
+    gains = {name: estimated(gain, "+.2f") for name, gain in claim_cases(7, {"trials": trials}, SCHEMAS, world).items()}
+    rows = [
+        (s, t, off[s, t], off[t, t], off["anchor", t], gains.get(f"{s} to {t}", "–"))
+        for s, t in PAIRS
+        if (s, t) in off.index
+    ]
+    columns = ["learned for", "scored on", "mapped word", "word learned there", "anchor word"]
+    return pd.DataFrame(rows, columns=[*columns, "gain over the anchor (claim 7)"]).set_index(columns[:2])
+
+
+def kept_share(means: pd.DataFrame, floor: pd.Series | float = 0.0) -> float:
+    """The median over transfers of the mapped words' mean as a share of the own words' mean, with a floor taken off
+    both.
+
+    `means` has columns `dataset`, `evaluated_on`, `trained_on` and `mean`; `floor` is a number or has one for each
+    dataset and target. A transfer whose divisor is zero is left out.
+    """
+    table = means.pivot_table(index=["dataset", "evaluated_on"], columns="trained_on", values="mean")
+    table = table[list(TASKS)].sub(floor, axis=0)
+    shares = {
+        (dataset, source, target): row[source] / row[target]
+        for (dataset, target), row in table.iterrows()
+        for source in TASKS
+        if source != target and row[target]
     }
-    return pd.DataFrame(rows).T.rename_axis(["learned for", "scored on"])
-
-
-def signed(found: Estimate) -> str:
-    """A difference with its interval, for reading."""
-    low, high = found.interval()
-    return f"{found.value:+.2f} ({low:+.2f}\u00a0to\u00a0{high:+.2f})"
-
-
-def kept_shares(summary: pd.DataFrame) -> tuple[float, float]:
-    """The median over transfers of the mapped words' mean as a share of the own words' mean; then the same with the
-    anchor word's mean taken off both.
-
-    `summary` is `summarise_study`'s for one kind of trials. A transfer whose divisor is zero is left out.
-    """
-    means = summary.set_index(["dataset", "trained_on", "evaluated_on"])["mean"]
-    pairs = [(d, s, t) for d in summary["dataset"].unique() for s, t in PAIRS]
-    table = pd.DataFrame(
-        [(means[d, s, t], means[d, t, t], means[d, "anchor", t]) for d, s, t in pairs],
-        columns=["mapped", "own", "anchor"],
-    )
-    shares = table["mapped"] / table["own"].where(table["own"] != 0)
-    gains = (table["mapped"] - table["anchor"]) / (table["own"] - table["anchor"]).where(
-        table["own"] != table["anchor"]
-    )
-    return float(shares.median()), float(gains.median())
-
-
-def paper_kept(datasets: Sequence[str], chance: float = 0.0) -> float:
-    """Figure 3: the first of `kept_shares` for the paper's own means, with `chance` taken off its accuracies, and
-    nothing off average precision.
-    """
-    table = _paper_figure_three(datasets)
-    table["mean"] -= chance * (table["evaluated_on"] != "detection")
-    means = table.set_index(["dataset", "trained_on", "evaluated_on"])["mean"]
-    return float(pd.Series([means[d, s, t] / means[d, t, t] for d in datasets for s, t in PAIRS]).median())
-
-
-def own_and_mapped(means: pd.Series) -> tuple[float, float]:
-    """The mean over tasks of their own words, and over directions of mapped ones; `means` by source and target."""
-    return float(means[[(task, task) for task in TASKS]].mean()), float(means[PAIRS].mean())
+    return float(pd.Series(shares).median())
 
 
 def paper_over_datasets(datasets: Sequence[str]) -> pd.DataFrame:
     """The paper's figure 3 over datasets; their intervals are independent, so their widths add up as squares."""
-    table = _paper_figure_three(datasets)
+    table = paper_results("figure_3")
+    table = table[table["dataset"].isin(datasets)]
     table = table.assign(square=((table["high"] - table["low"]) / 2) ** 2)
     groups = table.groupby(["evaluated_on", "trained_on"], sort=False)
     cells = groups.agg(mean=("mean", "mean"), square=("square", "sum"), n=("mean", "size")).reset_index()
@@ -126,43 +97,16 @@ def paper_over_datasets(datasets: Sequence[str]) -> pd.DataFrame:
     return cells.assign(low=cells["mean"] - half, high=cells["mean"] + half)
 
 
-def _paper_figure_three(datasets: Sequence[str]) -> pd.DataFrame:
-    return pd.concat([paper.paper_results("figure_3", dataset) for dataset in datasets], ignore_index=True)
-
-
-def compare_datasets(summary: pd.DataFrame, delta: float | None = None) -> pd.DataFrame:
-    """`vwlib.ledger.paper.beside_paper` for every dataset of a summary of `vwlib.ledger.summary.summarise_study`, over
-    all trials of one delta.
-    """
-    at_delta = summary["delta"].isna() if delta is None else summary["delta"] == delta
-    words = summary[(summary["trials"] == "all") & at_delta]
-    groups = words.groupby("dataset", sort=False)
-    return pd.concat(
-        [paper.beside_paper(part, str(dataset), delta).assign(dataset=dataset) for dataset, part in groups],
-        ignore_index=True,
-    )
-
-
 def comparison_table(comparison: pd.DataFrame) -> pd.DataFrame:
-    """The comparison of `vwlib.ledger.paper.beside_paper` or `compare_datasets` for reading."""
-    spans = {
-        who: [
-            f"{mean:.2f}\u00a0({span(low, high)})"
-            for mean, low, high in comparison[[f"mean_{who}", f"low_{who}", f"high_{who}"]].itertuples(index=False)
-        ]
-        for who in ("paper", "ours")
-    }
-    shown = {"dataset": comparison["dataset"]} if "dataset" in comparison else {}
-    return pd.DataFrame(
-        shown
-        | {
-            "scored on": comparison["evaluated_on"],
-            "learned for": comparison["trained_on"],
-            "paper": spans["paper"],
-            "here": spans["ours"],
-            "difference": comparison["difference"].map("{:+.2f}".format),
-            "holds the paper's mean": comparison["within"].map({True: "yes", False: "no"}),
-        }
+    """The comparison of `vwlib.ledger.paper.beside_paper` for reading; a single dataset is not named."""
+    shown = {"dataset": comparison["dataset"]} if comparison["dataset"].nunique() > 1 else {}
+    shown |= {"scored on": comparison["evaluated_on"], "learned for": comparison["trained_on"]}
+    for name, who in (("paper", "paper"), ("here", "ours")):
+        ends = comparison[[f"mean_{who}", f"low_{who}", f"high_{who}"]]
+        shown[name] = [with_interval(*row) for row in ends.itertuples(index=False)]
+    return pd.DataFrame(shown).assign(
+        difference=comparison["difference"].map("{:+.2f}".format),
+        **{"holds the paper's mean": comparison["within"].map({True: "yes", False: "no"})},
     )
 
 
@@ -173,28 +117,58 @@ def off_diagonal_table(summary: pd.DataFrame) -> pd.DataFrame:
     ceiling.
     """
     off, keys = summary[summary["trials"] == "off-diagonal"], ["dataset", "evaluated_on", "trained_on"]
-    means, order = (
-        off.set_index(keys)["mean"],
-        {name: place for place, name in enumerate((*off["dataset"].unique(), *TASKS))},
-    )
+    means = off.set_index(keys)["mean"]
+    order = {name: place for place, name in enumerate((*off["dataset"].unique(), *TASKS))}
     rows = off[off["trained_on"].isin(TASKS)].sort_values(keys, key=lambda column: column.map(order))
+    floor, ceiling = (
+        [means[row.dataset, row.evaluated_on, name] for row in rows.itertuples()] for name in ("anchor", "name")
+    )
     shown = {
-        "anchor word": [means[row.dataset, row.evaluated_on, "anchor"] for row in rows.itertuples()],
+        "anchor word": floor,
         "learned word": list(rows["mean"]),
         **_both_intervals(rows),
-        "concept's name": [means[row.dataset, row.evaluated_on, "name"] for row in rows.itertuples()],
+        "concept's name": ceiling,
     }
-    index = pd.MultiIndex.from_frame(rows[keys], names=["dataset", "scored on", "learned for"])
-    return pd.DataFrame(shown, index=index)
+    return pd.DataFrame(shown, pd.MultiIndex.from_frame(rows[keys], names=["dataset", "scored on", "learned for"]))
 
 
-def premise(over: pd.DataFrame) -> pd.DataFrame:
-    """What the study presupposes: the mean score of unconstrained words on their own task, off the diagonal and over
-    all datasets, beside what `data/paper/claims.toml` wants.
+def kind_table(quality: pd.DataFrame) -> pd.DataFrame:
+    """Each kind of map's means over pairs (`quality_of_kinds`), and for how many it beats the paper's."""
+    columns = ["r2_fitted", "r2", "cosine", "top1", "top5"]
+    pairs = quality.groupby(["map", "source", "target"], sort=False)[columns].mean()
+    r2 = pairs["r2"].unstack("map")
+    better = r2.gt(r2[PAPER_MAP], axis=0).sum().astype(str)
+    shown = pairs.groupby(level="map", sort=False).mean()
+    return shown.assign(**{"pairs better than the paper's": better.where(better.index != PAPER_MAP, "")})
 
-    Columns `mean`, `wanted` and `holds`, a row a task; `over` is `vwlib.ledger.summary.summarise_grid` of all datasets.
+
+def compare_kinds(table: pd.DataFrame) -> pd.DataFrame:
+    """For each kind of map but the paper's, how much higher words score than the same words mapped by the paper's, over
+    all pairs.
+
+    `table` is that of the experiment `map_kinds`. `difference` with its 95 % interval `low` to `high`; `p`, two-sided
+    and corrected for the number of kinds (Holm); `alike`, whether the difference is for sure within the margin of
+    `data/paper/claims.toml`.
     """
-    own = over[(over["trials"] == "off-diagonal") & (over["trained_on"] == over["evaluated_on"])]
-    means = own.set_index("evaluated_on")["mean"]
-    wanted = pd.Series(load_settings().premise).reindex(means.index)
-    return pd.DataFrame({"mean": means, "wanted": wanted, "holds": means >= wanted}).rename_axis("task")
+    margin, arms = load_settings().alike, {str(kind): rows for kind, rows in table.groupby("map", sort=False)}
+    paper, rows = arms.pop(PAPER_MAP), {}
+    for kind, words in arms.items():
+        found = two_way_clustered_estimate({"kind": words, "paper": paper}, "kind - paper", limits=(0, 1))
+        p = min(1.0, 2 * min(found.p_above(0), found.p_below(0)))
+        rows[kind] = (found.value, *found.interval(), p, found.p_within(-margin, margin) < LEVEL)
+    columns = ["difference", "low", "high", "p", "alike"]
+    compared = pd.DataFrame(list(rows.values()), pd.Index(list(rows), name="map"), columns)
+    return compared.assign(p=holm(compared["p"]))
+
+
+def gain_table(table: pd.DataFrame, compared: pd.DataFrame) -> pd.DataFrame:
+    """Each kind of map's mean score and gain over the anchor word for reading, beside `compare_kinds`."""
+    shown = table.groupby("map", sort=False)[["r2", "value", "gain"]].mean()
+    beside = {
+        f"less {PAPER_MAP}": compared["difference"].map("{:+.2f}".format),
+        "interval": [span(*row) for row in compared[["low", "high"]].itertuples(index=False)],
+        "p": compared["p"],
+        "alike": compared["alike"].map({True: "yes", False: "no"}),
+    }
+    names = {"r2": "r2 of held-out words", "value": "score", "gain": "gain over the anchor"}
+    return shown.join(pd.DataFrame(beside)).rename(columns=names)

@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 
 import pandas as pd
-import torch
 from torch import Tensor
 
-from vwlib.experiments.map_quality import held_out_neighbours
+from vwlib.book.pages.pictures import encode_texts
 from vwlib.lab import Lab
 from vwlib.learn import Learned
 from vwlib.ledger.paper import paper_results
-from vwlib.models.base import TaskModel
 from vwlib.study.read import StoredStudy
 from vwlib.trials import Trial
-
-
-def landing_table(models: dict[str, TaskModel], words: Sequence[str]) -> pd.DataFrame:
-    """For each ordered pair of models, the shared word that is nearest to where each of the words lands.
-
-    The map of a pair was not fitted on these words.
-    """
-    landed = {
-        " to ".join(pair): held_out_neighbours(models[pair[0]], models[pair[1]], words, count=1)["nearest 1"]
-        for pair in itertools.permutations(models, 2)
-    }
-    return pd.DataFrame(landed).T.rename_axis("map").rename_axis(None, axis=1)
 
 
 def nearest_table(displacements: pd.DataFrame, most: int = 8) -> pd.DataFrame:
@@ -55,18 +40,15 @@ def loss_table(learned: dict[str, Learned], trials: Sequence[Trial]) -> pd.DataF
     return pd.DataFrame(rows, columns=["task", "setting", "word", "step", "loss"])
 
 
-@torch.no_grad()
 def encode_stages(lab: Lab, task: str, trials: Sequence[Trial], vectors: Tensor) -> dict[str, Tensor]:
     """The text encoder's output for the anchor word, the first learned word of each setting, and the concept's name.
-
     `vectors` (trial, vector, d) are the words learned for `trials`, which share dataset, concept and anchor.
     """
-    model, first = lab.model(task), trials[0]
-    name = lab.split(first.dataset).names[first.concept]
-    stages = {"anchor word": model.encode_prompts([lab.profile.prompt.format(first.anchor)])}
+    learned: dict[str, Tensor] = {}
     for trial, word in zip(trials, vectors, strict=True):
-        stages.setdefault(f"learned, {setting_of(trial.delta)}", model.encode_words(word[None]))
-    return stages | {"concept's name": model.encode_prompts([lab.profile.prompt.format(name)])}
+        learned.setdefault(f"learned, {setting_of(trial.delta)}", word[None])
+    texts = encode_texts(lab, task, trials[0], list(learned.values()))
+    return dict(zip(["anchor word", *learned, "concept's name"], texts[:, None], strict=True))
 
 
 def stage_scores(
@@ -79,9 +61,8 @@ def stage_scores(
     """
     first, rows = trials[0], []
     if study is not None and study.learned(trials):
-        stored = study.table
-        same = [stored[column] == getattr(first, column) for column in ("dataset", "concept", "anchor")]
-        scores = stored[same[0] & same[1] & same[2]]
+        same = {column: getattr(first, column) for column in ("dataset", "concept", "anchor")}
+        scores = study.table[(study.table[list(same)] == pd.Series(same)).all(axis=1)]
     else:
         scores = pd.concat([lab.run_trials(trials, [task], [task], learned=learned).table for task in learned])
     for task in learned:

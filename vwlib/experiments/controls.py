@@ -10,8 +10,6 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from vwlib.models.base import TaskModel
-from vwlib.models.loading import OPEN_CLIP, resolve
-from vwlib.settings import Profile
 
 #: Random directions: alike in all dimensions, spread as the vocabulary is, or straight towards another word.
 DIRECTIONS = ("isotropic", "vocabulary", "word")
@@ -39,17 +37,6 @@ def rotated_copy(model: TaskModel, seed: int = 0) -> TaskModel:
         back.weight.copy_(rotation)  # a linear layer multiplies by its transposed weight, so x R becomes x R Rᵀ = x
     twin.embedding_module.token_embedding = nn.Sequential(rotated, back).requires_grad_(False)
     return twin
-
-
-def twin_of(profile: Profile) -> Profile | None:
-    """Control K2: the profile with a classifier that was trained from another seed; None if there is none.
-
-    Its folder has the classifier's name and `_twin`, and stands in the same folder (`vwlib pretrain classifier_twin`).
-    """
-    source = f"{profile.classifier.source.rstrip('/')}_twin"
-    if not all((resolve(source) / file).exists() for file in OPEN_CLIP):
-        return None
-    return profile.model_copy(update={"classifier": profile.classifier.model_copy(update={"source": source})})
 
 
 def random_like(
