@@ -10,7 +10,7 @@ from vwlib.book.pages.appendix import concept_table, notes_of, scene_table, stud
 from vwlib.book.pages.origins import chapters_table, machine_table, study_log_table, versions_table
 from vwlib.ledger.deviations import substitutions
 from vwlib.settings import ExperimentSettings, StudySettings, load_profile
-from vwlib.study.runlog import append_run
+from vwlib.study.progress import append_run
 from vwlib.study.store import Store
 
 SMOKE = load_profile("smoke")

@@ -12,7 +12,7 @@ import pytest
 
 from vwlib.book.pages.ledger import for_file, here_text, in_words
 from vwlib.concepts import DATASETS, TASKS, concepts_of
-from vwlib.experiments.registry import SCHEMAS
+from vwlib.experiments.running import SCHEMAS
 from vwlib.ledger import judge as ledger
 from vwlib.ledger.claims import load_claims, load_settings
 from vwlib.ledger.estimate import evaluate

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from vwlib.experiments.controls import DIRECTIONS, random_like
-from vwlib.experiments.offsets import twin_of
+from vwlib.experiments.displacements import twin_of
 from vwlib.models.loading import resolve
 from vwlib.settings import load_profile
 

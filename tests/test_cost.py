@@ -7,18 +7,17 @@ import pytest
 
 from vwlib.concepts import TASKS
 from vwlib.settings import load_profile
-from vwlib.study import cost
-from vwlib.study.cost import (
+from vwlib.study import progress as cost
+from vwlib.study.plan import make_plan
+from vwlib.study.progress import (
+    COLUMNS,
     Rates,
     cost_table,
     measured_rates,
     rates_of_benchmark,
     rates_of_full_size,
     rates_of_log,
-    seconds_of,
 )
-from vwlib.study.plan import make_plan
-from vwlib.study.runlog import COLUMNS
 from vwlib.tools.cli import app
 
 PAPER = load_profile("paper")
@@ -57,7 +56,6 @@ def test_a_run_log_gives_medians_and_what_was_only_scored_teaches_nothing():
 
 def test_the_cost_is_words_times_steps_times_seconds():
     plan = make_plan(PAPER)
-    assert seconds_of(plan, PAPER, RATES) == 6000 * (1000 * 0.5 + 2)
     table = cost_table(plan, PAPER, RATES, speed=10, processes=4)
     assert table["words"].sum() == 6000 and table["hours"].sum() == pytest.approx(6000 * 502 / 3600 / 40)
     with pytest.raises(ValueError, match="above 0"):

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from vwlib.experiments.registry import EXPERIMENTS
+from vwlib.experiments.running import EXPERIMENTS
 from vwlib.ledger.deviations import deviations_table, fill_in, load_deviations
 from vwlib.settings import load_profile
 

@@ -13,7 +13,7 @@ from vwlib.models.loading import resolve
 from vwlib.models.precision import Speeds
 from vwlib.paths import ROOT
 from vwlib.settings import load_profile
-from vwlib.study.manifest import digest
+from vwlib.study.digest import hash_file
 from vwlib.tools import doctor
 from vwlib.tools.cli import app
 
@@ -86,7 +86,7 @@ def test_half_precision_on_a_processor_that_is_slower_in_it_is_noted(faster, bfl
 
 
 def test_the_time_is_told_where_something_was_measured(monkeypatch, tmp_path):
-    monkeypatch.setattr("vwlib.study.cost.FULL_SIZE", tmp_path / "full_size.json")
+    monkeypatch.setattr("vwlib.study.progress.FULL_SIZE", tmp_path / "full_size.json")
     assert doctor.time_needed(PAPER).state == "note" and "run `make test-full`" in doctor.time_needed(PAPER).text
     measured = {"seconds": {"3 steps": 0.3, "evaluate": 0.0}}
     (tmp_path / "full_size.json").write_text(
@@ -133,7 +133,7 @@ def test_weights_that_are_not_the_originals_are_told(tmp_path):
     found = list(doctor.model("classifier", settings, doctor.OPEN_CLIP))
     assert [finding.state for finding in found] == ["ready", "note"] and f"{file} is not the original" in found[1].text
     assert len(list(doctor.model("classifier", settings, doctor.OPEN_CLIP, checksums=False))) == 1
-    settings = settings.model_copy(update={"sha256": {file: digest(tmp_path / "classifier" / file)}})
+    settings = settings.model_copy(update={"sha256": {file: hash_file(tmp_path / "classifier" / file)}})
     assert lines(doctor.model("classifier", settings, doctor.OPEN_CLIP), "note") == []
 
 

@@ -11,21 +11,9 @@ import torch
 
 from vwlib.concepts import DATASETS, TASKS, concepts_of
 from vwlib.datasets.splits import open_lab
-from vwlib.experiments import (
-    displacements,
-    drawn,
-    encoder,
-    frequency,
-    learning,
-    map_quality,
-    offsets,
-    pairs,
-    perturbations,
-    segments,
-    timing,
-)
+from vwlib.experiments import displacements, drawn, encoder, learning, map_quality, pairs, perturbations
 from vwlib.experiments.base import Sources
-from vwlib.experiments.registry import EXPERIMENTS
+from vwlib.experiments.running import EXPERIMENTS
 from vwlib.experiments.words import grid_trials, off_diagonal, pairs_of, reduced
 from vwlib.lab import Lab
 from vwlib.learn import Learned
@@ -35,7 +23,7 @@ from vwlib.models.loading import resolve
 from vwlib.settings import load_profile
 from vwlib.study.digest import as_words
 from vwlib.study.plan import make_plan
-from vwlib.study.runlog import append_run
+from vwlib.study.progress import append_run
 from vwlib.study.store import Store
 from vwlib.trials import Trial
 
@@ -80,7 +68,7 @@ def test_the_grid_is_off_the_diagonal():
 
 def test_pairs_are_of_one_concept_and_different_anchors(given):
     words = given("agreement").words("detection", "COCO")
-    found = [(words[i].concept, words[j].concept, {words[i].anchor, words[j].anchor}) for i, j in pairs_of(words)]
+    found = [(words[i].concept, words[j].concept, {words[i].anchor, words[j].anchor}) for i, j, _ in pairs_of(words)]
     assert len(found) == 9
     assert all(one == other and len(anchors) == 2 for one, other, anchors in found)
 
@@ -103,9 +91,9 @@ def test_a_model_and_its_copy_learn_the_same_offsets(tmp_path):
             return self.as_words(task, trials, lab.learn(task, trials, progress=False).vectors)
 
     case = {"kind": "seeds", "dataset": "COCO"}
-    assert offsets.cases(profile)[-1] == case
-    assert offsets.twin_weights(profile)
-    found = offsets.compute(lab, case, Learning(profile, sizes=EXPERIMENTS["offsets"].sizes_of(profile)))
+    assert displacements.offset_cases(profile)[-1] == case
+    assert displacements.twin_weights(profile)
+    found = EXPERIMENTS["offsets"].rows(lab, case, Learning(profile, sizes=EXPERIMENTS["offsets"].sizes_of(profile)))
     assert (found["cosine"] > 0.999).all()
     assert set(found["target"]) == {"to the twin", "from the twin"}
 
@@ -116,8 +104,8 @@ def test_words_are_mapped_by_every_kind_and_gain_nothing_where_they_land_on_thei
     monkeypatch.setattr(lab, "transfer", lambda *_: lab.model("classification").embeddings_of(anchors))
     quality = pd.DataFrame({"r2": [0.5], "top1": [0.25]})
     monkeypatch.setattr(map_quality, "held_out_quality", lambda *_, kind: quality)
-    table = map_quality.map_kinds(lab, case, sources)
-    assert list(table["map"].unique()) == list(MAPS) == map_quality.known_kinds(PROFILE)
+    table = EXPERIMENTS["map_kinds"].rows(lab, case, sources)
+    assert list(table["map"].unique()) == list(MAPS) == EXPERIMENTS["map_kinds"].inputs(PROFILE)
     assert (table["gain"] == 0).all()
     assert (table["r2"] == 0.5).all()
     assert (table["concept"] != table["anchor"]).all()
@@ -154,7 +142,7 @@ def test_an_output_is_kept_where_the_word_is_best_at_its_anchors_concept(lab, gi
         return np.array([[float(name == concept) for name in names] for concept in asked])
 
     monkeypatch.setattr(perturbations, "scores_by_concept", scores)
-    table = perturbations.compute(lab, {"task": "classification", "dataset": "COCO"}, sources)
+    table = EXPERIMENTS["perturbations"].rows(lab, {"task": "classification", "dataset": "COCO"}, sources)
     assert set(table["kind"]) == {"optimised", "random", "random, vocabulary", "random, word"}
     assert set(table["kept"]) == {kept}
 
@@ -170,9 +158,9 @@ def test_a_word_has_a_score_for_each_concept(lab):
 def test_a_parabola_ends_at_its_ends_and_is_straight_with_its_bend_in_the_middle():
     one, other = torch.zeros(1, 2, 3), torch.ones(1, 2, 3)
     bend = torch.randn(1, 2, 3, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(segments.on_parabola(one, bend, other, torch.zeros(1)), one)
-    assert torch.equal(segments.on_parabola(one, bend, other, torch.ones(1)), other)
-    quarter = segments.on_parabola(one, (one + other) / 2, other, torch.full((1,), 0.25))
+    assert torch.equal(pairs.on_parabola(one, bend, other, torch.zeros(1)), one)
+    assert torch.equal(pairs.on_parabola(one, bend, other, torch.ones(1)), other)
+    quarter = pairs.on_parabola(one, (one + other) / 2, other, torch.full((1,), 0.25))
     torch.testing.assert_close(quarter, torch.full((1, 2, 3), 0.25))
 
 
@@ -180,7 +168,7 @@ def test_bends_start_half_way_and_move(lab, given):
     words = given("segments").words("classification", "COCO", 0.5)[:2]
     one, other = words[0].vectors[None], words[1].vectors[None]
     trials = [Trial("COCO", "laptop", "laptop and scissors")]
-    bend = segments.learn_bends(lab, "classification", trials, ["laptop"], one, other)
+    bend = pairs.learn_bends(lab, "classification", trials, ["laptop"], one, other)
     learning = PROFILE.learning["classification"]
     moved = (bend - (one + other) / 2).abs().max()
     assert 0 < moved <= 1.01 * learning.steps * learning.rate  # Adam's steps are no longer than its rate
@@ -188,8 +176,8 @@ def test_bends_start_half_way_and_move(lab, given):
 
 def test_segments_go_from_one_solution_to_the_other(lab, given, monkeypatch):
     sources = given("segments")
-    monkeypatch.setattr(segments, "solutions_of", lambda task, dataset, _: sources.words(task, dataset)[:2])
-    table = segments.compute(lab, {"task": "classification", "dataset": "COCO"}, sources)
+    monkeypatch.setattr(pairs, "solutions_of", lambda task, dataset, _: sources.words(task, dataset)[:2])
+    table = pairs.segments(lab, {"task": "classification", "dataset": "COCO"}, sources)
     for kind, shares in {"curve": [0, 0.5, 1], "ends": [np.nan], "middle": [0.5], "segment": [0, 0.5, 1]}.items():
         np.testing.assert_array_equal(table.loc[table["kind"] == kind, "t"], shares)
     assert set(table["anchor"]) == {"laptop and scissors"}
@@ -226,7 +214,8 @@ def test_a_word_that_diverged_has_no_value(lab, given, monkeypatch):
     monkeypatch.setattr(
         lab, "learn", lambda *_, snapshots, **__: Learned(vectors, torch.zeros(5, 2), dict.fromkeys(snapshots, vectors))
     )
-    table = learning.rates(lab, {"task": "classification", "dataset": "COCO", "factor": "4"}, given("rates"))
+    case = {"task": "classification", "dataset": "COCO", "factor": "4"}
+    table = EXPERIMENTS["rates"].rows(lab, case, given("rates"))
     assert table.groupby("steps")["value"].count().tolist() == [1, 1]
     assert set(table["rate"]) == {4 * PROFILE.learning["classification"].rate}
 
@@ -251,7 +240,8 @@ def test_spreads_tell_data_from_starts(lab, given, monkeypatch, depends_on, data
     made_up = {"start": lambda: np.array([0.0, 0.5, 0.0, 0.5]), "data": lambda: np.full(4, 0.5 * next(number))}
     monkeypatch.setattr(Lab, "learn", lambda *_, **__: Learned(torch.zeros(4, 1, 1), torch.zeros(1, 4)))
     monkeypatch.setattr(learning, "values_of", lambda *_: made_up[depends_on]())
-    spread = learning.spreads(lab, {"dataset": "COCO"}, given("spreads")).groupby("kind")["spread"].mean()
+    table = EXPERIMENTS["spreads"].rows(lab, {"dataset": "COCO"}, given("spreads"))
+    spread = table.groupby("kind")["spread"].mean()
     np.testing.assert_allclose([spread["data"], spread["start"]], [data * 0.5 / np.sqrt(2), start * 0.5 / np.sqrt(2)])
 
 
@@ -281,14 +271,14 @@ def test_drawn_things_differ_from_picture_to_picture_and_not_from_run_to_run():
 
 def test_rarer_nouns_are_no_concepts_and_rarer():
     concepts = {concept.prompt_name for dataset in DATASETS for concept in concepts_of(dataset, "miniature")}
-    known, nouns = frequency.name_frequency(frequency.load_sprites()), frequency.rarer_nouns(10)
+    known, nouns = drawn.name_frequency(drawn.load_sprites()), drawn.rarer_nouns(10)
     assert len(set(nouns)) == 10
     assert not concepts & set(nouns)
     assert max(known[noun] for noun in nouns) < 0.5 * min(known[name] for name in concepts)
 
 
 def test_names_share_the_scenes_of_their_nouns():
-    found = pd.Series(frequency.name_frequency(frequency.load_sprites()))
+    found = pd.Series(drawn.name_frequency(drawn.load_sprites()))
     assert found.sum() == pytest.approx(1)
     assert found["cat"] == pytest.approx(4 * found["kitty"])
 
@@ -300,12 +290,12 @@ def test_days_are_told_once_the_log_has_every_chunk(tmp_path):
     for logged, days in ((names[1:], []), (names[:1] * 2, [len(names)])):
         for name in logged:
             append_run(Store(PROFILE, tmp_path).log_file, {"chunk": name} | record)
-        assert timing.compute(lab, {}, sources)["days"].tolist() == days
+        assert learning.timing(lab, {}, sources)["days"].tolist() == days
 
 
 def test_what_must_be_drawn_is_left_out_in_the_papers_world():
-    assert drawn.tasks_of_the_miniature(PAPER) == drawn.instance_cases(PAPER) == []
-    assert {case["nouns"] for case in frequency.cases(PAPER)} == {"concepts"}
+    assert EXPERIMENTS["compounds"].cases(PAPER) == EXPERIMENTS["instances"].cases(PAPER) == []
+    assert {case["nouns"] for case in drawn.frequency_cases(PAPER)} == {"concepts"}
 
 
 def test_solutions_are_words_that_do_at_least_half_of_what_their_concepts_name_does():
@@ -323,4 +313,4 @@ def test_solutions_are_words_that_do_at_least_half_of_what_their_concepts_name_d
         for name, concept in (("good", "cup"), ("poor", "cup"), ("idle", "dog"))
     ]
     sources = SimpleNamespace(trials=table, grid=lambda *_, own: words)
-    assert [word.word_id for word in segments.solutions_of("detection", "COCO", sources)] == ["good"]
+    assert [word.word_id for word in pairs.solutions_of("detection", "COCO", sources)] == ["good"]

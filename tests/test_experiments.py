@@ -23,15 +23,13 @@ from pydantic import PositiveInt
 
 from vwlib.book.pages.experiments import tables_of
 from vwlib.experiments import running
-from vwlib.experiments.base import Experiment, Size, Sources, per, single_case
-from vwlib.experiments.registry import EXPERIMENTS, SCHEMAS, check_sizes, choose
-from vwlib.experiments.running import read_tables, run, status
+from vwlib.experiments.base import Experiment, Size, Sources, per
+from vwlib.experiments.running import EXPERIMENTS, SCHEMAS, check_sizes, choose, read_tables, run, status
 from vwlib.ledger.judge import judge_claims
 from vwlib.settings import load_profile
 from vwlib.study import run as runner
 from vwlib.study.run import run_study
-from vwlib.study.store import Store
-from vwlib.study.tables import TRIALS, read_table, results_root
+from vwlib.study.store import TRIALS, Store, read_table, results_root
 from vwlib.tools.cli import app
 
 PROFILE, MINIATURE = load_profile("smoke"), load_profile("miniature")
@@ -51,9 +49,9 @@ def count(lab, case, sources):
 MADE_UP = {
     experiment.name: experiment
     for experiment in (
-        Experiment("words", "?", compute, per("task"), (TRIALS,), sizes=(Size("many", PositiveInt, 9, 2, "many"),)),
-        Experiment("counts", "?", count, single_case, ("words",)),
-        Experiment("free", "?", count, single_case),
+        Experiment("words", compute, per("task"), (TRIALS,), sizes=(Size("many", PositiveInt, 9, 2, "many"),)),
+        Experiment("counts", count, per(), ("words",)),
+        Experiment("free", count, per()),
     )
 }
 ALL = list(MADE_UP.values())

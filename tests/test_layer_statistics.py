@@ -192,7 +192,7 @@ def test_a_probe_takes_real_words_for_what_they_are_and_anchors_for_anchors(mode
     trials = [Trial("COCO", concept, anchor) for concept, anchor in itertools.product(own, repeat=2)]
     table = statistics.label_words(trials, "miniature")
     concepts, anchors = (model.embeddings_of(table[column].tolist(), 4) for column in ("concept", "anchor"))
-    named, started = (statistics.probe_scores(model, vectors, table, own) for vectors in (concepts, anchors))
+    named, started = (statistics.probe_scores(model, [(vectors, table)], own) for vectors in (concepts, anchors))
     assert sorted(named["layer"].unique()) == list(range(1, len(model.blocks) + 1))
     assert named["accuracy"].min() > 0.8, "three words are hard to mistake for each other"
     off = named["concept"] != named["anchor_concept"]
@@ -209,6 +209,7 @@ def test_a_probe_without_a_words_name_or_with_too_few_prompts_is_refused(model):
     table = statistics.label_words([Trial("COCO", "laptop", "scissors")], "miniature")
     vectors = model.embeddings_of(["laptop"])
     with pytest.raises(ValueError, match="knows no own word of 'scissors'; it knows those of laptop, dog"):
-        statistics.probe_scores(model, vectors, table, {"laptop": "laptop", "dog": "dog"})
+        statistics.probe_scores(model, [(vectors, table)], {"laptop": "laptop", "dog": "dog"})
     with pytest.raises(ValueError, match="five prompts or more; there are 2"):
-        statistics.probe_scores(model, vectors, table, {"laptop": "laptop", "scissors": "scissors"}, ["a {}", "the {}"])
+        own = {"laptop": "laptop", "scissors": "scissors"}
+        statistics.probe_scores(model, [(vectors, table)], own, ["a {}", "the {}"])

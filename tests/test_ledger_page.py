@@ -21,8 +21,7 @@ from vwlib.book.pages.ledger import (
     missing_tables,
     revisions,
 )
-from vwlib.experiments.registry import SCHEMAS
-from vwlib.experiments.running import read_tables
+from vwlib.experiments.running import SCHEMAS, read_tables
 from vwlib.ledger.claims import load_claims
 from vwlib.ledger.judge import judge_claims
 from vwlib.ledger.verdicts import VERDICTS, write_claims

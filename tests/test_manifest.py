@@ -8,7 +8,8 @@ from typer.testing import CliRunner
 
 from vwlib.concepts import concepts_of
 from vwlib.settings import load_profile
-from vwlib.study.manifest import Manifest, differences, digest, make_manifest
+from vwlib.study.digest import hash_file
+from vwlib.study.manifest import Manifest, differences, make_manifest
 from vwlib.tools.cli import app
 
 
@@ -35,7 +36,7 @@ def test_the_same_images_give_the_same_manifest(profile, tmp_path):
     assert sorted(vase["train"]) == [f"dataset/vase/{index:02d}.png" for index in range(4)] and list(vase["test"]) == [
         "dataset/vase/04.png"
     ]
-    assert vase["test"]["dataset/vase/04.png"].file == digest(tmp_path / "data" / "dataset" / "vase" / "04.png")
+    assert vase["test"]["dataset/vase/04.png"].file == hash_file(tmp_path / "data" / "dataset" / "vase" / "04.png")
 
 
 def test_another_file_other_boxes_and_a_missing_image_are_told(profile, tmp_path):
@@ -86,7 +87,8 @@ def test_a_missing_manifest_and_one_of_another_profile_are_named(profile, tmp_pa
 
 def test_the_command_writes_and_checks(profile, tmp_path, monkeypatch):
     monkeypatch.setattr("vwlib.tools.cli.load_profile", lambda name: profile)
-    monkeypatch.setattr("vwlib.study.manifest.make_manifest", lambda settings: make_manifest(settings, ("DreamBooth",)))
+    only = ("DreamBooth",)
+    monkeypatch.setattr("vwlib.study.manifest.make_manifest", lambda settings, *_: make_manifest(settings, only))
     file = str(tmp_path / "out" / "manifest.json")
     assert CliRunner().invoke(app, ["manifest", file]).exit_code == 0
     assert CliRunner().invoke(app, ["manifest", file, "--check"]).exit_code == 0

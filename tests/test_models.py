@@ -131,7 +131,7 @@ def test_generator_with_embeddings_equals_generator_with_prompt(precise_lab):
     model = precise_lab.model("generation")
     typed = model.pipeline(
         "a photo of cat",
-        num_inference_steps=4,
+        num_inference_steps=PROFILE.generator.inference_steps,
         guidance_scale=PROFILE.generator.guidance,
         height=64,
         width=64,

@@ -240,7 +240,7 @@ def test_where_words_lie_is_told_for_each_task_and_radius():
 
 
 def test_a_missing_study_is_stood_in_for_and_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr("vwlib.study.tables.DATA", tmp_path)
+    monkeypatch.setattr("vwlib.study.store.DATA", tmp_path)
     study, told = study_or_stand_in(load_profile("miniature"))
     assert study.profile.name == "smoke"
     assert "`vwlib study --profile miniature`" in told and "profile 'smoke'" in told

@@ -21,7 +21,7 @@ from vwlib.settings import load_profile
 from vwlib.study import run as runner
 from vwlib.study.read import StoredStudy, study_of, words_of_grid
 from vwlib.study.run import ensure_study
-from vwlib.study.tables import read_table
+from vwlib.study.store import read_table
 from vwlib.tools.cli import app
 from vwlib.trials import Trial
 from vwlib.words import Word
@@ -133,7 +133,7 @@ def test_a_radius_that_the_study_lacks_is_named_with_those_that_it_has():
 
 def test_the_command_that_makes_missing_words_writes_where_they_are_looked_for(tmp_path, monkeypatch):
     ran = []
-    monkeypatch.setattr("vwlib.study.tables.CACHE", tmp_path)
+    monkeypatch.setattr("vwlib.study.store.CACHE", tmp_path)
     monkeypatch.setattr(runner, "run_study", lambda profile, root, **_: ran.append(root))
     for options, root in (
         ([], tmp_path / "on_demand"),

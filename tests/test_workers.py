@@ -8,7 +8,7 @@ import torch
 
 from vwlib.paths import ROOT
 from vwlib.settings import load_profile
-from vwlib.study.cluster import connected, visible_gpus
+from vwlib.study.run import connected, visible_gpus
 
 PROFILE = load_profile("smoke")
 pytest.importorskip("distributed")

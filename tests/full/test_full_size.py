@@ -16,7 +16,7 @@ from full_size import SAVERS, SD21, clip_entries, measure
 from transformers import CLIPTokenizer
 
 from vwlib.paths import ROOT
-from vwlib.study.cost import FULL_SIZE
+from vwlib.study.progress import FULL_SIZE
 
 MOST_MEMORY = 20  # GB
 NAMES = [*SAVERS, "map"]

@@ -223,8 +223,7 @@ def make_ready(profile: str) -> None:
     """
     from vwlib.miniature.world import ensure_world
     from vwlib.study.progress import status
-    from vwlib.study.store import Store
-    from vwlib.study.tables import results_root
+    from vwlib.study.store import Store, results_root
 
     settings = load_profile(profile)
     if settings.world == "miniature":

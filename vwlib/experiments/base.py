@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
+import itertools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -25,7 +27,8 @@ from vwlib.study.plan import WORDS, make_plan, study_digest
 from vwlib.study.store import Store
 from vwlib.words import Word
 
-ExperimentCase = Mapping[str, str]
+Case = Mapping[str, str]
+Cases = list[dict[str, str]]
 COUNT = PositiveInt  # what a size may be: one number, or two
 PAIR = tuple[PositiveInt, PositiveInt]
 
@@ -41,10 +44,7 @@ class Size:
     what: str  #: it counts
 
     def of(self, profile: Profile) -> Any:
-        """Its value in a profile.
-
-        Raises ValueError for an override of another type.
-        """
+        """Its value in a profile. Raises ValueError for an override of another type."""
         usual = self.smoke if profile.name == "smoke" else self.value
         try:
             return TypeAdapter(self.kind).validate_python(profile.experiments.own.get(self.name, usual))
@@ -90,10 +90,7 @@ class Sources:
     def grid(
         self, task: str, dataset: str, delta: float | None = None, own: bool = False, count: int | None = None
     ) -> list[Word]:
-        """Those of `words` that are of the first `count` concepts and anchors; by default as many as the size `grid`.
-
-        Words that start at their concept's own anchor are left out, unless `own` asks for them.
-        """
+        """Those of `words` that are of `grid_trials` with `count` (by default the size `grid`) and `own`."""
         trials = grid_trials(self.profile, dataset, count or self.sizes.grid[task], own)
         wanted = {(trial.concept, trial.anchor) for trial in trials}
         return [word for word in self.words(task, dataset, delta) if (word.concept, word.anchor) in wanted]
@@ -106,41 +103,45 @@ class Sources:
         return self.labs[key]
 
 
-def _nothing(_: Profile) -> Any:
-    return None
+#: Computes a case's rows, in one table or in several, one below the other.
+Compute = Callable[[Lab, Case, Sources], pd.DataFrame | Iterable[pd.DataFrame]]
 
 
 @dataclass(frozen=True)
 class Experiment:
     """One table of the expensive stage: computed case by case, stored, read by the pages.
 
-    `version` goes up by one with each change of code that changes a row: the stored table is then stale.
+    The docstring of `compute` begins with what it asks. `version` goes up by one with each change of code that changes
+    a row: the stored table is then stale.
     """
 
     name: str  #: of its table
-    question: str  #: what it asks, in a sentence that names its place in the paper
-    compute: Callable[[Lab, ExperimentCase, Sources], pd.DataFrame]  #: the rows of one case
-    cases: Callable[[Profile], list[dict[str, str]]]
+    compute: Compute
+    cases: Callable[[Profile], Cases]
     needs: tuple[str, ...] = ()  #: tables that it reads: `TRIALS` for the study's words or scores, or experiments'
     shared: tuple[str, ...] = ()  #: the fields of `ExperimentSettings` that it uses
     sizes: tuple[Size, ...] = ()  #: its own
     schema: TableSchema | None = None  #: where the ledger reads the table
     version: int = 1
-    inputs: Callable[[Profile], Any] = _nothing  #: what else its rows depend on, as plain data
+    inputs: Callable[[Profile], Any] = lambda _: None  #: what else its rows depend on, as plain data
+
+    @property
+    def question(self) -> str:
+        """What it asks, in a sentence."""
+        return " ".join((inspect.getdoc(self.compute) or "").split("\n\n")[0].split())
+
+    def rows(self, lab: Lab, case: Case, sources: Sources) -> pd.DataFrame:
+        """The rows of one case."""
+        found = self.compute(lab, case, sources)
+        return found if isinstance(found, pd.DataFrame) else pd.concat(found, ignore_index=True)
 
     def sizes_of(self, profile: Profile) -> SimpleNamespace:
-        """The shared and the own sizes that it uses, in a profile. Others it cannot read.
-
-        Raises ValueError for an override of another type.
-        """
+        """The shared and the own sizes that it uses, in a profile; others it cannot read. Raises as `Size.of` does."""
         shared = {name: getattr(profile.experiments, name) for name in self.shared}
         return SimpleNamespace(**shared, **{size.name: size.of(profile) for size in self.sizes})
 
     def digest(self, tables: Store) -> str:
-        """A short hash of all that the table depends on: other experiments' sizes do not count.
-
-        Raises FileNotFoundError that names the command where a table is missing that it needs.
-        """
+        """A hash of all that the table depends on. Raises FileNotFoundError where it lacks a table that it needs."""
         content = {
             "study": study_digest(tables.profile),
             "settings": to_jsonable_python(vars(self.sizes_of(tables.profile))),
@@ -151,24 +152,21 @@ class Experiment:
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def case_name(case: ExperimentCase) -> str:
+def case_name(case: Case) -> str:
     """A name for people and files, unique within an experiment."""
     return "-".join(case.values()).replace(" ", "_") or "all"
 
 
-def single_case(_: Profile) -> list[dict[str, str]]:
-    """The cases of an experiment that is computed in one go."""
-    return [{}]
+def per(*keys: str) -> Callable[[Profile], Cases]:
+    """A case for every value of some of `task`, `source` (another task) and `dataset`; of none a single case."""
 
-
-def per(*keys: str) -> Callable[[Profile], list[dict[str, str]]]:
-    """A case for every value of some of `task`, `source` (another task than `task`) and `dataset`."""
-
-    def cases(profile: Profile) -> list[dict[str, str]]:
+    def cases(profile: Profile) -> Cases:
         values: dict[str, Sequence[str]] = {"task": TASKS, "source": TASKS, "dataset": profile.study.datasets}
-        found: list[dict[str, str]] = [{}]
-        for key in keys:
-            found = [case | {key: value} for case in found for value in values[key]]
+        found = [dict(zip(keys, case, strict=True)) for case in itertools.product(*(values[key] for key in keys))]
         return [case for case in found if case.get("source", "") != case.get("task", " ")]
 
     return cases
+
+
+#: The cases of most experiments, and the settings of those that score words many times.
+EACH, SCORED_OFTEN = per("task", "dataset"), ("grid", "test_images", "pictures")

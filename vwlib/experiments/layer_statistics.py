@@ -1,13 +1,12 @@
-"""Section 5.2 as numbers: what hidden states group by, what they are read as, and at which layer a word flips from its
-anchor to its concept.
+"""Section 5.2 as numbers: what hidden states group by, are read as, and at which layer a word flips to its concept.
 
-Functions that take `words` want a table with one row for each word, in the words' order, and columns `concept` and
-`anchor` (`label_words` makes it of trials); what they return keeps its columns.
+Tables `words` have one row for each word, in the words' order, and columns `concept` and `anchor` (`label_words`); what
+the functions return keeps their columns.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 import numpy as np
@@ -92,17 +91,12 @@ def check_labels(count: int, words: pd.DataFrame) -> None:
 
 
 def tsne_of_layers(
-    states: Tensor,
-    words: pd.DataFrame,
-    layers: Sequence[int] = (),
-    perplexity: float | None = None,
-    random_state: int = 0,
+    states: Tensor, words: pd.DataFrame, layers: Sequence[int] = (), random_state: int = 0
 ) -> pd.DataFrame:
     """Figures 7 and 12 to 18: t-SNE of hidden states (layer, word, d), by default at four evenly spaced layers.
 
-    The perplexity is 30, or a third of the words where they are few. Returns one row for each layer and word: the
-    columns of `words`, `layer`, `x`, `y`. Raises ValueError for fewer than four words, and for a layer at which all
-    words are the same.
+    The perplexity is 30, or a third of few words. One row for each layer and word: `layer`, `x`, `y`. Raises ValueError
+    for fewer than four words, and for a layer at which all words are the same.
     """
     from sklearn.manifold import TSNE  # takes seconds to import
 
@@ -114,7 +108,7 @@ def tsne_of_layers(
         points = states[layer].numpy()
         if not np.ptp(points, axis=0).any():
             raise ValueError(f"All words have the same hidden state at layer {layer}, so there is nothing to lay out.")
-        spread = perplexity or min(30.0, (len(words) - 1) / 3)
+        spread = min(30.0, (len(words) - 1) / 3)
         place = TSNE(2, perplexity=spread, random_state=random_state).fit_transform(points)
         tables.append(words.assign(layer=layer, x=place[:, 0], y=place[:, 1]))
     return pd.concat(tables, ignore_index=True)
@@ -125,13 +119,12 @@ def cluster_agreement(
 ) -> pd.DataFrame:
     """Section 5.2: how far k-means clusters of hidden states (layer, word, d) are the anchors, or the concepts.
 
-    At each layer the adjusted Rand index, 1 for the same grouping and 0 by chance, with as many clusters as there are
-    anchors or concepts. If all words of an n x n grid cluster by the one, the other's is -1 / n. The interval is of a
-    bootstrap that resamples concepts and anchors and keeps the clusters, corrected for its bias: resamples hold fewer
-    different groups, of which chance groups more.
-    Returns one row for each layer and `by` ("anchor", "concept", and their difference "concept - anchor"): `ari`,
-    `low`, `high`, `n`. Raises ValueError for fewer than two concepts or anchors.
+    One row for each layer and `by` ("anchor", "concept", "concept - anchor"): `ari`, the adjusted Rand index with as
+    many clusters as groups (1: the same; -1 / n if all words of an n x n grid cluster by the other), `low`, `high`,
+    `n`. The interval is of a bootstrap that resamples concepts and anchors and keeps the clusters, corrected for its
+    bias: resamples hold fewer different groups. Raises ValueError for fewer than two concepts or anchors.
     """
+    from sklearn.cluster import KMeans
     from sklearn.metrics import adjusted_rand_score
 
     check_labels(states.shape[1], words)
@@ -143,29 +136,18 @@ def cluster_agreement(
     rows = []
     for layer, points in enumerate(states.numpy()):
         found: dict[str, tuple[float, np.ndarray]] = {}
+        distinct = len(np.unique(points, axis=0))
         for by, labels in groups.items():
-            clusters = k_means(points, labels.max() + 1, seed)
+            k_means = KMeans(min(labels.max() + 1, distinct), n_init=10, random_state=seed)
+            clusters = k_means.fit_predict(points)
             found[by] = adjusted_rand_score(labels, clusters), weighted_rand(labels, clusters, weights)
         found["concept - anchor"] = found["concept"][0] - found["anchor"][0], found["concept"][1] - found["anchor"][1]
         for by, (ari, resampled) in found.items():
-            low, high = _centred_interval(resampled[~np.isnan(resampled)], ari, confidence)
+            drawn, low, high = resampled[~np.isnan(resampled)], np.nan, np.nan
+            if len(drawn):
+                low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2]) + (ari - drawn.mean())
             rows.append((layer, by, float(ari), float(low), float(min(high, 1) if by in groups else high), len(words)))
     return pd.DataFrame(rows, columns=["layer", "by", "ari", "low", "high", "n"])
-
-
-def _centred_interval(resampled: np.ndarray, estimate: float, confidence: float) -> tuple[float, float]:
-    if not len(resampled):
-        return np.nan, np.nan
-    low, high = np.quantile(resampled, [(1 - confidence) / 2, (1 + confidence) / 2]) + (estimate - resampled.mean())
-    return low, high
-
-
-def k_means(points: np.ndarray, clusters: int, seed: int = 0) -> np.ndarray:
-    """The cluster (word,) of each of the points (word, d); fewer clusters where there are fewer distinct points."""
-    from sklearn.cluster import KMeans
-
-    clusters = min(clusters, len(np.unique(points, axis=0)))
-    return KMeans(clusters, n_init=10, random_state=seed).fit_predict(points)
 
 
 def bootstrap_weights(concept: np.ndarray, anchor: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:
@@ -173,9 +155,8 @@ def bootstrap_weights(concept: np.ndarray, anchor: np.ndarray, draws: int, rng: 
 
     Resamples that hold a single concept or a single anchor are left out, so there may be fewer than `draws`.
     """
-    drawn = [
-        rng.multinomial(count, np.full(count, 1 / count), size=draws) for count in (concept.max() + 1, anchor.max() + 1)
-    ]
+    counts = concept.max() + 1, anchor.max() + 1
+    drawn = [rng.multinomial(count, np.full(count, 1 / count), size=draws) for count in counts]
     several = np.logical_and(*((part > 0).sum(1) > 1 for part in drawn))
     return (drawn[0][:, concept] * drawn[1][:, anchor])[several].astype(float)
 
@@ -183,8 +164,8 @@ def bootstrap_weights(concept: np.ndarray, anchor: np.ndarray, draws: int, rng: 
 def weighted_rand(labels: np.ndarray, clusters: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """The adjusted Rand index (draw,) of labels and clusters (word,), each word counted by `weights` (draw, word).
 
-    Pairs of a word with its own copy are left out: they always agree, and would make resamples look better than the
-    data. NaN where no two words that count share a label or a cluster, and where all share both.
+    Pairs of a word with its own copy are left out: they always agree. NaN where no two words that count share a label
+    or a cluster, and where all share both.
     """
     own = (weights**2).sum(1)
 
@@ -208,15 +189,11 @@ def truncation_scores(
     seed: int = 0,
     at_once: int = 100,
 ) -> pd.DataFrame:
-    """Figure 7: a word's score as its concept and as its anchor, when the text encoder has N blocks.
+    """Figure 7: a word's score (table 1) as its concept and as its anchor, when the text encoder has N blocks.
 
-    Both are the metric of table 1 for the same output. Names are read by the same shortened encoder, since features of
-    different depth cannot be compared.
-
-    `vectors` (word, vector, d) and `words` with `concept`, `anchor` and `anchor_concept` are of one dataset, with
-    prompt names `names` and test images' `features`; `blocks` are the N, by default none to all. Returns one row for
-    each N, word and `of` ("concept" or "anchor"): the columns of `words`, `task`, `word` (its row), `blocks`, `of`,
-    `metric`, `value`, `n`.
+    The same shortened encoder reads the prompt names `names`. `vectors` (word, vector, d) and test images' `features`
+    are of one dataset; `blocks` are the N, by default none to all. One row for each N, word and `of` ("concept" or
+    "anchor"): `task`, `word` (its row), `blocks`, `metric`, `value`, `n`.
     """
     check_labels(len(vectors), words)
     tables = []
@@ -228,73 +205,77 @@ def truncation_scores(
                 # Asked at once, so that the generator draws the pictures of a word once.
                 scores = model.evaluate(vectors[part].repeat(2, 1, 1), asked, names, features, seed)
                 for of, found in (("concept", scores[: len(part)]), ("anchor", scores[len(part) :])):
-                    values = pd.DataFrame([(s.metric, s.value, s.n) for s in found], chosen.index)
-                    table = chosen.assign(task=model.task, word=part.numpy(), blocks=count, of=of)
-                    tables.append(table.assign(metric=values[0], value=values[1], n=values[2]))
+                    said = {name: [getattr(score, name) for score in found] for name in ("metric", "value", "n")}
+                    tables.append(chosen.assign(task=model.task, word=part.numpy(), blocks=count, of=of, **said))
     return pd.concat(tables, ignore_index=True)
 
 
 def flip_layers(scores: pd.DataFrame) -> pd.DataFrame:
     """The layer at which each word flips from its anchor to its concept, from the table of `truncation_scores`.
 
-    `crossing` is the first N from which the concept's score exceeds the anchor's with every larger N too; NaN where
-    there is none. N = 0 is left out: before the first block the end of the text has not seen the word. `depth` is the
-    largest N. One row a word, with the columns that tell words apart. Words that start at their concept's own anchor
-    cannot flip and are left out.
+    `crossing` is the first N > 0 from which on the concept's score exceeds the anchor's; NaN where there is none. Words
+    that start at their concept's own anchor are left out.
     """
-    keys = [column for column in scores if column not in ("blocks", "of", "metric", "value", "n")]
-    able = scores[(scores["concept"] != scores["anchor_concept"]) & (scores["blocks"] > 0)]
-    rows = []
-    for key, word in able.groupby(keys, sort=False, dropna=False):
+
+    def crossing(word: pd.DataFrame) -> float:
         table = word.pivot(index="blocks", columns="of", values="value").sort_index()
-        ahead = (table["concept"] > table["anchor"]).to_numpy()
-        rows.append((*key, first_sustained_layer(table.index.to_numpy(), ahead), table.index.max()))
-    return pd.DataFrame(rows, columns=[*keys, "crossing", "depth"])
+        return first_sustained_layer(table["concept"] > table["anchor"])
+
+    able = scores[(scores["concept"] != scores["anchor_concept"]) & (scores["blocks"] > 0)]
+    return _layer_of_words(able, ["blocks", "of", "metric", "value", "n"], "crossing", crossing)
 
 
-def first_sustained_layer(layers: np.ndarray, ahead: np.ndarray) -> float:
-    """The first of the ascending `layers` from which `ahead` (layer,) holds to the end; NaN if it does not there."""
-    from_here_on = np.logical_and.accumulate(ahead[::-1])[::-1]
-    return float(layers[from_here_on.argmax()]) if from_here_on.any() else np.nan
+def _layer_of_words(
+    table: pd.DataFrame, varying: list[str], name: str, layer_of: Callable[[pd.DataFrame], float]
+) -> pd.DataFrame:
+    """One row a word: what tells words apart, a layer `name`, and `depth`, the last layer (first of `varying`)."""
+    keys = [column for column in table if column not in varying]
+    words = table.groupby(keys, sort=False, dropna=False)
+    rows = [(*key, layer_of(word), word[varying[0]].max()) for key, word in words]
+    return pd.DataFrame(rows, columns=[*keys, name, "depth"])
+
+
+def first_sustained_layer(ahead: pd.Series) -> float:
+    """The first of the ascending layers, which are the index, from which `ahead` holds to the end; else NaN."""
+    from_here_on = np.logical_and.accumulate(ahead.to_numpy()[::-1])[::-1]
+    return float(ahead.index[from_here_on.argmax()]) if from_here_on.any() else np.nan
 
 
 def half_projection_layer(projections: pd.DataFrame) -> pd.DataFrame:
     """The first layer with half of the last layer's projection, from `projection_on_concept_direction`'s table.
 
-    One row a word: the columns that tell words apart, `half` (NaN for a word that ends no nearer to its concept than
-    its anchor is), and `depth`, the last layer.
+    `half` is NaN for a word that ends no nearer to its concept than its anchor is.
     """
-    keys = [column for column in projections if column not in ("layer", "value")]
-    rows = []
-    for key, word in projections.groupby(keys, sort=False, dropna=False):
+
+    def half(word: pd.DataFrame) -> float:
         curve = word.set_index("layer")["value"].sort_index()
-        end = curve.iloc[-1]
-        half = float((curve >= end / 2).idxmax()) if end > 0 else np.nan
-        rows.append((*key, half, curve.index.max()))
-    return pd.DataFrame(rows, columns=[*keys, "half", "depth"])
+        return float((curve >= curve.iloc[-1] / 2).idxmax()) if curve.iloc[-1] > 0 else np.nan
+
+    return _layer_of_words(projections, ["layer", "value"], "half", half)
 
 
 @torch.no_grad()
 def probe_scores(
-    model: TaskModel, vectors: Tensor, words: pd.DataFrame, own: dict[str, str], prompts: Sequence[str] = PROBE_PROMPTS
+    model: TaskModel,
+    sets: Sequence[tuple[Tensor, pd.DataFrame]],
+    own: dict[str, str],
+    prompts: Sequence[str] = PROBE_PROMPTS,
 ) -> pd.DataFrame:
-    """What a linear probe of each layer takes a word for, its concept or its anchor.
+    """What a linear probe of each layer takes words for, their concept or their anchor.
 
-    At every layer from the first block on, a logistic regression learns to tell the dataset's concepts apart by the
-    hidden states of real words, each concept's `own` word in all of `prompts`. It then reads the hidden states of
-    `vectors` (word, vector, d) in the model's prompt.
-
-    Returns one row a word and layer: the columns of `words`, which need `anchor_concept`, `task`, `word` (its row),
-    `layer`, `value`, the probability of the concept against that of the anchor's concept alone, and `accuracy`, the
-    probe's own on real words in prompts that it was not fitted on. Raises ValueError where a word's concept or anchor
-    is none of `own`, and for fewer than five prompts.
+    At every layer from the first block on, a logistic regression learns to tell concepts apart by the hidden states of
+    each concept's `own` word in all `prompts`, then reads those of each set's vectors (word, vector, d). One row for
+    each set's words and layers: `task`, `word` (its row), `layer`, `value`, the probability of the concept against that
+    of the anchor's concept alone, and `accuracy` in prompts that the probe was not fitted on. Raises ValueError for a
+    word whose concept or anchor is none of `own`, and for fewer than five prompts.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GroupKFold, cross_val_score
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    if strange := sorted({*words["concept"], *words["anchor_concept"]} - set(own)):
+    named = {name for _, words in sets for column in ("concept", "anchor_concept") for name in words[column]}
+    if strange := sorted(named - set(own)):
         raise ValueError(f"The probe knows no own word of '{strange[0]}'; it knows those of {', '.join(own)}.")
     if len(prompts) < 5:
         raise ValueError(f"A probe is fitted and tested on five prompts or more; there are {len(prompts)}.")
@@ -303,28 +284,31 @@ def probe_scores(
             model.encode_prompts([prompt.format(name) for prompt in prompts])
     real = torch.cat([run.float().cpu() for run in runs], dim=1).numpy()
     labels, group = np.repeat(np.arange(len(own)), len(prompts)), np.tile(np.arange(len(prompts)), len(own))
-    place = {concept: number for number, concept in enumerate(own)}
-    sides = [words[column].map(place).to_numpy() for column in ("concept", "anchor_concept")]
-    tables = []
-    for layer, points in list(enumerate(hidden_states(model, vectors).numpy()))[1:]:
+    probes = []
+    for states in real[1:]:
         probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-        accuracy = cross_val_score(probe, real[layer], labels, groups=group, cv=GroupKFold(5)).mean()
-        logs = probe.fit(real[layer], labels).predict_log_proba(points)
-        concept, anchor = (logs[np.arange(len(words)), side] for side in sides)
-        columns = {"value": 1 / (1 + np.exp(anchor - concept)), "accuracy": accuracy}
-        tables.append(words.assign(task=model.task, word=range(len(words)), layer=layer, **columns))
+        accuracy = cross_val_score(probe, states, labels, groups=group, cv=GroupKFold(5)).mean()
+        probes.append((probe.fit(states, labels), accuracy))
+    place = {concept: number for number, concept in enumerate(own)}
+    tables = []
+    for vectors, words in sets:
+        concept, anchor = (words[column].map(place).to_numpy() for column in ("concept", "anchor_concept"))
+        rows = np.arange(len(words))
+        for layer, ((probe, accuracy), points) in enumerate(
+            zip(probes, hidden_states(model, vectors).numpy()[1:], strict=True), 1
+        ):
+            logs = probe.predict_log_proba(points)
+            value = 1 / (1 + np.exp(logs[rows, anchor] - logs[rows, concept]))
+            of = {"task": model.task, "word": rows, "layer": layer}
+            tables.append(words.assign(**of, value=value, accuracy=accuracy))
     return pd.concat(tables, ignore_index=True)
 
 
 def probe_flip_layers(scores: pd.DataFrame) -> pd.DataFrame:
-    """The first layer from which on the probe takes each word for its concept, from the table of `probe_scores`.
+    """The first layer `probe` from which on the probe takes each word that can flip for its concept; else NaN."""
 
-    One row a word that can flip, with the columns that tell words apart, `probe` (NaN where it never does) and
-    `depth`, the last layer.
-    """
-    keys = [column for column in scores if column not in ("layer", "value", "accuracy")]
-    rows = []
-    for key, word in scores[scores["concept"] != scores["anchor_concept"]].groupby(keys, sort=False, dropna=False):
-        curve = word.set_index("layer")["value"].sort_index()
-        rows.append((*key, first_sustained_layer(curve.index.to_numpy(), (curve > 0.5).to_numpy()), curve.index.max()))
-    return pd.DataFrame(rows, columns=[*keys, "probe", "depth"])
+    def flip(word: pd.DataFrame) -> float:
+        return first_sustained_layer(word.set_index("layer")["value"].sort_index() > 0.5)
+
+    able = scores[scores["concept"] != scores["anchor_concept"]]
+    return _layer_of_words(able, ["layer", "value", "accuracy"], "probe", flip)

@@ -1,28 +1,31 @@
-"""Words learned anew: with other rates and fewer steps (section 4), from other images and starts (section 5.1)."""
+"""Words learned anew: with other rates and fewer steps (section 4), from other images and starts (section 5.1); and the
+days that the study took (appendix D).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-import torch
 from pydantic import PositiveFloat
 
 from vwlib.concepts import concepts_of
-from vwlib.experiments.base import COUNT, Experiment, ExperimentCase, Size, Sources, per, single_case
-from vwlib.experiments.words import grid_trials, trial_rows, values_of, with_features
+from vwlib.experiments.base import COUNT, SCORED_OFTEN, Case, Cases, Experiment, Size, Sources, per
+from vwlib.experiments.words import grid_trials, images_of, trial_rows, values_of, with_features
 from vwlib.lab import Lab
-from vwlib.ledger.schemas import TableSchema
+from vwlib.ledger.schemas import TRIAL, TableSchema
 from vwlib.models.base import CachedFeatures
 from vwlib.settings import Profile
+from vwlib.study.plan import make_plan
+from vwlib.study.progress import read_run_log
+from vwlib.study.store import TRIALS
 from vwlib.trials import Trial
 
 
-def rate_cases(profile: Profile) -> list[dict[str, str]]:
-    """Every task and dataset at the task's own rate; at other rates the generator, which takes long, learns from the
-    first dataset only.
-    """
+def rate_cases(profile: Profile) -> Cases:
+    """Every task, dataset and rate; the generator learns at other rates from the first dataset only."""
     return [
         {"task": task, "dataset": dataset, "factor": f"{factor:g}"}
         for task in profile.learning
@@ -32,8 +35,8 @@ def rate_cases(profile: Profile) -> list[dict[str, str]]:
     ]
 
 
-def rates(lab: Lab, case: ExperimentCase, sources: Sources) -> pd.DataFrame:
-    """Scores of unconstrained words after fewer `steps` and at other learning rates.
+def rates(lab: Lab, case: Case, sources: Sources) -> Iterator[pd.DataFrame]:
+    """Scores after fewer steps and at other learning rates (section 4, appendix E).
 
     `rate` is Adam's, `factor` its multiple of the task's own. A word that diverged has no value.
     """
@@ -42,30 +45,28 @@ def rates(lab: Lab, case: ExperimentCase, sources: Sources) -> pd.DataFrame:
     steps, rate = [max(1, round(share * settings.steps)) for share in sources.sizes.step_shares], factor * settings.rate
     changes = {"steps": max(steps), "lr": rate, "snapshots": steps}
     learned = lab.learn(task, trials, allow_divergence=True, progress=False, **changes)
-    tables = []
     for count, vectors in sorted(learned.snapshots.items()):
         finite = learned.finite_after(count)
         values = np.full(len(trials), np.nan)
         if finite.any():
             kept = [trial for trial, is_finite in zip(trials, finite.tolist(), strict=True) if is_finite]
             values[finite.numpy()] = values_of(few, task, vectors[finite], kept)
-        tables.append(trial_rows(trials, task=task, steps=count, rate=rate, factor=factor, value=values))
-    return pd.concat(tables, ignore_index=True).drop(columns="delta")
+        rows = trial_rows(trials, task=task, steps=count, rate=rate, factor=factor, value=values)
+        yield rows.drop(columns="delta")
 
 
-def own_rates(_: Lab, __: ExperimentCase, sources: Sources) -> pd.DataFrame:
-    """The rows of `rates` at each task's own rate, with which the study learns."""
+def own_rates(_: Lab, __: Case, sources: Sources) -> pd.DataFrame:
+    """Scores after fewer steps, at the tasks' own rates (section 4), with which the study learns."""
     table = sources.tables["rates"]
     return table[table["factor"] == 1].reset_index(drop=True)
 
 
-def spreads(lab: Lab, case: ExperimentCase, sources: Sources) -> pd.DataFrame:
-    """How far the scores of a concept's classification words spread over resampled training images, and over starts.
+def spreads(lab: Lab, case: Case, sources: Sources) -> Iterator[pd.DataFrame]:
+    """Spread of scores over resampled images and over starts (section 5.1).
 
-    Every concept is learned from several unrelated anchors, each from the same resamples of its training images (drawn
-    with replacement). `kind` "data": the standard deviation over resamples at one anchor. "start": at the same
-    resample, of this anchor's score against those of the others, the root of half the mean squared difference, which
-    estimates the same thing. Each resample has a seed of its own.
+    Every concept's classification word is learned from several unrelated anchors, each from the same resamples of its
+    training images. `kind` "data": the standard deviation over resamples at one anchor. "start": the root of half the
+    mean squared difference of this anchor's score and the others' at the same resample, which estimates the same thing.
     """
     task, dataset, starts = "classification", case["dataset"], sources.sizes.starts
     trials = unrelated_starts(lab.profile, dataset, sources.sizes.grid[task], starts)
@@ -77,9 +78,8 @@ def spreads(lab: Lab, case: ExperimentCase, sources: Sources) -> pd.DataFrame:
     values = np.array(scores).reshape(len(scores), -1, starts)  # (resample, concept, start)
     between = (values[..., :, None] - values[..., None, :]) ** 2  # (resample, concept, start, start)
     start = np.sqrt(between.sum(-1).mean(0) / (starts - 1) / 2)
-    found = {"data": values.std(axis=0, ddof=1), "start": start}
-    tables = [trial_rows(trials, kind=kind, spread=spread.ravel()) for kind, spread in found.items()]
-    return pd.concat(tables, ignore_index=True).drop(columns="delta")
+    for kind, spread in (("data", values.std(axis=0, ddof=1)), ("start", start)):
+        yield trial_rows(trials, kind=kind, spread=spread.ravel()).drop(columns="delta")
 
 
 def unrelated_starts(profile: Profile, dataset: str, concepts: int, starts: int) -> list[Trial]:
@@ -95,51 +95,34 @@ def unrelated_starts(profile: Profile, dataset: str, concepts: int, starts: int)
 def resampled(features: CachedFeatures, seed: int) -> CachedFeatures:
     """As many of each concept's images as there are, drawn with replacement."""
     rng = np.random.default_rng(seed)
-    own = [features.indices_of(concept) for concept in dict.fromkeys(features.concepts)]
-    rows = torch.cat([rows[torch.from_numpy(rng.integers(len(rows), size=len(rows))).to(rows.device)] for rows in own])
-    tensors = {key: tensor[rows.to(tensor.device)] for key, tensor in features.tensors.items()}
-    return CachedFeatures([features.concepts[row] for row in rows.tolist()], tensors)
+    own = [features.indices_of(concept).tolist() for concept in dict.fromkeys(features.concepts)]
+    return images_of(features, [rows[at] for rows in own for at in rng.integers(len(rows), size=len(rows))])
 
 
-FACTORS = Size(
-    "rates", tuple[PositiveFloat, ...], (0.25, 1.0, 4.0), (1.0, 4.0), "learning rates, in units of the task's own"
+def timing(lab: Lab, _: Case, sources: Sources) -> pd.DataFrame:
+    """Days that the study took (appendix D).
+
+    The `days` of all its `chunks` in one process, from the run log; no row while it lacks a chunk.
+    """
+    log = read_run_log(sources.store.log_file).drop_duplicates("chunk", keep="last")
+    plan = {chunk.name for chunk in make_plan(lab.profile)}
+    log = log[log["chunk"].isin(plan)]
+    seconds = float(log[["learning", "scoring"]].astype(float).to_numpy().sum())
+    rows = [(seconds / (24 * 60 * 60), len(log))] if len(log) == len(plan) else []
+    return pd.DataFrame(rows, columns=["days", "chunks"]).astype({"days": float, "chunks": int})
+
+
+_SHARES = tuple[PositiveFloat, ...]
+FACTORS = Size("rates", _SHARES, (0.25, 1.0, 4.0), (1.0, 4.0), "learning rates, in units of the task's own")
+_STEPS = Size(
+    "step_shares", _SHARES, (0.125, 0.25, 0.5, 0.75, 1.0), (0.4, 1.0), "shares of the task's own number of steps"
 )
-SHARES = Size(
-    "step_shares",
-    tuple[PositiveFloat, ...],
-    (0.125, 0.25, 0.5, 0.75, 1.0),
-    (0.4, 1.0),
-    "shares of the task's own number of steps",
-)
-RATES = Experiment(
-    "rates",
-    "Scores after fewer steps and at other learning rates (section 4, appendix E).",
-    rates,
-    rate_cases,
-    shared=("grid", "test_images", "pictures"),
-    sizes=(FACTORS, SHARES),
-)
-SWEEP = Experiment(
-    "sweep",
-    "Scores after fewer steps, at the tasks' own rates (section 4).",
-    own_rates,
-    single_case,
-    needs=("rates",),
-    schema=TableSchema(
-        "scores after fewer steps", ("dataset", "concept", "anchor", "task", "steps", "value"), shares=("value",)
-    ),
-)
-SPREADS = Experiment(
-    "spreads",
-    "Spread of scores over resampled images and over starts (section 5.1).",
-    spreads,
-    per("dataset"),
-    shared=("grid",),
-    sizes=(
-        Size("resamples", COUNT, 5, 2, "resamples of the training images"),
-        Size("starts", COUNT, 5, 2, "anchors beside them"),
-    ),
-    schema=TableSchema(
-        "spread of scores over data and over starts", ("dataset", "concept", "anchor", "kind", "spread")
-    ),
-)
+_RESAMPLES = Size("resamples", COUNT, 5, 2, "resamples of the training images")
+_STARTS = Size("starts", COUNT, 5, 2, "anchors beside them")
+_FEWER = TableSchema("scores after fewer steps", (*TRIAL[:3], "task", "steps", "value"), ("value",))
+_SPREAD = TableSchema("spread of scores over data and over starts", ("dataset", "concept", "anchor", "kind", "spread"))
+RATES = Experiment("rates", rates, rate_cases, shared=SCORED_OFTEN, sizes=(FACTORS, _STEPS))
+SWEEP = Experiment("sweep", own_rates, per(), ("rates",), schema=_FEWER)
+SPREADS = Experiment("spreads", spreads, per("dataset"), (), ("grid",), (_RESAMPLES, _STARTS), _SPREAD)
+_DAYS = TableSchema("days that the study took", ("days",), units=(), stratum=None)
+TIMING = Experiment("timing", timing, per(), (TRIALS,), schema=_DAYS)

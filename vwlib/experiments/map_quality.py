@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -11,23 +11,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vwlib.experiments.base import Experiment, ExperimentCase, Sources, per, single_case
-from vwlib.experiments.words import trial_rows, values_of, vectors_of
+from vwlib.experiments.base import SCORED_OFTEN, Case, Cases, Experiment, Sources, per
+from vwlib.experiments.words import anchors_of, trial_rows, values_of, vectors_of
 from vwlib.lab import Lab
 from vwlib.ledger.schemas import TableSchema
 from vwlib.maps import MAPS, PAPER_MAP, fit_map
 from vwlib.models.base import TaskModel
 from vwlib.settings import Profile
 from vwlib.study.digest import trials_of
-from vwlib.study.tables import TRIALS
+from vwlib.study.store import TRIALS
 from vwlib.transfer import fit_transfer, shared_words, token_ids
 
 
 def retrieval(mapped: Tensor, table: Tensor, truth: Tensor, at: int = 1) -> Tensor:
-    """Whether the true word is among the `at` nearest words, by Euclidean distance: bool (word,).
-
-    `mapped` (word, d), `table` (candidate, d), `truth` (word,) indexes the candidates.
-    """
+    """Whether row `truth` (word,) is among the `at` of `table` (candidate, d) nearest to `mapped` (word, d)."""
     nearest = torch.cdist(mapped, table).topk(at, largest=False).indices
     return (nearest == truth[:, None]).any(1)
 
@@ -37,10 +34,10 @@ def held_out_quality(
 ) -> pd.DataFrame:
     """The quality of a map on words that it was not fitted on, by cross-validation over the shared words.
 
-    One row per word: `word`, `fold`, `r2` of the fold (against the mean of the words fitted on), `r2_fitted` of the
-    words fitted on, `cosine`, `error` (distance to the true embedding, in units of that word's distance to its nearest
-    shared word), `top1` and `top5` (whether the word is the nearest, or among the five nearest, of all shared words),
-    and `chance1` and `chance5`, which guessing would give.
+    One row per word: `fold`, `r2` of the fold (against the mean of the words fitted on), `r2_fitted` of these,
+    `cosine`, `error` (distance to the true embedding, in units of that word's distance to its nearest shared word),
+    `top1` and `top5` (whether the word is among the nearest of all shared words), and `chance1` and `chance5`, which
+    guessing would give.
     """
     words = shared_words(source, target)
     y, x = (model.word_table()[token_ids(model, words)] for model in (source, target))
@@ -62,9 +59,8 @@ def held_out_quality(
             "top5": retrieval(mapped, x, test, 5).numpy(),
         }
         frames.append(pd.DataFrame(columns))
-    chance = {"chance1": 1 / len(words), "chance5": 5 / len(words)}
-    table = pd.concat(frames, ignore_index=True)
-    return table.assign(source=source.task, target=target.task, words=len(words), **chance)
+    of = {"source": source.task, "target": target.task, "words": len(words)}
+    return pd.concat(frames, ignore_index=True).assign(**of, chance1=1 / len(words), chance5=5 / len(words))
 
 
 def _explained(mapped: Tensor, truth: Tensor, mean: Tensor) -> float:
@@ -75,24 +71,20 @@ def quality_of_all(
     models: Mapping[str, TaskModel], folds: int = 5, seed: int = 0, kind: str = PAPER_MAP
 ) -> pd.DataFrame:
     """`held_out_quality` of all ordered pairs, one below the other."""
-    pairs = itertools.permutations(models, 2)
-    tables = [held_out_quality(models[source], models[target], folds, seed, kind) for source, target in pairs]
-    return pd.concat(tables, ignore_index=True)
+    pairs = itertools.permutations(models.values(), 2)
+    return pd.concat([held_out_quality(*pair, folds, seed, kind) for pair in pairs], ignore_index=True)
 
 
 def quality_of_kinds(
     models: Mapping[str, TaskModel], kinds: Sequence[str] = (), folds: int = 5, seed: int = 0
 ) -> pd.DataFrame:
     """`quality_of_all` for several maps, by default all; the column `map` names the map."""
-    tables = [quality_of_all(models, folds, seed, kind).assign(map=kind) for kind in kinds or MAPS]
-    return pd.concat(tables, ignore_index=True)
+    kinds = kinds or list(MAPS)
+    return pd.concat([quality_of_all(models, folds, seed, kind).assign(map=kind) for kind in kinds], ignore_index=True)
 
 
 def nearest_distances(table: Tensor, at_once: int = 4096) -> Tensor:
-    """The distance (word,) of each row of `table` (word, d) to the nearest other row: the unit of a ball's delta.
-
-    `at_once` rows are compared with all at a time: all distances of CLIP's 33,000 whole words would take 4 GB.
-    """
+    """The distance (word,) of each row of `table` (word, d) to the nearest other row, `at_once` rows at a time."""
     nearest = []
     for rows in torch.arange(len(table)).split(at_once):
         distances = torch.cdist(table[rows], table)
@@ -102,10 +94,7 @@ def nearest_distances(table: Tensor, at_once: int = 4096) -> Tensor:
 
 
 def held_out_neighbours(source: TaskModel, target: TaskModel, words: Sequence[str], count: int = 3) -> pd.DataFrame:
-    """The `count` shared words nearest to each of `words` after a map that was not fitted on them, one row per word.
-
-    Raises ValueError for a word that the two models do not share.
-    """
+    """The `count` words nearest to each of `words`, by a map not fitted on them. ValueError: a word not shared."""
     known = shared_words(source, target)
     if unknown := [word for word in words if word not in known]:
         raise ValueError(f"The {source.task} and the {target.task} model do not share the word '{unknown[0]}'.")
@@ -117,80 +106,54 @@ def held_out_neighbours(source: TaskModel, target: TaskModel, words: Sequence[st
     return pd.DataFrame([[known[i] for i in row] for row in order], pd.Index(words, name="word"), columns)
 
 
-def held_out(lab: Lab, _: ExperimentCase, __: Sources) -> pd.DataFrame:
-    """`quality_of_all`: one row per held-out word and ordered pair of models."""
+def held_out(lab: Lab, _: Case, __: Sources) -> pd.DataFrame:
+    """Words held out from the transfer maps (section 3.1)."""
     return quality_of_all(lab.models)
 
 
-def known_kinds(_: Profile) -> list[str]:
-    """The kinds of map that there are; with another one the table is made again."""
-    return list(MAPS)
+def kind_cases(profile: Profile) -> Cases:
+    """Every ordered pair of tasks; at profile smoke every third one, since a network takes seconds to fit."""
+    return per("source", "task")(profile)[:: 3 if profile.name == "smoke" else 1]
 
 
-def map_kinds(lab: Lab, case: ExperimentCase, sources: Sources) -> pd.DataFrame:
-    """A grid of the study's unconstrained words, off the diagonal, transferred by each kind of map.
+def map_kinds(lab: Lab, case: Case, sources: Sources) -> Iterator[pd.DataFrame]:
+    """Words transferred by other kinds of map than the paper's.
 
-    `map` names the kind; `value` is the word's score in the target, `gain` that score less its anchor word's, the
-    `floor`. `r2` and `top1` are the map's own `held_out_quality` on held-out words.
+    A grid of the study's unconstrained words. `map` names the kind; `value` is the score in the target, `gain` what it
+    exceeds the anchor word's, the `floor`, by; `r2` and `top1` are the map's own on held-out words.
     """
     source, target, few = case["source"], case["task"], sources.reduced(lab)
     models = lab.model(source), lab.model(target)
     quality = {kind: held_out_quality(*models, kind=kind)[["r2", "top1"]].mean() for kind in MAPS}
-    tables = []
     for dataset in lab.profile.study.datasets:
         words = sources.grid(source, dataset)
         if not words:
             continue
         trials = trials_of(words)
-        floor = values_of(few, target, models[1].embeddings_of([t.anchor for t in trials]), trials)
+        floor = values_of(few, target, anchors_of(lab, target, trials, 1), trials)
         for kind, found in quality.items():
             value = values_of(few, target, lab.transfer(vectors_of(words), source, target, kind), trials)
             of = {"trained_on": source, "evaluated_on": target, "map": kind, "r2": found["r2"], "top1": found["top1"]}
-            tables.append(trial_rows(trials, **of, value=value, floor=floor, gain=value - floor))
-    return pd.concat(tables, ignore_index=True)
+            yield trial_rows(trials, **of, value=value, floor=floor, gain=value - floor)
 
 
-def vocabulary(lab: Lab, _: ExperimentCase, __: Sources) -> pd.DataFrame:
-    """How many `entries` two models' vocabularies share, how many of these are whole `words`, and the source's
-    dimensions `d`.
+def vocabulary(lab: Lab, _: Case, __: Sources) -> pd.DataFrame:
+    """Words that two models share (section 3).
+
+    How many `entries` of their vocabularies, how many of these are whole `words`, and the source's dimensions `d`.
     """
-    models, rows = lab.models, []
-    for source, target in itertools.permutations(models, 2):
-        one, other = models[source], models[target]
+    rows = []
+    for one, other in itertools.permutations(lab.models.values(), 2):
         entries = one.vocabulary.entries.keys() & other.vocabulary.entries.keys()
-        rows.append((source, target, len(entries), len(shared_words(one, other)), one.table.embedding_dim))
+        rows.append((one.task, other.task, len(entries), len(shared_words(one, other)), one.table.embedding_dim))
     return pd.DataFrame(rows, columns=["source", "target", "entries", "words", "d"])
 
 
-HELD_OUT = Experiment(
-    "maps",
-    "Words held out from the transfer maps (section 3.1).",
-    held_out,
-    single_case,
-    schema=TableSchema(
-        "held-out words through the transfer maps",
-        ("word", "source", "target", "top1"),
-        shares=("top1",),
-        units=("word",),
-        stratum=None,
-    ),
+_WORDS = TableSchema(
+    "held-out words through the transfer maps", ("word", "source", "target", "top1"), ("top1",), ("word",), None
 )
-MAP_KINDS = Experiment(
-    "map_kinds",
-    "Words transferred by other kinds of map than the paper's.",
-    map_kinds,
-    per("source", "task"),
-    needs=(TRIALS,),
-    shared=("grid", "test_images", "pictures"),
-    inputs=known_kinds,
-)
-VOCABULARY = Experiment(
-    "vocabulary",
-    "Words that two models share (section 3).",
-    vocabulary,
-    single_case,
-    # Only the paper's models decide the paper's claim.
-    schema=TableSchema(
-        "words that two models share", ("source", "target", "entries", "words", "d"), units=(), stratum=None
-    ),
-)
+# Only the paper's models decide the paper's claim.
+_SHARED = TableSchema("words that two models share", ("source", "target", "entries", "words", "d"), (), (), None)
+HELD_OUT = Experiment("maps", held_out, per(), schema=_WORDS)
+MAP_KINDS = Experiment("map_kinds", map_kinds, kind_cases, (TRIALS,), SCORED_OFTEN, inputs=lambda _: list(MAPS))
+VOCABULARY = Experiment("vocabulary", vocabulary, per(), schema=_SHARED)

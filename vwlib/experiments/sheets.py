@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Sequence
 
 import pandas as pd
@@ -11,13 +12,13 @@ from PIL import Image
 from torch import Tensor
 
 from vwlib.concepts import TASKS, concepts_of
-from vwlib.experiments.base import Experiment, ExperimentCase, Sources
+from vwlib.experiments.base import Case, Cases, Experiment, Sources
 from vwlib.experiments.displacements import radii
-from vwlib.experiments.words import vectors_of
+from vwlib.experiments.words import images_of, vectors_of
 from vwlib.lab import Lab
-from vwlib.models.base import CachedFeatures, TaskModel
+from vwlib.models.base import TaskModel
 from vwlib.settings import Profile
-from vwlib.study.tables import TRIALS
+from vwlib.study.store import TRIALS
 
 SIDE = 64  # px of a picture on a sheet
 QUALITY = 60  # of its compression, as WebP counts
@@ -26,51 +27,58 @@ COLUMNS = ["dataset", "trained_on", "delta", "concepts", "anchors", "sheet", "na
 Row = tuple[float | None, bytes, list[str], list[list[int]]]  # delta, sheet, named, boxes
 
 
-def cases(profile: Profile) -> list[dict[str, str]]:
+def cases(profile: Profile) -> Cases:
     """For every dataset the words of each task, the anchor words, and the concepts' own names."""
-    return [
-        {"dataset": dataset, "source": source} for dataset in profile.study.datasets for source in (*TASKS, *REFERENCES)
-    ]
+    pairs = itertools.product(profile.study.datasets, (*TASKS, *REFERENCES))
+    return [{"dataset": dataset, "source": source} for dataset, source in pairs]
 
 
-def compute(lab: Lab, case: ExperimentCase, sources: Sources) -> pd.DataFrame:
-    """What each word draws in the generator and finds in the detector, mapped where it was learned elsewhere.
+def sheets(lab: Lab, case: Case, sources: Sources) -> pd.DataFrame:
+    """What every word of the study draws and finds, for the explorer (figures 5 and 8 to 11).
 
-    One row for each radius. `sheet` is a WebP picture of `SIDE` px squares, concepts downwards and anchors from left to
-    right, all drawn from the same noise; `named` what the judge calls each square, `boxes` the likeliest box on the
-    first test image of the square's concept, as left, top, right, bottom in thousandths of the padded square image, and
-    its score in hundredths. A word that diverged has a white square, no name and no box. The sheet of anchor words has
-    one row of squares, with boxes on the image of every concept; that of names has one column.
+    One row for each radius; words are mapped where they were learned elsewhere. `sheet` is a WebP picture of `SIDE` px
+    squares, concepts downwards and anchors from left to right, all drawn from the same noise; `named` what the judge
+    calls each square; `boxes` the likeliest box on the first test image of the square's concept (left, top, right,
+    bottom in thousandths of the padded square image, score in hundredths). A diverged word has a white square, no name
+    and no box. Anchor words have one row of squares, with boxes on every concept's image; names have one column.
     """
     dataset, source, study = case["dataset"], case["source"], lab.profile.study
     known = concepts_of(dataset, lab.profile.world)
     concepts = [concept.name for concept in known[: study.concepts]]
     anchors = [concept.anchor for concept in known[: study.anchors]]
-    rows = (
-        [_sheet_of_words(lab, case, sources, delta, concepts, anchors) for delta in radii(lab.profile)]
-        if source in TASKS
-        else [_sheet_of_references(lab, case, concepts, anchors)]
-    )
+    if source in TASKS:
+        rows = [_sheet_of_words(lab, case, sources, delta, concepts, anchors) for delta in radii(lab.profile)]
+    elif source == "anchor":
+        pictures, named, boxes = _references(lab, dataset, anchors, [concepts] * len(anchors))
+        rows = [(None, sheet_of([pictures]), named, boxes)]
+    else:
+        names = [lab.split(dataset).names[concept] for concept in concepts]
+        pictures, named, boxes = _references(lab, dataset, names, [[concept] for concept in concepts])
+        rows = [(None, sheet_of([[picture] for picture in pictures]), named, boxes)]
     table = pd.DataFrame(rows, columns=["delta", "sheet", "named", "boxes"]).astype({"delta": float})
     same = {"dataset": dataset, "trained_on": source}
     return table.assign(**same, concepts=[concepts] * len(table), anchors=[anchors] * len(table))[COLUMNS]
 
 
-def _sheet_of_references(lab: Lab, case: ExperimentCase, concepts: list[str], anchors: list[str]) -> Row:
-    dataset, is_anchor = case["dataset"], case["source"] == "anchor"
-    texts = anchors if is_anchor else [lab.split(dataset).names[concept] for concept in concepts]
-    asked = [concepts] * len(anchors) if is_anchor else [[concept] for concept in concepts]
-    pictures, named = draw(lab, dataset, [features_of(lab.generator, text) for text in texts])
-    boxes = find(lab, dataset, [features_of(lab.detector, text) for text in texts], asked)
-    return None, sheet_of([pictures] if is_anchor else [[picture] for picture in pictures]), named, boxes
+@torch.no_grad()
+def _references(
+    lab: Lab, dataset: str, texts: list[str], asked: Sequence[Sequence[str]]
+) -> tuple[list[Image.Image], list[str], list[list[int]]]:
+    """What real words draw in a learned word's place, what the judge calls that, and what they find."""
+
+    def features_of(model: TaskModel) -> list[Tensor]:
+        rows = [model.word_table()[model.vocabulary.encode(text)] for text in texts]
+        return [model.encode_words(vectors[None])[0] for vectors in rows]
+
+    return *draw(lab, dataset, features_of(lab.generator)), find(lab, dataset, features_of(lab.detector), asked)
 
 
 def _sheet_of_words(
-    lab: Lab, case: ExperimentCase, sources: Sources, delta: float | None, concepts: list[str], anchors: list[str]
+    lab: Lab, case: Case, sources: Sources, delta: float | None, concepts: list[str], anchors: list[str]
 ) -> Row:
     dataset, source = case["dataset"], case["source"]
     words = {(word.concept, word.anchor): word for word in sources.words(source, dataset, delta)}
-    places = [(concept, anchor) for concept in concepts for anchor in anchors]
+    places = list(itertools.product(concepts, anchors))
     row_of = {place: row for row, place in enumerate(place for place in places if place in words)}
     vectors = vectors_of([words[place] for place in row_of])
     drawn, found = (
@@ -78,23 +86,15 @@ def _sheet_of_words(
     )
     pictures, named = draw(lab, dataset, list(drawn))
     boxes = find(lab, dataset, list(found), [[concept] for concept, _ in row_of])
-    rows = [[row_of.get((concept, anchor)) for anchor in anchors] for concept in concepts]
-    sheet = sheet_of([[None if row is None else pictures[row] for row in line] for line in rows])
-    named = [named[row_of[place]] if place in row_of else "" for place in places]
-    return delta, sheet, named, [boxes[row_of[place]] if place in row_of else [] for place in places]
-
-
-def features_of(model: TaskModel, text: str) -> Tensor:
-    """What a model makes of a real word in the learned words' place of the prompt."""
-    with torch.no_grad():
-        return model.encode_words(model.word_table()[model.vocabulary.encode(text)][None])[0]
+    at = [row_of.get(place) for place in places]
+    squares = [None if row is None else pictures[row] for row in at]
+    sheet = sheet_of([squares[start : start + len(anchors)] for start in range(0, len(places), len(anchors))])
+    return delta, sheet, ["" if row is None else named[row] for row in at], [[] if r is None else boxes[r] for r in at]
 
 
 @torch.no_grad()
 def draw(lab: Lab, dataset: str, states: Sequence[Tensor]) -> tuple[list[Image.Image], list[str]]:
-    """One picture for each text's hidden states (token, d), all from the same noise, and the concept that the judge
-    takes it for.
-    """
+    """A picture for each text's hidden states (token, d), of the same noise, and the judge's concept for it."""
     model, names = lab.generator, lab.split(dataset).names
     pictures = [drawn[0] for drawn in model.generate(torch.stack(list(states)), 1)]
     chosen = model.judge.classify(pictures, list(names.values()))
@@ -103,15 +103,11 @@ def draw(lab: Lab, dataset: str, states: Sequence[Tensor]) -> tuple[list[Image.I
 
 @torch.no_grad()
 def find(lab: Lab, dataset: str, features: Sequence[Tensor], asked: Sequence[Sequence[str]]) -> list[list[int]]:
-    """For each text feature (d,) the likeliest box on the first test image of each concept that it is `asked` on, one
-    after the other.
-    """
-    model, test = lab.detector, lab.features("detection", dataset, "test")
+    """For each text feature (d,) the likeliest box on the first test image of each concept that it is `asked` on."""
+    test = lab.features("detection", dataset, "test")
     first = {concept: int(test.indices_of(concept)[0]) for concept in lab.split(dataset).names}
-    rows = torch.tensor(list(first.values()))
-    tensors = {key: test.tensors[key] for key in ("region", "shift", "scale", "box")}
-    few = CachedFeatures(list(first), {key: tensor[rows.to(tensor.device)] for key, tensor in tensors.items()})
-    scores = model.detect(torch.stack(list(features)), few)  # (text, image, region)
+    few = images_of(test, list(first.values()))
+    scores = lab.detector.detect(torch.stack(list(features)), few)  # (text, image, region)
     found = []
     for score, concepts in zip(scores, asked, strict=True):
         for place in (few.concepts.index(concept) for concept in concepts):
@@ -135,10 +131,4 @@ def sheet_of(pictures: Sequence[Sequence[Image.Image | None]], side: int = SIDE)
     return content.getvalue()
 
 
-SHEETS = Experiment(
-    "sheets",
-    "What every word of the study draws and finds, for the explorer (figures 5 and 8 to 11).",
-    compute,
-    cases,
-    needs=(TRIALS,),
-)
+SHEETS = Experiment("sheets", sheets, cases, (TRIALS,))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,18 +13,17 @@ from torch import Tensor
 
 from vwlib.concepts import TASKS
 from vwlib.lab import Lab
+from vwlib.learn import Batch, Learned, Loss, learn_words
+from vwlib.ledger.schemas import PAIR_SEPARATOR
 from vwlib.ledger.summary import is_diagonal
-from vwlib.models.base import CachedFeatures
+from vwlib.models.base import CachedFeatures, TaskModel
 from vwlib.settings import Profile
 from vwlib.trials import DatasetSplit, Trial, make_trials
 from vwlib.words import Word
 
 
 def grid_trials(profile: Profile, dataset: str, count: int, own: bool = False) -> list[Trial]:
-    """The unconstrained trials of the first `count` concepts and anchors of a dataset.
-
-    Those that start at their concept's own anchor are left out, unless `own` asks for them.
-    """
+    """The unconstrained trials of a dataset's first `count` concepts and anchors; of `own` anchors only if asked."""
     trials = make_trials(profile.model_copy(update={"concepts": count, "anchors": count}), dataset)
     return trials if own else off_diagonal(profile, trials)
 
@@ -39,6 +39,11 @@ def vectors_of(words: Sequence[Word]) -> Tensor:
     return torch.stack([word.vectors for word in words])
 
 
+def anchors_of(lab: Lab, task: str, trials: Sequence[Trial], count: int | None = None) -> Tensor:
+    """Each trial's anchor word, `count` times; by default as often as a learned word has vectors: (word, vector, d)."""
+    return lab.model(task).embeddings_of([trial.anchor for trial in trials], count or lab.profile.vectors)
+
+
 def trial_rows(trials: Sequence[Trial], **columns: Any) -> pd.DataFrame:
     """One row a trial: dataset, concept, anchor, delta (NaN where unconstrained), and further columns."""
     rows = [(t.dataset, t.concept, t.anchor, t.delta) for t in trials]
@@ -46,12 +51,14 @@ def trial_rows(trials: Sequence[Trial], **columns: Any) -> pd.DataFrame:
     return table.astype({"delta": float}).assign(**columns)
 
 
-def pairs_of(words: Sequence[Word]) -> Iterator[tuple[int, int]]:
-    """Rows of any two words of one concept, from different anchors."""
-    for i, one in enumerate(words):
-        for j, other in enumerate(words[:i]):
-            if one.concept == other.concept:
-                yield j, i
+def pairs_of(words: Sequence[Word]) -> list[tuple[int, int, Trial]]:
+    """Rows of any two words of one concept, from different anchors, and a trial whose anchor names the pair."""
+    return [
+        (j, i, Trial(one.dataset, one.concept, f"{words[j].anchor}{PAIR_SEPARATOR}{one.anchor}"))
+        for i, one in enumerate(words)
+        for j in range(i)
+        if one.concept == words[j].concept
+    ]
 
 
 def reduced(lab: Lab, test_images: int, pictures: int) -> Lab:
@@ -59,8 +66,7 @@ def reduced(lab: Lab, test_images: int, pictures: int) -> Lab:
     generator = lab.profile.generator.model_copy(update={"images_per_word": pictures})
     fewer = {"test_images": min(lab.profile.test_images, test_images), "generator": generator}
     few = Lab(lab.profile.model_copy(update=fewer), lab.read_split)
-    few.loaded = {task: lab.model(task) for task in TASKS if task != "generation"}
-    few.maps = lab.maps
+    few.loaded, few.maps = {task: lab.model(task) for task in TASKS if task != "generation"}, lab.maps
     return few
 
 
@@ -69,6 +75,13 @@ def with_features(lab: Lab, task: str, dataset: str, train: CachedFeatures) -> L
     other = Lab(lab.profile, lab.read_split)
     other.loaded, other.splits, other.cached = lab.loaded, lab.splits, lab.cached | {(task, dataset, "train"): train}
     return other
+
+
+def images_of(features: CachedFeatures, rows: Sequence[int]) -> CachedFeatures:
+    """The detector's or the classifier's features of some images."""
+    at = torch.tensor(rows)
+    tensors = {key: tensor[at.to(tensor.device)] for key, tensor in features.tensors.items()}
+    return CachedFeatures([features.concepts[row] for row in rows], tensors)
 
 
 def with_split(lab: Lab, split: DatasetSplit) -> Lab:
@@ -81,3 +94,12 @@ def with_split(lab: Lab, split: DatasetSplit) -> Lab:
 def values_of(lab: Lab, task: str, vectors: Tensor, trials: Sequence[Trial]) -> np.ndarray:
     """Table 1's metric of words (word, vector, d) on their own concept: (word,)."""
     return np.array([score.value for score in lab.evaluate(task, vectors, trials)])
+
+
+def learn_on_loss(
+    model: TaskModel, loss: Loss, start: Tensor, radius: Tensor, batches: Iterable[Batch], steps: int, rate: float
+) -> Learned:
+    """Words learned from `start` (word, vector, d) on an experiment's own loss, within balls of `radius` (word,)."""
+    parts = partial(model.memory.map_in_batches, "learning on an experiment's loss")
+    device = model.device
+    return learn_words(loss, start.to(device), radius.to(device), batches, steps=steps, lr=rate, parts=parts)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields
-from typing import Literal
 
 import pandas as pd
 
@@ -24,24 +23,17 @@ def words_table(words: Sequence[Word]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).drop(columns=_LEFT_OUT).astype({"delta": float})
 
 
-def read_delta(text: str) -> float | Literal["free"] | None:
-    """The `delta` of `choose_words` from text: a number, "free", or nothing. Raises ValueError for anything else."""
-    if text in ("", "free"):
-        return "free" if text else None
-    try:
-        return float(text)
-    except ValueError:
-        raise ValueError(f"'{text}' is not a delta: give the radius of a ball, such as 0.5, or free.") from None
+def choose_words(words: Sequence[Word], delta: str = "", **names: str) -> list[Word]:
+    """The words of a `task`, `dataset`, `concept`, `anchor` and `delta` (a number or "free"), where given.
 
-
-def choose_words(words: Sequence[Word], delta: float | Literal["free"] | None = None, **names: str) -> list[Word]:
-    """The words of a `task`, `dataset`, `concept`, `anchor` and `delta`, if given; "free" is the unconstrained ones.
-
-    Raises ValueError for a name that no word has, so that a typo does not give an empty list.
+    Raises ValueError for a name or delta that no word has.
     """
     wanted: dict[str, object] = {name: value for name, value in names.items() if value}
-    if delta is not None:
-        wanted["delta"] = None if delta == "free" else delta
+    if delta:
+        try:
+            wanted["delta"] = None if delta == "free" else float(delta)
+        except ValueError:
+            raise ValueError(f"'{delta}' is not a delta: give the radius of a ball, such as 0.5, or free.") from None
     for name, value in wanted.items():
         known = dict.fromkeys(word.provenance[name] for word in words)
         if value not in known:

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -54,18 +55,14 @@ def digest_folder(source: str) -> str:
 
 def digest_examples(examples: Sequence[Example]) -> str:
     """A short hash of images, labels and boxes: a corrected box changes what is learned as much as another picture."""
-    contents = json.dumps(
-        [(e.label, e.boxes.tolist(), e.names, e.ignored_boxes.tolist(), e.ignored_names) for e in examples]
-    )
-    return hashlib.sha256((digest_files([example.path for example in examples]) + contents).encode()).hexdigest()[:16]
+    noted = [(e.label, e.boxes.tolist(), e.names, e.ignored_boxes.tolist(), e.ignored_names) for e in examples]
+    contents = digest_files([example.path for example in examples]) + json.dumps(noted)
+    return hashlib.sha256(contents.encode()).hexdigest()[:16]
 
 
 @lru_cache(maxsize=16)
 def split_digests(profile: Profile, dataset: str) -> tuple[str, str]:
-    """The digests of the training and the test images that a profile chooses from a dataset.
-
-    The miniature's own datasets do not change, so theirs are kept beside them: reading all pictures takes seconds.
-    """
+    """The digests of a dataset's training and test images; the miniature's own are kept beside its datasets."""
     file = None
     if dataset in DATASETS and dataset not in profile.data and profile.world == "miniature":
         readers = digest_files(sorted(Path(datasets.__file__).parent.glob("*.py")))
@@ -84,10 +81,9 @@ def split_digests(profile: Profile, dataset: str) -> tuple[str, str]:
 
 def precision_here(task: str, profile: Profile) -> str:
     """The precision in which a task's words are learned on this machine: float32, except for the generator."""
-    if task != "generation":
-        return "float32"
-    if profile.generator.precision != "auto":
-        return profile.generator.precision  # without asking torch for a device
+    asked = profile.generator.precision if task == "generation" else "float32"
+    if asked != "auto":
+        return asked  # without asking torch for a device
     from vwlib.models.memory import find_device
 
     return precision_of(profile.generator, str(find_device(profile.device)))
@@ -97,28 +93,16 @@ def as_words(
     task: str, profile: Profile, trials: Sequence[Trial], vectors: Iterable[Any], precision: str | None = None
 ) -> list[Word]:
     """Learned vectors (word, vector, d) with all that determined them; `precision` is by default this machine's."""
-    learning = profile.learning[task]
     same: dict[str, Any] = {
         "task": task,
         "profile": profile.name,
-        "steps": learning.steps,
-        "rate": learning.rate,
-        "batch": learning.batch,
+        **profile.learning[task].model_dump(),
         "prompt": profile.prompt,
         "precision": precision or precision_here(task, profile),
         "model": digest_folder(profile.models[task].source),
     }
     return [
-        Word(
-            vectors=word,
-            dataset=trial.dataset,
-            concept=trial.concept,
-            anchor=trial.anchor,
-            delta=trial.delta,
-            seed=trial.seed,
-            images=split_digests(profile, trial.dataset)[0],
-            **same,
-        )
+        Word(vectors=word, **asdict(trial), images=split_digests(profile, trial.dataset)[0], **same)
         for word, trial in zip(vectors, trials, strict=True)
     ]
 

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -22,25 +22,13 @@ from safetensors.numpy import save as save_arrays
 
 from vwlib.words import Framework, Word
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
+_NUMBERS = {"delta": pa.float64(), "value": pa.float64(), "seed": pa.int64(), "n": pa.int64(), "steps": pa.int64()}
+_NAMES = "study dataset concept anchor trained_on delta seed evaluated_on metric value n map steps word_id"
 #: The columns of the table of scores in order; metrics' further figures follow.
-SCORE_COLUMNS = {
-    **dict.fromkeys(("study", "dataset", "concept", "anchor", "trained_on"), pa.string()),
-    "delta": pa.float64(),
-    "seed": pa.int64(),
-    "evaluated_on": pa.string(),
-    "metric": pa.string(),
-    "value": pa.float64(),
-    "n": pa.int64(),
-    "map": pa.string(),
-    "steps": pa.int64(),
-    "word_id": pa.string(),
-}
+SCORE_COLUMNS = {name: _NUMBERS.get(name, pa.string()) for name in _NAMES.split()}
 
 
 @dataclass(frozen=True)
@@ -63,29 +51,22 @@ def pack_chunk(result: ChunkResult) -> bytes:
 
 
 def unpack_chunk(content: bytes, framework: Framework = "pt") -> ChunkResult:
-    """The chunk in a file's content; `framework` as for `vwlib.words.load_words`.
-
-    Raises ValueError where it is truncated or altered.
-    """
+    """The chunk in a file's content; `framework` as in `load_words`. Raises ValueError if it was altered."""
     try:
-        tensors = load_arrays(content)
+        tensors: dict[str, Any] = load_arrays(content)
         length = int.from_bytes(content[:8], "little")
         held = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["content"])
         if held["checksum"] != _checksum(held["part"], tensors):
             raise ValueError("its checksum does not fit its content")
         part = json.loads(held["part"])
-        words = [Word(_as(framework, tensors[key]), **part["words"][key]) for key in part["words"]]
+        if framework == "pt":
+            import torch  # takes seconds
+
+            tensors = {key: torch.from_numpy(array.copy()) for key, array in tensors.items()}
+        words = [Word(tensors[key], **origin) for key, origin in part["words"].items()]
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise ValueError(str(error).splitlines()[0]) from error
     return ChunkResult(words, part["rows"], part["failed"])
-
-
-def _as(framework: Framework, vectors: np.ndarray) -> Tensor:
-    if framework == "np":
-        return vectors  # type: ignore[return-value]  # torch takes seconds to import
-    import torch
-
-    return torch.from_numpy(vectors.copy())
 
 
 def _checksum(described: str, tensors: Mapping[str, np.ndarray]) -> str:
@@ -99,24 +80,23 @@ def pack_scores(rows: Sequence[dict[str, Any]]) -> bytes:
     """The study's table of scores as the content of a parquet file."""
     extra = sorted({name for row in rows for name in row} - SCORE_COLUMNS.keys())
     schema = pa.schema([*SCORE_COLUMNS.items(), *((name, pa.float64()) for name in extra)])
-    buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(list(rows), schema), buffer, compression="zstd")
-    return buffer.getvalue()
+    return _pack_parquet(pa.Table.from_pylist(list(rows), schema))
 
 
 def pack_table(table: pd.DataFrame) -> bytes:
     """An experiment's table as the content of a parquet file."""
-    buffer = io.BytesIO()
     content = pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata(None)
-    pq.write_table(content, buffer, compression="zstd", write_page_checksum=True)
+    return _pack_parquet(content, write_page_checksum=True)
+
+
+def _pack_parquet(table: pa.Table, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd", **options)
     return buffer.getvalue()
 
 
 def unpack_table(content: bytes) -> pd.DataFrame:
-    """The table in a parquet file's content.
-
-    Raises ValueError where it is truncated or altered.
-    """
+    """The table in a parquet file's content. Raises ValueError where it is truncated or altered."""
     try:
         return pq.read_table(pa.BufferReader(content), page_checksum_verification=True).to_pandas()
     except (pa.ArrowException, OSError, zlib.error) as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,7 +16,7 @@ from vwlib.examples import Example
 from vwlib.files import write_whole
 from vwlib.settings import Profile
 from vwlib.study.digest import hash_file
-from vwlib.study.targets import check_target, kind_of
+from vwlib.study.targets import check_target
 
 Split = Literal["train", "test"]
 Checksum = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -56,88 +56,65 @@ class Manifest(BaseModel):
             where = " -> ".join(map(str, first["loc"])) or "as a whole"
             raise ValueError(f"{file} is no manifest: {where}: {first['msg'].lower()}.") from error
 
-    def images(self, dataset: str) -> dict[tuple[str, Split, str], Image]:
-        """A dataset's images by concept, split and path."""
+    def images(self) -> dict[tuple[str, str, Split, str], Image]:
+        """The images by dataset, concept, split and path."""
         return {
-            (concept, split, path): image
-            for concept, splits in self.datasets.get(dataset, {}).items()
+            (dataset, concept, split, path): image
+            for dataset, concepts in self.datasets.items()
+            for concept, splits in concepts.items()
             for split, images in splits.items()
             for path, image in images.items()
         }
 
 
 def check_manifest_file(file: Path, overwrite: bool = False) -> None:
-    """Check that a manifest may be written: to a new file or, with `overwrite`, in the place of an earlier manifest.
-
-    Raises FileExistsError otherwise, and as `vwlib.study.targets.check_target` does.
-    """
+    """Raise FileExistsError unless the file is new or, with `overwrite`, a manifest; and as `check_target` does."""
     check_target(file, overwrite, example="manifest.json")
-    if kind_of(file) == "file":
+    if file.is_file():
         try:
             Manifest.load(file)
         except ValueError as error:
             raise FileExistsError(f"{error} It is not replaced.") from error
 
 
-def make_manifest(profile: Profile, datasets: tuple[str, ...] = DATASETS) -> Manifest:
-    """The manifest of all images that a profile chooses.
-
-    Raises ValueError and FileNotFoundError as `vwlib.datasets` does.
-    """
+def make_manifest(profile: Profile, datasets: Iterable[str] = DATASETS) -> Manifest:
+    """The manifest of all images that a profile chooses. Raises as `vwlib.datasets` does."""
     chosen: dict[str, dict[str, dict[Split, dict[str, Image]]]] = {}
     for dataset in datasets:
-        for concept, split, path, example in _chosen(profile, dataset):
-            chosen.setdefault(dataset, {}).setdefault(concept, {}).setdefault(split, {})[path] = entry(example)
+        folder, images = dataset_folder(profile, dataset), load_split(profile, dataset)
+        splits: dict[Split, Sequence[Example]] = {"train": images.train, "test": images.test}
+        for split, examples in splits.items():
+            for example in examples:
+                path = example.path.relative_to(folder).as_posix()
+                of_concept = chosen.setdefault(dataset, {}).setdefault(example.label, {})
+                of_concept.setdefault(split, {})[path] = entry(example)
     return Manifest(profile=profile.name, datasets=chosen)
 
 
 def differences(manifest: Manifest, profile: Profile) -> list[str]:
-    """A sentence for each image that is not the manifest's; none where all images are the same.
-
-    Raises ValueError where the manifest is of another profile, and ValueError and FileNotFoundError as `vwlib.datasets`
-    does.
-    """
+    """A sentence for each image that is not the manifest's. Raises ValueError where that is of another profile."""
     if manifest.profile != profile.name:
         raise ValueError(f"The manifest is of the profile '{manifest.profile}', not of '{profile.name}'.")
-    found = []
-    for dataset in manifest.datasets:
-        here = {(concept, split, path): example for concept, split, path, example in _chosen(profile, dataset)}
-        there = manifest.images(dataset)
-        for key in [*there, *(key for key in here if key not in there)]:
-            if difference := _difference(there.get(key), here.get(key), dataset_folder(profile, dataset) / key[2]):
-                found.append(f"{dataset}, {key[0]}, {key[1]}: {key[2]} {difference}.")
+    here, there, found = make_manifest(profile, manifest.datasets).images(), manifest.images(), []
+    for key in there | here:
+        dataset, concept, split, path = key
+        if difference := _difference(there.get(key), here.get(key), dataset_folder(profile, dataset) / path):
+            found.append(f"{dataset}, {concept}, {split}: {path} {difference}.")
     return found
 
 
-def _difference(listed: Image | None, chosen: Example | None, path: Path) -> str:
+def _difference(listed: Image | None, chosen: Image | None, path: Path) -> str:
     if listed is None:
         return "is chosen here, though the manifest does not list it"
     if chosen is None:
         return f"is {'not chosen' if path.exists() else 'missing'} here, though the manifest lists it"
-    image = entry(chosen)
-    if image.file != listed.file:
-        return f"is another file here (SHA-256 {image.file[:12]}…, in the manifest {listed.file[:12]}…)"
-    return "" if image.boxes == listed.boxes else "has other boxes here"
+    if chosen.file != listed.file:
+        return f"is another file here (SHA-256 {chosen.file[:12]}…, in the manifest {listed.file[:12]}…)"
+    return "" if chosen.boxes == listed.boxes else "has other boxes here"
 
 
 def entry(example: Example) -> Image:
-    """What the manifest notes of an example. Raises FileNotFoundError where its picture is missing."""
+    """What a manifest says of an example. Raises FileNotFoundError where its picture is missing."""
     boxes, ignored = example.boxes.round(2).tolist(), example.ignored_boxes.round(2).tolist()  # to a hundredth of a px
     annotation = json.dumps([example.names, boxes, example.ignored_names, ignored])
-    return Image(file=digest(example.path), boxes=hashlib.sha256(annotation.encode()).hexdigest())
-
-
-def digest(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal digits. Raises FileNotFoundError where it is missing."""
-    if not path.exists():
-        raise FileNotFoundError(f"The file {path} is missing.")
-    return hash_file(path)
-
-
-def _chosen(profile: Profile, dataset: str) -> Iterator[tuple[str, Split, str, Example]]:
-    """Concept, split, path below the dataset's folder and example of every image that a profile chooses."""
-    folder, images = dataset_folder(profile, dataset), load_split(profile, dataset)
-    splits: dict[Split, Sequence[Example]] = {"train": images.train, "test": images.test}
-    for split, examples in splits.items():
-        for example in examples:
-            yield example.label, split, example.path.relative_to(folder).as_posix(), example
+    return Image(file=hash_file(example.path), boxes=hashlib.sha256(annotation.encode()).hexdigest())

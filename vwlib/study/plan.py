@@ -1,10 +1,11 @@
-"""The study's plan: every word of a profile, in chunks that are computed in one go."""
+"""The study's plan: every word of a profile, in chunks that are computed together, and what they come from."""
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import astuple, dataclass
 from functools import lru_cache
 from typing import Any
@@ -40,31 +41,21 @@ class Chunk:
 
 @lru_cache(maxsize=8)
 def make_plan(profile: Profile) -> tuple[Chunk, ...]:
-    """All chunks of a profile's study: floors and ceilings, unconstrained words, then those of every delta.
+    """All chunks of a study, in order: floors and ceilings, unconstrained words, those of every delta."""
+    chunks, names = [], profile.study.datasets
+    for dataset, task in itertools.product(names, TASKS):
+        chunks.append(Chunk(REFERENCES, task, dataset, None, 0, _trials(profile, dataset, None)))
+    for delta, task, dataset in itertools.product((None, *profile.study.deltas), TASKS, names):
+        trials, size = _trials(profile, dataset, delta), profile.study.words_at_once[task]
+        for number, start in enumerate(range(0, len(trials), size)):
+            chunks.append(Chunk(WORDS, task, dataset, delta, number, trials[start : start + size]))
+    return tuple(chunks)
 
-    The same profile gives the same plan. Raises ValueError for an unknown dataset.
-    """
-    references = [
-        Chunk(REFERENCES, task, dataset, None, 0, tuple(_trials(profile, dataset, None)))
-        for dataset in profile.study.datasets
-        for task in TASKS
-    ]
-    return (*references, *(chunk for delta in (None, *profile.study.deltas) for chunk in _words(profile, delta)))
 
-
-def _trials(profile: Profile, dataset: str, delta: float | None) -> list[Trial]:
+def _trials(profile: Profile, dataset: str, delta: float | None) -> tuple[Trial, ...]:
     known, study = concepts_of(dataset, profile.world), profile.study
     concepts, anchors = [c.name for c in known[: study.concepts]], [c.anchor for c in known[: study.anchors]]
-    return make_trials(profile, dataset, concepts, anchors, delta)
-
-
-def _words(profile: Profile, delta: float | None) -> Iterator[Chunk]:
-    for task in TASKS:
-        size = profile.study.words_at_once[task]
-        for dataset in profile.study.datasets:
-            trials = _trials(profile, dataset, delta)
-            for start in range(0, len(trials), size):
-                yield Chunk(WORDS, task, dataset, delta, start // size, tuple(trials[start : start + size]))
+    return tuple(make_trials(profile, dataset, concepts, anchors, delta))
 
 
 def word_count(chunks: Iterable[Chunk]) -> int:
@@ -75,9 +66,8 @@ def word_count(chunks: Iterable[Chunk]) -> int:
 def settings_of(profile: Profile) -> dict[str, Any]:
     """By dataset, everything that determines a study's words and scores, and nothing else.
 
-    Models enter by their weights and, where an adapter loads them, by the names of its file and function; pictures by
-    their content. So neither folders nor where they were fetched from count; the sizes of the live grids and the
-    settings that only check something are left out.
+    Models enter by their weights and by the file and function of an adapter, pictures by their content; folders,
+    sources and the sizes of live grids do not count.
     """
     return {dataset: _settings(profile, dataset) for dataset in profile.study.datasets}
 
@@ -102,11 +92,10 @@ def _settings(profile: Profile, dataset: str) -> dict[str, Any]:
 
 
 def precision_asked(profile: Profile) -> str:
-    """The generator's precision as digests know it.
+    """The generator's precision as digests know it: "auto" counts as bfloat16.
 
-    "auto" goes by the name of bfloat16, in which the first studies that were kept are learned: which of the two a
-    machine chooses makes other vectors, but the same scores within what pictures' noise allows, so that a study may be
-    read and continued on any machine. Each word says itself in which it was learned.
+    Which of the two a machine chooses makes other vectors, but the same scores within pictures' noise, so that a study
+    can be continued on any machine. Each word says in which it was learned.
     """
     return "bfloat16" if profile.generator.precision == "auto" else profile.generator.precision
 
@@ -115,11 +104,9 @@ def precision_asked(profile: Profile) -> str:
 def chunk_digests(profile: Profile, chunk: Chunk) -> tuple[str, str]:
     """What a chunk's words come from, and what its words and scores come from, each as a short hash.
 
-    A chunk with the same second digest is the same, on one kind of processor to the last byte, and is never computed
-    again. Its trials are part of both, because floating-point sums depend on how many words are learned together; the
-    rest of the plan is not, so that a study may grow by a dataset or a delta and keep what it has. The code's version
-    is left out on purpose, since most changes of code change no word; those that do raise `vwlib.trials.LEARNING`,
-    which is part of both digests of words from its second version on.
+    A chunk with the same second digest is never computed again. Its trials are part of both, because floating-point
+    sums depend on which words are learned together; the rest of the plan is not, so that a study may grow and keep what
+    it has. Of the code only `vwlib.trials.LEARNING` counts, from its second version on.
     """
     settings = _settings(profile, chunk.dataset)
     content: dict[str, Any] = {"kind": chunk.kind, "task": chunk.task, "profile": profile.name}
@@ -128,10 +115,8 @@ def chunk_digests(profile: Profile, chunk: Chunk) -> tuple[str, str]:
     if chunk.kind == WORDS and vwlib.trials.LEARNING > 1:
         content["algorithm"] = vwlib.trials.LEARNING
     words = {key: settings[key] for key in ("world", "prompt", "vectors", "threads", "train")}
-    source = {
-        "weights": settings["weights"][chunk.task],
-        "precision": settings["drawing"]["precision"] if chunk.task == "generation" else "float32",
-    }
+    precision = settings["drawing"]["precision"] if chunk.task == "generation" else "float32"
+    source = {"weights": settings["weights"][chunk.task], "precision": precision}
     if chunk.task in settings.get("adapters", {}):
         source["adapter"] = settings["adapters"][chunk.task]
     scores = {key: value for key, value in settings.items() if key != "learning"}

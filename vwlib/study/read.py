@@ -16,10 +16,11 @@ from vwlib.lab import Grid
 from vwlib.learn import Learned
 from vwlib.settings import Profile
 from vwlib.study.digest import digest_folder
-from vwlib.study.store import Store
-from vwlib.study.tables import results_root
+from vwlib.study.store import Store, results_root
 from vwlib.trials import Trial
 from vwlib.words import Word
+
+Names = Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -85,10 +86,7 @@ class StoredStudy:
             raise ValueError(f"The study of profile '{self.profile.name}' has no {kind} '{value}'; it has {names}.")
 
     def words_of(self, dataset: str, concept: str, anchor: str, delta: float | None = None) -> TrialWords:
-        """The words learned for one concept from one anchor, without those that diverged.
-
-        Raises ValueError where the study has no such trial.
-        """
+        """The words of one trial, without those that diverged. Raises ValueError where there is no such trial."""
         self._check("dataset", dataset, self.datasets)
         self._check("concept", concept, self.concepts(dataset))
         self._check("anchor", anchor, self.anchors(dataset))
@@ -108,52 +106,33 @@ class StoredStudy:
         return {task: Learned(torch.stack([words[task].vectors for words in found]), losses) for task in TASKS}
 
     def grid(
-        self,
-        dataset: str,
-        concepts: Sequence[str] = (),
-        anchors: Sequence[str] = (),
-        delta: float | None = None,
-        most: int = 6,
+        self, dataset: str, concepts: Names = (), anchors: Names = (), delta: float | None = None, most: int = 6
     ) -> list[list[TrialWords]]:
-        """The words of concepts (rows) from anchors (columns); by default of the dataset's first, at most `most`.
-
-        Raises ValueError where the study has no such trial.
-        """
+        """The words of concepts (rows) from anchors (columns), by default the first `most`. Raises as `words_of`."""
         rows, columns = concepts or self.concepts(dataset)[:most], anchors or self.anchors(dataset)[:most]
         return [[self.words_of(dataset, concept, anchor, delta) for anchor in columns] for concept in rows]
 
     def off_diagonal_examples(
         self, datasets: Sequence[str], count: int, delta: float | None = None
     ) -> list[TrialWords]:
-        """The words of the datasets' first concepts, `count` of each, every one from the next concept's anchor.
-
-        A trial of which a word diverged is passed over.
-        """
+        """The words of each dataset's first `count` concepts, from the next one's anchor, if none diverged."""
         examples = []
         for dataset in datasets:
             concepts, anchors = self.concepts(dataset), self.anchors(dataset)
-            trials = [
-                self.words_of(dataset, concept, anchors[(row + 1) % len(anchors)], delta)
-                for row, concept in enumerate(concepts)
-            ]
+            following = [anchors[(row + 1) % len(anchors)] for row in range(len(concepts))]
+            trials = [self.words_of(dataset, *pair, delta) for pair in zip(concepts, following, strict=True)]
             examples += [words for words in trials if len(words.vectors) == len(TASKS)][:count]
         return examples
 
 
 def words_of_grid(grid: Grid, rows: Sequence[int]) -> list[TrialWords]:
     """The words of chosen trials of a live grid."""
-    return [
-        TrialWords(grid.trials[row], {task: learned.vectors[row] for task, learned in grid.learned.items()})
-        for row in rows
-    ]
+    learned = grid.learned.items()
+    return [TrialWords(grid.trials[row], {task: found.vectors[row] for task, found in learned}) for row in rows]
 
 
 def study_of(profile: Profile, root: Path | None = None) -> StoredStudy:
-    """The published study of a profile.
-
-    Raises FileNotFoundError where it is missing, and ValueError where its files are damaged or its words are other
-    models' words.
-    """
+    """The published study of a profile. Raises FileNotFoundError if it is missing, ValueError if it is damaged."""
     store, command = Store(profile, root or results_root(profile)), f"`vwlib study --profile {profile.name}`"
     if not store.table_file().exists():
         raise FileNotFoundError(f"The study of profile '{profile.name}' is not stored here; {command} makes it.")

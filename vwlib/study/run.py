@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import lru_cache, partial
 from pathlib import Path
 from random import SystemRandom
+from typing import TYPE_CHECKING, Any
 
 import torch
 from tqdm.auto import tqdm
@@ -19,15 +22,17 @@ from vwlib.concepts import TASKS
 from vwlib.datasets.splits import open_lab
 from vwlib.lab import Lab
 from vwlib.learn import Learned
+from vwlib.models.memory import find_device
 from vwlib.paths import DATA, ROOT
 from vwlib.settings import Profile
 from vwlib.study.digest import altered_weights, as_words, trials_of
 from vwlib.study.formats import ChunkResult
-from vwlib.study.plan import REFERENCES, Chunk, word_count
-from vwlib.study.progress import Status, status
-from vwlib.study.runlog import append_run
-from vwlib.study.store import Store
-from vwlib.study.tables import results_root
+from vwlib.study.plan import REFERENCES, Chunk, make_plan, word_count
+from vwlib.study.progress import Status, append_run, status
+from vwlib.study.store import Store, results_root
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 log = logging.getLogger(__name__)
 
@@ -38,9 +43,9 @@ def learn_chunk(lab: Lab, chunk: Chunk) -> ChunkResult:
         return ChunkResult()
     learned = lab.learn(chunk.task, chunk.trials, allow_divergence=True, progress=False)
     words = as_words(chunk.task, lab.profile, chunk.trials, learned.vectors)
-    finite = dict(zip([word.word_id for word in words], learned.finite.tolist(), strict=True))
+    finite = list(zip(words, learned.finite.tolist(), strict=True))
     return ChunkResult(
-        [word for word in words if finite[word.word_id]], failed=[key for key in finite if not finite[key]]
+        [word for word, is_one in finite if is_one], failed=[w.word_id for w, is_one in finite if not is_one]
     )
 
 
@@ -114,13 +119,11 @@ def run_study(
     retry_failed: bool = False,
     progress: bool = True,
 ) -> Status:
-    """Compute whatever is missing of a profile's study, and publish its table and banks.
+    """Compute whatever is missing of a profile's study, and publish its table and banks. Killed, the next run goes on.
 
-    In this process by default; on `workers` local processes, or on the Dask cluster at `scheduler`, whose workers see
-    the same folders. `retry_failed` computes the chunks with diverged words again. Killed at any point, the next run
-    goes on. Weights that are not the originals, where those are known, are named in the log before anything is
-    computed.
-    Raises OSError where the store cannot be written to.
+    In this process, on `workers` local processes, or on the Dask cluster at `scheduler`, whose workers see the same
+    folders. `retry_failed` computes chunks with diverged words again. Weights that are not the originals are named in
+    the log. Raises OSError where the store cannot be written to.
     """
     store = Store(profile, root)
     store.remove_stale_temporaries()
@@ -131,10 +134,8 @@ def run_study(
             log.warning("%s: %s is not the original; results will not be the paper's model's.", role, file)
     # Each run has an order of its own, so that several on one folder seldom compute the same chunk at the same time.
     SystemRandom().shuffle(todo)
-    total, left = word_count(results), word_count(todo)
-    with tqdm(
-        total=total, initial=total - left, desc=f"{profile.name} study", unit="word", disable=not progress
-    ) as bar:
+    total, name = word_count(results), f"{profile.name} study"
+    with tqdm(total=total, initial=total - word_count(todo), desc=name, unit="word", disable=not progress) as bar:
         for chunk in _finished(store, todo, workers, scheduler):
             results[chunk] = store.load(chunk)
             bar.update(word_count((chunk,)))
@@ -146,8 +147,6 @@ def run_study(
 def _finished(store: Store, todo: list[Chunk], workers: int, scheduler: str | None) -> Iterator[Chunk]:
     """The chunks, each once it is computed."""
     if workers or scheduler:
-        from vwlib.study.cluster import run_on_cluster
-
         yield from run_on_cluster(store, todo, workers, scheduler)
         return
     lab = open_lab(store.profile)
@@ -162,3 +161,94 @@ def ensure_study(profile: Profile, root: Path | None = None) -> Path:
     if profile.study.compute_on_demand:
         run_study(profile, root, progress=False)
     return root
+
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+
+@lru_cache(maxsize=1)
+def _lab(profile: Profile) -> Lab:
+    """A worker's models and images stay loaded in its process."""
+    return open_lab(profile)
+
+
+def work_remotely(profile: str, root: str, name: str) -> str:
+    """A worker's task: one chunk, by name, into the shared store."""
+    settings = Profile.model_validate_json(profile)
+    chunk = next(chunk for chunk in make_plan(settings) if chunk.name == name)
+    work(_lab(settings), Store(settings, Path(root)), chunk)
+    return name
+
+
+def run_on_cluster(store: Store, todo: Sequence[Chunk], workers: int, scheduler: str | None) -> Iterator[Chunk]:
+    """Chunks as Dask tasks, in the order in which they finish; a lost worker's chunk goes to another.
+
+    Raises ModuleNotFoundError where Dask is not installed, and ConnectionError where workers are lost again and again.
+    """
+    try:
+        from distributed import KilledWorker, as_completed
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError("Running on several processes needs Dask: pip install 'vwlib[grid]'.") from error
+    if not todo:
+        return  # no cluster for nothing
+    by_name, profile = {chunk.name: chunk for chunk in todo}, store.profile
+    # A local worker sees one GPU only, its own, whichever number the profile's has here.
+    settings = profile if scheduler or not visible_gpus(profile) else profile.model_copy(update={"device": "cuda"})
+    with connected(profile, workers, scheduler) as client:
+        client.wait_for_workers(1)  # a cluster's jobs may still wait in its queue
+        # Some clusters announce their GPUs; one task at a time then takes one.
+        known = client.scheduler_info(n_workers=-1)["workers"].values()
+        one = {"GPU": 1} if any("GPU" in worker.get("resources", {}) for worker in known) else None
+        task = partial(work_remotely, settings.model_dump_json(), str(store.root))
+        futures = client.map(task, list(by_name), pure=False, retries=1, resources=one)
+        for future in as_completed(futures):
+            try:
+                yield by_name[future.result()]
+            except KilledWorker as error:
+                lost = f"Workers were lost again and again, perhaps out of memory ({error})."
+                raise ConnectionError(f"{lost} What is finished is kept.") from error
+
+
+@contextmanager
+def connected(profile: Profile, workers: int, scheduler: str | None) -> Iterator[Client]:
+    """A client of the cluster at `scheduler`, or of a new local one of `workers` processes, each on its own GPU if any.
+
+    Raises ValueError where more processes are asked for than there are GPUs.
+    """
+    from distributed import Client, LocalCluster
+
+    if scheduler:
+        with Client(scheduler) as client:
+            yield client
+        return
+    environment = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(profile.study.threads))
+    gpus = visible_gpus(profile)
+    if gpus and len(gpus) < workers:
+        raise ValueError(f"{workers} workers were asked for; each takes a GPU of its own and there are {len(gpus)}.")
+    plain = {"threads_per_worker": 1, "memory_limit": 0, "dashboard_address": None, "env": environment}
+    on_gpus = _cluster_on_gpus(gpus[:workers], environment) if gpus else None
+    with on_gpus or LocalCluster(n_workers=workers, **plain) as cluster, Client(cluster) as client:
+        yield client
+
+
+def _cluster_on_gpus(gpus: Sequence[str], environment: dict[str, str]) -> Any:
+    """A local cluster of a worker for each GPU, which alone the worker sees."""
+    from distributed import Nanny, Scheduler, SpecCluster
+
+    options = {"nthreads": 1, "memory_limit": 0, "host": "127.0.0.1", "dashboard": False, "resources": {"GPU": 1}}
+    options["silence_logs"] = logging.WARNING
+    own = [options | {"env": environment | {"CUDA_VISIBLE_DEVICES": gpu}} for gpu in gpus]
+    workers = {index: {"cls": Nanny, "options": options} for index, options in enumerate(own)}
+    manager = {"cls": Scheduler, "options": {"host": "127.0.0.1", "dashboard": False, "dashboard_address": ":0"}}
+    return SpecCluster(workers=workers, scheduler=manager, silence_logs=logging.WARNING)
+
+
+def visible_gpus(profile: Profile) -> list[str]:
+    """A profile's GPUs, as CUDA_VISIBLE_DEVICES names them: all visible ones, the one its device names, or none."""
+    device = find_device(profile.device)
+    if device.type != "cuda":
+        return []
+    named = os.environ.get("CUDA_VISIBLE_DEVICES", "").replace(" ", "")
+    gpus = named.split(",") if named else [str(index) for index in range(torch.cuda.device_count())]
+    return gpus[: torch.cuda.device_count()] if device.index is None else [gpus[device.index]]

@@ -3,51 +3,97 @@ whole or not at all.
 
 Below a root, for each profile:
 
-| file | holds |
-|---|---|
-| `results/<profile>/trials.parquet` | the study's scores, one row a word and evaluation |
-| `results/<profile>/study.json` | the settings, what each chunk came from, the failed words and the files' checksums |
-| `results/<profile>/runs.jsonl` | the run log: chunk, seconds, host, commit, time |
-| `words/<profile>/<task>.safetensors` | the bank of a task: its learned words by `word_id` |
-| `results/<profile>/<name>.parquet` | the table of an experiment |
-| `results/<profile>/experiments.json` | for each such table its checksum, rows, and a digest of what it was made from |
-| `chunks/<profile>/` | finished chunks, and cases of experiments; the project's own are in the cache |
+- `results/<profile>/trials.parquet`: the study's scores, one row a word and evaluation
+- `results/<profile>/study.json`: the settings, what each chunk came from, the failed words and the files' checksums
+- `results/<profile>/runs.jsonl`: the run log: chunk, seconds, host, commit, time
+- `words/<profile>/<task>.safetensors`: the bank of a task: its learned words by `word_id`
+- `results/<profile>/<name>.parquet`: the table of an experiment
+- `results/<profile>/experiments.json`: for each such table its checksum, rows, and a digest of what it was made from
+- `chunks/<profile>/`: finished chunks, and cases of experiments; the project's own are in the cache
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
+import os
 import shlex
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow.parquet as pq
 
 from vwlib.concepts import TASKS
 from vwlib.files import write_whole
+from vwlib.paths import CACHE, DATA
 from vwlib.settings import Profile, load_profile
-from vwlib.study.formats import ChunkResult, pack_chunk, pack_json, pack_scores, read_file, sha256, unpack_chunk
+from vwlib.study import formats
+from vwlib.study.formats import ChunkResult, read_file, read_json, sha256
 from vwlib.study.plan import REFERENCES, Chunk, chunk_digests, make_plan, settings_of, word_ids
-from vwlib.study.tables import Tables, results_root
 from vwlib.words import Framework, Word, load_words, pack_words
 
 log = logging.getLogger(__name__)
+
+#: The name of the study's own table.
+TRIALS = "trials"
+
+
+def results_root(profile: Profile) -> Path:
+    """The root of a profile's results: the project's data or, with `compute_on_demand`, the cache."""
+    return CACHE / "on_demand" if profile.study.compute_on_demand else DATA
+
 
 #: Temporary files are removed after so many seconds: writing one takes less than a minute, even to a slow folder.
 ABANDONED = 3600
 
 
 @dataclass(frozen=True, eq=False)
-class Store(Tables):
+class Store:
     """The files of one profile's study and experiments below `root`."""
 
-    framework: Framework = "pt"  # of the words' vectors
+    profile: Profile
+    root: Path = DATA
+    framework: Framework = "pt"  #: of the words' vectors
+
+    @property
+    def results(self) -> Path:
+        """The folder of the tables."""
+        return self.root / "results" / self.profile.name
+
+    def table_file(self, name: str = TRIALS) -> Path:
+        """A table."""
+        return self.results / f"{name}.parquet"
+
+    @property
+    def summary_file(self) -> Path:
+        """The study's settings, failures and checksums."""
+        return self.results / "study.json"
+
+    @property
+    def records_file(self) -> Path:
+        """What each experiment's table was made from."""
+        return self.results / "experiments.json"
+
+    @property
+    def log_file(self) -> Path:
+        """The run log."""
+        return self.results / "runs.jsonl"
+
+    @property
+    def chunk_folder(self) -> Path:
+        """The folder of finished pieces."""
+        return (CACHE if self.root == DATA else self.root) / "chunks" / self.profile.name
+
+    def case_file(self, table: str, digest: str, case: str) -> Path:
+        """A finished case of an experiment's table, which is made from what `digest` says."""
+        return self.chunk_folder / "experiments" / table / digest / f"{case}.parquet"
 
     def bank_file(self, task: str) -> Path:
         """The learned words of a task."""
@@ -57,21 +103,16 @@ class Store(Tables):
         """A finished chunk. Its name has the digest of what it came from: chunks of other settings have other names."""
         return self.chunk_folder / f"{chunk.name}-{chunk_digests(self.profile, chunk)[1]}.safetensors"
 
-    # --- finished pieces --------------------------------------------------------------------------------------------
-
     def save(self, chunk: Chunk, result: ChunkResult) -> None:
         """Keep a finished chunk."""
-        write_whole(self.chunk_file(chunk), pack_chunk(result))
+        write_whole(self.chunk_file(chunk), formats.pack_chunk(result))
 
     def load(self, chunk: Chunk) -> ChunkResult | None:
-        """A finished chunk, from its own file or from the published ones; None where it is missing.
-
-        A damaged file is named in the log and counts as missing.
-        """
+        """A finished chunk, from its file or the published ones; None where it is missing or damaged (see the log)."""
         path = self.chunk_file(chunk)
         if not path.exists():
             return self._published(chunk)
-        return read_file(path, lambda content: unpack_chunk(content, self.framework))
+        return read_file(path, lambda content: formats.unpack_chunk(content, self.framework))
 
     def load_all(self) -> dict[Chunk, ChunkResult | None]:
         """Every chunk of the plan in its order, None where it is missing or damaged."""
@@ -85,7 +126,71 @@ class Store(Tables):
                     if time.time() - path.stat().st_mtime > ABANDONED:
                         path.unlink()
 
-    # --- the published study ----------------------------------------------------------------------------------------
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """What `study.json` says; nothing where it is missing, or damaged, which is named in the log."""
+        summary = read_json(self.summary_file)
+        if summary and summary.pop("checksum", "") != sha256(json.dumps(summary, sort_keys=True).encode()):
+            log.warning("%s is damaged or was altered; what it vouches for is made again.", self.summary_file)
+            return {}
+        return summary
+
+    def record(self, name: str) -> dict[str, Any]:
+        """What is written down of a table: its `sha256`, of an experiment's also `rows`, `digest` and `needs`."""
+        if name == TRIALS:
+            return {"sha256": self.summary.get("files", {}).get(self._label(self.table_file()))}
+        return read_json(self.records_file).get(name, {})
+
+    def trouble(self, name: str) -> str:
+        """What is wrong with a table's file: "missing", "damaged" or nothing."""
+        path, record = self.table_file(name), self.record(name)
+        if not record or not path.exists():
+            return "missing"
+        return "" if sha256(path.read_bytes()) == record.get("sha256") else "damaged"
+
+    def checksum(self, name: str) -> str:
+        """The checksum of a table, for the study that of `study.json`. Raises FileNotFoundError if it is missing."""
+        self._check_exists(name, path := self._vouching_file(name))
+        return sha256(path.read_bytes())
+
+    def _vouching_file(self, name: str) -> Path:
+        return self.summary_file if name == TRIALS else self.table_file(name)
+
+    def read_table(self, name: str) -> pd.DataFrame:
+        """A published table: an experiment's, or the study's "trials".
+
+        Raises FileNotFoundError that names the command where it is missing, and ValueError where it was damaged. A
+        table that was made from other tables than those beside it is named in the log.
+        """
+        path, record, command = self.table_file(name), self.record(name), self._command(name)
+        self._check_exists(name, path)
+        content = path.read_bytes()
+        if sha256(content) != record.get("sha256"):
+            raise ValueError(f"{path} is damaged or was altered: its checksum is another; {command} makes it again.")
+        for needed, checksum in record.get("needs", {}).items():
+            if self._vouching_file(needed).exists() and self.checksum(needed) != checksum:
+                log.warning("The table '%s' was made from another '%s'; %s makes it again.", name, needed, command)
+        return formats.unpack_table(content)
+
+    def publish_table(self, name: str, cases: Sequence[pd.DataFrame], **record: Any) -> None:
+        """Write an experiment's table from its cases' rows; `record` says what it is and what it was made from."""
+        table = pd.concat([case for case in cases if len(case)] or list(cases[:1]), ignore_index=True)
+        content = formats.pack_table(table)
+        write_whole(self.table_file(name), content)
+        record |= {"rows": len(table), "cases": len(cases), "sha256": sha256(content)}
+        with _alone(self.results):
+            write_whole(self.records_file, formats.pack_json(read_json(self.records_file) | {name: record}))
+
+    def _command(self, name: str) -> str:
+        return f"`vwlib {'study' if name == TRIALS else f'experiments {name}'} --profile {self.profile.name}`"
+
+    def _check_exists(self, name: str, path: Path) -> None:
+        if not path.exists():
+            table = f"The table '{name}' of profile '{self.profile.name}'"
+            raise FileNotFoundError(f"{table} is missing; {self._command(name)} makes it.")
+
+    def _label(self, path: Path) -> str:
+        return path.relative_to(self.root).as_posix()
 
     @cached_property
     def _intact(self) -> set[Path]:
@@ -167,9 +272,9 @@ class Store(Tables):
         ]
 
     def publish(self, results: Mapping[Chunk, ChunkResult | None] | None = None) -> None:
-        """Write the table of scores, the banks and `study.json` from the finished chunks, in the plan's order.
+        """Write the table of scores, the banks and `study.json` from the finished chunks (`results`, if already read).
 
-        `results` are those, where they were read already. Raises ValueError while a chunk is missing.
+        Raises ValueError while a chunk is missing.
         """
         plan = make_plan(self.profile)
         results = self.load_all() if results is None else results
@@ -178,7 +283,7 @@ class Store(Tables):
             command = f"`vwlib study --profile {self.profile.name}`"
             raise ValueError(f"{len(missing)} chunks are missing, the first {missing[0]}; run {command}.")
         words = [word for result in finished for word in result.words]
-        files = {self.table_file(): pack_scores([row for result in finished for row in result.rows])}
+        files = {self.table_file(): formats.pack_scores([row for result in finished for row in result.rows])}
         files |= {self.bank_file(task): pack_words([word for word in words if word.task == task]) for task in TASKS}
         summary: dict[str, Any] = {
             "words": len(words),
@@ -190,7 +295,23 @@ class Store(Tables):
         summary["checksum"] = sha256(json.dumps(summary, sort_keys=True).encode())
         for path, content in files.items():
             _write_if_changed(path, content)
-        _write_if_changed(self.summary_file, pack_json(summary))  # last: it vouches for the others
+        _write_if_changed(self.summary_file, formats.pack_json(summary))  # last: it vouches for the others
+
+
+def read_table(name: str, profile: str, root: Path = DATA) -> pd.DataFrame:
+    """`Store.read_table` for the profile of that name."""
+    return Store(load_profile(profile), root).read_table(name)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One process at a time: two that add to one file must not lose each other's records."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)  # which unlocks
 
 
 def _write_if_changed(path: Path, content: bytes) -> None:
@@ -199,10 +320,7 @@ def _write_if_changed(path: Path, content: bytes) -> None:
 
 
 def bank_of(profile: Profile, root: Path | None = None, framework: Framework = "pt") -> list[Word]:
-    """The published words of a profile, of all tasks; `framework` as for `load_words`.
-
-    Raises FileNotFoundError where there are none, and ValueError where a file is damaged.
-    """
+    """The published words of a profile, of all tasks. Raises FileNotFoundError without any, else as `load_words`."""
     store = Store(profile, root or results_root(profile))
     files = [file for file in map(store.bank_file, TASKS) if file.exists()]
     if not files:
@@ -215,8 +333,5 @@ def bank_of(profile: Profile, root: Path | None = None, framework: Framework = "
 def words_at(
     file: Path | None, profile: str | None = None, root: Path | None = None, framework: Framework = "pt"
 ) -> list[Word]:
-    """The words of a file or, without one, of the bank of the profile of that name.
-
-    Raises FileNotFoundError and ValueError as `load_words` and `bank_of` do.
-    """
+    """The words of a file or, without one, of a profile's bank. Raises as `load_words` and `bank_of` do."""
     return load_words(file, framework) if file else bank_of(load_profile(profile), root, framework)

@@ -16,10 +16,7 @@ Kind = Literal["nothing", "file", "folder", "dead link", "special file"]
 
 
 def kind_of(path: Path) -> Kind:
-    """What a path names, links followed; a device, a socket and a pipe are special files.
-
-    Raises OSError for a path that cannot be looked up, and ValueError for one that no file can have.
-    """
+    """What a path names, links followed. Raises OSError and ValueError for what cannot be looked up."""
     try:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
@@ -32,11 +29,11 @@ def kind_of(path: Path) -> Kind:
 
 
 def check_target(path: Path, overwrite: bool = False, sources: Iterable[Path] = (), example: str = "") -> None:
-    """Check, without a change, that a file may be written; `example` is a name for it in a folder.
+    """Check, without a change, that a file may be written; `example` is a name for it in a folder. Links are followed.
 
-    An existing file may be replaced with `overwrite` only, and one of the `sources`, or a file in a folder of theirs,
-    never. Links are followed. Raises IsADirectoryError for a folder, FileExistsError for a file that may not be
-    replaced, ValueError for a dead link or a special file, and OSError if the folder cannot be written to.
+    Raises IsADirectoryError for a folder, FileExistsError for an existing file without `overwrite` and for one that is
+    of or below the `sources`, ValueError for a dead link or a special file, and OSError if the folder cannot be written
+    to.
     """
     kind = kind_of(path)
     if kind == "folder":
@@ -67,10 +64,7 @@ def check_writable(folder: Path) -> None:
 
 
 def check_words_file(path: Path) -> None:
-    """Check, without a change, that words can be added to a file or the file be made.
-
-    Raises ValueError for a file that holds something else, and otherwise as `check_target` does.
-    """
+    """Check that words can be added to a file or the file be made. Raises as `load_words` and `check_target` do."""
     if kind_of(path) == "file":
         load_words(path)
     check_target(path, overwrite=True, example="words.safetensors")

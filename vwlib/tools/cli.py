@@ -52,7 +52,7 @@ def report(problems: list[str], otherwise: str) -> None:
 
 def results(profile: str, store: Path | None) -> tuple[Any, Path]:
     """The settings of a profile and the folder of its results and words."""
-    from vwlib.study.tables import results_root
+    from vwlib.study.store import results_root
 
     settings = load_profile(profile)
     return settings, (store or results_root(settings)).resolve()
@@ -130,7 +130,7 @@ def experiments(
 ) -> None:
     """Compute the tables of the other experiments that are not finished; the study must be."""
     from vwlib.experiments import running
-    from vwlib.experiments.registry import choose
+    from vwlib.experiments.running import choose
 
     chosen = choose(names or [])
     settings, root = results(profile, store)
@@ -144,8 +144,7 @@ def experiments(
 def claims(profile: Profile = MINIATURE, store: Store = None) -> None:
     """Judge the paper's claims by the stored tables, and write the verdicts to claims.json."""
     from vwlib.book.pages.ledger import for_file, in_words
-    from vwlib.experiments.registry import SCHEMAS
-    from vwlib.experiments.running import read_tables
+    from vwlib.experiments.running import SCHEMAS, read_tables
     from vwlib.ledger.judge import judge_claims
     from vwlib.ledger.verdicts import verdict_counts, write_claims
 
@@ -239,10 +238,10 @@ def words(
     store: Store = None,
 ) -> None:
     """List the learned words of the bank or of a words file."""
-    from vwlib.study.bank import choose_words, read_delta, words_table
+    from vwlib.study.bank import choose_words, words_table
 
     names = {"task": task, "dataset": dataset, "concept": concept, "anchor": anchor}
-    table = words_table(choose_words(words_in(file, profile, store), read_delta(delta), **names))
+    table = words_table(choose_words(words_in(file, profile, store), delta, **names))
     listed = f"{table.to_string(index=False, na_rep='free')}\n{len(table):,} words."
     print(table.to_csv(index=False).rstrip() if csv else listed)
 

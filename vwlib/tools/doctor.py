@@ -29,10 +29,9 @@ from vwlib.models.loading import OPEN_CLIP, SAFETY_CHECKER, find_weights, missin
 from vwlib.models.precision import speeds_of
 from vwlib.paths import ROOT
 from vwlib.settings import ModelSettings, Profile
-from vwlib.study.cost import cost_table, measured_rates
 from vwlib.study.digest import altered_weights
 from vwlib.study.plan import make_plan
-from vwlib.study.runlog import read_run_log
+from vwlib.study.progress import cost_table, measured_rates, read_run_log
 from vwlib.study.store import Store
 from vwlib.tools.weights import missing_shards, remedy
 

@@ -57,7 +57,7 @@ def study_table() -> pd.DataFrame:
 
 def experiments_table() -> pd.DataFrame:
     """What the experiments beside the study take at each profile: sizes that they share, then their own."""
-    from vwlib.experiments.registry import EXPERIMENTS  # brings along what computes them
+    from vwlib.experiments.running import EXPERIMENTS  # brings along what computes them
 
     sizes = {size.name: size for experiment in EXPERIMENTS.values() for size in experiment.sizes}
     own = [

@@ -22,9 +22,9 @@ from vwlib.datasets.splits import dataset_folder
 from vwlib.examples import Example
 from vwlib.models.loading import resolve
 from vwlib.settings import Profile
-from vwlib.study.cost import FULL_SIZE, cost_table, rates_of_full_size
 from vwlib.study.manifest import entry
 from vwlib.study.plan import make_plan
+from vwlib.study.progress import FULL_SIZE, cost_table, rates_of_full_size
 
 #: The folder of each dataset below a folder of real samples, as in the paper's profile, and how the dataset says what
 #: its pictures show.

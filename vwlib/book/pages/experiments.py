@@ -11,13 +11,12 @@ import pandas as pd
 
 from vwlib.book.figures.style import tasks_in
 from vwlib.book.pages.tables import estimated
-from vwlib.experiments.registry import EXPERIMENTS, SCHEMAS, choose
-from vwlib.experiments.running import run
+from vwlib.experiments.running import EXPERIMENTS, SCHEMAS, choose, run
 from vwlib.ledger.estimate import Estimate
 from vwlib.ledger.judge import claim_cases
 from vwlib.settings import Profile, load_profile
 from vwlib.study.run import ensure_study
-from vwlib.study.tables import read_table
+from vwlib.study.store import read_table
 
 Stored = TypeVar("Stored")
 

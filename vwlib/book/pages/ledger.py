@@ -14,15 +14,14 @@ import pandas as pd
 
 from vwlib.book.pages.experiments import tables_of
 from vwlib.book.text import fill, template
-from vwlib.experiments.registry import EXPERIMENTS, SCHEMAS
-from vwlib.experiments.running import read_tables
+from vwlib.experiments.running import EXPERIMENTS, SCHEMAS, read_tables
 from vwlib.ledger.claims import Claim, load_claims, load_settings
 from vwlib.ledger.judge import LEVEL, judge_claims, two_digits
 from vwlib.ledger.tables import OTHERS
 from vwlib.ledger.verdicts import VERDICTS
 from vwlib.paths import ROOT
 from vwlib.settings import Profile
-from vwlib.study.tables import TRIALS, results_root
+from vwlib.study.store import TRIALS, results_root
 
 #: What decides a claim, by its scope.
 SCOPES = {

@@ -19,9 +19,8 @@ from vwlib.models.memory import find_device
 from vwlib.models.precision import precision_of
 from vwlib.paths import ROOT
 from vwlib.settings import Profile
-from vwlib.study.runlog import read_run_log
-from vwlib.study.store import Store
-from vwlib.study.tables import results_root
+from vwlib.study.progress import read_run_log
+from vwlib.study.store import Store, results_root
 
 
 def versions_table() -> pd.DataFrame:

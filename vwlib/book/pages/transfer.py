@@ -8,7 +8,7 @@ import pandas as pd
 
 from vwlib.book.pages.tables import estimated, span, with_interval
 from vwlib.concepts import TASKS
-from vwlib.experiments.registry import SCHEMAS
+from vwlib.experiments.running import SCHEMAS
 from vwlib.ledger.claims import load_settings
 from vwlib.ledger.judge import LEVEL, claim_cases
 from vwlib.ledger.paper import paper_results
