@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import pydoc
 import re
 import subprocess
 import sys
@@ -95,11 +96,22 @@ def test_one_version_everywhere_and_the_changelog_begins_with_it() -> None:
     assert changes[0] == PROJECT["version"] == yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"]
 
 
-def test_every_file_named_in_the_readme_exists() -> None:
-    named = re.findall(r"`((?:book|data|tests|vwlib)/[\w./-]*)`|\]\(([\w./-]+)\)", (ROOT / "README.md").read_text())
-    paths = {one or other for one, other in named}
-    assert len(paths) > 10
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", *(f"book/{path.name}" for path in sorted((ROOT / "book").glob("*.md")))]
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_every_file_and_name_in_a_document_exists(name: str) -> None:
+    text = (ROOT / name).read_text()
+    paths = set(re.findall(r"`((?:book|data|tests|vwlib)/[\w./-]*)`", text))
     assert sorted(path for path in paths if not (ROOT / path).exists()) == []
+    linked = set(re.findall(r"\]\((?!https?:)([\w./-]+)\)", text))
+    assert sorted(path for path in linked if not (ROOT / name).parent.joinpath(path).exists()) == []
+    pages = set(re.findall(r"\{doc\}`(?:[^`<]*<)?([\w./-]+)>?`", text))
+    assert sorted(page for page in pages if not list((ROOT / "book").glob(f"{page}.*"))) == []
+    names = set(re.findall(r"`[~.]*(vwlib(?:\.\w+)+)(?:\(.*?\))?`", text)) - {"vwlib.toml"}
+    for module, listed in re.findall(r"^from (vwlib[\w.]*) import (.+)$", text, re.MULTILINE):
+        names |= {f"{module}.{one.strip()}" for one in listed.split(",")}
+    assert sorted(dotted for dotted in names if pydoc.locate(dotted) is None) == []
 
 
 def test_nothing_names_a_place_on_one_machine() -> None:

@@ -485,9 +485,7 @@ def test_what_is_no_picture_is_counted_and_named_once(tmp_path, caplog):
     picture(tmp_path / "dir.png" / "b.png")
     assert [example.path.name for example in (*read_photos(tmp_path), *read_photos(tmp_path))] == ["a.png"] * 2
     (record,) = caplog.records
-    assert record.getMessage().endswith(
-        "6 files are no picture that is read: IMG_0.MOV, IMG_1.MOV, dir.png/ and 3 more."
-    )
+    assert record.getMessage().endswith("(6): IMG_0.MOV, IMG_1.MOV, dir.png/ and 3 more.")
 
 
 @QUICK

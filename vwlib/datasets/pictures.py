@@ -13,7 +13,7 @@ import numpy as np
 import pillow_heif
 from PIL import Image, ImageOps
 
-from vwlib.datasets.reading import name_some, tell
+from vwlib.datasets.reading import tell_left_out
 from vwlib.examples import Example
 
 pillow_heif.register_heif_opener()  # phones write HEIF, often under the name of another format
@@ -22,8 +22,6 @@ pillow_heif.register_heif_opener()  # phones write HEIF, often under the name of
 LONGEST = 100
 #: The most px of a picture: as many as phones take (108 million). Reading one fills almost a gigabyte.
 MOST_PIXELS = 110_000_000
-
-
 IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"),
     *(".avif", ".heic", ".heif"),
@@ -118,8 +116,7 @@ def list_images(folder: Path) -> list[Path]:
     if not pictures:
         raise ValueError(f"The folder {folder} holds no picture ({', '.join(IMAGE_SUFFIXES)}).")
     if others:
-        count = "1 file is no picture that is" if len(others) == 1 else f"{len(others)} files are no picture that is"
-        tell(f"{folder}: {count} read: {name_some(others)}.")
+        tell_left_out(folder, "files that are no pictures", others)
     return pictures
 
 
@@ -140,7 +137,7 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def _may_be_file(entry: os.DirEntry[str]) -> bool:
-    """Whether it is a file or a broken link, which is refused where it is opened; no folder and no device."""
+    """Whether it is a file or a broken link, which is refused when it is opened, but no folder or device."""
     return entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path))
 
 

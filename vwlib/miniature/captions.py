@@ -42,7 +42,7 @@ def place_of(box: tuple[int, int, int, int], size: int) -> str:
 
 
 def _pick(rng: np.random.Generator, options: Sequence[str]) -> str:
-    return options[rng.integers(len(options))]
+    return options[int(rng.integers(len(options)))]
 
 
 def _name(rng: np.random.Generator, names: tuple[str, ...]) -> str:

@@ -99,8 +99,8 @@ def focal_loss(logits: Tensor, best: Tensor, batch: Batch, overlap: Tensor | Non
     """
     target, weight = torch.zeros_like(logits), torch.ones_like(logits)
     wanted = torch.ones(best.shape) if overlap is None else overlap
-    picture = torch.arange(len(best))[:, None].expand_as(best)[batch.present]
-    target[picture, best[batch.present], batch.column[batch.present]] = wanted[batch.present]
+    image, slot = batch.present.nonzero(as_tuple=True)
+    target[image, best[image, slot], batch.column[image, slot]] = wanted[image, slot]
     for number, (i, k) in enumerate(batch.described, start=batch.named):
         weight[:, :, number] = 0  # a phrase may be true of other images; only its own image teaches
         weight[i, :, number] = 1
@@ -117,7 +117,8 @@ def focal_loss(logits: Tensor, best: Tensor, batch: Batch, overlap: Tensor | Non
 def objectness_loss(logits: Tensor, best: Tensor, batch: Batch) -> Tensor:
     """Cross-entropy of the objectness `logits` (image, region): one region of each object is an object."""
     target = torch.zeros_like(logits)
-    target[torch.arange(len(best))[:, None].expand_as(best)[batch.present], best[batch.present]] = 1
+    image, slot = batch.present.nonzero(as_tuple=True)
+    target[image, best[image, slot]] = 1
     return F.binary_cross_entropy_with_logits(logits, target)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,11 +16,11 @@ from transformers import CLIPTokenizer, Owlv2ImageProcessor
 from vwlib.miniature import architectures
 from vwlib.miniature.captions import caption, describe, name_prompt
 from vwlib.miniature.generation import latent_scale
-from vwlib.miniature.pretrain import STEPS, latents_of, steps_of, trained, trained_text_encoder
+from vwlib.miniature.pretrain import STEPS, checkpoint_of, latents_of, trained, trained_text_encoder
 from vwlib.miniature.scenes import LAYOUTS, random_scene
 from vwlib.miniature.sprites import load_sprites
 from vwlib.miniature.tokenizer import MERGES
-from vwlib.miniature.training import Weights, save_tensors
+from vwlib.miniature.training import Weights, checkpoint_step, save_tensors
 from vwlib.settings import MODELS
 
 _Model = TypeVar("_Model", bound=nn.Module)
@@ -109,23 +108,24 @@ def export_generator(
     _write_json(folder / "words.json", words_met())
 
 
-def _export_trained_generator(folder: Path) -> None:
-    weights = trained_text_encoder(), trained("autoencoder"), trained("unet_scenes")
-    export_generator(*weights, latent_scale(latents_of("unet")), folder)
-
-
-EXPORTS: dict[str, Callable[[Path], None]] = {
-    "judge": lambda folder: export_open_clip("judge", trained("judge"), folder),
-    "classifier": lambda folder: export_open_clip("classifier", trained("classifier"), folder),
-    "detector": lambda folder: export_detector(trained("detector_refined"), folder),
-    "generator": _export_trained_generator,
-    "classifier_twin": lambda folder: export_open_clip("classifier", trained("classifier_twin"), folder),
-}
-#: The trainings that make up a model, if there are several.
+#: The trainings that make up each model.
 PARTS = {
+    "judge": ("judge",),
+    "classifier": ("classifier",),
     "detector": ("detector", "detector_refined"),
     "generator": ("text_encoder", "autoencoder", "unet", "unet_scenes"),
+    "classifier_twin": ("classifier_twin",),
 }
+
+
+def _export(name: str, folder: Path) -> None:
+    if name == "detector":
+        export_detector(trained("detector_refined"), folder)
+    elif name == "generator":
+        weights = trained_text_encoder(), trained("autoencoder"), trained("unet_scenes")
+        export_generator(*weights, latent_scale(latents_of("unet")), folder)
+    else:
+        export_open_clip(name.removesuffix("_twin"), trained(name), folder)
 
 
 def _write_json(path: Path, value: object) -> None:
@@ -134,10 +134,12 @@ def _write_json(path: Path, value: object) -> None:
 
 def export_finished() -> list[str]:
     """Write every model whose trainings are complete, and return their names."""
-    parts = {name: PARTS.get(name, (name,)) for name in EXPORTS}
-    finished = [name for name in EXPORTS if all(steps_of(part) == STEPS[part] for part in parts[name])]
-    for name in finished:
-        (MODELS / name).mkdir(parents=True, exist_ok=True)
-        EXPORTS[name](MODELS / name)
-        _write_json(MODELS / name / "training.json", {"steps": {part: steps_of(part) for part in parts[name]}})
+    finished = []
+    for name, parts in PARTS.items():
+        steps = {part: checkpoint_step(checkpoint_of(part)) for part in parts}
+        if steps == {part: STEPS[part] for part in parts}:
+            (MODELS / name).mkdir(parents=True, exist_ok=True)
+            _export(name, MODELS / name)
+            _write_json(MODELS / name / "training.json", {"steps": steps})
+            finished.append(name)
     return finished

@@ -24,7 +24,7 @@ from vwlib.miniature.detection import detection_loss
 from vwlib.miniature.generation import TextAndImage, autoencoder_loss, denoising_loss, encode_pool, latent_scale
 from vwlib.miniature.pool import Pool, render_pool
 from vwlib.miniature.sprites import load_sprites
-from vwlib.miniature.training import Loss, Schedule, Weights, averaged_weights, checkpoint_step, train
+from vwlib.miniature.training import Loss, Schedule, Weights, averaged_weights, train
 from vwlib.paths import CACHE
 
 _Model = TypeVar("_Model", bound=nn.Module)
@@ -46,11 +46,6 @@ def latents_of(name: str) -> Path:
     return CHECKPOINTS / f"{name}_latents.safetensors"
 
 
-def steps_of(name: str) -> int:
-    """How many steps the training of `name` has taken so far."""
-    return checkpoint_step(checkpoint_of(name))
-
-
 def trained(name: str) -> Weights:
     """The weights that a training ended with."""
     return averaged_weights(checkpoint_of(name))
@@ -69,6 +64,7 @@ def _train(name: str, model: nn.Module, loss: Loss) -> Path:
 
 
 def _pool(name: str) -> Pool:
+    """The scenes that a model is trained on."""
     return render_pool(load_sprites(), **SETTINGS[name]["scenes"])
 
 

@@ -83,12 +83,6 @@ def measure_classifier(model: Classifier, lab: Lab) -> dict:
     }
 
 
-def measure_judge(model: Classifier, lab: Lab) -> dict:
-    """The classifier's figures for the judge, and its ten-way accuracy on DreamBooth's instances."""
-    instances = ten_way(model, lab, ("DreamBooth",))
-    return measure_classifier(model, lab) | {"ten_way_dreambooth": float(instances["right"].mean())}
-
-
 def measure_detector(model: Detector, lab: Lab) -> dict:
     """Average precision of the ten concept names as queries on COCO's test scenes, as COCO scores it."""
     split = lab.split("COCO")
@@ -146,11 +140,13 @@ def _share_recognised(model: Generator, drawn: Sequence[Image.Image], names: lis
 
 def measure(lab: Lab) -> dict:
     """Measure the models, write `quality.json` and a model card in each model's folder, and return the figures."""
+    judge = lab.generator.judge
+    instances = float(ten_way(judge, lab, ("DreamBooth",))["right"].mean())
     figures = {
         "classifier": measure_classifier(lab.classifier, lab),
         "detector": measure_detector(lab.detector, lab),
         "generator": measure_generator(lab.generator, lab),
-        "judge": measure_judge(lab.generator.judge, lab),
+        "judge": measure_classifier(judge, lab) | {"ten_way_dreambooth": instances},
     }
     quality = json.loads(json.dumps(figures), parse_float=lambda number: round(float(number), 4))
     (MINIATURE / "quality.json").write_text(json.dumps(quality, indent=2, sort_keys=True) + "\n")

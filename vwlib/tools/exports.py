@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import jinja2
 import numpy as np
-import yaml
 from safetensors.numpy import save
 
 from vwlib.datasets.pictures import list_images, load_image
@@ -164,13 +163,13 @@ def _check_folder(folder: Path, photos: Sequence[Path], overwrite: bool) -> None
     if kind == "nothing":
         check_writable(folder.resolve().parent)
         return
-    read = next((photo for photo in photos if photo.resolve().is_relative_to(folder.resolve())), None)
+    read = next((photo.name for photo in photos if photo.resolve().is_relative_to(folder.resolve())), None)
     if kind != "folder":
         problem = f"is {'a file' if kind == 'file' else kind}"
     elif not overwrite:
         problem = "exists already; replace an earlier export with `--overwrite` (overwrite=True)"
     elif read:
-        problem = f"holds {read.name}, which is read"
+        problem = f"holds {read}, which is read"
     elif stranger := next((path for path in folder.iterdir() if not _is_exported(path)), None):
         problem = f"holds {stranger.name}, which no export writes"
     elif not (folder / EMBEDS).exists() or _holds_words(folder / EMBEDS):
@@ -191,10 +190,8 @@ def _is_exported(path: Path) -> bool:
 def concept_card(word: Word, token: str, photos: int = 0, licence: str | None = None) -> str:
     """The card of a published word: front matter as the hub reads it, how to load the word, where it comes from."""
     hub = load_profile(word.profile).generator.hub
-    front = {key: value for key, value in (("license", licence), ("base_model", hub)) if value}
     template = jinja2.Template((Path(__file__).parent / "concept_card.md.j2").read_text(encoding="utf-8"))
-    header = yaml.safe_dump(front, sort_keys=False).strip() if front else ""
-    return template.render(word=word, token=token, front=header, hub=hub, photos=photos) + "\n"
+    return template.render(word=word, token=token, licence=licence, hub=hub, photos=photos) + "\n"
 
 
 def export_word(
