@@ -17,9 +17,8 @@ from scipy import stats
 def interval_without_spread(value: float, n: int, low: float = 0, high: float = 1) -> tuple[float, float]:
     """The 95 % interval of the mean of a quantity within [low, high] when all of `n` trials gave `value`.
 
-    Some of the trials not yet made may give the lowest or the highest value. The largest share of them that n trials
-    miss with probability 0.025 is 1 - 0.025 ** (1 / n). For n successes of n, or none, this is Clopper and Pearson's
-    interval. An infinite limit stays infinite.
+    The largest share of other values that n trials miss with probability 0.025 is 1 - 0.025 ** (1 / n). For n successes
+    of n, or none, this is Clopper and Pearson's interval. An infinite limit stays infinite.
     """
     seen = 0.025 ** (1 / n)
     return (

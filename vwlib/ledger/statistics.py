@@ -1,7 +1,6 @@
 """The estimators, and the tests by which the claims are judged.
 
-Trials of a grid share concepts and anchors, so they are not independent. Every mean in figures, tables, texts and
-verdicts is therefore estimated by `two_way_clustered_estimate`.
+Trials of a grid share concepts and anchors, so means are estimated by `two_way_clustered_estimate`.
 """
 
 from __future__ import annotations
@@ -95,11 +94,9 @@ def mean_estimate(
 
 
 def design_effect(table: pd.DataFrame, measure: str = "value", draws: int = 1000, seed: int = 0) -> float:
-    """Claim 53: by how much the variance of a grid's mean is larger than if its trials were independent; NaN where they
-    are all equal.
+    """Claim 53: how much larger the variance of a grid's mean is than if its trials were independent; NaN if all equal.
 
-    `table` has columns `concept`, `anchor` and `measure`. The expected value is 1 for independent trials, so one grid's
-    may be below.
+    `table` has columns `concept`, `anchor` and `measure`. The expected value is 1 for independent trials.
     """
     cells = _cells_of({"mean": table}, ("concept", "anchor"), None, measure)
     part = _Stratum.of(cells, cells.means, cells.strata == 0, pairs=False)

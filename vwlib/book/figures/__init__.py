@@ -1,6 +1,4 @@
-"""Figures: tables and pictures in, matplotlib figures out. One theme; every task keeps its colour, marker and place on
-all pages.
+"""Figures: tables and pictures in, matplotlib figures as wide as a page out; nothing is saved or shown.
 
-Each function returns a `Figure` of its own, saves nothing and shows nothing. Figures are as wide as a page of the book,
-so that text has the same size in all of them.
+One theme; every task keeps its colour, marker and place on all pages.
 """

@@ -104,11 +104,7 @@ def flip_steps(flips: pd.DataFrame) -> Figure:
 
 
 def disagreement_points(words: pd.DataFrame) -> Figure:
-    """Claim 48: a word's mean score in the two other models against how much its first and last layer disagree.
-
-    `words` has columns `task`, `disagreement`, `value` and `delta`, which is empty for unconstrained words; their
-    points are filled.
-    """
+    """Claim 48: a word's mean score in the two other models against `disagreement`; unconstrained ones are filled."""
     figure, panels = style.task_panels(words, "disagreement", "mean score in the\nother two models", (-0.03, 1.05))
     edge = 0.05 * (np.ptp(words["disagreement"]) or 1.0)
     kinds = {"within a ball": False, "unconstrained": True}

@@ -16,10 +16,9 @@ SPREAD = 0.09  # between the points of one kind
 
 
 def map_quality_bars(quality: pd.DataFrame) -> Figure:
-    """How often the map takes a held-out word to its own embedding, for each ordered pair: nearest word, and among the
-    nearest five, with 95 % intervals over words.
+    """How often a map takes a held-out word to its own embedding, for each ordered pair: the nearest, and among five.
 
-    `quality` is the table of `vwlib.experiments.map_quality.held_out_quality`, of one pair or several.
+    `quality` is the table of `held_out_quality`; intervals are over words.
     """
     figure, panel = style.panels([""], 3.4, ylabel="share of held-out words", ylim=(0, 1.05))
     ax, pairs = panel[""], quality.groupby(["source", "target"], sort=False)
@@ -91,10 +90,9 @@ def map_kind_points(quality: pd.DataFrame) -> Figure:
 
 
 def map_gain_points(table: pd.DataFrame) -> Figure:
-    """What mapped words gain over their anchors, against how well the map explains ordinary words held out from it; a
-    panel for each target.
+    """Mapped words' gain over their anchors against the variance that the map explains: table `map_kinds`.
 
-    `table` is that of the experiment `map_kinds`. A point is a source and a kind of map, with its 95 % interval.
+    A point is a source and a kind of map, with its 95 % interval; a panel for each target.
     """
     kinds = dict(zip(table["map"].unique(), ANCHOR_MARKERS * 2, strict=False))
     xlabel, ylabel = "variance of held-out words explained (r2)", "gain over the anchor word"

@@ -36,12 +36,10 @@ def _panels(datasets: list, height: float, sharex: Literal["col", "all"]) -> tup
 
 
 def transfer_bars(summary: pd.DataFrame, paper: pd.DataFrame, off_diagonal: pd.DataFrame) -> Figure:
-    """Figure 3: a panel for each target task; for each source task our bar and, hatched, the paper's, with 95 %
-    intervals.
+    """Figure 3: a panel a target; for each source our bar and, hatched, the paper's, with 95 % intervals.
 
-    The tables have columns `evaluated_on`, `trained_on`, `mean`, `low`, `high`; with a column `dataset`, each dataset
-    has a row of panels. Rows of `summary` trained on "anchor" and "name" become the lines of floor and ceiling;
-    diamonds mark the means of `off_diagonal`.
+    The tables have columns `evaluated_on`, `trained_on`, `mean`, `low`, `high`, perhaps `dataset`, each of which has a
+    row of panels. Sources "anchor" and "name" of `summary` become lines; diamonds mark the means of `off_diagonal`.
     """
     datasets = list(summary["dataset"].unique()) if "dataset" in summary else [""]
     figure, axes = _panels(datasets, 3.7 if len(datasets) == 1 else 1.5 + 1.75 * len(datasets), "col")
@@ -85,12 +83,10 @@ def _draw_references(ax: Axes, means: pd.Series, **look: float) -> None:
 
 
 def delta_curves(summary: pd.DataFrame, paper: pd.DataFrame) -> Figure:
-    """Figure 6: mean score against delta, a row of panels for each dataset and a panel for each target; for each source
-    our curve and the paper's.
+    """Figure 6: mean score against delta, our curves and the paper's, a row of panels a dataset and a panel a target.
 
     The tables have columns `dataset`, `delta` (missing: unconstrained, the rightmost point), `evaluated_on`,
-    `trained_on`, `mean`, `low` and `high`. Our curves have bands from `low` to `high`. Rows trained on "anchor" and
-    "name" become the lines of floor and ceiling.
+    `trained_on`, `mean`, `low` and `high`. Sources "anchor" and "name" become lines.
     """
     datasets = list(summary["dataset"].unique())
     radii = sorted({*summary["delta"].dropna(), *paper["delta"].dropna()})
@@ -126,11 +122,9 @@ def _delta_panel(ax: Axes, ours: pd.DataFrame, theirs: pd.DataFrame, radii: list
 
 
 def frequency_points(table: pd.DataFrame) -> Figure:
-    """What mapped words of a concept gain over their anchors, against how often captions name it; a panel for each
-    target task.
+    """Mapped words' gain over their anchors against how often captions name the thing: table `frequency`.
 
-    `table` is that of the experiment `frequency`. A point is the mean over anchors of a concept's words from one
-    source; open: nouns that are no concept.
+    A point is the mean over a concept's anchors, from one source; open: nouns that are no concept. A panel a target.
     """
     targets = [task for task in TASKS if task in set(table["evaluated_on"])]
     xlabel, ylabel = "share of training captions that name the thing", "gain over the anchor word"
@@ -153,11 +147,9 @@ def frequency_points(table: pd.DataFrame) -> Figure:
 
 
 def concept_points(table: pd.DataFrame, world: str, near: float) -> Figure:
-    """Claims 4 and 31: mean scores of each concept's words on their own task, a panel for each task and a row for each
-    concept of each dataset.
+    """Claims 4 and 31: mean score of each concept's words on their own task, off the diagonal, in the study's `table`.
 
-    `table` is the study's. Filled: unconstrained words; open: those within `near` of their anchor; ticks: the anchor
-    words alone. All off the diagonal.
+    Filled: unconstrained words; open: those within `near` of their anchor; ticks: the anchor words alone.
     """
     off = table[~is_diagonal(table, world)]
     floor, own = off[off["trained_on"] == "anchor"], off[off["trained_on"] == off["evaluated_on"]]

@@ -85,10 +85,9 @@ def loss_curves(losses: pd.DataFrame, smooth: int = 20) -> Figure:
 
 
 def sweep_curves(table: pd.DataFrame) -> Figure:
-    """Claim 54: mean score of unconstrained words against the number of steps, a curve for each learning rate.
+    """Claim 54: mean score of unconstrained words against the number of steps, a curve a learning rate: table `rates`.
 
-    `table` is that of the experiment `rates`. There is a panel for each task; bars are 95 % intervals. Only datasets
-    whose words were learned at every rate are shown. Words that diverged have no value and are left out.
+    Only datasets whose words were learned at every rate are shown. Words that diverged are left out.
     """
     factors = sorted(table["factor"].unique(), key=lambda factor: (factor != 1, factor))
     looks = dict(zip(factors, RATE_LOOKS, strict=False))
@@ -106,11 +105,10 @@ def sweep_curves(table: pd.DataFrame) -> Figure:
 
 
 def displacement_strip(moves: pd.DataFrame) -> Figure:
-    """How far each vector of each learned word lies from its anchor, a panel for each setting.
+    """How far each vector of each learned word lies from its anchor, a panel for each `setting` of the displacements.
 
-    `moves` is the table of `vwlib.experiments.displacements` with a column `setting`. A marker is filled where the
-    anchor is still the nearest word. Lines are the edge of the ball and half the distance to the nearest word, within
-    which the anchor must be the nearest.
+    A marker is filled where the anchor is still the nearest word. Lines are the edge of the ball and half the distance
+    to the nearest word, within which the anchor must be the nearest.
     """
     highest = max(0.6, float(moves["distance"].max()) * 1.1)
     figure, panels = style.panels(list(moves["setting"].unique()), 3.0, ylabel=DISTANCE, ylim=(0, highest))

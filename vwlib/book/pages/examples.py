@@ -116,11 +116,9 @@ def sample_examples(held: DatasetOnDisk, count: int, seed: int = 0) -> list[Exam
 
 
 def box_table(rows: Sequence[Sequence[Example]]) -> pd.DataFrame:
-    """The boxes of rows of examples, for `labelled_grid`: `row`, `image`, `left`, `top`, `right`, `bottom` in px, and
-    `kind`.
+    """The boxes of rows of examples, for `labelled_grid`: place, edges in px, and `kind`.
 
-    The kind is "label" for the largest box of the image's own concept, "ignored" for boxes that do not count, "other"
-    for the rest.
+    The kind is "label" for the largest box of the image's concept, "ignored" if it does not count, else "other".
     """
     found = []
     for row, examples in enumerate(rows):

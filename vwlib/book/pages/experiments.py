@@ -25,11 +25,10 @@ OFFSET_ARMS = {"isotropic": "random", "vocabulary": "random", "word": "random", 
 
 
 def tables_of(profile: Profile, names: Sequence[str], root: Path | None = None) -> dict[str, pd.DataFrame]:
-    """The tables of experiments by name. With `compute_on_demand`, the study and missing tables are computed first.
+    """The tables of experiments by name; with `compute_on_demand`, the study and missing tables are computed first.
 
-    The table of an experiment that the profile does not have is empty, such as one on drawings where there are
-    photographs. Raises FileNotFoundError that names the command where a table is missing, and ValueError where one was
-    damaged.
+    A table is empty where the profile cannot have it. Raises FileNotFoundError that names the command where one is
+    missing, and ValueError where one was damaged.
     """
     root = ensure_study(profile, root)
     if profile.study.compute_on_demand:
@@ -76,10 +75,9 @@ def claim_table(
     form: str = "+.2f",
     arms: Mapping[str, str] = MappingProxyType({}),
 ) -> pd.DataFrame:
-    """A row for each case of a claim: its name, the means of the arms, the quantity with its 95 % interval, the trials.
+    """A row for each case of a claim: its name, means of the arms, the quantity with its 95 % interval, the trials.
 
-    `case` and `quantity` head their columns. `arms` gives those of the arms that are shown a heading; their means are
-    over the trials that all arms share.
+    `case` and `quantity` head their columns, `arms` those of the arms shown, over the trials that all arms share.
     """
     rows = []
     for name, estimate in cases.items():
@@ -102,8 +100,7 @@ def reach_table(table: pd.DataFrame) -> pd.DataFrame:
 def segment_table(table: pd.DataFrame, cases: Mapping[str, Estimate]) -> pd.DataFrame:
     """Claim 39: mean scores of pairs of solutions and half way between them, and the share that lose more than 0.1.
 
-    `table` is that of the experiment `segments`, `cases` what the ledger finds in it. Half way is the better of the
-    straight line and, where there is one, the curve.
+    `table` is `segments`, `cases` the claim's. Half way is the better of straight line and curve.
     """
     shares = claim_table(cases, "lose more than 0.1", "words for", ".0%").rename(columns={"trials": "pairs"})
     means = table.groupby(["task", "kind"])["value"].mean().unstack().reindex(columns=["ends", "middle"])

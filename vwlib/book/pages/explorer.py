@@ -50,10 +50,9 @@ class Explorer:
 
 
 def explorer_sources(profile: Profile) -> tuple[StoredStudy, dict[str, pd.DataFrame], str]:
-    """A profile's study and its tables `sheets` and `displacements`, and a notice that says what they are.
+    """A profile's study, its tables `sheets` and `displacements`, and a notice; all of smoke's where one is missing.
 
-    If one is missing, all are of profile smoke, if it is of the same models. Raises FileNotFoundError where nothing can
-    stand in, and ValueError where a file was damaged.
+    Raises FileNotFoundError where nothing can stand in, and ValueError where a file was damaged.
     """
     study, notice = study_or_stand_in(profile)
     tables, missing = tables_or_stand_in(profile, ["sheets", "displacements"])

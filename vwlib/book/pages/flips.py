@@ -22,9 +22,8 @@ LEARNED = KINDS["learned"]
 def flip_table(flips: pd.DataFrame, column: str = "crossing") -> pd.DataFrame:
     """Where words flip: for each task and kind the layer by which half of them have, and the share that never do.
 
-    Of the others it tells how many flip at a later layer than the real word in the same anchor's place (ties count one
-    half, as in claim 43), and how many layers later on average. `column` holds the layer of the flip: "crossing",
-    "probe" or "half".
+    Of the others, how many flip later than the real word in the same anchor's place (ties count half, as in claim 43),
+    and how many layers later on average. `column` holds the flip's layer: "crossing", "probe" or "half".
     """
     rows = []
     for task in tasks_in(flips):
@@ -61,10 +60,9 @@ def part_table(contributions: pd.DataFrame) -> pd.DataFrame:
 
 
 def grouping_table(agreement: pd.DataFrame, layers: int = 4) -> pd.DataFrame:
-    """Section 5.2: what evenly spaced layers group words by, as the paper sees it for learned words, and here.
+    """Section 5.2: what evenly spaced layers group words by, in the paper and here: `cluster_agreement` of one dataset.
 
-    `agreement` is the table of `cluster_agreement` for one dataset. The number is the learned words' index by concept
-    less that by anchor, with its 95 % interval, which decides.
+    The 95 % interval of the index by concept less that by anchor decides.
     """
     differences, rows = agreement[agreement["by"] == "concept - anchor"], []
     for task in tasks_in(differences):

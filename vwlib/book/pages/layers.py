@@ -65,10 +65,9 @@ def layer_points(
     layers: int = 4,
     random_state: int = 0,
 ) -> pd.DataFrame:
-    """Figures 7 and 12 to 18: t-SNE (`tsne_of_layers`) of all words of a dataset at evenly spaced layers.
+    """Figures 7 and 12 to 18: t-SNE of all words of a dataset at evenly spaced layers (`tsne_of_layers`).
 
-    `rows` gives for the label of each row of panels a source (`words_in`) and the task whose encoder the words enter;
-    the column `words` holds the label.
+    `rows` gives a source (`words_in`) and an encoder's task for each label in the column `words`.
     """
     tables = []
     for label, (source, task) in rows.items():
@@ -112,10 +111,9 @@ def _places(points: pd.DataFrame) -> list[int]:
 
 
 def projections(lab: Lab, study: StoredStudy, dataset: str, delta: float | None) -> pd.DataFrame:
-    """How far words have moved from anchor to concept at each layer: `projection_on_concept_direction` in all encoders.
+    """How far words have moved from anchor to concept at each layer, in all encoders, off the diagonal.
 
-    The words were learned there, mapped there, or are real words; off the diagonal. Columns `task`, `source` and `kind`
-    say which they are.
+    `task`, `source` and `kind` say whether they were learned there, mapped there, or are real words.
     """
     tables = []
     for model, words, *vectors in _encoders(lab, study, dataset, delta):

@@ -59,10 +59,9 @@ def figure_places(book: Path = ROOT / "book") -> dict[str, FigurePlace]:
 
 
 def judge_stored(profile: Profile, root: Path | None = None) -> tuple[pd.DataFrame, str]:
-    """The verdicts on all claims (`vwlib.ledger.judge.judge_claims`) from a profile's tables, `in_words`, and a notice
-    that lists missing tables.
+    """The verdicts on all claims from a profile's tables, `in_words`, and a notice that lists missing tables.
 
-    Small tables (`compute_on_demand`) are computed where they are missing. Raises ValueError where a table was damaged.
+    Small tables (`compute_on_demand`) are computed where missing. Raises ValueError where a table was damaged.
     """
     root = root or results_root(profile)
     if profile.study.compute_on_demand:

@@ -31,11 +31,9 @@ def paper_points() -> pd.DataFrame:
 
 
 def delta_means(summary: pd.DataFrame) -> pd.DataFrame:
-    """Figure 6 in a few numbers: a row for each radius (the last, NaN, unconstrained) with the mean over datasets and
-    directions, on the words' own task and after transfer.
+    """Figure 6 in a few numbers: means over datasets and directions, by radius (the last, NaN: unconstrained).
 
-    `summary` is that of `vwlib.ledger.summary.summarise_study`. The paper's means are over the same datasets and over
-    all trials.
+    `summary` is `summarise_study`'s. The paper's means are over the same datasets and over all trials.
     """
     theirs = paper_points()
     parts = {
@@ -77,11 +75,10 @@ def delta_counts(summary: pd.DataFrame, delta: float) -> dict[str, int | float]:
 
 
 def moves_of(table: pd.DataFrame, world: str) -> pd.DataFrame:
-    """The nearest word of each vector of each stored word: the experiments' table `displacements`, or
-    `mapped_displacements`, as figures and texts take it.
+    """The tables `displacements` and `mapped_displacements` as figures and texts take them, a row a vector.
 
-    Mapped words are looked up in the word table of `task`. `source` is the task they were learned for; `diagonal` says
-    whether a word started at its concept's own anchor, `is_own` whether that is the nearest word.
+    `task` has the word table, `source` learned the word; `diagonal` says whether it started at its concept's own
+    anchor, `is_own` whether that is the nearest word.
     """
     moves = table.rename(columns={"evaluated_on": "task", "trained_on": "source"})
     moves = moves if "source" in moves else moves.assign(source=moves["task"])

@@ -69,11 +69,9 @@ def direction_table(trials: pd.DataFrame, summary: pd.DataFrame, world: str) -> 
 
 
 def kept_share(means: pd.DataFrame, floor: pd.Series | float = 0.0) -> float:
-    """The median over transfers of the mapped words' mean as a share of the own words' mean, with a floor taken off
-    both.
+    """The median over transfers of mapped words' means as shares of own words' means, a floor taken off both.
 
-    `means` has columns `dataset`, `evaluated_on`, `trained_on` and `mean`; `floor` is a number or has one for each
-    dataset and target. A transfer whose divisor is zero is left out.
+    `means` has columns `dataset`, `evaluated_on`, `trained_on`, `mean`; `floor` may differ by dataset and target.
     """
     table = means.pivot_table(index=["dataset", "evaluated_on"], columns="trained_on", values="mean")
     table = table[list(TASKS)].sub(floor, axis=0)
@@ -111,10 +109,9 @@ def comparison_table(comparison: pd.DataFrame) -> pd.DataFrame:
 
 
 def off_diagonal_table(summary: pd.DataFrame) -> pd.DataFrame:
-    """The trials off the diagonal for reading: a row for each dataset, target and source, between floor and ceiling.
+    """The trials off the diagonal, a row for each dataset, target and source, between floor and ceiling.
 
-    `summary` is that of `vwlib.ledger.summary.summarise_study` for words of one delta, with the rows of floor and
-    ceiling.
+    `summary` is `summarise_study`'s for words of one delta.
     """
     off, keys = summary[summary["trials"] == "off-diagonal"], ["dataset", "evaluated_on", "trained_on"]
     means = off.set_index(keys)["mean"]
@@ -143,12 +140,10 @@ def kind_table(quality: pd.DataFrame) -> pd.DataFrame:
 
 
 def compare_kinds(table: pd.DataFrame) -> pd.DataFrame:
-    """For each kind of map but the paper's, how much higher words score than the same words mapped by the paper's, over
-    all pairs.
+    """How much higher words score by each kind of map than by the paper's, over all pairs: table `map_kinds`.
 
-    `table` is that of the experiment `map_kinds`. `difference` with its 95 % interval `low` to `high`; `p`, two-sided
-    and corrected for the number of kinds (Holm); `alike`, whether the difference is for sure within the margin of
-    `data/paper/claims.toml`.
+    `difference` with its 95 % interval `low` to `high`; `p`, two-sided and corrected for the number of kinds (Holm);
+    `alike`, whether the difference is surely within the margin of `data/paper/claims.toml`.
     """
     margin, arms = load_settings().alike, {str(kind): rows for kind, rows in table.groupby("map", sort=False)}
     paper, rows = arms.pop(PAPER_MAP), {}

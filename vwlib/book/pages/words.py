@@ -54,10 +54,9 @@ def encode_stages(lab: Lab, task: str, trials: Sequence[Trial], vectors: Tensor)
 def stage_scores(
     lab: Lab, trials: Sequence[Trial], learned: dict[str, Learned], study: StoredStudy | None = None
 ) -> pd.DataFrame:
-    """Mean score of one concept's words on their own tasks, one row a task, beside the paper's mean for the dataset.
+    """Mean score of one concept's words on their own tasks, one row a task, beside the paper's (missing where untried).
 
-    `trials` share dataset, concept and anchor. A `study` that has learned the same words has their scores. The paper's
-    value is missing where it did not try the radius.
+    `trials` share dataset, concept and anchor. A `study` that has learned the same words has their scores.
     """
     first, rows = trials[0], []
     if study is not None and study.learned(trials):
