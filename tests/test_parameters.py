@@ -43,10 +43,7 @@ def test_datasets_are_listed_by_name():
 def test_kinds_of_map_are_known_and_the_papers_is_among_them():
     second = {"profile": "smoke", "folds": 5, "examples": [], "kinds": ["linear", "ridge"], "seed": 0}
     assert read_parameters("02_transfer_maps", dict(second)).kinds == ["linear", "ridge"]
-    for wrong, trouble in (
-        (["linear", "rigde"], "'rigde'"),
-        (["ridge"], "must have 'linear'"),
-    ):
+    for wrong, trouble in ((["linear", "rigde"], "'rigde'"), (["ridge"], "must have 'linear'")):
         with pytest.raises(ValueError, match=trouble):
             read_parameters("02_transfer_maps", second | {"kinds": wrong})
 
