@@ -77,10 +77,7 @@ def displacement_table(model: TaskModel, trials: Sequence[Trial], vectors: Tenso
 
 
 def twin_of(profile: Profile) -> Profile | None:
-    """Control K2: the profile with a classifier that was trained from another seed; None if there is none.
-
-    Its folder has the classifier's name and `_twin`, and stands in the same folder (`vwlib pretrain classifier_twin`).
-    """
+    """Control K2: the profile with the classifier of another seed, in the folder `<its name>_twin`; None without it."""
     source = f"{profile.classifier.source.rstrip('/')}_twin"
     if not all((resolve(source) / file).exists() for file in OPEN_CLIP):
         return None
