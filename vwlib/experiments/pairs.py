@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from torchvision.ops import box_iou
 
 from vwlib.experiments.base import COUNT, EACH, SCORED_OFTEN, Case, Experiment, Size, Sources, per
 from vwlib.experiments.words import anchors_of, images_of, learn_on_loss, pairs_of, trial_rows, values_of, vectors_of
@@ -54,6 +53,8 @@ def agreement(lab: Lab, case: Case, sources: Sources) -> pd.DataFrame:
     `agrees` is the share of a concept's test images in which the best boxes of both overlap by half or more; `anchor`
     names the pair. `kind` is "learned", or "anchors": the same of the two anchor words themselves.
     """
+    from torchvision.ops import box_iou  # takes a second to import, and pages read this module for its schemas
+
     dataset, words = case["dataset"], sources.words("detection", case["dataset"], sources.sizes.near)
     anchors = anchors_of(lab, "detection", trials_of(words))
     vectors = {"learned": vectors_of(words), "anchors": anchors}

@@ -8,6 +8,7 @@ import platform
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 from safetensors import safe_open
@@ -15,15 +16,18 @@ from safetensors import safe_open
 from vwlib.book.text import fill
 from vwlib.concepts import TASKS
 from vwlib.ledger import paper
-from vwlib.models.base import TaskModel
-from vwlib.models.generation import Generator
 from vwlib.models.loading import resolve
 from vwlib.paths import MINIATURE
 from vwlib.settings import ModelSettings, Profile
 
+if TYPE_CHECKING:
+    from vwlib.models.base import TaskModel
+
 
 def describe_models(models: Mapping[str, TaskModel]) -> pd.DataFrame:
     """The models by task, and the generator's judge, each beside the paper's: one row a model."""
+    from vwlib.models.generation import Generator  # takes seconds to import, and most pages load no model
+
     generator = models["generation"]
     judges = {"judge": generator.judge} if isinstance(generator, Generator) else {}
     rows = {}
