@@ -99,8 +99,8 @@ def offset_cases(profile: Profile) -> Cases:
 def offsets(lab: Lab, case: Case, sources: Sources) -> Iterator[pd.DataFrame]:
     """Cosine of what two models, or two trainings of one, learned for a concept (section 1, control K2).
 
-    The offset from the same anchor, one mapped into the other model. `kind` "models": the study's unconstrained words
-    of two tasks. "seeds": the classifier and its other training (control K2), whose words are learned here.
+    `kind` "models": the study's unconstrained words of two tasks, one mapped into the other's model. "seeds": the
+    classifier and its other training, whose words are learned here.
     """
     if case["kind"] == "seeds":
         yield from _between_trainings(lab, case["dataset"], sources)

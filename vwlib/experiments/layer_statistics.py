@@ -69,9 +69,8 @@ def contributions_to_direction(
 ) -> pd.DataFrame:
     """How much the attention and the MLPs of all blocks add to `projection_on_concept_direction` at the last layer.
 
-    `parts` and `anchors` are `block_contributions` (block, part, word, d) of the words and of their anchors; `start`
-    and `end` (word, d) are the last hidden states of the anchors' and of the concepts' own words. One row a word and
-    part: the columns of `words`, `word` (its row), `part` ("attention" or "MLP") and `value`.
+    `parts` and `anchors` are `block_contributions` (block, part, word, d), `start` and `end` (word, d) the last hidden
+    states of the anchors' and the concepts' own words. One row a word and `part`: `word` (its row), `value`.
     """
     direction = end - start
     shares = ((parts - anchors).sum(0) * direction).sum(-1) / direction.pow(2).sum(-1)  # (part, word)

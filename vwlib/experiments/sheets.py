@@ -36,11 +36,10 @@ def cases(profile: Profile) -> Cases:
 def sheets(lab: Lab, case: Case, sources: Sources) -> pd.DataFrame:
     """What every word of the study draws and finds, for the explorer (figures 5 and 8 to 11).
 
-    One row for each radius; words are mapped where they were learned elsewhere. `sheet` is a WebP picture of `SIDE` px
-    squares, concepts downwards and anchors from left to right, all drawn from the same noise; `named` what the judge
-    calls each square; `boxes` the likeliest box on the first test image of the square's concept (left, top, right,
-    bottom in thousandths of the padded square image, score in hundredths). A diverged word has a white square, no name
-    and no box. Anchor words have one row of squares, with boxes on every concept's image; names have one column.
+    One row for each radius. `sheet` is a WebP picture of `SIDE` px squares, concepts downwards and anchors from left to
+    right, all drawn from the same noise; `named` what the judge calls each square; `boxes` the likeliest box on the
+    first test image of its concept (left, top, right, bottom in thousandths of the padded square image, score in
+    hundredths). A diverged word has a white square. Anchor words have one row, boxed on all images; names one column.
     """
     dataset, source, study = case["dataset"], case["source"], lab.profile.study
     known = concepts_of(dataset, lab.profile.world)

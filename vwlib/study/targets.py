@@ -31,9 +31,8 @@ def kind_of(path: Path) -> Kind:
 def check_target(path: Path, overwrite: bool = False, sources: Iterable[Path] = (), example: str = "") -> None:
     """Check, without a change, that a file may be written; `example` is a name for it in a folder. Links are followed.
 
-    Raises IsADirectoryError for a folder, FileExistsError for an existing file without `overwrite` and for one that is
-    of or below the `sources`, ValueError for a dead link or a special file, and OSError if the folder cannot be written
-    to.
+    Raises IsADirectoryError for a folder, FileExistsError without `overwrite` and for one of or below the `sources`,
+    ValueError for a dead link or a special file, and OSError if the folder cannot be written to.
     """
     kind = kind_of(path)
     if kind == "folder":
