@@ -103,8 +103,8 @@ def test_the_profile_names_the_adapter(named, lab):
     assert find_adapter("detection", named).__name__ == "Detector"
     described = describe_models(lab.models | {"classification": model}).loc["classification"]
     assert described["class here"] == "CLIPModel"
-    millions = sum(p.numel() for p in model.model.parameters()) / 1e6
-    assert float(described["parameters here (M)"]) == pytest.approx(millions, abs=0.05)
+    parameters = sum(p.numel() for p in model.model.parameters())
+    assert float(described["parameters here (M)"]) == pytest.approx(parameters / 1e6, abs=0.05)
     assert (described["d here"], described["text blocks here"], described["image here (px)"]) == (64, 2, 64)
     notice = describe_run(named)
     assert "clip.py:TransformersClassifier" in notice and "trained by this project" not in notice

@@ -85,7 +85,7 @@ def test_a_study_may_be_read_and_continued_in_the_other_precision(monkeypatch):
     assert all(len(set(pair)) == 2 for pair in ids)
     nothing = torch.empty(len(ids), MINIATURE.vectors, 0)
     for faster in ("float32", "bfloat16"):
-        monkeypatch.setattr("vwlib.study.plan.precision_of", lambda *_, faster=faster: faster)
+        monkeypatch.setattr("vwlib.study.digest.precision_of", lambda *_, faster=faster: faster)
         words = as_words("generation", MINIATURE, chunk.trials, nothing)
         assert {word.precision for word in words} == {faster} and all(
             word.word_id in pair for word, pair in zip(words, ids, strict=True)

@@ -261,14 +261,14 @@ def load_full(name: str, folder: Path, scale: str) -> TaskModel:
     """
     settings = ModelSettings(source=str(folder), activation=None if name == "detector" else "quick_gelu")
     if name == "detector":
-        return Detector.load(settings, PROMPT)
+        return Detector.load(load_profile("smoke", detector=settings, prompt=PROMPT, device="cpu"))
     if name != "generator":
-        return Classifier.load(settings, PROMPT)
-    judge = Classifier.load(ModelSettings(source=str(folder.with_name("tiny-judge"))), PROMPT)
+        return Classifier.open(settings, prompt=PROMPT)
+    judge = ModelSettings(source=str(folder.with_name("tiny-judge")))
     drawing = GeneratorSettings(
         source=str(folder), image_size=PIXELS[name][scale], inference_steps=2, images_per_word=1
     )
-    return Generator.load(drawing, judge, PROMPT)
+    return Generator.load(load_profile("smoke", generator=drawing, judge=judge, prompt=PROMPT, device="cpu"))
 
 
 SAVERS = {"generator": save_generator, "detector": save_detector, "classifier": save_open_clip, "judge": save_open_clip}

@@ -48,14 +48,12 @@ def projection_on_concept_direction(
 ) -> pd.DataFrame:
     """The projection of a word's change on the direction from anchor to concept, layer by layer.
 
-    All states are (layer, word, d): of the words, and of their anchor's and their concept's own word in the same
-    prompt. The direction is the difference of these two after the last block. A value is 0 at the anchor's state, and 1
-    for the concept's word at the last layer. For real words in the anchor's place, `states` are `concepts`.
-    Returns the columns of `words`, `word` (its row), `layer`, `value`. Raises ValueError for a word whose anchor is its
+    All states are (layer, word, d): of the words, and of their anchor's and their concept's own word, whose difference
+    after the last block is the direction. One row a word and layer: `word` (its row), `layer`, `value`, 0 at the
+    anchor's state and 1 for the concept's word at the last layer. Raises ValueError for a word whose anchor is its
     concept's own.
     """
-    if states.shape[1] != len(words):
-        raise ValueError(f"The table names {len(words)} words and there are hidden states of {states.shape[1]}.")
+    check_labels(states.shape[1], words)
     direction = concepts[-1] - anchors[-1]
     equal = torch.isclose(concepts[-1], anchors[-1], atol=1e-4).all(-1)  # but for the rounding of another batch
     if equal.any():
@@ -77,11 +75,8 @@ def contributions_to_direction(
     """
     direction = end - start
     shares = ((parts - anchors).sum(0) * direction).sum(-1) / direction.pow(2).sum(-1)  # (part, word)
-    tables = [
-        words.assign(word=range(len(words)), part=part, value=values.numpy())
-        for part, values in zip(("attention", "MLP"), shares, strict=True)
-    ]
-    return pd.concat(tables, ignore_index=True)
+    named, rows = zip(("attention", "MLP"), shares, strict=True), range(len(words))
+    return pd.concat([words.assign(word=rows, part=part, value=s.numpy()) for part, s in named], ignore_index=True)
 
 
 def check_labels(count: int, words: pd.DataFrame) -> None:

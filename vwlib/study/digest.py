@@ -45,10 +45,7 @@ def digest_files(paths: Sequence[Path]) -> str:
 
 @lru_cache
 def digest_folder(source: str) -> str:
-    """A short hash of all weights and configurations in a model's folder; read once per process.
-
-    A scheduler's or an autoencoder's configuration decides as much about a picture as weights do.
-    """
+    """A short hash of all weights and configurations in a model's folder; read once per process."""
     folder = resolve(source)
     return digest_files(sorted(path for name in ("*.safetensors", "*config.json") for path in folder.rglob(name)))
 
