@@ -46,9 +46,9 @@ links: $(READY) ## ask every address that the book links to whether it is still 
 test: $(READY) ## lint, type check, unit tests, every chapter by nbmake and by papermill
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy & types=$$!; $(TESTS) --dist loadfile --ignore tests/test_notebooks.py; tests=$$?; \
-	wait $$types && exit $$tests
-	VWLIB_PROFILE=smoke $(TESTS) --nbmake --nbmake-timeout=1200 book/ tests/test_notebooks.py
+	$(BIN)/mypy & types=$$!; $(TESTS) --dist loadfile --no-loadscope-reorder --ignore tests/test_notebooks.py; \
+	tests=$$?; wait $$types && exit $$tests
+	VWLIB_PROFILE=smoke $(TESTS) --dist worksteal --nbmake --nbmake-timeout=1200 book/ tests/test_notebooks.py
 
 # Needs 20 GB of memory and 6 GB of disk; the times and memory measured go to data/results/paper/full_size.json.
 test-full: $(READY) ## the paper's models at full size with random weights (ten minutes on two cores)

@@ -6,9 +6,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import papermill
 import pytest
-from papermill.exceptions import PapermillExecutionError
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
@@ -77,18 +75,3 @@ def test_chapter_refuses_an_unknown_parameter_before_anything_is_computed(chapte
     sources = [cell.source for cell in first]
     with pytest.raises(ValueError, match="'profil'"):
         exec("\n".join(sources), {"In": ["", *sources]})
-
-
-@pytest.mark.parametrize("value", ["huge", 3])
-def test_a_wrong_value_stops_papermill(value: object, tmp_path: Path) -> None:
-    with pytest.raises(PapermillExecutionError) as failure:
-        papermill.execute_notebook(
-            CHAPTERS[0],
-            tmp_path / "out.ipynb",
-            {"profile": value},
-            kernel_name="python3",
-            cwd=ROOT / "book",
-            progress_bar=False,
-        )
-    assert str(value) in failure.value.evalue
-    assert failure.value.exec_count <= 4  # before anything is computed

@@ -277,3 +277,4 @@ def test_papermill_stops_at_wrong_parameters(parameters, sentence, tmp_path):
         )
     assert failure.value.ename == "ValueError"
     assert sentence in failure.value.evalue
+    assert failure.value.exec_count <= 4  # before anything is computed

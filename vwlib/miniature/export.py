@@ -16,8 +16,9 @@ from transformers import CLIPTokenizer, Owlv2ImageProcessor
 from vwlib.miniature import architectures
 from vwlib.miniature.captions import caption, describe, name_prompt
 from vwlib.miniature.generation import latent_scale
-from vwlib.miniature.pretrain import STEPS, checkpoint_of, latents_of, trained, trained_text_encoder
+from vwlib.miniature.pretrain import checkpoint_of, latents_of, trained, trained_text_encoder
 from vwlib.miniature.scenes import LAYOUTS, random_scene
+from vwlib.miniature.schedules import STEPS
 from vwlib.miniature.sprites import load_sprites
 from vwlib.miniature.tokenizer import MERGES
 from vwlib.miniature.training import Weights, checkpoint_step, save_tensors

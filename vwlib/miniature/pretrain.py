@@ -7,11 +7,10 @@ twin, a control, shares its scenes and shape. The larger ones are compiled, whic
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from diffusers.models.attention_processor import AttnProcessor
@@ -23,17 +22,13 @@ from vwlib.miniature.contrastive import contrastive_loss
 from vwlib.miniature.detection import detection_loss
 from vwlib.miniature.generation import TextAndImage, autoencoder_loss, denoising_loss, encode_pool, latent_scale
 from vwlib.miniature.pool import Pool, render_pool
+from vwlib.miniature.schedules import SETTINGS
 from vwlib.miniature.sprites import load_sprites
 from vwlib.miniature.training import Loss, Schedule, Weights, averaged_weights, train
 from vwlib.paths import CACHE
 
 _Model = TypeVar("_Model", bound=nn.Module)
 CHECKPOINTS = CACHE / "checkpoints"
-#: The settings of each training, from `pretraining.toml`.
-SETTINGS: dict[str, dict[str, Any]] = tomllib.loads(
-    Path(__file__).with_name("pretraining.toml").read_text(encoding="utf-8")
-)
-STEPS: dict[str, int] = {name: settings["steps"] for name, settings in SETTINGS.items()}
 
 
 def checkpoint_of(name: str) -> Path:
