@@ -105,8 +105,7 @@ def disagreement(lab: Lab, case: Case, sources: Sources) -> Iterator[pd.DataFram
     """Disagreement of first and last layer about a word, beside its transfer (section 5.2, appendix A).
 
     Of words of the largest delta and unconstrained ones. `disagreement`, a difference of `relative_distance`, is 2 for
-    a word that the first layer takes for its anchor and the last for its concept; `value` is the mean over the two
-    other tasks.
+    a word that turns from anchor to concept; `value` is the mean over the two other tasks.
     """
     task, dataset, table = case["task"], case["dataset"], sources.trials
     mapped = table[(table["trained_on"] == task) & (table["evaluated_on"] != task)].groupby("word_id")["value"].mean()

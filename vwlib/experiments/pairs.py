@@ -81,10 +81,9 @@ def best_boxes(lab: Lab, dataset: str, vectors: Tensor, words: Sequence[Word]) -
 def segments(lab: Lab, case: Case, sources: Sources) -> pd.DataFrame:
     """Scores between two solutions of a concept, on the straight way and on a curve (section 5.1).
 
-    A solution is an unconstrained word that scores at least `SOLVES` of what the concept's own name does. `anchor`
-    names the pair of anchors; `t` goes from 0 at the one to 1 at the other. `kind` is "segment" and "curve" (one row a
-    point), "ends" (their mean) and "middle" (half way, the higher of both). The curve is a parabola whose bend is
-    learned on the task's loss at random points of it; pictures take too long for that.
+    A solution is an unconstrained word that scores at least `SOLVES` of what the concept's own name does. `t` goes from
+    0 at the first anchor's to 1 at the second's. `kind` is "segment" and "curve" (one row a point), "ends" (their mean)
+    and "middle" (half way, the higher of both). The curve is a parabola whose bend is learned on the task's loss.
     """
     task, dataset, few = case["task"], case["dataset"], sources.reduced(lab)
     words = solutions_of(task, dataset, sources)
