@@ -75,11 +75,10 @@ STARTS = ("phone", "bicycle")  # anchors that are neither part
 def compounds(lab: Lab, case: Case, sources: Sources) -> pd.DataFrame:
     """What the words of an orange cat's parts leave unexplained of its own (section 1).
 
-    Words of one vector are learned from tinted drawings in all combinations of some colours and nouns. `residual` is
-    the share of the offset from the anchor outside the span of the parts' embeddings, without the anchor's own
-    direction; `text_residual` the same of the text encoder's output; `best` the residual of the two words that explain
-    it best; `value` the compound's score among the others. The yardstick, `kind` "held-out", is the mean of the same
-    for the parts' own real words, each rebuilt from the two best other words.
+    Words of one vector are learned from tinted drawings of all combinations. `residual` is the share of the offset from
+    the anchor outside the span of the parts' embeddings, without the anchor's own direction; `text_residual` the same
+    of the text encoder's output; `best` the residual of the two best words; `value` the compound's score. The
+    yardstick, `kind` "held-out", is the mean for the parts' own words, each rebuilt from the two best other words.
     """
     task, counts = case["task"], image_counts(lab.profile, sources.sizes.test_images)
     colours, nouns = (names[:n] for names, n in zip((COLOURS, NOUNS), sources.sizes.compounds, strict=True))

@@ -114,9 +114,9 @@ def cluster_agreement(
     """Section 5.2: how far k-means clusters of hidden states (layer, word, d) are the anchors, or the concepts.
 
     One row for each layer and `by` ("anchor", "concept", "concept - anchor"): `ari`, the adjusted Rand index with as
-    many clusters as groups (1: the same; -1 / n if all words of an n x n grid cluster by the other), `low`, `high`,
-    `n`. The interval is of a bootstrap that resamples concepts and anchors and keeps the clusters, corrected for its
-    bias: resamples hold fewer different groups. Raises ValueError for fewer than two concepts or anchors.
+    many clusters as groups, `low`, `high`, `n`. The interval is of a bootstrap that resamples concepts and anchors and
+    keeps the clusters, corrected for its bias: resamples hold fewer different groups. Raises ValueError for fewer than
+    two concepts or anchors.
     """
     from sklearn.cluster import KMeans
     from sklearn.metrics import adjusted_rand_score
@@ -185,9 +185,9 @@ def truncation_scores(
 ) -> pd.DataFrame:
     """Figure 7: a word's score (table 1) as its concept and as its anchor, when the text encoder has N blocks.
 
-    The same shortened encoder reads the prompt names `names`. `vectors` (word, vector, d) and test images' `features`
-    are of one dataset; `blocks` are the N, by default none to all. One row for each N, word and `of` ("concept" or
-    "anchor"): `task`, `word` (its row), `blocks`, `metric`, `value`, `n`.
+    The same shortened encoder reads `names`. `vectors` (word, vector, d) and test `features` are of one dataset;
+    `blocks` are the N, by default all. One row for each N, word and `of` ("concept" or "anchor"): `task`, `word` (its
+    row), `blocks`, `metric`, `value`, `n`.
     """
     check_labels(len(vectors), words)
     tables = []
@@ -259,9 +259,9 @@ def probe_scores(
 
     At every layer from the first block on, a logistic regression learns to tell concepts apart by the hidden states of
     each concept's `own` word in all `prompts`, then reads those of each set's vectors (word, vector, d). One row for
-    each set's words and layers: `task`, `word` (its row), `layer`, `value`, the probability of the concept against that
-    of the anchor's concept alone, and `accuracy` in prompts that the probe was not fitted on. Raises ValueError for a
-    word whose concept or anchor is none of `own`, and for fewer than five prompts.
+    each word and layer: `task`, `word` (its row), `layer`, `value`, the probability of the concept against that of the
+    anchor's concept alone, and `accuracy` in prompts that were left out. Raises ValueError for a word whose concept or
+    anchor is none of `own`, and for fewer than five prompts.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GroupKFold, cross_val_score

@@ -64,9 +64,9 @@ def own_rates(_: Lab, __: Case, sources: Sources) -> pd.DataFrame:
 def spreads(lab: Lab, case: Case, sources: Sources) -> Iterator[pd.DataFrame]:
     """Spread of scores over resampled images and over starts (section 5.1).
 
-    Every concept's classification word is learned from several unrelated anchors, each from the same resamples of its
-    training images. `kind` "data": the standard deviation over resamples at one anchor. "start": the root of half the
-    mean squared difference of this anchor's score and the others' at the same resample, which estimates the same thing.
+    Every concept's classification word is learned from several unrelated anchors on the same resampled images. `kind`
+    "data": the standard deviation over resamples at one anchor. "start": the root of half the mean squared difference
+    to the other anchors' scores at the same resample, which estimates the same thing.
     """
     task, dataset, starts = "classification", case["dataset"], sources.sizes.starts
     trials = unrelated_starts(lab.profile, dataset, sources.sizes.grid[task], starts)

@@ -36,8 +36,7 @@ def held_out_quality(
 
     One row per word: `fold`, `r2` of the fold (against the mean of the words fitted on), `r2_fitted` of these,
     `cosine`, `error` (distance to the true embedding, in units of that word's distance to its nearest shared word),
-    `top1` and `top5` (whether the word is among the nearest of all shared words), and `chance1` and `chance5`, which
-    guessing would give.
+    `top1` and `top5` (whether it is among the nearest of all shared words), `chance1` and `chance5` of guessing.
     """
     words = shared_words(source, target)
     y, x = (model.word_table()[token_ids(model, words)] for model in (source, target))

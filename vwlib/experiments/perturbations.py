@@ -28,9 +28,8 @@ def perturbations(lab: Lab, case: Case, sources: Sources) -> Iterator[pd.DataFra
     """Learned words and random offsets of the same length (control K5).
 
     An output is `kept`, still the anchor's, where the word is better at its anchor's concept than at any other of the
-    dataset, by table 1's metric. `kind` is "optimised", "random" for directions alike in all dimensions, or "random, "
-    and one of the further `DIRECTIONS`. `value` is the score for the learned concept, `anchor_value`
-    that for the anchor's.
+    dataset, by table 1's metric. `kind` is "optimised", "random" (alike in all dimensions), or "random, " and a further
+    one of `DIRECTIONS`. `value` is the score for the learned concept, `anchor_value` that for the anchor's.
     """
     task, dataset, few = case["task"], case["dataset"], sources.reduced(lab)
     order = list(few.split(dataset).names)
