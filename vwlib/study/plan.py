@@ -78,26 +78,20 @@ def _settings(profile: Profile, dataset: str) -> dict[str, Any]:
     train, test = split_digests(profile, dataset)
     adapters = {task: named.rpartition("/")[2] for task, named in profile.adapters.items()}
     drawing = profile.generator.model_dump(include={"image_size", "inference_steps", "guidance", "images_per_word"})
+    # "auto" counts as bfloat16: which of the two a machine chooses makes other vectors, but the same scores within
+    # pictures' noise, so that a study can be continued on any machine. Each word says in which it was learned.
+    asked = profile.generator.precision.replace("auto", "bfloat16")
     return ({"adapters": adapters} if adapters else {}) | {
         "world": profile.world,
         "prompt": profile.prompt,
         "vectors": profile.vectors,
         "learning": {task: learning.model_dump() for task, learning in profile.learning.items()},
-        "drawing": drawing | {"precision": precision_asked(profile)},
+        "drawing": drawing | {"precision": asked},
         "threads": profile.study.threads,
         "weights": {role: digest_folder(model.source) for role, model in profile.models.items()},
         "train": train,
         "test": test,
     }
-
-
-def precision_asked(profile: Profile) -> str:
-    """The generator's precision as digests know it: "auto" counts as bfloat16.
-
-    Which of the two a machine chooses makes other vectors, but the same scores within pictures' noise, so that a study
-    can be continued on any machine. Each word says in which it was learned.
-    """
-    return "bfloat16" if profile.generator.precision == "auto" else profile.generator.precision
 
 
 @lru_cache(maxsize=4096)
