@@ -58,13 +58,18 @@ def glued(source: Path) -> list[tuple[str, str]]:
     return [(f"{chapter or source.stem}.{name}", form) for chapter, name, form in found]
 
 
+def _plain(text: str) -> list[str]:
+    """The words of a text, whatever quotes Sphinx has put around them."""
+    return text.translate(str.maketrans("‘’“”", "''\"\"")).split()
+
+
 def differences(source: Path, page: Path, numbers: dict[str, Any]) -> list[str]:
     """Where a built page shows something else than its source and the numbers say."""
     wanted = [f"{numbers[name]:{form}}" if name in numbers else f"no {name}" for name, form in glued(source)]
     shown = Pasted(page).texts
     names = [name for name, _ in glued(source)]
     rows = zip(names, wanted, shown, strict=False)
-    wrong = [f"{name}: {there!r} for {want!r}" for name, want, there in rows if there.split() != want.split()]
+    wrong = [f"{name}: {there!r} for {want!r}" for name, want, there in rows if _plain(there) != _plain(want)]
     return wrong + ([f"{len(shown)} numbers for {len(wanted)}"] if len(shown) != len(wanted) else [])
 
 
