@@ -166,7 +166,7 @@ class Lab:
     def reference_rows(self, target: str, trials: Sequence[Trial]) -> list[dict[str, Any]]:
         """The floor and the ceiling of a target task: the anchor word, and the words of the concept's own name.
 
-        The floor is the anchor as one word, as in a prompt (control K4); a learned word starts as `profile.vectors`
+        The floor is the anchor as one word, as in a prompt (a control); a learned word starts as `profile.vectors`
         copies of it. Each concept's name is scored once for all its trials.
         """
         model, names = self.model(target), self.split(trials[0].dataset).names

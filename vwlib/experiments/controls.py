@@ -22,7 +22,7 @@ def random_rotation(d: int, seed: int) -> Tensor:
 
 
 def rotated_copy(model: TaskModel, seed: int = 0) -> TaskModel:
-    """Control K1: the same model with a rotated word table, and the inverse rotation folded in after it.
+    """A control: the same model with a rotated word table, and the inverse rotation folded in after it.
 
     It computes the same, but its words lie elsewhere: a transfer map between the two must be perfect.
     """
@@ -41,7 +41,7 @@ def rotated_copy(model: TaskModel, seed: int = 0) -> TaskModel:
 def random_like(
     model: TaskModel, vectors: Tensor, anchors: Sequence[str], seed: int, direction: str = "isotropic"
 ) -> Tensor:
-    """Control K5: words (word, vector, d) as far from their anchors as `vectors`, but in one of `DIRECTIONS`."""
+    """A control: words (word, vector, d) as far from their anchors as `vectors`, but in one of `DIRECTIONS`."""
     table, generator = model.word_table(), torch.Generator().manual_seed(seed)
     known, centre = table[sorted(model.vocabulary.words().values())], model.embeddings_of(anchors)
     if direction == "isotropic":

@@ -77,7 +77,7 @@ def displacement_table(model: TaskModel, trials: Sequence[Trial], vectors: Tenso
 
 
 def twin_of(profile: Profile) -> Profile | None:
-    """Control K2: the profile with the classifier of another seed, in the folder `<its name>_twin`; None without it."""
+    """A control: the profile with the classifier of another seed, in the folder `<its name>_twin`; None without it."""
     source = f"{profile.classifier.source.rstrip('/')}_twin"
     if not all((resolve(source) / file).exists() for file in OPEN_CLIP):
         return None
@@ -85,7 +85,7 @@ def twin_of(profile: Profile) -> Profile | None:
 
 
 def twin_weights(profile: Profile) -> str | None:
-    """A digest of the classifier's other training (control K2); None where there is none."""
+    """A digest of the classifier's other training (a control); None where there is none."""
     twin = twin_of(profile)
     return digest_folder(twin.classifier.source) if twin else None
 
@@ -97,7 +97,7 @@ def offset_cases(profile: Profile) -> Cases:
 
 
 def offsets(lab: Lab, case: Case, sources: Sources) -> Iterator[pd.DataFrame]:
-    """Cosine of what two models, or two trainings of one, learned for a concept (section 1, control K2).
+    """Cosine of what two models, or two trainings of one, learned for a concept (section 1, a control).
 
     `kind` "models": the study's unconstrained words of two tasks, one mapped into the other's model. "seeds": the
     classifier and its other training, whose words are learned here.

@@ -1,4 +1,4 @@
-"""Random directions: offsets as long as learned ones (control K5), and targets of a word within its ball."""
+"""Random directions: offsets as long as learned ones (a control), and targets of a word within its ball."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from vwlib.trials import Trial
 
 
 def perturbations(lab: Lab, case: Case, sources: Sources) -> Iterator[pd.DataFrame]:
-    """Learned words and random offsets of the same length (control K5).
+    """Learned words and random offsets of the same length (a control).
 
     An output is `kept`, still the anchor's, where the word is better at its anchor's concept than at any other of the
     dataset, by table 1's metric. `kind` is "optimised", "random" (alike in all dimensions), or "random, " and a further
