@@ -38,7 +38,7 @@ book: $(READY) ## execute the chapters that changed and build the book into _bui
 
 check-book: $(READY) ## after `make book`: is it of the present sources and, with chromium, fit to be seen?
 	$(BIN)/vwlib book --check --profile $(PROFILE)
-	$(BIN)/python -m pytest -m browser tests/browser
+	VWLIB_PROFILE=$(PROFILE) $(BIN)/python -m pytest -m browser tests/browser
 
 links: $(READY) ## ask every address that the book links to whether it is still there (needs a network)
 	$(BIN)/vwlib links --profile $(PROFILE)
