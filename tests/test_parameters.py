@@ -12,6 +12,7 @@ from vwlib.book.parameters import CHAPTERS, Parameters, read_parameters
 from vwlib.paths import ROOT
 from vwlib.settings import LARGEST_SEED
 
+THIRD = {"profile": "smoke", "dataset": "COCO", "concept": "dog", "anchor": "cup", "delta": 1}
 FOURTH = "04_are_words_transferable"
 GOOD = {
     "profile": "smoke",
@@ -71,16 +72,7 @@ def test_without_a_profile_the_environment_decides(monkeypatch):
 
 
 def test_a_whole_number_is_a_radius_too():
-    third = {
-        "profile": "smoke",
-        "dataset": "COCO",
-        "concept": "dog",
-        "anchor": "cup",
-        "delta": 1,
-        "repeats": 1,
-        "images": 1,
-        "seed": 0,
-    }
+    third = THIRD | {"repeats": 1, "images": 1, "seed": 0}
     assert read_parameters("03_learning_a_word", third).delta == 1.0
 
 
@@ -181,15 +173,7 @@ def test_a_file_to_save_to_is_looked_at_in_the_second_cell(tmp_path):
 
 
 def test_every_seed_that_is_read_starts_a_generator():
-    third = {
-        "profile": "smoke",
-        "dataset": "COCO",
-        "concept": "dog",
-        "anchor": "cup",
-        "delta": 1,
-        "repeats": 3,
-        "images": 12,
-    }
+    third = THIRD | {"repeats": 3, "images": 12}
     torch.Generator().manual_seed(
         read_parameters("03_learning_a_word", third | {"seed": LARGEST_SEED - 2}).seed + 3 + 12
     )

@@ -1,4 +1,4 @@
-"""Transfer maps: a known map comes back, a rotated copy transfers perfectly (control K1), bad input is refused."""
+"""Transfer maps: a known map comes back, a rotated copy transfers perfectly (a control), bad input is refused."""
 
 import pandas as pd
 import pytest
