@@ -28,7 +28,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 
 from vwlib.book.execute import BookError, code_of, execute_chapters, find_problems, is_current, usual_jobs
-from vwlib.book.reads import hash_file
+from vwlib.book.reads import hash_read
 from vwlib.paths import ROOT
 from vwlib.settings import load_profile
 
@@ -183,7 +183,7 @@ def hash_pages(files: Mapping[Path, bytes], root: Path = ROOT) -> str:
     for path, content in sorted(files.items()):
         digest.update(f"{path.as_posix()} {hashlib.sha256(content).hexdigest()}\n".encode())
     for path in sorted((root / "vwlib").rglob("*.py")):
-        digest.update(f"{path.relative_to(root).as_posix()} {hash_file(path)}\n".encode())
+        digest.update(f"{path.relative_to(root).as_posix()} {hash_read(path)}\n".encode())
     return digest.hexdigest()
 
 
@@ -216,7 +216,7 @@ def _shows_elsewhere(path: Path, before: bytes | None, now: bytes) -> bool:
 def stage_explorer(stage: Path, executed: Path, profile: str) -> None:
     """Lay out the explorer's sheets of pictures beside the other static files, where its chapter has run since."""
     folder = stage / "book" / "_static" / EXPLORER
-    run = hash_file(executed / "book" / f"{EXPLORER}.ipynb")
+    run = hash_read(executed / "book" / f"{EXPLORER}.ipynb")
     if built_from(folder) == run:
         return
     from vwlib.book.pages.explorer import explorer_files, explorer_sources  # needs the models, which take long to load

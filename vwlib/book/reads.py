@@ -75,7 +75,7 @@ def name_of(path: Any, root: str) -> str | None:
     return None if outside or not parts else "/".join(parts)
 
 
-def hash_file(path: Path) -> str:
+def hash_read(path: Path) -> str:
     """A hash of a file's content, or of the names in a folder; `ABSENT` where there is nothing."""
     if path.is_dir():
         names = sorted({entry.name for entry in path.iterdir()} - NO_INPUT)
@@ -109,9 +109,9 @@ def hash_reads(names: Iterable[str], since: float, root: Path) -> dict[str, str]
     folders = {path.parent for path in paths if path.is_relative_to(root / "data")}
     paths |= {weights for folder in folders for weights in folder.glob("*.safetensors")}
     found = {path.relative_to(root).as_posix(): path for path in sorted(paths)}
-    return {name: "" if changed_meanwhile(path) else hash_file(path) for name, path in found.items()}
+    return {name: "" if changed_meanwhile(path) else hash_read(path) for name, path in found.items()}
 
 
 def changed(reads: Mapping[str, str], root: Path) -> list[str]:
     """The files that are no longer as they were read."""
-    return [name for name, read in reads.items() if hash_file(root / name) != read]
+    return [name for name, read in reads.items() if hash_read(root / name) != read]
