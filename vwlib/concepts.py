@@ -5,8 +5,6 @@ generated ones. Both stand in the same order in `data/paper/concepts.csv`: the t
 other.
 """
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """An image and what it shows, as models and the study read it."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Reading and writing files so that no reader ever sees half of one."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -4,8 +4,6 @@ Layers are counted as in the paper: layer 0 is the embedding before the first bl
 block. An encoder that is cut to its first N blocks ends with layer N.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any

@@ -1,7 +1,5 @@
 """Learning words (section 3): many at once, one Adam, each within its ball. Only the word vectors are learned."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial

@@ -5,8 +5,6 @@ by row the same words, and of a seed. It returns the map: a function from vector
 `MAPS` lists them by name. A new map is a function and a line there; `book/add_a_map.md` adds one.
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """The project's folders, whatever the working folder is."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -4,8 +4,6 @@ The profiles stand in `vwlib/profiles/*.toml`; a file that `VWLIB_SETTINGS` name
 profile changes numbers and folders, never the code that runs.
 """
 
-from __future__ import annotations
-
 import os
 import tomllib
 from functools import cache

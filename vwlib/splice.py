@@ -3,8 +3,6 @@
 The vocabulary is never extended: OWL-v2 and open_clip pool at the largest id, so an appended id would move the pool.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass

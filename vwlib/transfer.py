@@ -1,7 +1,5 @@
 """Moving words between models with a map between their word tables (section 3, equations 1 to 3)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from torch import Tensor

@@ -6,8 +6,6 @@ and built there: a changed text alone, and all of them where another page may sh
 replaced only when everything went well.
 """
 
-from __future__ import annotations
-
 import ast
 import base64
 import hashlib

@@ -2,8 +2,6 @@
 outputs depend: its code, its settings, and whatever files of the project it read (`vwlib.book.reads`).
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import subprocess

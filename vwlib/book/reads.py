@@ -4,8 +4,6 @@ A chapter's kernel starts with `record`, which notes every file that is opened. 
 them, and `changed` compares it with the present files.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

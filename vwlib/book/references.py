@@ -2,8 +2,6 @@
 screen readers hear of a list without items.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from sphinx.application import Sphinx

@@ -1,7 +1,5 @@
 """Text that follows the data: templates beside the chapters, filled in with a run's numbers."""
 
-from __future__ import annotations
-
 import re
 import shlex
 from pathlib import Path

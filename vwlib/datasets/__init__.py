@@ -23,8 +23,6 @@ clipped, corners in the wrong order (ImageNet) are swapped, and boxes without an
 `boxes.json`, which a person writes, the same flaws are refused.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

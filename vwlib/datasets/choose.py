@@ -1,7 +1,5 @@
 """Choosing the images that a word is learned from and tested on."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 

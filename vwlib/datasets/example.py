@@ -5,8 +5,6 @@ turned. The turn is small, because the denoiser draws no green or blue guitar: t
 learned for generation from "bell" scored 1, 0, 0 and 0.5 on four pictures.
 """
 
-from __future__ import annotations
-
 import io
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Folders of pictures, one for each thing: DreamBooth's subjects and own photos."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from pathlib import Path

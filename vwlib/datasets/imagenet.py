@@ -1,7 +1,5 @@
 """ImageNet's images for classification and localisation (CLS-LOC)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

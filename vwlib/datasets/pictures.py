@@ -1,7 +1,5 @@
 """Pictures in files: reading them as phones and datasets store them, and where boxes lie once they are upright."""
 
-from __future__ import annotations
-
 import os
 import warnings
 from collections.abc import Iterator, Sequence

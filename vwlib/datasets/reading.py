@@ -4,8 +4,6 @@ Text is UTF-8, or UTF-16 or UTF-32 if its first bytes say so, with any line ends
 cannot be read raises FileNotFoundError or ValueError: one sentence, which for a file names it.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import os

@@ -1,7 +1,5 @@
 """What the readers share: splits, folders, labels of concepts, and the optional files of boxes and styles."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """PASCAL VOC 2012, and the XML of VOC that ImageNet uses too."""
 
-from __future__ import annotations
-
 import os
 import re
 import xml.etree.ElementTree as ET

@@ -1,7 +1,5 @@
 """What an experiment is, and what its computation gets."""
 
-from __future__ import annotations
-
 import hashlib
 import inspect
 import itertools

@@ -1,7 +1,5 @@
 """Controls: models and words for which the answer is known beforehand."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """Where learned words lie: how far from their anchors (figure 5), and at the same offset in two models (section 1)."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterator, Sequence
 

@@ -1,7 +1,5 @@
 """What the layers of the text encoder make of all words (section 5.2), with a plain swap of real words beside them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 import numpy as np

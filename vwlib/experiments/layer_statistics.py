@@ -4,8 +4,6 @@ Tables `words` have one row for each word, in the words' order, and columns `con
 the functions return keeps their columns.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 

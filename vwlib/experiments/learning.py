@@ -2,8 +2,6 @@
 days that the study took (appendix D).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """How well transfer maps carry words: ordinary ones that they were not fitted on, and learned ones (section 3)."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 

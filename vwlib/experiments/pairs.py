@@ -1,7 +1,5 @@
 """Words of one concept from two anchors: pictures, boxes and ways between them (section 5.1, figures 5 and 8 to 11)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Random directions: offsets as long as learned ones (a control), and targets of a word within its ball."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterator
 

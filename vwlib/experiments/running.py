@@ -1,7 +1,5 @@
 """The experiments by name, and running them: case after case, in this process. Finished cases are kept."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What every word of the study draws, and finds on a test image: sheets of small pictures, for the explorer."""
 
-from __future__ import annotations
-
 import io
 import itertools
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """What several experiments do with trials and words."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any

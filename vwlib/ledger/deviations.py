@@ -1,7 +1,5 @@
 """Where this book deviates from the paper, and why: `data/paper/deviations.toml`, with a profile's numbers."""
 
-from __future__ import annotations
-
 import tomllib
 from pathlib import Path
 from typing import Any, Literal

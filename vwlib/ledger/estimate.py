@@ -1,7 +1,5 @@
 """An estimate with its interval and p values, and the expressions of means that are estimated."""
 
-from __future__ import annotations
-
 import ast
 import itertools
 from collections.abc import Mapping, Sequence

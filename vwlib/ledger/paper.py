@@ -1,7 +1,5 @@
 """What the paper reports: the numbers of figures 3 and 6, table 2, and the three models of section 4."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pandas as pd

@@ -1,7 +1,5 @@
 """What the ledger asks of a table: its columns, which of them are shares, and what is resampled."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 #: The columns that tell a learned word's trial.

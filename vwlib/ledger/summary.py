@@ -1,7 +1,5 @@
 """Summaries of the table of trials: figures 3 and 6 as numbers."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import pandas as pd

@@ -1,7 +1,5 @@
 """The tables that claims are asked of: checked, with the columns that rules ask for, and those made of others."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 
 import numpy as np

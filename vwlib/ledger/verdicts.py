@@ -1,7 +1,5 @@
 """The verdicts as a file and in numbers."""
 
-from __future__ import annotations
-
 import json
 from math import isfinite
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The miniature's models before training, from a seed; their shapes are in `architectures.toml`."""
 
-from __future__ import annotations
-
 import tomllib
 from functools import lru_cache
 from pathlib import Path

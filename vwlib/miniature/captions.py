@@ -1,7 +1,5 @@
 """The miniature's language: words for what a scene shows, and a grammar of captions with synonyms and attributes."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Contrastive pretraining of image and text towers from captions: classifier, judge, the generator's text encoder."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Training of the OWL-v2 detector from boxes: which object is where, and what a text must say to find it."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """From a training's checkpoint to the folder that users load: the model library's own layout, in half precision."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path

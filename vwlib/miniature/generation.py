@@ -1,7 +1,5 @@
 """Training of the generator: text encoder from captions, autoencoder from pixels, denoiser from latents."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """A pool of rendered scenes: rendering costs more than a training step, so each scene is used several times."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -5,8 +5,6 @@ twin, a control, shares its scenes and shape. The larger ones are compiled, whic
 20 to 40 % of every step.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path

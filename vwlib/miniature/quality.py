@@ -1,7 +1,5 @@
 """How good the miniature's models are, on images and scenes that no training saw: `vwlib quality`."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Sequence

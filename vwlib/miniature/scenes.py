@@ -1,7 +1,5 @@
 """Generated scenes: drawings placed on varied backgrounds, with exact boxes. Everything follows from a seed."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 import numpy as np

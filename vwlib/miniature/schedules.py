@@ -1,7 +1,5 @@
 """The settings of each training of the miniature's models, from `pretraining.toml`."""
 
-from __future__ import annotations
-
 import tomllib
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The miniature's drawings: nouns drawn in six openly licensed emoji styles, as small RGBA pictures."""
 
-from __future__ import annotations
-
 import io
 import json
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ The file is in the format that open_clip and transformers both read, so all mode
 do: 512 byte entries, the merges, start of text and, as the largest id, end of text.
 """
 
-from __future__ import annotations
-
 import gzip
 import itertools
 from collections import Counter

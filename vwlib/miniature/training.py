@@ -1,7 +1,5 @@
 """What all trainings of the miniature share: the loop (seeded, checkpointed, resumable), pixels, precision, weights."""
 
-from __future__ import annotations
-
 import io
 import math
 import time

@@ -15,8 +15,6 @@ probability 0.15, otherwise a noun that nobody would call by the name of one of 
 A scene depends on the seed, its dataset, concept, split and index alone: adding images changes none of the others.
 """
 
-from __future__ import annotations
-
 import hashlib
 import itertools
 import json

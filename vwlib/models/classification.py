@@ -1,7 +1,5 @@
 """The classifier: an open_clip model with CLIP's vocabulary. Another such model is the judge of generations."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Self
 

@@ -1,7 +1,5 @@
 """The detector: an OWL-v2 of transformers."""
 
-from __future__ import annotations
-
 import gc
 from collections.abc import Sequence
 from typing import Self

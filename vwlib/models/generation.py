@@ -1,7 +1,5 @@
 """The generator: a Stable Diffusion pipeline of diffusers, and the judge that says what it drew."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, Self
 

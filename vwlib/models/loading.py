@@ -1,7 +1,5 @@
 """A model's files: finding them, and loading weights of which none is made up."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path

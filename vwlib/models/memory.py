@@ -4,8 +4,6 @@ Models and cached features are on the device. Word vectors, word tables, maps an
 functions. Random numbers are drawn there too, so a seed means the same noise on every device.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import TypeVar
 

@@ -1,7 +1,5 @@
 """Finding words among many: by what determined them, or by their id. Nothing here imports torch."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import fields
 

@@ -1,7 +1,5 @@
 """Short names for what words come from: files, weights, the images of a dataset, and all that determined a word."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Iterable, Sequence

@@ -1,7 +1,5 @@
 """The contents of the results' files: finished chunks, scores and tables. The same content gives the same bytes."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json

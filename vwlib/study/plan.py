@@ -1,7 +1,5 @@
 """The study's plan: every word of a profile, in chunks that are computed together, and what they come from."""
 
-from __future__ import annotations
-
 import hashlib
 import itertools
 import json

@@ -4,8 +4,6 @@ Every number comes from the study's files, its run log, which has a line for eac
 measurements.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """The finished study, for reading: its table of scores and its learned words. Nothing is computed here."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property

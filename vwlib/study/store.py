@@ -12,8 +12,6 @@ Below a root, for each profile:
 - `chunks/<profile>/`: finished chunks, and cases of experiments; the project's own are in the cache
 """
 
-from __future__ import annotations
-
 import fcntl
 import json
 import logging

@@ -1,7 +1,5 @@
 """Where a user says what to write: nothing that exists is lost, and what cannot be written is refused at once."""
 
-from __future__ import annotations
-
 import os
 import stat
 import uuid

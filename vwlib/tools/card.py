@@ -1,7 +1,5 @@
 """The card of the banks of learned words: their contents, how to load them, and the files' checksums."""
 
-from __future__ import annotations
-
 import hashlib
 import logging
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """The command line: each command imports what it needs and calls one function."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import Annotated, Any

@@ -1,7 +1,5 @@
 """What is ready for a run and what is missing: devices, weights, datasets, and how much a run has to do."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import sys

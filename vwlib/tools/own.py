@@ -4,8 +4,6 @@ Pictures without boxes get some as the paper's DreamBooth pictures did: the dete
 proposes one, and a person corrects it in `boxes.json`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from math import inf
 from pathlib import Path

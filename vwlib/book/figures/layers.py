@@ -4,8 +4,6 @@ Tables are those of `vwlib.experiments.layer_statistics` and `vwlib.layers`, wit
 are several sets of words. There is a panel for each task; bands are 95 % intervals.
 """
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """The verdicts on the paper's claims."""
 
-from __future__ import annotations
-
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator

@@ -1,7 +1,5 @@
 """How well transfer maps carry ordinary words, and kinds of map side by side."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure

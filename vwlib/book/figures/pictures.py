@@ -1,7 +1,5 @@
 """Pictures in rows and columns, plain or with boxes."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

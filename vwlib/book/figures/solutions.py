@@ -1,7 +1,5 @@
 """Solutions near an anchor, from the tables of the experiments. Bars are 95 % intervals."""
 
-from __future__ import annotations
-
 from math import inf
 
 import pandas as pd

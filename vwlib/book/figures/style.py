@@ -1,7 +1,5 @@
 """The book's look: sizes, colours, markers, and what several figures draw."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Scores of words where they were learned and after transfer."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Single words: how images and texts compare, how a loss falls, where a learned word lies."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

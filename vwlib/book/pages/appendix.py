@@ -1,7 +1,5 @@
 """What the appendix says of data and settings, all of it from the code that uses it."""
 
-from __future__ import annotations
-
 import pandas as pd
 from pydantic import BaseModel
 from sphinx.pycode import ModuleAnalyzer

@@ -1,7 +1,5 @@
 """The page on the real thing: pictures at hand, how they are read and chosen, what the paper's models take."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """The tables of the experiments, for pages: read where they are stored, computed where they are small."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType

@@ -3,8 +3,6 @@
 Tables hold several kinds of words in their column `kind`, named as `vwlib.book.pages.layers.KINDS` says.
 """
 
-from __future__ import annotations
-
 from math import inf, isinf
 
 import numpy as np

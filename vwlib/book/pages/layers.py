@@ -1,7 +1,5 @@
 """Words of the stored study and plain real words in the text encoders, layer by layer."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any

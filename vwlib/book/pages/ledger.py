@@ -1,7 +1,5 @@
 """The ledger of the paper's claims as a page shows it: judged, and put into words by `book/text/07_ledger.md.j2`."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

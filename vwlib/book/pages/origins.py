@@ -1,7 +1,5 @@
 """Where this book comes from: versions, machine, and the times and seeds of its chapters and of the study."""
 
-from __future__ import annotations
-
 import json
 import platform
 import re

@@ -1,7 +1,5 @@
 """Pictures, boxes and scores of images for `vwlib.book.figures`: live, or cut out of the study's stored sheets."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass

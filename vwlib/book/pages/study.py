@@ -1,7 +1,5 @@
 """The stored study: its size, its scores against the radius of the ball, and the words nearest to its words."""
 
-from __future__ import annotations
-
 from math import inf, isnan
 
 import pandas as pd

@@ -1,7 +1,5 @@
 """Tables as a page shows them, and what a page hands to its scripts."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from math import isfinite

@@ -1,7 +1,5 @@
 """Tables of transfers: a grid's means, each transfer tested, directions, the paper's beside them, and kinds of map."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import pandas as pd

@@ -1,7 +1,5 @@
 """Single words: where they land and lie, how they were learned, what they score."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import pandas as pd
