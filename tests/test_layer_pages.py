@@ -132,7 +132,9 @@ def test_the_strip_has_a_row_for_each_text_and_begins_at_the_next_anchor(study, 
     anchor = lab.generator.embeddings_of([shown.trial.anchor], lab.profile.vectors)
     with torch.no_grad():
         ((whole,),) = lab.generator.generate(lab.generator.encode_words(anchor), 1)
-    assert np.array_equal(np.asarray(pictures[0][-1]), np.asarray(whole))  # the last column is the whole model's
+    # The last column is the whole model's; a processor may round a batch of another size in another way.
+    first, last = (np.abs(np.asarray(pictures[0][column], float) - np.asarray(whole)).mean() for column in (0, -1))
+    assert last < 1 < first
 
 
 def test_tables_are_read_for_words_near_their_anchor_and_real_ones():
