@@ -115,9 +115,14 @@ def test_the_ledger_is_judged_on_all_tables(tables):
     assert not judged["missing"].str.contains("is missing").any()
 
 
+#: Tables of the miniature that wait for the second edition's models.
+NEW = {"stopping"}
+FIRST = [experiment for name, experiment in EXPERIMENTS.items() if name not in NEW]
+
+
 def test_the_stored_tables_of_the_miniature_are_all_fresh():
-    assert len(EXPERIMENTS) == 24
-    assert set(status(MINIATURE, list(EXPERIMENTS.values()))["state"]) == {"stored"}
+    assert len(EXPERIMENTS) == 25
+    assert set(status(MINIATURE, FIRST)["state"]) == {"stored"}
 
 
 @pytest.mark.parametrize(
@@ -134,7 +139,7 @@ def test_the_stored_tables_of_the_miniature_are_all_fresh():
 )
 def test_other_sizes_make_those_tables_stale_that_use_them(change, stale):
     changed = load_profile("miniature", experiments=change)
-    found = status(changed, list(EXPERIMENTS.values())).set_index("table")["state"]
+    found = status(changed, FIRST).set_index("table")["state"]
     assert set(found.index[found == "stale"]) == stale
     assert set(found) == {"stored", "stale"}
 
