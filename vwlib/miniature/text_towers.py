@@ -116,8 +116,8 @@ def told_early(readings: Sequence[Tensor]) -> Tensor:
     """How far what is read of texts (text, …, d) after up to a third of the blocks tells them apart as the last does.
 
     It is the mean squared cosine between their differences from the mean text, 1 where they are told apart in the same
-    way. Held down, it makes an encoder use its depth. Otherwise one block is enough for texts as simple as these, and no
-    word could act earlier or later than another.
+    way. Held down, it makes an encoder use its depth. Otherwise one block is enough for texts as simple as these, and
+    no word could act earlier or later than another.
     """
     apart = [reading.float() - reading.float().mean(0) for reading in readings]
     last = apart[-1].detach()
