@@ -6,7 +6,7 @@ The vocabulary is never extended: OWL-v2 and open_clip pool at the largest id, s
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -106,12 +106,11 @@ def beginning_encoded_once(blocks: nn.ModuleList, length: int) -> Iterator[None]
     other tokens go through the `blocks`. While these run, and only then, a function takes the place of torch's
     attention. An encoder that attends by other means reads whole prompts every time.
     """
-    usual = F.scaled_dot_product_attention
+    usual: Any = F.scaled_dot_product_attention
     pairs, ends = list[tuple[Tensor, Tensor]](), list[Tensor]()  # keys and values of each block; what the last one gave
     turn = iter(pairs)
 
-    def attend(query: Tensor, *pair: Tensor, **options: Any) -> Tensor:
-        key, value, *more = pair
+    def attend(query: Tensor, key: Tensor, value: Tensor, *more: Any, **options: Any) -> Tensor:
         if not ends:
             pairs.append((key[:1, :, :length].detach(), value[:1, :, :length].detach()))
             return usual(query, key, value, *more, **options)
@@ -123,7 +122,7 @@ def beginning_encoded_once(blocks: nn.ModuleList, length: int) -> Iterator[None]
     def enter(block: nn.Module, inputs: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         nonlocal turn
         if block is blocks[0]:
-            F.scaled_dot_product_attention, turn = attend, iter(pairs)
+            F.scaled_dot_product_attention, turn = cast(Any, attend), iter(pairs)
             inputs = (inputs[0][:, length * len(ends) :], *inputs[1:])
         if ends and options.get("attn_mask") is not None:  # open_clip's; its size is checked, though it is not used
             options = options | {"attn_mask": options["attn_mask"][length:, length:]}

@@ -26,8 +26,8 @@ def stopping(lab: Lab, case: Case, sources: Sources) -> Iterator[pd.DataFrame]:
     few, steps = sources.reduced(lab), lab.profile.learning[task].steps
     grid = grid_trials(lab.profile, dataset, sources.sizes.grid[task])
     trials = [replace(trial, delta=delta) for delta in (None, sources.sizes.near) for trial in grid]
-    how = {"patience": None, "snapshots": range(1, steps + 1), "allow_divergence": True, "progress": False}
-    learned = lab.learn(task, trials, **how)
+    every = {"patience": None, "snapshots": range(1, steps + 1)}
+    learned = lab.learn(task, trials, allow_divergence=True, progress=False, **every)
     for patience in (0, *sources.sizes.patiences):
         taken = steps_taken(learned.losses, patience)
         vectors = torch.stack([learned.snapshots[step][row] for row, step in enumerate(taken.tolist())])

@@ -38,6 +38,7 @@ class Generator(TaskModel):
     files = DIFFUSERS
     uses_pooled_output = False  # the denoiser attends to every token, the padding too
     needs_test_images = False  # it is judged on what it draws
+    strata = 1  #: equal parts of the noise schedule from which a batch's times come in turn: its mean is less noisy
 
     def __init__(
         self,
@@ -47,10 +48,8 @@ class Generator(TaskModel):
         prompt: str,
         seen: frozenset[str] | None = None,
         second_judge: Judge | None = None,
-        strata: int = 1,
     ) -> None:
         self.pipeline, self.judge, self.settings, self.second_judge = pipeline, judge, settings, second_judge
-        self.strata = strata
         vocabulary = clip_vocabulary(pipeline.tokenizer, pipeline.tokenizer.model_max_length, seen)
         text, modules = pipeline.text_encoder, [pipeline.text_encoder, pipeline.unet, pipeline.vae]
         super().__init__(vocabulary, prompt, modules, text.embeddings, text.encoder.layers, settings.image_size)
@@ -75,8 +74,9 @@ class Generator(TaskModel):
             )
         judge = Classifier.open(profile.judge, device, profile.prompt)
         second = Judge.open(profile.second_judge, device) if profile.second_judge else None
-        strata = profile.learning[cls.task].strata or 1
-        return cls(pipeline.to(device), judge, settings, profile.prompt, seen_words(folder), second, strata)
+        generator = cls(pipeline.to(device), judge, settings, profile.prompt, seen_words(folder), second)
+        generator.strata = profile.learning[cls.task].strata or 1
+        return generator
 
     @property
     def precision(self) -> str:
@@ -112,10 +112,7 @@ class Generator(TaskModel):
     def draw_batch(
         self, concepts: Sequence[str], features: CachedFeatures, streams: Sequence[torch.Generator], batch: int
     ) -> dict[str, Tensor]:
-        """Images' latents and `noise` (word, image, channel, y, x), and the `time` (word, image) of noising.
-
-        A batch's times come from `strata` equal parts of the schedule in turn, which makes its mean less noisy.
-        """
+        """Images' latents and `noise` (word, image, channel, y, x), and the `time` (word, image) of noising."""
         cached, steps = features.tensors["latent"], self.noising.config.num_train_timesteps // self.strata
         first = torch.arange(batch) % self.strata * steps
         drawn = []
