@@ -1,6 +1,6 @@
 """What several experiments do with trials and words."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -84,7 +84,12 @@ def images_of(features: CachedFeatures, rows: Sequence[int]) -> CachedFeatures:
 
 def with_split(lab: Lab, split: DatasetSplit) -> Lab:
     """The lab with images of its own in the place of every dataset."""
-    other = Lab(lab.profile, lambda *_: split)
+    return with_reader(lab, lambda *_: split)
+
+
+def with_reader(lab: Lab, read_split: Callable[[Profile, str], DatasetSplit]) -> Lab:
+    """The lab with other images, which `read_split` reads."""
+    other = Lab(lab.profile, read_split)
     other.loaded, other.maps = lab.loaded, lab.maps
     return other
 

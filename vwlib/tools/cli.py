@@ -307,6 +307,14 @@ def sprites(node_modules: Annotated[Path, Argument(help="Folder of npm; see data
 
 
 @app.command()
+def fresh() -> None:
+    """Draw data/miniature/fresh.csv, the fresh concepts, again. For maintainers."""
+    from vwlib.miniature.fresh import write_fresh
+
+    print(f"Written to {write_fresh()}.")
+
+
+@app.command()
 def example() -> None:
     """Draw data/example, the example of own photos, again. For maintainers."""
     from vwlib.datasets.example import write_example
