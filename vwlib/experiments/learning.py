@@ -108,7 +108,7 @@ def timing(lab: Lab, _: Case, sources: Sources) -> pd.DataFrame:
 
     The `days` of all its `chunks` in one process, from the run log; no row while it lacks a chunk.
     """
-    log = read_run_log(sources.store.log_file).drop_duplicates("chunk", keep="last")
+    log = read_run_log(sources.stores[0].log_file).drop_duplicates("chunk", keep="last")
     plan = {chunk.name for chunk in make_plan(lab.profile)}
     log = log[log["chunk"].isin(plan)]
     seconds = float(log[["learning", "scoring"]].astype(float).to_numpy().sum())

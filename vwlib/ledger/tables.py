@@ -14,14 +14,11 @@ from vwlib.ledger.summary import is_diagonal
 #: Columns that `prepare` adds to a table's own.
 DERIVED = {"names_concept", "never", "crossing_share", "crossing_or_never", "stage", "role", "diagonal"}
 
+_SCORES, _STUDY = (*TRIAL, "trained_on", "evaluated_on", "value"), "`vwlib study` makes it"
 #: The tables that no experiment makes.
 OTHERS = {
-    "trials": TableSchema(
-        "scores of the study's words",
-        (*TRIAL, "trained_on", "evaluated_on", "value"),
-        ("value",),
-        made_by="`vwlib study` makes it",
-    ),
+    "trials": TableSchema("scores of the study's words", _SCORES, ("value",), made_by=_STUDY),
+    "fresh": TableSchema("scores of words of fresh concepts", _SCORES, ("value",), made_by=_STUDY),
     "grid_effects": TableSchema(
         "design effect of each mean of figures 3 and 6",
         (),

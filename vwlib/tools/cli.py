@@ -102,21 +102,23 @@ def study(
     status: Annotated[bool, Option("--status", help="Only say what is done, missing and failed.")] = False,
     estimate: Annotated[float | None, Option(help="Only say how long it takes on machines so much faster.")] = None,
 ) -> None:
-    """Learn and score every word of the profile's study that is not finished."""
+    """Learn and score every word of the profile's study that is not finished, grid after grid."""
     from vwlib.study import progress
     from vwlib.study.store import Store as Results
 
     settings, root = results(profile, store)
-    if status:
-        print(progress.status(Results(settings, root, "np")))
-    elif estimate is not None:
-        print(progress.estimate(settings, Results(settings, root), estimate, max(workers, 1)))
-    else:
-        from vwlib.study import run as runner  # imports the models' libraries, which takes seconds
-        from vwlib.tools.card import write_card
+    for grid in settings.grids:
+        if status:
+            print(f"{grid.study.table}: {progress.status(Results(grid, root, 'np'))}")
+        elif estimate is not None:
+            print(f"{grid.study.table}\n{progress.estimate(grid, Results(grid, root), estimate, max(workers, 1))}")
+        else:
+            from vwlib.study import run as runner  # imports the models' libraries, which takes seconds
+            from vwlib.tools.card import write_card
 
-        print(runner.run_study(settings, root, workers=workers, scheduler=scheduler, retry_failed=retry_failed))
-        write_card(root)
+            found = runner.run_study(grid, root, workers=workers, scheduler=scheduler, retry_failed=retry_failed)
+            print(f"{grid.study.table}: {found}")
+            write_card(root)
 
 
 @app.command()
