@@ -89,6 +89,10 @@ class Sources:
             raise FileNotFoundError(f"The {task} study of {dataset} has no {words} yet; run {command}.")
         return [word for result in results if result for word in result.words]
 
+    def seed_of(self, dataset: str) -> int:
+        """The seed of the words of a dataset, from which on their pictures' noises are counted."""
+        return next(store.profile.study.seed for store in self.stores if dataset in store.profile.study.datasets)
+
     def grid(
         self, task: str, dataset: str, delta: float | None = None, own: bool = False, count: int | None = None
     ) -> list[Word]:

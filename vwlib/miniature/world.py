@@ -77,7 +77,7 @@ def ensure_world(
     """
     root, train, test = root or CACHE / "datasets", *((0, VALIDATION) if validation else (train, test))
     what = f"-{dataset}" if dataset in FRESH else "-validation" if validation else ""
-    world = root / f"miniature-{size}px-seed{seed}-{train}+{test}-{_digest()}{what}"
+    world = root / f"miniature-{size}px-seed{seed}-{train}+{test}-{_digest(dataset)}{what}"
     if world.is_dir():
         return world
     sizes = {"size": size, "seed": seed, "train": train, "test": test, "validation": validation}
@@ -155,10 +155,10 @@ def unrelated_nouns(concepts: Iterable[str]) -> pd.DataFrame:
     return table[(table["use"] == "language") & ~table["noun"].isin(excluded) & ~table["category"].isin(excluded)]
 
 
-def _digest() -> str:
+def _digest(dataset: str) -> str:
     """A short name for what the images are made from."""
     content = hashlib.sha256(str(_VERSION).encode())
-    for file in ("nouns.csv", "sprites.parquet"):
+    for file in ("nouns.csv", "sprites.parquet", *(["fresh.csv"] if dataset in FRESH else [])):
         content.update((MINIATURE / file).read_bytes())
     return content.hexdigest()[:8]
 

@@ -141,6 +141,21 @@ def experiments(
 
 
 @app.command()
+def look(
+    folder: Annotated[Path, Argument(help="The folder to write the sheets and the file for the labels to.")],
+    profile: Profile = MINIATURE,
+    store: Store = None,
+) -> None:
+    """Lay out the pictures of the table `looked` for a person, who writes down what each shows."""
+    from vwlib.experiments.looked import lay_out
+    from vwlib.study.store import read_table
+
+    settings, root = results(profile, store)
+    lay_out(read_table("looked", profile, root), settings.world, folder)
+    print(f"Fill in {folder}/looked_at.csv, and put it into {root}/results/{profile}.")
+
+
+@app.command()
 def claims(profile: Profile = MINIATURE, store: Store = None) -> None:
     """Judge the paper's claims by the stored tables, and write the verdicts to claims.json."""
     from vwlib.book.pages.ledger import for_file, in_words
