@@ -10,7 +10,7 @@ import pytest
 from vwlib.paths import ROOT
 
 MOST_METHOD = 2_800  # lines that a researcher reads
-MOST_ALL = 16_500  # lines of the whole library, experiments added later apart
+MOST_OTHERS = 14_420  # lines of the library without experiments, which may be added to
 MOST_FILE = 400
 LIBRARY = ROOT / "vwlib"
 README = (LIBRARY / "README.md").read_text()
@@ -70,7 +70,8 @@ def test_the_method_is_short():
 
 
 def test_the_library_is_short():
-    assert lines(modules()) <= MOST_ALL
+    experiments = LIBRARY / "experiments"
+    assert lines([file for file in modules() if not file.is_relative_to(experiments)]) <= MOST_OTHERS
 
 
 def test_no_file_is_long():
