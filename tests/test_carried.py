@@ -76,7 +76,7 @@ def test_a_name_carried_to_a_copy_is_the_name_though_the_map_never_saw_it(copied
     assert len(table) == 8 * 10 and not {"anchor", "delta"} & set(table)
     twins = between_twins(table)
     assert len(twins) == 20 and (twins["value"] == twins["own"]).all()
-    assert synonyms_of(PROFILE, "dog") == ["hound"] and synonyms_of(PAPER, "dog") == []
+    assert synonyms_of(PROFILE, "dog") == {"dog", "dogs", "hound", "hounds"} and "hat" in synonyms_of(PAPER, "top hat")
 
 
 def test_a_carried_anchor_is_as_long_as_a_learned_word(copied):

@@ -6,7 +6,7 @@ import pytest
 from vwlib.concepts import DATASETS, FRESH, WORLDS, anchors_of, concepts_of, find_anchor, find_concept, find_dataset
 from vwlib.ledger.deviations import substitutions
 from vwlib.miniature import WORLD
-from vwlib.miniature.architectures import open_clip_tokenizer
+from vwlib.miniature.architectures import tokenizer_of
 from vwlib.miniature.fresh import FILE, draw_fresh
 from vwlib.miniature.sprites import read_nouns
 
@@ -36,7 +36,7 @@ def test_the_miniature_draws_each_of_its_concepts(dataset):
 
 @pytest.mark.parametrize("dataset", DATASETS)
 def test_each_miniature_anchor_is_a_single_token(dataset):
-    tokenizer = open_clip_tokenizer()
+    tokenizer = tokenizer_of("second")
     assert [len(tokenizer.encode(anchor)) for anchor in anchors_of(dataset, "miniature")] == [1] * 10
 
 
@@ -52,7 +52,7 @@ def test_the_fresh_concepts_share_no_name_with_the_forty_nor_within_a_group():
     fresh = [concept for group in FRESH for concept in concepts_of(group, "miniature")]
     assert len({concept.name for concept in fresh}) == 120
     assert not {name for concept in fresh for name in names[concept.name]} & {n for c in forty for n in names[c]}
-    tokenizer = open_clip_tokenizer()
+    tokenizer = tokenizer_of("second")
     for group in FRESH:
         ten = concepts_of(group, "miniature")
         assert len(set.union(*(names[c.name] for c in ten))) == sum(len(names[c.name]) for c in ten)

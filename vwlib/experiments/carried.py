@@ -14,7 +14,7 @@ from vwlib.experiments.displacements import twin_of, twin_weights
 from vwlib.experiments.words import anchors_of, trial_rows, values_of, values_of_texts, vectors_of
 from vwlib.lab import Lab
 from vwlib.ledger.schemas import TRIAL, TableSchema
-from vwlib.miniature.sprites import read_nouns
+from vwlib.miniature.lexicon import read_lexicon
 from vwlib.models.base import TaskModel
 from vwlib.settings import Profile
 from vwlib.study.digest import trials_of
@@ -69,7 +69,7 @@ def twin(lab: Lab, case: Case, sources: Sources) -> Iterator[pd.DataFrame]:
 def ceilings(lab: Lab, case: Case, sources: Sources) -> Iterator[pd.DataFrame]:
     """How much a map carries of a real word: the concept's own name, of which the map was fitted on nothing.
 
-    The map is fitted without the name, its parts and its synonyms. `value` is the carried name's score in the target,
+    The map is fitted without the name and its synonyms. `value` is the carried name's score in the target,
     `own` that of the name itself there.
     """
     dataset, names = case["dataset"], lab.split(case["dataset"]).names
@@ -77,7 +77,7 @@ def ceilings(lab: Lab, case: Case, sources: Sources) -> Iterator[pd.DataFrame]:
     for source, target, (one, task), (other, goal) in pairs_of_models(lab):
         model, onto = one.model(task), other.model(goal)
         known = shared_words(model, onto)
-        held_out = {name: {*name.split(), *synonyms_of(lab.profile, name)} for name in names.values()}
+        held_out = {name: synonyms_of(lab.profile, name) for name in names.values()}
         carried = [
             fit_transfer(model, onto, [word for word in known if word not in held_out[name]])(rows_of(model, name))
             for name in names.values()
@@ -88,10 +88,11 @@ def ceilings(lab: Lab, case: Case, sources: Sources) -> Iterator[pd.DataFrame]:
         yield rows.drop(columns=["anchor", "delta"])
 
 
-def synonyms_of(profile: Profile, name: str) -> list[str]:
-    """The other names of a noun in the miniature's language; photographs have none."""
-    nouns = read_nouns().set_index("noun")["synonyms"] if profile.world == "miniature" else {}
-    return list(nouns.get(name, []))
+def synonyms_of(profile: Profile, name: str) -> set[str]:
+    """The words of a name and, in the miniature's language, of the thing's other names; also their plurals."""
+    names = read_lexicon()["name"].get(name, ()) if profile.world == "miniature" else ()
+    words = {word for text in (name, *names) for word in text.split()}
+    return words | {f"{word}s" for word in words}
 
 
 def rows_of(model: TaskModel, text: str) -> torch.Tensor:
