@@ -4,10 +4,10 @@ import pandas as pd
 import pytest
 
 from vwlib.concepts import DATASETS, FRESH, WORLDS, anchors_of, concepts_of, find_anchor, find_concept, find_dataset
+from vwlib.experiments.fresh import FILE, draw_fresh
 from vwlib.ledger.deviations import substitutions
 from vwlib.miniature import WORLD
 from vwlib.miniature.architectures import tokenizer_of
-from vwlib.miniature.fresh import FILE, draw_fresh
 from vwlib.miniature.sprites import read_nouns
 
 

@@ -20,9 +20,9 @@ from vwlib.book.pages.transfer import (
     kept_share,
     off_diagonal_table,
     paper_over_datasets,
-    row_table,
 )
 from vwlib.concepts import DATASETS, TASKS, concepts_of
+from vwlib.experiments.carried import row_table
 from vwlib.experiments.displacements import displacement_table
 from vwlib.learn import ball_radius
 from vwlib.ledger.paper import beside_paper, paper_results

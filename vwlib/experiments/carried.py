@@ -2,7 +2,7 @@
 carried anchor words score, and other maps than the paper's.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import permutations
 
 import pandas as pd
@@ -14,6 +14,8 @@ from vwlib.experiments.displacements import twin_of, twin_weights
 from vwlib.experiments.words import anchors_of, trial_rows, values_of, values_of_texts, vectors_of
 from vwlib.lab import Lab
 from vwlib.ledger.schemas import TRIAL, TableSchema
+from vwlib.ledger.statistics import two_way_clustered_estimate
+from vwlib.ledger.summary import is_diagonal
 from vwlib.miniature.lexicon import read_lexicon
 from vwlib.models.base import TaskModel
 from vwlib.settings import Profile
@@ -119,6 +121,45 @@ def other_maps(lab: Lab, case: Case, sources: Sources) -> Iterator[pd.DataFrame]
     for kind in KINDS:
         value = values_of(lab, target, lab.transfer(vectors_of(words), source, target, kind), trials)
         yield trial_rows(trials, trained_on=source, evaluated_on=target, map=kind, value=value)
+
+
+def row_table(trials: pd.DataFrame, tables: Mapping[str, pd.DataFrame], world: str) -> pd.DataFrame:
+    """Figure 3's means and what they stand between: unconstrained words of a grid's datasets, off the diagonal.
+
+    Columns `row` (in the order of the figure), `evaluated_on`, `trained_on`, `mean` with its interval `low` to `high`,
+    and `own`: the mean of what the target has itself in the place of what is carried. The twin's rows are the
+    classifier's.
+    """
+    ends = {"source": "trained_on", "target": "evaluated_on"}
+    words = trials[trials["delta"].isna()]
+    maps, twins, names, anchors = (
+        table[table["dataset"].isin(words["dataset"])].rename(columns=ends)
+        for table in (tables[name] for name in ("other_maps", "twin", "ceilings", "carried_anchors"))
+    )
+    into = twins["trained_on"] == CLASSIFIER
+    twins = twins.assign(trained_on=CLASSIFIER, evaluated_on=CLASSIFIER)
+    learned, same = words["trained_on"].isin(TASKS), words["trained_on"] == words["evaluated_on"]
+    parts = {
+        "concept's own name": words[words["trained_on"] == "name"],
+        "its name, carried": names,
+        "learned there": words[same],
+        "carried into a twin": twins[into],
+        "carried from a twin": twins[~into],
+        "carried": words[learned & ~same],
+        **{f"carried by {kind}": rows for kind, rows in maps.groupby("map", sort=False)},
+        "anchor word, carried": anchors,
+        "anchor word": words[words["trained_on"] == "anchor"],
+    }
+    rows = []
+    for row, part in parts.items():
+        units = ["concept", "anchor"] if "anchor" in part else ["concept"]
+        part = part[~is_diagonal(part, world)] if "anchor" in part else part
+        for (target, source), group in part.groupby(["evaluated_on", "trained_on"], sort=False):
+            if target in TASKS and source in (*TASKS, "name", "anchor"):
+                found = two_way_clustered_estimate({"mean": group}, "mean", units, limits=(0, 1))
+                own = group["own"].mean() if "own" in group else float("nan")
+                rows.append((row, target, source, found.value, *found.interval(), own))
+    return pd.DataFrame(rows, columns=["row", "evaluated_on", "trained_on", "mean", "low", "high", "own"])
 
 
 _BOTH, _DATASETS = (TRIALS, FRESH), per("dataset", fresh=True)

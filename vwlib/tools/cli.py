@@ -326,7 +326,7 @@ def sprites(node_modules: Annotated[Path, Argument(help="Folder of npm; see data
 @app.command()
 def fresh() -> None:
     """Draw data/miniature/fresh.csv, the fresh concepts, again. For maintainers."""
-    from vwlib.miniature.fresh import write_fresh
+    from vwlib.experiments.fresh import write_fresh
 
     print(f"Written to {write_fresh()}.")
 

@@ -1,18 +1,18 @@
 """Tables of transfers: a grid's means, each transfer tested, directions, the paper's beside them, and kinds of map."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import pandas as pd
 
 from vwlib.book.pages.experiments import tables_of
 from vwlib.book.pages.tables import estimated, span, with_interval
 from vwlib.concepts import TASKS
+from vwlib.experiments.carried import row_table
 from vwlib.experiments.running import SCHEMAS
 from vwlib.ledger.claims import load_settings
 from vwlib.ledger.judge import LEVEL, claim_cases
 from vwlib.ledger.paper import paper_results
 from vwlib.ledger.statistics import holm, two_way_clustered_estimate
-from vwlib.ledger.summary import is_diagonal
 from vwlib.maps import PAPER_MAP
 from vwlib.settings import Profile
 from vwlib.study.read import study_of
@@ -75,45 +75,6 @@ def rows_of(profile: Profile) -> pd.DataFrame:
     """`row_table` of a profile's study. Raises FileNotFoundError that names the command where a table is missing."""
     tables = tables_of(profile, ["other_maps", "twin", "ceilings", "carried_anchors"])
     return row_table(study_of(profile, results_root(profile)).table, tables, profile.world)
-
-
-def row_table(trials: pd.DataFrame, tables: Mapping[str, pd.DataFrame], world: str) -> pd.DataFrame:
-    """Figure 3's means and what they stand between: unconstrained words of a grid's datasets, off the diagonal.
-
-    Columns `row` (in the order of the figure), `evaluated_on`, `trained_on`, `mean` with its interval `low` to `high`,
-    and `own`: the mean of what the target has itself in the place of what is carried. The twin's rows are the
-    classifier's.
-    """
-    ends = {"source": "trained_on", "target": "evaluated_on"}
-    words = trials[trials["delta"].isna()]
-    maps, twin, names, anchors = (
-        table[table["dataset"].isin(words["dataset"])].rename(columns=ends)
-        for table in (tables[name] for name in ("other_maps", "twin", "ceilings", "carried_anchors"))
-    )
-    into = twin["trained_on"] == "classification"
-    twin = twin.assign(trained_on="classification", evaluated_on="classification")
-    learned, same = words["trained_on"].isin(TASKS), words["trained_on"] == words["evaluated_on"]
-    parts = {
-        "concept's own name": words[words["trained_on"] == "name"],
-        "its name, carried": names,
-        "learned there": words[same],
-        "carried into a twin": twin[into],
-        "carried from a twin": twin[~into],
-        "carried": words[learned & ~same],
-        **{f"carried by {kind}": rows for kind, rows in maps.groupby("map", sort=False)},
-        "anchor word, carried": anchors,
-        "anchor word": words[words["trained_on"] == "anchor"],
-    }
-    rows = []
-    for row, part in parts.items():
-        units = ["concept", "anchor"] if "anchor" in part else ["concept"]
-        part = part[~is_diagonal(part, world)] if "anchor" in part else part
-        for (target, source), group in part.groupby(["evaluated_on", "trained_on"], sort=False):
-            if target in TASKS and source in (*TASKS, "name", "anchor"):
-                found = two_way_clustered_estimate({"mean": group}, "mean", units, limits=(0, 1))
-                own = group["own"].mean() if "own" in group else float("nan")
-                rows.append((row, target, source, found.value, *found.interval(), own))
-    return pd.DataFrame(rows, columns=["row", "evaluated_on", "trained_on", "mean", "low", "high", "own"])
 
 
 def kept_share(means: pd.DataFrame, floor: pd.Series | float = 0.0) -> float:
