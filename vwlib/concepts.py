@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
+from typing import Any
 
 from vwlib.paths import DATA
 
@@ -44,7 +45,8 @@ class Concept:
 @cache
 def _worlds() -> dict[str, list[Concept]]:
     with (DATA / "paper" / "concepts.csv").open(encoding="utf-8", newline="") as file:
-        rows = [(row.pop("world"), Concept(**row)) for row in csv.DictReader(file)]
+        found: Iterable[dict[str, Any]] = csv.DictReader(file)
+        rows = [(row.pop("world"), Concept(**row)) for row in found]
     with (DATA / "miniature" / "fresh.csv").open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             noun, anchors = row["noun"], tuple(row["anchors"].split())

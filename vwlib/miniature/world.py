@@ -26,6 +26,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -91,7 +92,7 @@ def ensure_world(
     return world
 
 
-def write_dataset(dataset: str, folder: Path, **sizes: int) -> None:
+def write_dataset(dataset: str, folder: Path, **sizes: Any) -> None:
     """Write one dataset into `folder` in its real format; `sizes` are those of `world_images`."""
     images = list(world_images(dataset, **sizes))
     paths = _WRITERS[FRESH.get(dataset, dataset)](folder, images)
