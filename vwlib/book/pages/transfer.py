@@ -8,7 +8,8 @@ from vwlib.book.pages.tables import estimated, span, with_interval
 from vwlib.concepts import TASKS
 from vwlib.experiments.running import SCHEMAS
 from vwlib.ledger.claims import load_settings
-from vwlib.ledger.judge import LEVEL, claim_cases
+from vwlib.ledger.judge import claim_cases
+from vwlib.ledger.judgements import LEVEL
 from vwlib.ledger.paper import paper_results
 from vwlib.ledger.statistics import holm, two_way_clustered_estimate
 from vwlib.maps import PAPER_MAP
