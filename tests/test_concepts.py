@@ -4,7 +4,7 @@ import pytest
 
 from vwlib.concepts import DATASETS, WORLDS, anchors_of, concepts_of, find_anchor, find_concept, find_dataset
 from vwlib.ledger.deviations import substitutions
-from vwlib.miniature.architectures import open_clip_tokenizer
+from vwlib.miniature.architectures import tokenizer_of
 from vwlib.miniature.sprites import read_nouns
 
 
@@ -33,7 +33,7 @@ def test_the_miniature_draws_each_of_its_concepts(dataset):
 
 @pytest.mark.parametrize("dataset", DATASETS)
 def test_each_miniature_anchor_is_a_single_token(dataset):
-    tokenizer = open_clip_tokenizer()
+    tokenizer = tokenizer_of("second")
     assert [len(tokenizer.encode(anchor)) for anchor in anchors_of(dataset, "miniature")] == [1] * 10
 
 

@@ -10,7 +10,9 @@ import pytest
 from vwlib.paths import ROOT
 
 MOST_METHOD = 2_800  # lines that a researcher reads
-MOST_ALL = 16_500  # lines of the whole library, experiments added later apart
+#: Lines of the library without its experiments: of the house when it was finished (16,500 with 2,100 of experiments),
+#: and of what came after it, the language and the training of the second edition's text encoders.
+MOST_ALL = 14_400 + 1_000
 MOST_FILE = 400
 LIBRARY = ROOT / "vwlib"
 README = (LIBRARY / "README.md").read_text()
@@ -70,7 +72,7 @@ def test_the_method_is_short():
 
 
 def test_the_library_is_short():
-    assert lines(modules()) <= MOST_ALL
+    assert lines([file for file in modules() if "experiments" not in file.parts]) <= MOST_ALL
 
 
 def test_no_file_is_long():

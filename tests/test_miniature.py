@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vwlib.miniature import architectures
+from vwlib.miniature import architectures, statements
 from vwlib.miniature.captions import MAX_WORDS, caption, name_prompt, vocabulary
 from vwlib.miniature.export import hub_tokenizer
 from vwlib.miniature.pool import render_pool
@@ -114,21 +114,28 @@ def test_prompts_name_their_noun():
         assert any(f" {name}" in f" {text}" for name in NAMES[noun])
 
 
-def test_every_word_is_one_token_for_both_libraries():
-    ours, hub = architectures.open_clip_tokenizer(), hub_tokenizer()
-    for word in vocabulary(SPRITES):
+EDITIONS = {"first": vocabulary(SPRITES), "second": statements.vocabulary()}
+
+
+@pytest.mark.parametrize("edition", EDITIONS)
+def test_every_word_is_one_token_for_both_libraries(edition):
+    ours, hub = architectures.tokenizer_of(edition), hub_tokenizer(edition)
+    for word in EDITIONS[edition]:
         assert len(ours.encode(word)) == 1 and ours.encode(word) == hub(word, add_special_tokens=False)["input_ids"]
 
 
-def test_tokenizers_agree_on_whole_captions_and_unknown_words():
-    ours, hub = architectures.open_clip_tokenizer(), hub_tokenizer()
+@pytest.mark.parametrize("edition", EDITIONS)
+def test_tokenizers_agree_on_whole_captions_and_unknown_words(edition):
+    ours, hub = architectures.tokenizer_of(edition), hub_tokenizer(edition)
+    assert ours.eot_token_id == ours.vocab_size - 1  # models pool at the largest id
     for text in ("a photo of a xylophone", "Two cats, one dog.", "a huge red cat on a striped background"):
         assert [ours.sot_token_id, *ours.encode(text), ours.eot_token_id] == hub(text)["input_ids"]
 
 
-def test_merges_are_rebuilt_byte_for_byte(tmp_path):
-    write_merges(vocabulary(SPRITES), tmp_path / "bpe.txt.gz")
-    assert (tmp_path / "bpe.txt.gz").read_bytes() == MERGES.read_bytes()
+@pytest.mark.parametrize("edition", EDITIONS)
+def test_merges_are_rebuilt_byte_for_byte(tmp_path, edition):
+    write_merges(EDITIONS[edition], tmp_path / "bpe.txt.gz")
+    assert (tmp_path / "bpe.txt.gz").read_bytes() == MERGES[edition].read_bytes()
 
 
 def test_missing_packages_are_named(tmp_path):

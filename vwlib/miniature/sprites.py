@@ -35,6 +35,10 @@ class Sprites:
         """The names of each noun of the language: the noun itself, then its synonyms."""
         return {row.noun: (row.noun, *row.synonyms) for row in self.table.itertuples() if row.use == "language"}
 
+    def with_reserve(self) -> "Sprites":
+        """The same drawings, with the nouns in the language that only the second edition's texts speak of."""
+        return Sprites(self.table.assign(use="language"), self.images)
+
 
 def read_nouns(path: Path = MINIATURE / "nouns.csv") -> pd.DataFrame:
     """The noun list: columns `noun`, `icon`, `synonyms` (a list), `category`, `use` ("language" or "reserve")."""

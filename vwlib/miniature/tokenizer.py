@@ -9,9 +9,12 @@ import itertools
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
+
 from vwlib.paths import MINIATURE
 
-MERGES = MINIATURE / "bpe.txt.gz"
+#: The merges of each edition's language.
+MERGES = {"first": MINIATURE / "first" / "bpe.txt.gz", "second": MINIATURE / "bpe.txt.gz"}
 
 
 def build_merges(words: list[str]) -> list[tuple[str, str]]:
@@ -40,7 +43,22 @@ def _merge(symbols: list[str], pair: tuple[str, str]) -> list[str]:
     return merged
 
 
-def write_merges(words: list[str], target: Path = MERGES) -> None:
+def spell(word: str, ranks: dict[tuple[str, str], int], rng: np.random.Generator, dropout: float) -> list[str]:
+    """A word in pieces, by merges each of which is left out with probability `dropout` (BPE-dropout, arXiv 1910.13267).
+
+    `ranks` are the merges with their order.
+    """
+    symbols = [*word[:-1], word[-1] + "</w>"]
+    while True:
+        pairs = enumerate(itertools.pairwise(symbols))
+        possible = [(ranks[pair], place) for place, pair in pairs if pair in ranks and rng.random() >= dropout]
+        if not possible:
+            return symbols
+        place = min(possible)[1]
+        symbols[place : place + 2] = [symbols[place] + symbols[place + 1]]
+
+
+def write_merges(words: list[str], target: Path) -> None:
     """Write the merges of `words` in CLIP's format: a header line, then one merge a line, gzipped."""
     lines = ["#version: 0.2", *(" ".join(pair) for pair in build_merges(words))]
     # No last newline: open_clip would read it as an empty merge. A fixed time stamp keeps the bytes the same.

@@ -32,6 +32,7 @@ class Schedule:
     decay: float = 0.05  # AdamW's weight decay, on matrices and convolutions only
     average: float = 0.0  # decay of the weights' moving average; 0 keeps none
     horizon: int = 0  # where the cosine ends; 0: with the training
+    table: float = 0.0  # the word table's own rate, as a share of the others', and no decay; 0: as all weights
 
     def rate_at(self, step: int) -> float:
         """The learning rate of `step`, counted from 0."""
@@ -66,9 +67,12 @@ def train(
     Writes a checkpoint every `save_every` seconds and at the end. Raises FloatingPointError if the loss becomes NaN.
     """
     parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
+    apart = [p for name, p in parameters.items() if schedule.table and "token_embedding" in name]
+    rest = [p for p in parameters.values() if not any(p is table for table in apart)]
     groups = [
-        {"params": [p for p in parameters.values() if p.ndim >= 2], "weight_decay": schedule.decay},
-        {"params": [p for p in parameters.values() if p.ndim < 2], "weight_decay": 0.0},
+        {"params": [p for p in rest if p.ndim >= 2], "weight_decay": schedule.decay, "share": 1.0},
+        {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0, "share": 1.0},
+        {"params": apart, "weight_decay": 0.0, "share": schedule.table},
     ]
     optimiser = torch.optim.AdamW(groups, lr=schedule.rate, betas=(0.9, 0.98), eps=1e-8, fused=True)
     average = {name: p.detach().clone() for name, p in parameters.items()} if schedule.average else {}
@@ -84,7 +88,7 @@ def train(
     smooth: dict[str, float] = {}
     for step in bar:
         for group in optimiser.param_groups:
-            group["lr"] = schedule.rate_at(step)
+            group["lr"] = schedule.rate_at(step) * group["share"]
         noise = torch.Generator().manual_seed(seed * 1_000_003 + step)
         value, figures = loss(np.random.default_rng((seed, step)), noise)
         if not torch.isfinite(value):

@@ -319,6 +319,18 @@ def sprites(node_modules: Annotated[Path, Argument(help="Folder of npm; see data
 
 
 @app.command()
+def lexicon(node_modules: Annotated[Path, Argument(help="Folder of npm; see data/miniature/LICENSES.md.")]) -> None:
+    """Write again what can be said of the miniature's nouns, and the tokenizer of all words. For maintainers."""
+    from vwlib.miniature.lexicon import build_lexicon
+    from vwlib.miniature.statements import vocabulary
+    from vwlib.miniature.tokenizer import MERGES, write_merges
+
+    count = build_lexicon(node_modules)
+    write_merges(words := vocabulary(), MERGES["second"])
+    print(f"Wrote {count} texts; the language has {len(words)} words.")
+
+
+@app.command()
 def example() -> None:
     """Draw data/example, the example of own photos, again. For maintainers."""
     from vwlib.datasets.example import write_example

@@ -1,0 +1,117 @@
+"""The second edition's language: statements are true, short, of its words, and say the same in the first edition's."""
+
+import numpy as np
+import pytest
+import torch
+
+from vwlib.geometry import table_geometry
+from vwlib.miniature.architectures import tokenizer_of
+from vwlib.miniature.captions import MAX_WORDS
+from vwlib.miniature.lexicon import RELATIONS, read_lexicon
+from vwlib.miniature.pool import render_pool
+from vwlib.miniature.sprites import load_sprites
+from vwlib.miniature.statements import describe, is_thing, is_true, name_prompt, nouns_by_text, state, vocabulary
+from vwlib.miniature.text_towers import TEXTS, aligned, framed, padded, soft_cross_entropy, spelled_ids
+from vwlib.miniature.tokenizer import spell
+
+WORDS = set(vocabulary())
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vwlib.miniature.pool.CACHE", tmp_path_factory.mktemp("pools"))
+        yield render_pool(load_sprites().with_reserve(), {"One": 0.3, "Few": 0.5, "Many": 0.2}, 300, 32, 5)
+
+
+def test_the_language_is_large_and_names_are_names_only():
+    assert len(WORDS) >= 8 * 256  # words for each dimension of the widest text encoder
+    names = {name for names in read_lexicon()["name"].values() for name in names}
+    own = {name for names in load_sprites().with_reserve().names.values() for name in names}
+    assert own <= names
+    for relation in RELATIONS[1:3]:
+        assert not own & {text for texts in read_lexicon()[relation].values() for text in texts}
+
+
+def test_every_statement_is_true_of_its_scene_and_false_of_most_others(pool):
+    shown = {key: array for key, array in pool.arrays.items() if key != "images"}
+    share = []
+    for row in range(len(pool)):
+        said = state(np.random.default_rng(row), pool, row)
+        true = is_true(shown, said, 32)
+        assert true[row], said.text
+        share.append(true.mean())
+    assert np.mean(share) < 0.1
+
+
+def test_statements_are_short_and_of_the_language(pool):
+    first = set(tokenizer_of("first").encoder)
+    language = set(load_sprites().nouns)
+    for row in range(len(pool)):
+        said = state(np.random.default_rng(row), pool, row)
+        assert set(said.text.split()) <= WORDS and len(said.words) <= MAX_WORDS
+        assert len(said.first.split()) == len(said.words)
+        noun = pool.sprites.nouns[pool.arrays["noun"][row, 0]]
+        if noun in language and len(said.things) == 1:
+            assert all(f"{word}</w>" in first for word in said.first.split()), said.first
+
+
+def test_attributes_narrow_what_a_phrase_is_true_of(pool):
+    for row in range(50):
+        words, thing, _ = describe(np.random.default_rng(row), pool, row, 0, rich=1.0, relation="name")
+        true = is_thing(pool.arrays, thing)
+        assert true[row, 0] and words
+        assert set(pool.arrays["noun"][true]) <= thing.nouns
+        if thing.colour is not None:
+            assert (pool.arrays["colour"][true] == thing.colour).all()
+
+
+def test_a_name_is_true_of_every_noun_that_has_it():
+    said = name_prompt(np.random.default_rng(0), "cat")
+    assert said.things[0].nouns == nouns_by_text()["name", said.words[-1][0]]
+
+
+def test_words_are_spelled_in_pieces_that_make_the_word():
+    tokenizer, rng = tokenizer_of("second"), np.random.default_rng(0)
+    for word in ("elephant", "cat", "a"):
+        assert spell(word, tokenizer.bpe_ranks, rng, 0.0) == [f"{word}</w>"]
+        assert "".join(spell(word, tokenizer.bpe_ranks, rng, 0.5)) == f"{word}</w>"
+    assert len(spell("elephant", tokenizer.bpe_ranks, rng, 1.0)) == len("elephant")
+
+
+def test_spelled_texts_fit_the_context_and_stand_for_the_known_words():
+    rng = np.random.default_rng(1)
+    words = ["a", "photo", "of", "a", "small", "elephant", "beside", "a", "crocodile"]
+    for _ in range(50):
+        spelled = spelled_ids(words, rng)
+        assert len(framed(spelled)) <= MAX_WORDS + 2
+        places = aligned(spelled, len(words))
+        assert len(places) == 16 and places[0] == 0
+        assert places[len(framed(spelled)) - 1] == len(words) + 1  # the end stands for the end
+        assert sorted(set(places[1 : len(framed(spelled)) - 1])) == list(range(1, len(words) + 1))
+
+
+@pytest.mark.parametrize("kind", TEXTS)
+def test_each_training_has_texts_of_the_language(pool, kind):
+    few = pool if kind != "classifier" else render_pool(load_sprites(), {"One": 1.0}, 3000, 16, 6)
+    texts = TEXTS[kind](np.random.default_rng(0), few)
+    assert len(texts) > 100 and {word for text in texts for word, _ in text.words} <= WORDS
+
+
+def test_several_true_columns_share_the_target():
+    logits = torch.zeros(2, 4)
+    true = torch.tensor([[True, True, False, False], [False, False, False, False]])
+    assert soft_cross_entropy(logits, true).item() == pytest.approx(np.log(4))
+    assert padded([[1], [1, 2]]).tolist() == [[1, 0], [1, 2]]
+
+
+def test_the_geometry_of_a_known_table_is_found():
+    rng = torch.Generator().manual_seed(0)
+    wide = table_geometry(torch.randn(4000, 64, generator=rng))
+    assert wide.participation_ratio == pytest.approx(64 / (1 + 64 / 4000), rel=0.02)
+    narrow = table_geometry(torch.randn(500, 8, generator=rng) @ torch.randn(8, 64, generator=rng))
+    assert narrow.participation_ratio < 8 and narrow.nearest < wide.nearest
+    axes = table_geometry(3 * torch.eye(5))
+    assert axes.nearest == pytest.approx(2**0.5) and axes.norm == 3 and axes.words_per_dimension == 1
+    with pytest.raises(ValueError, match="there are 1"):
+        table_geometry(torch.ones(1, 3))
