@@ -113,7 +113,7 @@ def judged(verdict, ours, reason="passed"):
 )
 def test_an_outcome_stands_beside_its_prediction(row, of, met):
     prediction = Prediction(claim=5, verdict="holds", number=0.5, low=0.4, high=0.6, of=of, reason="So it was.")
-    found = outcomes(row, [prediction]).iloc[0]
+    found = outcomes(row, [prediction])[0]
     assert (found["verdict_met"], found["number_met"]) == met
-    later = outcomes(row, [prediction.model_copy(update={"claim": None, "what": "transfer"})]).iloc[0]
+    later = outcomes(row, [prediction.model_copy(update={"claim": None, "what": "transfer"})])[0]
     assert (later["verdict_met"], later["number_met"]) == (None, None)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from vwlib.book.pages.ledger import for_file, in_words
+from vwlib.book.pages.ledger import in_words
 from vwlib.concepts import DATASETS, TASKS, concepts_of
 from vwlib.experiments.running import SCHEMAS
 from vwlib.ledger import judge as ledger
@@ -22,6 +22,7 @@ from vwlib.ledger.judgements import ClaimCase, Judgement, correct
 from vwlib.ledger.summary import is_diagonal
 from vwlib.ledger.tables import FRESH, OTHERS, prepare
 from vwlib.ledger.verdicts import DEFINITION, VERDICTS, verdict_counts, verdict_words, write_claims
+from vwlib.miniature.quality import CRITERIA
 
 KINDS = {**OTHERS, **SCHEMAS}
 CLAIMS = {claim.id: claim for claim in load_claims()}
@@ -272,7 +273,7 @@ def test_without_tables_nothing_fails_and_the_reasons_name_what_is_missing(unjud
     missing = "The table 'fresh' is missing (scores of words for fresh concepts); `vwlib study` makes it."
     assert judged.loc[1, "why"] == missing
     assert (judged.loc[23, "verdict"], judged.loc[52, "verdict"]) == ("fails", DEFINITION)
-    rest = judged.drop([23, 52])
+    rest = judged.drop([23, 32, 52])
     assert set(rest["verdict"]) == {"undecidable"}
     assert rest["why"].str.len().min() > 20
 
@@ -589,7 +590,7 @@ def test_stages_are_the_first_half_and_last_layer():
 
 
 def test_verdicts_are_written_as_plain_numbers(tmp_path, unjudged):
-    path = write_claims(for_file(unjudged), "miniature", tmp_path)
+    path = write_claims(unjudged, "miniature", tmp_path)
     rows = json.loads(path.read_text())
     assert [row["verdict"] for row in rows] == unjudged["verdict"].tolist() and rows[0]["ours"] is None
     assert rows[22]["ours"] == pytest.approx(unjudged.loc[23, "ours"], rel=1e-5)
@@ -610,4 +611,10 @@ def test_verdicts_that_cannot_be_written_leave_the_old_ones(tmp_path):
 
 def test_verdicts_are_counted_in_their_order(unjudged):
     counts = verdict_counts(unjudged)
-    assert (list(counts.index), counts.to_list()) == (list(VERDICTS), [0, 1, 0, 55])
+    assert (list(counts.index), counts.to_list()) == (list(VERDICTS), [0, 1, 0, 54])
+
+
+def test_checks_of_the_tables_ask_for_what_the_models_criteria_do():
+    bars, checks = CRITERIA["table"], load_checks()
+    asked = [demand.bound for name in ("geometry", "depth") for demand in checks[name].at_least]
+    assert asked == [bars[name] for name in ("nearest", "directions_per_dimension", "directions", "flip_share")]

@@ -17,13 +17,12 @@ from vwlib.book.pages.ledger import (
     editions,
     figure_places,
     finding,
-    for_file,
     in_words,
     missing_tables,
-    prediction_table,
-    primary_table,
 )
+from vwlib.book.text import fill
 from vwlib.experiments.running import SCHEMAS, read_tables
+from vwlib.ledger.before import load_predictions, outcomes
 from vwlib.ledger.claims import load_claims
 from vwlib.ledger.judge import judge_claims
 from vwlib.ledger.verdicts import VERDICTS, verdict_words, write_claims
@@ -99,14 +98,19 @@ def test_three_verdicts_of_each_claim_are_counted(judged):
 
 
 def test_primary_questions_and_predictions_stand_in_tables(judged):
-    primary = primary_table(judged, "miniature")
-    assert primary["no."].tolist() == [1, 2, 3, 5, 30, 43] and primary["question"].nunique() == 4
+    rows = [line for line in fill("07_primary", rows=Ledger(judged, {}).rows()).splitlines() if "|" in line][2:]
+    assert [line.split("|")[2].strip() for line in rows] == ["1", "2", "3", "5", "30", "43"]
     met = judged.copy()
     met.loc[met["id"] == 7, ["verdict", "reason", "ours"]] = "fails", "passed", 0.9
-    table = prediction_table(met, "miniature").set_index("no.")
-    assert (table.loc["7", "verdict"], table.loc["7", "number"]) == ("as expected", "otherwise")
-    assert table.loc["7", "came out"] == "does not hold in the miniature, 0.90"
-    assert set(table.loc["", "number"]) == {"not known yet"}
+    found = outcomes(met, load_predictions())
+    lines = fill("07_predictions", rows=found, said=verdict_words).splitlines()[2:]
+    (line,) = [line for line in lines if line.startswith("| 7 |")]
+    assert [cell.strip() for cell in line.split("|")[4:7]] == [
+        "does not hold in the miniature, 0.90",
+        "as expected",
+        "otherwise",
+    ]
+    assert sum(line.startswith("|  |") for line in lines) == 4 and all(line.count("|") == 8 for line in lines if line)
 
 
 @pytest.mark.parametrize("verdict", VERDICTS)
@@ -154,7 +158,7 @@ def test_missing_tables_are_named_with_their_commands():
 def test_the_command_writes_what_the_tables_give(judged, tmp_path):
     result = CliRunner().invoke(app, ["claims", "--profile", "miniature", "--store", str(tmp_path)])
     assert result.exit_code == 0, result.output
-    assert result.output.splitlines()[0].endswith("55 not decidable at this scale.")
+    assert result.output.splitlines()[0].endswith("54 not decidable at this scale.")
     rows = json.loads((tmp_path / "results" / "miniature" / "claims.json").read_text())
     assert [row["verdict"] for row in rows] == judged["verdict"].tolist()
 
@@ -162,7 +166,7 @@ def test_the_command_writes_what_the_tables_give(judged, tmp_path):
 @pytest.mark.parametrize("profile", sorted(path.parent.name for path in DATA.glob("results/*/trials.parquet")))
 def test_the_stored_verdicts_are_what_the_stored_tables_give(profile, tmp_path):
     judged = in_words(judge_claims(read_tables(profile), SCHEMAS, profile))
-    written = write_claims(for_file(judged), profile, tmp_path)
+    written = write_claims(judged, profile, tmp_path)
     assert (DATA / "results" / profile / "claims.json").read_bytes() == written.read_bytes()
 
 

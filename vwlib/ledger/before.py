@@ -5,7 +5,7 @@ import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from datetime import date
-from math import isfinite
+from math import isfinite, nan
 from pathlib import Path
 from typing import Any, Literal
 
@@ -82,26 +82,24 @@ def load_predictions(path: Path = PREDICTIONS) -> list[Prediction]:
     return [Prediction.model_validate(row) for row in tomllib.loads(path.read_text())["prediction"]]
 
 
-def outcomes(judged: pd.DataFrame, predictions: Sequence[Prediction]) -> pd.DataFrame:
-    """Each prediction beside what came out: `claim`, `what`, `expected` and `verdict`, `number`, `low`, `high` and
-    `ours` (NaN where there is none yet), `verdict_met` and `number_met` (None before the outcome), `reason`.
+def outcomes(judged: pd.DataFrame, predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
+    """Each prediction with what came out beside it: `came`, the verdict (None without a claim), `ours`, the number (NaN
+    where there is none yet), and whether both were met, `verdict_met` and `number_met` (None before the outcome).
     """
-    rows, known = [], judged.set_index("id")
+    rows, known = [], {row["id"]: row for row in judged.to_dict("records")}
     for one in predictions:
-        row = known.loc[one.claim] if one.claim in known.index else None
-        ours = float("nan") if row is None else _number(row, one.of)
-        verdict = None if row is None else str(row["verdict"])
-        decided = row is not None and (verdict != "undecidable" or row["reason"] == "check")
-        met = {
-            "verdict_met": one.verdict == verdict if one.verdict and decided else None,
+        row = known.get(one.claim)
+        ours, came = (_number(row, one.of), row["verdict"]) if row else (nan, None)
+        decided = one.verdict and row and (came != "undecidable" or row["reason"] == "check")
+        found = {
+            "what": one.what or (row["claim"] if row else ""),
+            "came": came,
+            "ours": ours,
+            "verdict_met": one.verdict == came if decided else None,
             "number_met": one.low <= ours <= one.high if isfinite(ours) else None,
         }
-        what = one.what or str(row["claim"] if row is not None else "")
-        of = {"claim": one.claim, "what": what, "of": one.of, "expected": one.verdict, "verdict": verdict}
-        rows.append(
-            of | {"number": one.number, "low": one.low, "high": one.high, "ours": ours} | met | {"reason": one.reason}
-        )
-    return pd.DataFrame(rows)
+        rows.append(one.model_dump() | found)
+    return rows
 
 
 def _number(row: Mapping[str, Any], case: str) -> float:
@@ -109,7 +107,7 @@ def _number(row: Mapping[str, Any], case: str) -> float:
     if case == "check":
         return float(row["checked"])
     found = {one["case"]: one["ours"] for one in row["cases"]}.get(case) if case else row["ours"]
-    return float("nan") if found is None else float(found)
+    return nan if found is None else float(found)
 
 
 def first_edition(path: Path = FIRST_EDITION / "verdicts.json") -> pd.DataFrame:

@@ -27,6 +27,7 @@ from vwlib.ledger.tables import (
     prepare,
     with_carried,
 )
+from vwlib.ledger.verdicts import DEFINITION
 from vwlib.settings import load_profile
 
 
@@ -102,6 +103,8 @@ class Judge:
         """What comes of a rule before the correction in its family has decided on its verdict."""
         papers = [_paper_number(claim, self.tables["paper"], case, value) for case, _, value in self.asked(claim)]
         found = Judgement(claim, _paper_text(claim, papers))
+        if claim.test == "definition":
+            found.verdict = DEFINITION
         if claim.scope == "real weights" and self.world != "paper":
             found.reason = "other models"
             return found

@@ -85,8 +85,8 @@ class Judgement:
         self.deciding = ordered[cases_needed(len(ordered), needs[side]) - 1]
         self.favours = VERDICTS[side]
         if self.claim.is_exact:
-            decided = DEFINITION if self.claim.test == "definition" else self.favours
-            self.reason, self.verdict = "exact", decided if min(p) <= LEVEL or decided == DEFINITION else "undecidable"
+            decided = self.favours if min(p) <= LEVEL else "undecidable"
+            self.reason, self.verdict = "exact", DEFINITION if self.verdict == DEFINITION else decided
         else:
             self.p = min(1.0, 2 * min(p))
 

@@ -31,6 +31,7 @@ def write_claims(judged: pd.DataFrame, profile: str, root: Path = DATA) -> Path:
     """Write the verdicts as `results/<profile>/claims.json`, whole or not at all: a list with an object for each claim.
     Numbers have six digits and are null where there is none. Raises OSError where the folder cannot be written to.
     """
+    judged = judged.drop(columns=["missing", "singly"], errors="ignore")
     rows = [{key: _json(value) for key, value in row.items()} for row in judged.to_dict("records")]
     path = root / "results" / profile / "claims.json"
     write_whole(path, (json.dumps(rows, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())

@@ -150,7 +150,7 @@ def claims(
     """Judge the paper's claims by the stored tables, and write the verdicts to claims.json."""
     from datetime import UTC, datetime
 
-    from vwlib.book.pages.ledger import for_file, in_words
+    from vwlib.book.pages.ledger import in_words
     from vwlib.experiments.running import SCHEMAS, read_tables
     from vwlib.ledger.before import write_lock
     from vwlib.ledger.judge import judge_claims
@@ -163,7 +163,7 @@ def claims(
     judged = in_words(judge_claims(read_tables(profile, root), SCHEMAS, profile))
     counts = verdict_counts(judged).items()
     print(", ".join(f"{count} {verdict_words(str(verdict), profile)}" for verdict, count in counts) + ".")
-    print(f"Written to {write_claims(for_file(judged), profile, root)}.")
+    print(f"Written to {write_claims(judged, profile, root)}.")
 
 
 @app.command()

@@ -13,7 +13,7 @@ import pandas as pd
 from vwlib.book.pages.experiments import tables_of
 from vwlib.book.text import fill, template
 from vwlib.experiments.running import EXPERIMENTS, SCHEMAS, read_tables
-from vwlib.ledger.before import first_edition, load_predictions, outcomes
+from vwlib.ledger.before import first_edition
 from vwlib.ledger.claims import Claim, load_checks, load_claims, load_settings
 from vwlib.ledger.judge import judge_claims, two_digits
 from vwlib.ledger.judgements import LEVEL
@@ -32,39 +32,6 @@ SCOPES = {
 }
 #: How a claim's note begins where the paper's text is not what its own figures or tables show.
 DISAGREES = r"^Text and (?:table|figures?) disagree"
-#: What `claims.json` has of each claim.
-FILED = (
-    *(
-        "id",
-        "claim",
-        "place",
-        "section",
-        "paper",
-        "ours",
-        "interval",
-        "test",
-        "p",
-        "verdict",
-        "scope",
-        "data",
-        "figure",
-    ),
-    *(
-        "p_adjusted",
-        "family",
-        "case",
-        "cases",
-        "n",
-        "detectable",
-        "rule",
-        "why",
-        "note",
-        "changed",
-        "reason",
-        "checked",
-    ),
-    *("edition_verdict", "edition_first_verdict"),
-)
 
 
 @dataclass(frozen=True)
@@ -116,11 +83,6 @@ def _words() -> Any:
     return template("07_ledger").module
 
 
-def for_file(judged: pd.DataFrame) -> pd.DataFrame:
-    """The verdicts in words as `vwlib.ledger.verdicts.write_claims` writes them."""
-    return judged[[*FILED]]
-
-
 def missing_tables(tables: Mapping[str, pd.DataFrame], profile: str) -> str:
     """A notice of the missing tables that claims ask for, with the commands that make them; else empty."""
     asked = {claim.table for claim in load_claims()} | {"fresh", "carried_anchors"}
@@ -155,43 +117,6 @@ def editions(judged: pd.DataFrame) -> pd.DataFrame:
     counts = {name: verdict_counts(judged, column) for name, column in (columns | {"now": "verdict"}).items()}
     definitions = {"definition": [0, 0, int((judged["verdict"] == DEFINITION).sum())]}
     return pd.DataFrame(counts).T.assign(**definitions).rename_axis("the claims")
-
-
-def primary_table(judged: pd.DataFrame, profile: str) -> pd.DataFrame:
-    """The four primary questions: their claims, each with its verdict, number and corrected p value."""
-    chosen = judged[judged["family"] != ""]
-    rows = {
-        "question": chosen["family"],
-        "no.": chosen["id"],
-        "verdict": _said(chosen, profile),
-        "here": [here_text(row, row["case"]) for row in chosen.to_dict("records")],
-        "p (Holm)": chosen["p_adjusted"].map(p_text),
-    }
-    return pd.DataFrame(rows).reset_index(drop=True)
-
-
-def prediction_table(judged: pd.DataFrame, profile: str) -> pd.DataFrame:
-    """Every prediction beside its outcome, for reading."""
-    marks, rows = {True: "as expected", False: "otherwise", None: "not known yet"}, []
-    for row in outcomes(judged, load_predictions()).astype(object).to_dict("records"):
-        of = f" ({'what it presupposes' if row['of'] == 'check' else row['of']})" if row["of"] else ""
-        expected = verdict_words(row["expected"], profile) if row["expected"] else ""
-        found = verdict_words(row["verdict"], profile) if row["expected"] and row["verdict_met"] is not None else ""
-        here = two_digits(row["ours"]) if isfinite(row["ours"]) else ""
-        rows.append(
-            {
-                "no.": "" if row["claim"] is None else str(int(row["claim"])),
-                "of": row["what"] + of,
-                "expected": ", ".join(
-                    filter(None, [expected, f"{row['number']:g} ({row['low']:g} to {row['high']:g})"])
-                ),
-                "came out": ", ".join(filter(None, [found, here])) or "–",
-                "verdict": marks[row["verdict_met"]] if row["expected"] else "–",
-                "number": marks[row["number_met"]],
-                "reason": row["reason"],
-            }
-        )
-    return pd.DataFrame(rows)
 
 
 def here_text(row: Mapping[str, Any], case: str = "") -> str:
@@ -241,10 +166,13 @@ class Ledger:
         return self.judged[["id", "verdict", "claim", "paper", "ours", "p_adjusted"]].to_string(index=False)
 
     def _repr_html_(self) -> str:
-        return fill("07_table", scopes=SCOPES, rows=[self._row(row) for row in self.judged.to_dict("records")])
+        return fill("07_table", scopes=SCOPES, rows=self.rows())
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The verdicts with what their rows show as text."""
+        return [self._row(row) for row in self.judged.to_dict("records")]
 
     def _row(self, row: dict[str, Any]) -> dict[str, Any]:
-        """A claim's verdict with what its row shows as text."""
         said, published = verdict_words(row["verdict"], self.profile, row["scope"]), first_edition().loc[row["id"]]
         return row | {
             "order": [*VERDICTS, DEFINITION].index(row["verdict"]),

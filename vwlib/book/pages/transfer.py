@@ -35,17 +35,14 @@ def _both_intervals(rows: pd.DataFrame) -> dict[str, list[str]]:
     return {name: [span(*row) for row in rows[ends].itertuples(index=False)] for name, ends in columns.items()}
 
 
-def gains(trials: pd.DataFrame, world: str, *each: str, carried: pd.DataFrame | None = None) -> dict[str, Estimate]:
-    """What mapped words of the forty concepts score more than their anchor words do in the target, or than these do
-    when they are mapped too (the table `carried_anchors`): in each value of some columns.
-    """
-    floor = Arm(role="floor" if carried is None else "carried")
-    tables = {"trials": trials} | ({} if carried is None else {"carried_anchors": carried})
-    changes = {"data": "forty", "each": list(each), "arms": {"mapped": Arm(role="mapped"), "floor": floor}}
-    return claim_cases(7, tables, SCHEMAS, world, **changes, value={"": "mapped - floor"})
+def gains(trials: pd.DataFrame, world: str, *each: str) -> dict[str, Estimate]:
+    """What mapped words of the forty concepts score more than their anchor words there, by values of columns."""
+    arms = {"mapped": Arm(role="mapped"), "floor": Arm(role="floor")}
+    changes = {"data": "forty", "each": list(each), "arms": arms, "value": {"": "mapped - floor"}}
+    return claim_cases(7, {"trials": trials}, SCHEMAS, world, **changes)
 
 
-def compare_transfers(trials: pd.DataFrame, world: str, carried: pd.DataFrame | None = None) -> pd.DataFrame:
+def compare_transfers(trials: pd.DataFrame, world: str) -> pd.DataFrame:
     """Each transfer of unconstrained words, off the diagonal and tested by itself, as the ledger estimates it.
 
     Columns `dataset`, `source`, `target`; means `mapped`, `own` (words learned in the target) and `anchor`; `gain` over
@@ -54,7 +51,7 @@ def compare_transfers(trials: pd.DataFrame, world: str, carried: pd.DataFrame | 
     """
     each = ("trained_on", "evaluated_on", "dataset")
     worse = claim_cases(5, {"trials": trials}, SCHEMAS, world, data="forty", each=list(each))
-    gain, rows = gains(trials, world, *each, carried=carried), []
+    gain, rows = gains(trials, world, *each), []
     for dataset in trials["dataset"].unique():
         for source, target in PAIRS:
             name = f"{source} to {target}, {dataset}"
@@ -66,12 +63,10 @@ def compare_transfers(trials: pd.DataFrame, world: str, carried: pd.DataFrame | 
     return pd.DataFrame(rows, columns=columns)
 
 
-def direction_table(
-    trials: pd.DataFrame, summary: pd.DataFrame, world: str, carried: pd.DataFrame | None = None
-) -> pd.DataFrame:
+def direction_table(trials: pd.DataFrame, summary: pd.DataFrame, world: str) -> pd.DataFrame:
     """The six directions over all datasets, off the diagonal, with `gains`; `summary` is of the same trials."""
     off = summary[summary["trials"] == "off-diagonal"].set_index(["trained_on", "evaluated_on"])["mean"]
-    found = gains(trials, world, "trained_on", "evaluated_on", carried=carried)
+    found = gains(trials, world, "trained_on", "evaluated_on")
     gain = {name: estimated(estimate, "+.2f") for name, estimate in found.items()}
     rows = [
         (s, t, off[s, t], off[t, t], off["anchor", t], gain.get(f"{s} to {t}", "–"))
