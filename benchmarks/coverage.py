@@ -59,7 +59,7 @@ def intervals(table: pd.DataFrame) -> dict[str, tuple[float, float]]:
     m = np.clip(plain.value, 1e-6, 1 - 1e-6)
     reach = stats.t.ppf(0.975, plain.df) * plain.se
     on_logit = tuple(expit(logit(m) + sign * reach / (m * (1 - m))) for sign in (-1, 1))
-    few = wilson(plain, 3 * plain.independent)
+    few = wilson(plain, 3 * table["concept"].nunique())
     return {
         "t": (plain.value - reach, plain.value + reach),
         "t on the logit": on_logit,

@@ -31,12 +31,10 @@ from vwlib.ledger.verdicts import DEFINITION
 from vwlib.settings import load_profile
 
 
-def judge_claims(
-    tables: Mapping[str, pd.DataFrame],
-    schemas: Mapping[str, TableSchema],
-    profile: str = "miniature",
-    path: Path = CLAIMS,
-) -> pd.DataFrame:
+Tables, Schemas = Mapping[str, pd.DataFrame], Mapping[str, TableSchema]
+
+
+def judge_claims(tables: Tables, schemas: Schemas, profile: str = "miniature", path: Path = CLAIMS) -> pd.DataFrame:
     """The verdict on every claim, from the tables of a profile's study by name (`schemas`); one row a claim.
 
     Columns are the claim's `id`, `claim`, `place`, `section`, `scope`, `data`, `figure`, `note` and `changed`; those of
@@ -64,9 +62,7 @@ def judge_claims(
     )
 
 
-def claim_cases(
-    number: int, tables: Mapping[str, pd.DataFrame], schemas: Mapping[str, TableSchema], world: str, **changes: Any
-) -> dict[str, Estimate]:
+def claim_cases(number: int, tables: Tables, schemas: Schemas, world: str, **changes: Any) -> dict[str, Estimate]:
     """What the ledger estimates for one claim, by the name of the case, for figures and texts about the same quantity:
     with `changes`, fields of the claim, in other cases or of other data. Checks are not asked, and cases that lack rows
     are left out. Raises KeyError for an unknown claim.
@@ -80,19 +76,13 @@ def claim_cases(
 class Judge:
     """What rules are asked of: prepared tables by name, their schemas, the world of concepts, the checks."""
 
-    tables: Mapping[str, pd.DataFrame]
-    schemas: Mapping[str, TableSchema]
+    tables: Tables
+    schemas: Schemas
     world: str
     checks: Mapping[str, Check]
 
     @classmethod
-    def of(
-        cls,
-        tables: Mapping[str, pd.DataFrame],
-        schemas: Mapping[str, TableSchema],
-        world: str,
-        checks: Mapping[str, Check],
-    ) -> Judge:
+    def of(cls, tables: Tables, schemas: Schemas, world: str, checks: Mapping[str, Check]) -> Judge:
         """One for tables as they are stored; of the miniature's word tables the measured geometry comes to them."""
         if "geometry" not in tables and world == "miniature" and (measured := geometry_table()) is not None:
             tables = {**tables, "geometry": measured}

@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from vwlib.ledger.estimate import Estimate, evaluate, interval_without_spread, limits_of, names_in
+from vwlib.ledger.estimate import Estimate, evaluate, limits_of, names_in
 from vwlib.ledger.schemas import PAIR_SEPARATOR
 
 #: How many cases of a claim must hold.
@@ -72,13 +72,13 @@ def two_way_clustered_estimate(
     means, variance, df = _variances(names, cells, quantity, pairs)
     value, limits = float(evaluate(quantity, means)[0]), limits_of(quantity, names, *limits)
     se = float(np.sqrt(max(variance["crossed"], variance["cells"]))) if df else inf
-    estimate = Estimate(value, se, df, trials, *limits, len(np.unique(cells.rows)), None, means)
-    return _with_two_more(estimate) if len(names) == 1 and df and np.isfinite(limits).all() else estimate
+    estimate, bounded = Estimate(value, se, df, trials, *limits, None, means), np.isfinite(limits).all()
+    return _with_two_more(estimate, len(np.unique(cells.rows))) if len(names) == 1 and df and bounded else estimate
 
 
-def _with_two_more(mean: Estimate) -> Estimate:
-    """A mean's estimate with two independent units more, one at each limit."""
-    n, (low, high) = mean.independent, (mean.low, mean.high)
+def _with_two_more(mean: Estimate, n: int) -> Estimate:
+    """The estimate of a mean of `n` independent units with two more, one at each limit."""
+    low, high = mean.low, mean.high
     centre = (n * mean.value + low + high) / (n + 2)
     squares = mean.se**2 * n * (n - 1) + n * (mean.value - centre) ** 2 + (low - centre) ** 2 + (high - centre) ** 2
     return replace(mean, centre=centre, se=float(np.sqrt(squares / ((n + 2) * (n + 1)))), df=mean.df + 2)
@@ -98,7 +98,7 @@ def over_trainings(estimates: Sequence[Estimate]) -> Estimate:
     parts = (within**2 / min(estimate.df for estimate in estimates), between**2 / (len(values) - 1))
     df = (within + between) ** 2 / sum(parts) if sum(parts) else 0
     n, middle = sum(estimate.n for estimate in estimates), float(np.mean([one.middle for one in estimates]))
-    return Estimate(float(values.mean()), float(np.sqrt(within + between)), df, n, first.low, first.high, None, middle)
+    return Estimate(float(values.mean()), float(np.sqrt(within + between)), df, n, first.low, first.high, middle)
 
 
 def mean_estimate(
@@ -122,15 +122,16 @@ def mean_interval(values: ArrayLike) -> tuple[float, float, float]:
     """Mean and 95 % t interval of independent values, as (mean, low, high).
 
     The paper takes the trials of a grid for independent. Only what is set beside the paper's own intervals, or what
-    truly is independent, is estimated so. The interval of equal values is the mean itself, but that of
-    `interval_without_spread` where all are 0 or all are 1. Raises ValueError where there is no value.
+    truly is independent, is estimated so. The interval of equal values is the mean itself, but where all are 0 or all
+    are 1 it is Clopper and Pearson's. Raises ValueError where there is no value.
     """
     found = np.asarray(values, float)
     if not len(found):
         raise ValueError("There is no value to average.")
     mean = float(found.mean())
     if np.ptp(found) == 0:
-        return (mean, *(interval_without_spread(mean, len(found)) if mean in (0, 1) else (mean, mean)))
+        missed = 1 - 0.025 ** (1 / len(found))
+        return mean, mean - missed * (mean == 1), mean + missed * (mean == 0)
     reach = float(stats.t.ppf(0.975, len(found) - 1) * stats.sem(found))
     return mean, mean - reach, mean + reach
 

@@ -24,7 +24,6 @@ _SCORES = (*TRIAL, "trained_on", "evaluated_on", "value")
 OTHERS = {
     "trials": TableSchema("scores of the study's words", _SCORES, ("value",), made_by="`vwlib study` makes it"),
     "fresh": TableSchema("scores of words for fresh concepts", _SCORES, ("value",), made_by="`vwlib study` makes it"),
-    "twin": TableSchema("scores of classification words in the classifier's other training", _SCORES, ("value",)),
     "ceilings": TableSchema(
         "scores of concepts' own names, held out of the map and carried",
         ("source", "target", "dataset", "concept", "value", "own"),

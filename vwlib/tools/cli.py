@@ -139,26 +139,13 @@ def experiments(
 
 
 @app.command()
-def claims(
-    profile: Profile = MINIATURE,
-    store: Store = None,
-    lock: Annotated[
-        bool, Option("--lock", help="Only lock the rules as they are (rules.lock), with today's day.")
-    ] = False,
-    overwrite: Overwrite = False,
-) -> None:
+def claims(profile: Profile = MINIATURE, store: Store = None) -> None:
     """Judge the paper's claims by the stored tables, and write the verdicts to claims.json."""
-    from datetime import UTC, datetime
-
     from vwlib.book.pages.ledger import in_words
     from vwlib.experiments.running import SCHEMAS, read_tables
-    from vwlib.ledger.before import write_lock
     from vwlib.ledger.judge import judge_claims
     from vwlib.ledger.verdicts import verdict_counts, verdict_words, write_claims
 
-    if lock:
-        print(f"Locked in {write_lock(datetime.now(UTC).date(), overwrite=overwrite)}.")
-        return
     _, root = results(profile, store)
     judged = in_words(judge_claims(read_tables(profile, root), SCHEMAS, profile))
     counts = verdict_counts(judged).items()

@@ -85,15 +85,11 @@ def _words() -> Any:
 
 def missing_tables(tables: Mapping[str, pd.DataFrame], profile: str) -> str:
     """A notice of the missing tables that claims ask for, with the commands that make them; else empty."""
-    asked = {claim.table for claim in load_claims()} | {"fresh", "carried_anchors"}
-    notice = []
-    if TRIALS not in tables:
-        notice.append(f"The study of profile '{profile}' is not here; `vwlib study --profile {profile}` makes it.")
-    known = sorted((asked & {*EXPERIMENTS, "fresh", "carried_anchors", "ceilings"}) - {TRIALS})
-    if missing := [name for name in known if name not in tables]:
-        names = ", ".join(missing) if any(name in tables for name in known) else "all"
-        notice.append(f"Missing tables of experiments: {names}; `vwlib experiments --profile {profile}` makes them.")
-    return " ".join([*notice, "Claims that need what is missing are not decidable."]) if notice else ""
+    made = {"fresh", "carried_anchors", *(claim.table for claim in load_claims() if claim.table in (TRIALS, *SCHEMAS))}
+    if not (missing := sorted(made - tables.keys())):
+        return ""
+    commands = f"`vwlib study --profile {profile}` and `vwlib experiments --profile {profile}` make them"
+    return f"Missing tables: {', '.join(missing)}; {commands}. Claims that need what is missing are not decidable."
 
 
 def disagreements(judged: pd.DataFrame, profile: str = "miniature") -> pd.DataFrame:
