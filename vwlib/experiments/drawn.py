@@ -216,10 +216,14 @@ def instance_examples(noun: str, number: int, count: int, split: int) -> list[Dr
 
 
 _RESIDUALS = TableSchema(
-    "what compounds leave unexplained", ("task", "concept", "kind", "residual"), ("residual",), ("concept",), "task"
+    "what compounds leave unexplained",
+    ("task", "concept", "kind", "residual", "best", "value"),
+    ("residual", "best"),
+    ("concept",),
+    "task",
 )
 # `found` says whether a picture is nearest to its own instance among those of its category.
-_FOUND = TableSchema("instances told apart in generations", (*TRIAL, "found"), shares=("found",))
+_FOUND = TableSchema("instances told apart in generations", (*TRIAL, "found", "named"), shares=("found", "named"))
 _PARTS = Size("compounds", PAIR, (3, 3), (2, 2), "colours and nouns in compounds")
 _COUNTS = Size("instances", PAIR, (4, 5), (2, 2), "categories, and instances of each")
 COMPOUNDS = Experiment(
@@ -335,5 +339,5 @@ def _pictures(nouns: Sequence[str], dataset: str, count: int, split: int) -> lis
 
 _NOUNS = Size("rarer", PAIR, (10, 2), (2, 2), "nouns that are no concept, and anchors to learn them from")
 # `frequency` is the logarithm to base 10 of the share of training captions that name the concept.
-_GAINS = TableSchema("transfer beside training frequency", (*CELL, "frequency", "gain"))
+_GAINS = TableSchema("transfer beside training frequency", (*CELL, "trained_on", "evaluated_on", "frequency", "gain"))
 FREQUENCY = Experiment("frequency", frequency_gains, frequency_cases, (TRIALS,), ("test_images",), (_NOUNS,), _GAINS)

@@ -12,6 +12,7 @@ import vwlib.experiments
 from vwlib.datasets.splits import open_lab
 from vwlib.experiments.base import Experiment, Sources, case_name
 from vwlib.files import write_whole
+from vwlib.ledger.tables import OTHERS
 from vwlib.paths import DATA
 from vwlib.settings import Profile, load_profile
 from vwlib.study.formats import pack_table, read_file, unpack_table
@@ -108,5 +109,5 @@ def status(profile: Profile, chosen: Sequence[Experiment], root: Path = DATA) ->
 def read_tables(profile: str, root: Path = DATA) -> dict[str, pd.DataFrame]:
     """The stored tables of a profile that the ledger judges by, by name. Raises ValueError where one was altered."""
     store = Store(load_profile(profile), root)
-    names = sorted({*GRIDS, *SCHEMAS})
+    names = sorted({*OTHERS, *SCHEMAS})
     return {name: store.read_table(name) for name in names if store.table_file(name).exists()}

@@ -158,17 +158,16 @@ def look(
 @app.command()
 def claims(profile: Profile = MINIATURE, store: Store = None) -> None:
     """Judge the paper's claims by the stored tables, and write the verdicts to claims.json."""
-    from vwlib.book.pages.ledger import for_file, in_words
+    from vwlib.book.pages.ledger import in_words
     from vwlib.experiments.running import SCHEMAS, read_tables
     from vwlib.ledger.judge import judge_claims
-    from vwlib.ledger.verdicts import verdict_counts, write_claims
+    from vwlib.ledger.verdicts import verdict_counts, verdict_words, write_claims
 
     _, root = results(profile, store)
     judged = in_words(judge_claims(read_tables(profile, root), SCHEMAS, profile))
-    for column, rules in (("verdict", ""), ("first_verdict", " by the first rules")):
-        counts = verdict_counts(judged, column).items()
-        print(", ".join(f"{count} {verdict}" for verdict, count in counts) + f"{rules}.")
-    print(f"Written to {write_claims(for_file(judged), profile, root)}.")
+    counts = verdict_counts(judged).items()
+    print(", ".join(f"{count} {verdict_words(str(verdict), profile)}" for verdict, count in counts) + ".")
+    print(f"Written to {write_claims(judged, profile, root)}.")
 
 
 @app.command()
