@@ -66,6 +66,10 @@ class Learning(_Settings):
     steps: PositiveInt = 1000
     rate: PositiveFloat = 1e-4  #: Adam's learning rate
     batch: PositiveInt = 8  #: images a step
+    #: A word stops once its loss has not fallen for so many steps (`vwlib.learn.still_learning`); None: after `steps`.
+    patience: Annotated[PositiveInt | None, _OFF] = None
+    #: Equal parts of the noise schedule that take turns in a batch of the generator; None: times are drawn from all.
+    strata: Annotated[PositiveInt | None, _OFF] = None
 
 
 class PhotoSettings(_Settings):

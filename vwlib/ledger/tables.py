@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from vwlib.concepts import DATASETS, FRESH, TASKS, anchors_of, concepts_of
+from vwlib.concepts import DATASETS, TASKS, anchors_of, concepts_of
 from vwlib.ledger.claims import load_settings
 from vwlib.ledger.paper import paper_results
 from vwlib.ledger.schemas import DERIVED, TRIAL, TableSchema

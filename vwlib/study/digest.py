@@ -91,7 +91,7 @@ def as_words(
     same: dict[str, Any] = {
         "task": task,
         "profile": profile.name,
-        **profile.learning[task].model_dump(),
+        **profile.learning[task].model_dump(exclude_none=True),
         "prompt": profile.prompt,
         "precision": precision or precision_here(task, profile),
         "model": digest_folder(profile.models[task].source),

@@ -90,7 +90,7 @@ def _settings(profile: Profile, dataset: str) -> dict[str, Any]:
         "world": profile.world,
         "prompt": profile.prompt,
         "vectors": profile.vectors,
-        "learning": {task: learning.model_dump() for task, learning in profile.learning.items()},
+        "learning": {task: learning.model_dump(exclude_none=True) for task, learning in profile.learning.items()},
         "drawing": drawing | {"precision": asked},
         "threads": profile.study.threads,
         "weights": {role: digest_folder(model.source) for role, model in profile.models.items()},
