@@ -110,19 +110,21 @@ def test_every_table_has_the_columns_that_the_ledger_asks_for(tables):
 
 
 def test_the_ledger_is_judged_on_all_tables(tables):
-    judged = judge_claims(read_tables("smoke", results_root(PROFILE)), SCHEMAS, "smoke", draws=50)
+    judged = judge_claims(read_tables("smoke", results_root(PROFILE)), SCHEMAS, "smoke")
     assert len(judged) >= 57
-    assert not judged["missing"].str.contains("is missing").any()
+    missing = set(judged["missing"].str.extract(r"The table '(\w+)' is missing")[0].dropna())
+    assert missing <= {"fresh", "carried_anchors", "ceilings", "geometry"}
 
 
-#: Tables of the miniature that wait for the second edition's models.
-NEW = {"stopping"}
-FIRST = [experiment for name, experiment in EXPERIMENTS.items() if name not in NEW]
+#: Tables of the miniature that wait for the second edition's models; `rates` is scored on other images since.
+NEW = {"stopping", "twin", "ceilings", "carried_anchors", "other_maps", "ways", "styles", "judged", "looked"}
+FIRST = [experiment for name, experiment in EXPERIMENTS.items() if name not in NEW | {"rates"}]
 
 
 def test_the_stored_tables_of_the_miniature_are_all_fresh():
-    assert len(EXPERIMENTS) == 25
+    assert len(EXPERIMENTS) == 33 and set(EXPERIMENTS) > NEW
     assert set(status(MINIATURE, FIRST)["state"]) == {"stored"}
+    assert set(status(MINIATURE, choose(list(NEW)))["state"]) <= {"stored", "missing"}
 
 
 @pytest.mark.parametrize(
@@ -132,7 +134,7 @@ def test_the_stored_tables_of_the_miniature_are_all_fresh():
         ({"draws": 60}, {"clusters"}),
         (
             {"test_images": 3},
-            {"map_kinds", "truncation", "perturbations", "segments", "rates", "compounds", "instances", "frequency"},
+            {"map_kinds", "truncation", "perturbations", "segments", "compounds", "instances", "frequency"},
         ),
         ({"near": 0.4}, {"clusters", "truncation", "probes", "likeness", "agreement"}),
     ],

@@ -154,7 +154,8 @@ LATER = "flip later than real words"
 )
 def test_the_table_says_whether_learned_words_flip_later_than_real_ones(learned, real, when):
     table = flips(learned, real)
-    shown = flip_table(pd.concat([table, table.assign(dataset="PASCAL")])).set_index("words")
+    others = (table.assign(dataset=name, concept=table["concept"] + name) for name in ("PASCAL", "ImageNet"))
+    shown = flip_table(pd.concat([table, *others])).set_index("words")
     assert shown.loc["learned", "so they flip"] == when and shown.loc[REAL, LATER] == "–"
 
 

@@ -14,17 +14,18 @@ from vwlib.book.pages.ledger import (
     Ledger,
     answer,
     disagreements,
+    editions,
     figure_places,
     finding,
-    for_file,
     in_words,
     missing_tables,
-    revisions,
 )
+from vwlib.book.text import fill
 from vwlib.experiments.running import SCHEMAS, read_tables
+from vwlib.ledger.before import load_predictions, outcomes
 from vwlib.ledger.claims import load_claims
 from vwlib.ledger.judge import judge_claims
-from vwlib.ledger.verdicts import VERDICTS, write_claims
+from vwlib.ledger.verdicts import VERDICTS, verdict_words, write_claims
 from vwlib.paths import DATA
 from vwlib.settings import load_profile
 from vwlib.tools.cli import app
@@ -48,20 +49,20 @@ def test_a_row_for_each_claim_verdict_first_and_linked(judged):
     html = Ledger(judged, figure_places())._repr_html_()
     assert html.count("<tr id=") == len(CLAIMS)
     row = html[html.index('<tr id="claim-1"') : html.index('<tr id="claim-2"')]
-    assert row.index("undecided") < row.index(CLAIMS[0].claim)
+    assert row.index("not decidable at this scale") < row.index(CLAIMS[0].claim)
     assert f'.html#{CLAIMS[0].figure}"' in row
-    assert "<code>vwlib study</code>" in row and "Rule" in row
+    assert "<code>vwlib study</code>" in row and "First edition: holds in the miniature" in row
 
 
 def test_numbers_and_cases_stand_in_their_row(judged):
     found = judged[judged["id"] == 1].to_dict("records")[0]
-    case = {"case": "a < b", "paper": 0.5, "ours": -0.001, "interval": [None, 1.0], "missing": "", "ties": 0.9}
+    case = {"case": "a < b", "paper": 0.5, "ours": -0.001, "interval": [None, 1.0], "missing": ""}
     told = found | {
         "ours": 0.25,
         "interval": [0.1, None],
         "case": "COCO",
         "p": 0.5,
-        "p_holm": 0.9,
+        "p_adjusted": 0.9,
         "detectable": 0.3,
         "n": 9,
         "cases": [case, case],
@@ -72,7 +73,7 @@ def test_numbers_and_cases_stand_in_their_row(judged):
         for text in (
             "0.25 (0.10 to …), COCO",
             "a &lt; b",
-            "0.00 (… to 1.00; -45% strictly, 90% tie)",
+            "0.00 (… to 1.00)",
             "0.900",
             "a true value 0.3 beyond",
             "<dd>9</dd>",
@@ -87,54 +88,53 @@ def test_the_paper_is_shown_where_it_disagrees_with_itself(judged):
     assert not table["what disagrees"].str.contains("disagree").any()
 
 
-def test_rules_that_were_changed_are_listed_with_their_times_and_both_verdicts(judged):
-    table = revisions(judged).set_index("no.")
-    assert set(table.index) == {claim.id for claim in CLAIMS if claim.revised}
-    assert table.loc[26, "the changes"].startswith("2026-11-22, 20:32: asked of each task singly")
-    assert [time in table.loc[43, "the changes"] for time in ("20:32: ", "21:41: ", "23:30: ")] == [True] * 3
-    assert (table.loc[12, "by the first rule"], table.loc[12, "by the last rule"]) == (
-        "undecided",
-        "not decidable at this scale",
-    )
+def test_three_verdicts_of_each_claim_are_counted(judged):
+    table = editions(judged)
+    assert table.loc["first edition, first rules"].tolist() == [12, 13, 29, 3, 0]
+    assert table.loc["first edition, last rules"].tolist() == [8, 20, 21, 8, 0]
+    assert table.loc["now"].sum() == 57 and table.loc["now", "definition"] == 2
     html = Ledger(judged, {})._repr_html_()
-    assert "The rule was changed after the study was computed: 2026-11-22 20:32: asked" in html
-    assert html.count("<dt>First rule</dt>") == len(table)
+    assert html.count("First edition, last rule</dt>") == 57 and html.count("First edition, first rule</dt>") == 22
 
 
-def test_a_verdict_by_the_first_rule_stands_beside_that_by_the_last(judged):
-    first = {"ours": 0.9, "interval": [0.8, 1.0], "case": "COCO", "ties": 0.2, "rule": "It lies above 0.5.", "why": ""}
-    changed = judged.copy()
-    row = changed.index[changed["id"] == 29][0]
-    changed.loc[row, ["verdict", "first_verdict"]] = "contradicted", "replicated"
-    changed.at[row, "first"] = first
-    table = revisions(changed).set_index("no.")
-    assert table.loc[29, "by the first rule"] == "replicated: 0.90 (0.80 to 1.00; 80% strictly, 20% tie), COCO"
-    assert "It lies above 0.5. By this rule the verdict is replicated: 0.90" in Ledger(changed, {})._repr_html_()
+def test_primary_questions_and_predictions_stand_in_tables(judged):
+    rows = [line for line in fill("07_primary", rows=Ledger(judged, {}).rows()).splitlines() if "|" in line][2:]
+    assert [line.split("|")[2].strip() for line in rows] == ["1", "2", "3", "5", "30", "43"]
+    met = judged.copy()
+    met.loc[met["id"] == 7, ["verdict", "reason", "ours"]] = "fails", "passed", 0.9
+    found = outcomes(met, load_predictions())
+    lines = fill("07_predictions", rows=found, said=verdict_words).splitlines()[2:]
+    (line,) = [line for line in lines if line.startswith("| 7 |")]
+    assert [cell.strip() for cell in line.split("|")[4:7]] == [
+        "does not hold in the miniature, 0.90",
+        "as expected",
+        "otherwise",
+    ]
+    assert sum(line.startswith("|  |") for line in lines) == 4 and all(line.count("|") == 8 for line in lines if line)
 
 
 @pytest.mark.parametrize("verdict", VERDICTS)
 def test_a_finding_has_its_verdict_and_numbers(judged, verdict):
-    word = verdict.split()[0] if verdict != VERDICTS[3] else "cannot be decided"
     changed = judged.assign(verdict=verdict, why="For a reason.")
-    assert word in finding(changed, 30, "miniature") and "the paper's models" in finding(changed, 30, "paper")
+    assert verdict_words(verdict) in finding(changed, 30, "miniature")
+    assert "miniature" not in finding(changed, 30, "paper")
     changed["ours"], changed["interval"], changed["case"] = 0.5, [[0.4, 0.6]] * len(changed), "COCO"
     for number in (30, 5):
         told = finding(changed, number, "miniature")
         assert [part in told for part in ("(COCO)", "0.50 (0.40 to 0.60)")] == [True, True]
-    singly = {"for": 3, "small": 0, "against": 1}
+    singly = {"for": 3, "against": 1}
     assert "3 of 0 cases" in finding(changed.assign(singly=[singly] * len(changed)), 30, "miniature")
-    assert "30% strictly, 40% tie" in finding(changed.assign(ties=0.4), 43, "miniature")
 
 
 @pytest.mark.parametrize(
     ("own", "anchor", "words"),
     [
-        ("contradicted", "contradicted", "yes, "),
-        ("replicated", "contradicted", "only in part"),
-        ("undecided", "contradicted", "at least in part"),
-        ("replicated", "replicated", "no: "),
-        ("undecided", "replicated", "cannot tell"),
-        ("replicated", "undecided", "cannot tell"),
+        ("fails", "fails", "yes, "),
+        ("holds", "fails", "only in part"),
+        ("unclear", "fails", "at least in part"),
+        ("holds", "holds", "no: "),
+        ("unclear", "holds", "cannot tell"),
+        ("holds", "unclear", "cannot tell"),
         (VERDICTS[3], VERDICTS[3], "cannot tell"),
     ],
 )
@@ -146,16 +146,16 @@ def test_the_question_is_answered_by_the_verdicts_on_claims_5_and_7(judged, own,
 def test_missing_tables_are_named_with_their_commands():
     told = missing_tables({}, "smoke")
     assert "`vwlib study --profile smoke`" in told and "`vwlib experiments --profile smoke`" in told
-    some = dict.fromkeys(("trials", *(claim.table for claim in CLAIMS if claim.table != "crossings")), pd.DataFrame())
-    told = missing_tables(some, "smoke")
-    assert "crossings;" in told and "vwlib study" not in told
+    known = {claim.table for claim in CLAIMS} - {"crossings"}
+    some = dict.fromkeys({"trials", "fresh", "carried_anchors", *known}, pd.DataFrame())
+    assert "Missing tables: crossings;" in missing_tables(some, "smoke")
     assert missing_tables(some | {"crossings": pd.DataFrame()}, "smoke") == ""
 
 
 def test_the_command_writes_what_the_tables_give(judged, tmp_path):
     result = CliRunner().invoke(app, ["claims", "--profile", "miniature", "--store", str(tmp_path)])
     assert result.exit_code == 0, result.output
-    assert result.output.splitlines()[0].endswith("8 not decidable at this scale.")
+    assert result.output.splitlines()[0].endswith("54 not decidable at this scale.")
     rows = json.loads((tmp_path / "results" / "miniature" / "claims.json").read_text())
     assert [row["verdict"] for row in rows] == judged["verdict"].tolist()
 
@@ -163,10 +163,7 @@ def test_the_command_writes_what_the_tables_give(judged, tmp_path):
 @pytest.mark.parametrize("profile", sorted(path.parent.name for path in DATA.glob("results/*/trials.parquet")))
 def test_the_stored_verdicts_are_what_the_stored_tables_give(profile, tmp_path):
     judged = in_words(judge_claims(read_tables(profile), SCHEMAS, profile))
-    written = write_claims(for_file(judged), profile, tmp_path)
-    if profile == "miniature":
-        counts = [[int((judged[column] == word).sum()) for word in VERDICTS] for column in ("verdict", "first_verdict")]
-        assert counts == [[8, 20, 21, 8], [12, 13, 29, 3]]
+    written = write_claims(judged, profile, tmp_path)
     assert (DATA / "results" / profile / "claims.json").read_bytes() == written.read_bytes()
 
 

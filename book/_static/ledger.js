@@ -41,10 +41,10 @@
     });
   }
 
-  // What is told of the rule and of single cases is left out of the search: every rule speaks of all verdicts.
+  // What is told of the rule, of single cases and of the first edition is left out of the search.
   function searched(row) {
     var copy = row.cloneNode(true);
-    copy.querySelectorAll("details").forEach(function (part) { part.remove(); });
+    copy.querySelectorAll("details, .edition").forEach(function (part) { part.remove(); });
     return (copy.textContent + " " + row.dataset.scope).toLowerCase();
   }
 

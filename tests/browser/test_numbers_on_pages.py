@@ -93,12 +93,9 @@ def test_pages_say_what_the_ledger_says(book: Path, numbers: dict[str, Any]) -> 
         pytest.skip("There are no verdicts: `vwlib claims` writes them.")
     claims = {row["id"]: row for row in json.loads((RESULTS / "claims.json").read_text())}
     verdicts = [row["verdict"] for row in claims.values()]
-    names = ("replicated", "contradicted", "undecided", "undecidable")
+    names = ("holds", "fails", "unclear", "undecidable")
     assert [numbers[f"07_the_claims.{name}"] for name in names] == [verdicts.count(word) for word in VERDICTS]
     assert numbers["07_the_claims.tests"] == sum(row["p"] is not None for row in claims.values())
-    worse = sum(case["interval"][1] < 0 for case in claims[5]["cases"])
-    better = sum(case["interval"][0] > 0 for case in claims[18]["cases"])
-    assert [numbers[f"04_are_words_transferable.study_{name}"] for name in ("worse", "better")] == [worse, better]
 
 
 def test_a_wrong_or_missing_number_is_found(tmp_path: Path) -> None:

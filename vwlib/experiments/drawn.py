@@ -18,7 +18,7 @@ from torch import Tensor
 from vwlib.concepts import DATASETS, TASKS, Concept, concepts_of
 from vwlib.examples import Example
 from vwlib.experiments.base import PAIR, Case, Cases, Experiment, Size, Sources, per
-from vwlib.experiments.words import trial_rows, values_of, with_split
+from vwlib.experiments.words import trial_rows, values_of_texts, with_split
 from vwlib.lab import Lab
 from vwlib.layers import hidden_states
 from vwlib.ledger.schemas import TRIAL, TableSchema
@@ -216,10 +216,14 @@ def instance_examples(noun: str, number: int, count: int, split: int) -> list[Dr
 
 
 _RESIDUALS = TableSchema(
-    "what compounds leave unexplained", ("task", "concept", "kind", "residual"), ("residual",), ("concept",), "task"
+    "what compounds leave unexplained",
+    ("task", "concept", "kind", "residual", "best", "value"),
+    ("residual", "best"),
+    ("concept",),
+    "task",
 )
 # `found` says whether a picture is nearest to its own instance among those of its category.
-_FOUND = TableSchema("instances told apart in generations", (*TRIAL, "found"), shares=("found",))
+_FOUND = TableSchema("instances told apart in generations", (*TRIAL, "found", "named"), shares=("found", "named"))
 _PARTS = Size("compounds", PAIR, (3, 3), (2, 2), "colours and nouns in compounds")
 _COUNTS = Size("instances", PAIR, (4, 5), (2, 2), "categories, and instances of each")
 COMPOUNDS = Experiment(
@@ -315,7 +319,7 @@ def _rarer(lab: Lab, dataset: str, source: str, sources: Sources) -> Iterator[pd
         model, names = lab.model(target), {"floor": [t.anchor for t in trials], "ceiling": [t.concept for t in trials]}
         words = {name: [model.word_table()[model.vocabulary.encode(text)] for text in names[name]] for name in names}
         words["gain"] = list(lab.transfer(learned, source, target))
-        found = {name: _values(own, target, vectors, trials) for name, vectors in words.items()}
+        found = {name: values_of_texts(own, target, vectors, trials) for name, vectors in words.items()}
         found["gain"] -= found["floor"]
         of = {"nouns": "rarer", "trained_on": source, "evaluated_on": target, "frequency": frequencies}
         yield trial_rows(trials, **of, **found)[COLUMNS]
@@ -333,16 +337,7 @@ def _pictures(nouns: Sequence[str], dataset: str, count: int, split: int) -> lis
     ]
 
 
-def _values(lab: Lab, task: str, vectors: Sequence[Tensor], trials: Sequence[Trial]) -> np.ndarray:
-    """Table 1's metric (word,) of words that differ in how many vectors they have."""
-    values = np.empty(len(trials))
-    for length in {len(word) for word in vectors}:
-        rows = [row for row, word in enumerate(vectors) if len(word) == length]
-        values[rows] = values_of(lab, task, torch.stack([vectors[row] for row in rows]), [trials[row] for row in rows])
-    return values
-
-
 _NOUNS = Size("rarer", PAIR, (10, 2), (2, 2), "nouns that are no concept, and anchors to learn them from")
 # `frequency` is the logarithm to base 10 of the share of training captions that name the concept.
-_GAINS = TableSchema("transfer beside training frequency", (*CELL, "frequency", "gain"))
+_GAINS = TableSchema("transfer beside training frequency", (*CELL, "trained_on", "evaluated_on", "frequency", "gain"))
 FREQUENCY = Experiment("frequency", frequency_gains, frequency_cases, (TRIALS,), ("test_images",), (_NOUNS,), _GAINS)

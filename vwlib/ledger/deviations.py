@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vwlib.concepts import DATASETS, TASKS, concepts_of
 from vwlib.ledger import paper
-from vwlib.ledger.claims import first_error, load_claims
+from vwlib.ledger.claims import first_error
 from vwlib.miniature.world import INSTANCE_TRAIN
 from vwlib.models import load_model
 from vwlib.paths import DATA, ROOT
@@ -69,7 +69,6 @@ def fill_in(text: str, profile: Profile) -> str:
         "steps": ", ".join(f"{one.steps:,}" for one in learning),
         "rates": ", ".join(f"{one.rate:g}" for one in learning),
         "together": ", ".join(f"{profile.study.words_at_once[task]:,}" for task in TASKS),
-        "changed": sum(bool(claim.revised) for claim in load_claims()),
         "instance_images": INSTANCE_TRAIN,
         "generation_blocks": paper.MODELS["generation"][2],
         **{task: paper.MODELS[task][0] for task in TASKS},

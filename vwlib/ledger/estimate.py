@@ -12,26 +12,12 @@ import numpy as np
 from scipy import stats
 
 
-def interval_without_spread(value: float, n: int, low: float = 0, high: float = 1) -> tuple[float, float]:
-    """The 95 % interval of the mean of a quantity within [low, high] when all of `n` trials gave `value`.
-
-    The largest share of other values that n trials miss with probability 0.025 is 1 - 0.025 ** (1 / n). For n successes
-    of n, or none, this is Clopper and Pearson's interval. An infinite limit stays infinite.
-    """
-    seen = 0.025 ** (1 / n)
-    return (
-        low + (value - low) * seen if isfinite(low) else -inf,
-        high - (high - value) * seen if isfinite(high) else inf,
-    )
-
-
 @dataclass(frozen=True)
 class Estimate:
     """A quantity with its standard error `se`, `df` degrees of freedom, `n` trials, and the limits of what it can be.
 
-    Without spread, its interval and p values are those of as many equal trials as there are independent `units`, such
-    as concepts (`interval_without_spread`): a hundred trials of ten concepts are not a hundred. Without spread and
-    without limits nothing follows. A sign test's quantity counts ties half; `ties` is their share.
+    `centre` is where its interval and tests stand, for a mean of scores nearer to the middle than the value
+    (`vwlib.ledger.statistics.two_way_clustered_estimate`). Where nothing varies, nothing follows.
     """
 
     value: float
@@ -40,38 +26,29 @@ class Estimate:
     n: int
     low: float = -inf
     high: float = inf
-    units: int | None = None  #: where not given, every trial is one
-    ties: float = 0.0
+    centre: float | None = None  #: where not given, the value
     means: Mapping[str, float] = field(default_factory=dict)  #: of the arms, on the cells that they share
 
     @property
-    def independent(self) -> int:
-        """How many independent units the trials are of."""
-        return self.n if self.units is None else self.units
+    def middle(self) -> float:
+        """Where its interval stands."""
+        return self.value if self.centre is None else self.centre
 
     def interval(self) -> tuple[float, float]:
         """The 95 % interval of Student's t, within the limits; the limits themselves where nothing is known."""
         if not self._known:
             return self.low, self.high
-        if self._equal:
-            return interval_without_spread(self.value, self.independent, self.low, self.high)
         reach = float(stats.t.ppf(0.975, self.df)) * self.se
-        return max(self.value - reach, self.low), min(self.value + reach, self.high)
+        return max(self.middle - reach, self.low), min(self.middle + reach, self.high)
 
     def p_above(self, bound: float) -> float:
         """One-sided p value of the null hypothesis that the quantity is at most `bound`; 1 where nothing is known."""
-        if not self._known:
-            return 1.0
-        if not self._equal:
-            return float(stats.t.sf((self.value - bound) / self.se, self.df))
-        if self.value <= bound or not isfinite(self.low):
-            return 1.0
-        missed = max(bound - self.low, 0.0) / (self.value - self.low)  # the part that all of the units missed
-        return float(missed**self.independent)
+        return float(stats.t.sf((self.middle - bound) / self.se, self.df)) if self._known else 1.0
 
     def p_below(self, bound: float) -> float:
         """One-sided p value of the null hypothesis that the quantity is at least `bound`; 1 where nothing is known."""
-        return replace(self, value=-self.value, low=-self.high, high=-self.low).p_above(-bound)
+        turned = replace(self, value=-self.value, centre=-self.middle, low=-self.high, high=-self.low)
+        return turned.p_above(-bound)
 
     def p_within(self, low: float, high: float) -> float:
         """Two one-sided tests: p value of the null hypothesis that the quantity is not between `low` and `high`."""
@@ -83,16 +60,12 @@ class Estimate:
 
     def detectable(self) -> float:
         """How far beyond a bound a true value is found nine times in ten by the 95 % interval; NaN without spread."""
-        known = self._known and not self._equal
-        return float((stats.t.ppf(0.975, self.df) + stats.norm.ppf(0.9)) * self.se) if known else nan
+        return float((stats.t.ppf(0.975, self.df) + stats.norm.ppf(0.9)) * self.se) if self._known else nan
 
     @property
     def _known(self) -> bool:
-        return isfinite(self.value) and isfinite(self.se) and self.df >= 1
-
-    @property
-    def _equal(self) -> bool:
-        return self.se < 1e-9  # rounding leaves some
+        varies = 1e-9 < self.se < inf  # rounding leaves some
+        return isfinite(self.value) and varies and self.df >= 1
 
 
 @lru_cache(maxsize=256)

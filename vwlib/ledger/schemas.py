@@ -6,6 +6,8 @@ from dataclasses import dataclass
 TRIAL = ("dataset", "concept", "anchor", "delta")
 #: Between the two anchors that `anchor` names in a table of pairs.
 PAIR_SEPARATOR = " and "
+#: Columns that `vwlib.ledger.tables.prepare` adds to a table's own.
+DERIVED = {"names_concept", "never", "crossing_share", "solved", "stage", "role", "diagonal"}
 
 
 @dataclass(frozen=True)

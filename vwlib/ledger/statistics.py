@@ -6,7 +6,7 @@ Trials of a grid share concepts and anchors, so means are estimated by `two_way_
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from dataclasses import replace
 from math import inf, nan
 from typing import NamedTuple
 
@@ -15,13 +15,11 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from vwlib.ledger.estimate import Estimate, evaluate, interval_without_spread, limits_of, names_in
+from vwlib.ledger.estimate import Estimate, evaluate, limits_of, names_in
 from vwlib.ledger.schemas import PAIR_SEPARATOR
 
 #: How many cases of a claim must hold.
 QUANTIFIERS = ("all", "most", "half", "any")
-
-_SCHEMES = ("cells", "rows", "columns")
 
 
 def two_way_clustered_estimate(
@@ -29,30 +27,28 @@ def two_way_clustered_estimate(
     quantity: str,
     units: Sequence[str] = ("concept", "anchor"),
     stratum: str | None = "dataset",
-    measure: str = "value",
+    measure: str | Mapping[str, str] = "value",
     paired_arms: Sequence[Sequence[str]] = (),
-    sign_test: bool = False,
+    share: str = "",
     limits: tuple[float, float] = (-inf, inf),
-    draws: int = 1000,
-    seed: int = 0,
     pairs: bool = False,
 ) -> Estimate:
     """Estimate an expression of the means of several arms, each a table of trials with columns `units`, `stratum` and
-    `measure`.
+    `measure` (a column, or one for each arm).
 
     Trials of one cell (a value of each unit) are averaged first; then cells, then strata. Arms of a group of
-    `paired_arms` (by default one group of all) are compared on the cells and strata that they share. With `sign_test`
-    the quantity is taken in every cell, and its estimate is the share of cells where it is positive, zeros counting
-    half. `limits` are those of one trial's measure. Where all cells are equal, the independent units are the first of
-    `units`, concepts, and not the trials.
+    `paired_arms` (by default one group of all) are compared on the cells and strata that they share. With a `share` the
+    quantity is that of the cells ("words") or of the first unit's values ("concepts") in which the expression is above
+    zero; a tie is not above. `limits` are those of one trial's measure.
 
-    Units are resampled within strata, the same for all arms. Resampling whole concepts, whole anchors and single cells
-    gives three variances, and the first two less the third is that of a crossed design (two-way clustering: Cameron,
-    Gelbach and Miller 2011). One unit fewer is drawn than there are, which makes the variance unbiased (Rao and Wu
-    1988).
+    Cells that share a first unit, such as a concept, are not independent, whatever their stratum, nor are those that
+    share a second one: the variance is that of both clusterings less that of cells (Cameron, Gelbach and Miller 2011),
+    of the quantity made linear in the arms' means. With `pairs` a value of the second unit names two anchors, such as
+    "car and dog"; its variance is then that of leaving out one anchor after the other, with all its pairs (jackknife).
 
-    With `pairs` a value of the second unit names two anchors, such as "car and dog". Pairs that share an anchor are not
-    independent, so the variance is that of leaving out one anchor after the other (the jackknife), with all its pairs.
+    A mean within limits is not symmetric near them, and a few concepts seldom show how far others can lie. Its interval
+    is that of the concepts and two more, one at each limit, as Agresti and Coull (1998) do for a share of trials.
+    `benchmarks/coverage.py` measures how often it holds the truth.
 
     Raises ValueError for a name in `quantity` that is no arm, and where an arm has no trial, or none that it shares
     with the others.
@@ -61,29 +57,48 @@ def two_way_clustered_estimate(
         raise ValueError(f"'{quantity}' names '{min(unknown)}', which is no arm.")
     names, cells = list(arms), _cells_of(arms, units, stratum, measure)
     for group in paired_arms or [names]:
-        members = [names.index(name) for name in group]
-        shared = (cells.counts[members] > 0).all(axis=0)
+        members = np.isin(names, group)
+        shared = ~np.isnan(cells.means[members]).any(axis=0)
         if not shared.any():
             raise ValueError(f"The arms {', '.join(group)} have no trial in common.")
-        cells.means[np.ix_(np.array(members), ~shared)] = nan
-    there = ~np.isnan(cells.means)
-    trials = int((cells.counts * there).sum(axis=1).min())
-    independent = min(len(np.unique(cells.clusters[rows])) for rows in there)
-    means, ties = cells.means, 0.0
-    if sign_test:
-        signs = np.sign(evaluate(quantity, dict(zip(names, means, strict=True))))
-        known = ~np.isnan(signs)
-        ties = float(pd.Series(signs[known] == 0).groupby(cells.strata[known]).mean().mean())
-        names, means, quantity, limits = ["positive"], (signs / 2 + 0.5)[None], "positive", (0, 1)
-    parts = [_Stratum.of(cells, means, cells.strata == number, pairs) for number in range(cells.strata.max() + 1)]
-    parts = [part for part in parts if part.means.size]
-    variance = _variances(names, quantity, parts, draws, seed)
-    crossed = variance["rows"] + variance["columns"] - variance["cells"] if len(units) > 1 else variance["cells"]
-    df = sum(part.df for part in parts)
-    se = float(np.sqrt(max(crossed, variance["cells"]))) if df else inf
-    average = dict(zip(names, _over_strata([part.average for part in parts], parts).tolist(), strict=True))
-    value = float(evaluate(quantity, average)[0])
-    return Estimate(value, se, df, trials, *limits_of(quantity, names, *limits), independent, ties, average)
+        cells.means[np.ix_(members, ~shared)] = nan
+    trials = int((cells.counts * ~np.isnan(cells.means)).sum(axis=1).min())
+    if share:
+        cells = cells.of_rows() if share == "concepts" else cells
+        found = evaluate(quantity, dict(zip(names, cells.means, strict=True)))
+        cells = cells._replace(means=np.where(np.isnan(found), nan, found > 0)[None])
+        names, quantity, limits = ["above"], "above", (0.0, 1.0)
+    cells = cells.chosen(~np.isnan(cells.means).all(axis=0))
+    means, variance, df = _variances(names, cells, quantity, pairs)
+    value, limits = float(evaluate(quantity, means)[0]), limits_of(quantity, names, *limits)
+    se = float(np.sqrt(max(variance["crossed"], variance["cells"]))) if df else inf
+    estimate, bounded = Estimate(value, se, df, trials, *limits, None, means), np.isfinite(limits).all()
+    return _with_two_more(estimate, len(np.unique(cells.rows))) if len(names) == 1 and df and bounded else estimate
+
+
+def _with_two_more(mean: Estimate, n: int) -> Estimate:
+    """The estimate of a mean of `n` independent units with two more, one at each limit."""
+    low, high = mean.low, mean.high
+    centre = (n * mean.value + low + high) / (n + 2)
+    squares = mean.se**2 * n * (n - 1) + n * (mean.value - centre) ** 2 + (low - centre) ** 2 + (high - centre) ** 2
+    return replace(mean, centre=centre, se=float(np.sqrt(squares / ((n + 2) * (n + 1)))), df=mean.df + 2)
+
+
+def over_trainings(estimates: Sequence[Estimate]) -> Estimate:
+    """One estimate of a quantity that was measured on several trainings of a model, whose interval holds for others.
+
+    The trainings share their trials, so the squared standard errors are averaged; to them comes the variance between
+    trainings, over their number. Degrees of freedom are Satterthwaite's. Raises ValueError for fewer than two.
+    """
+    if len(estimates) < 2:
+        raise ValueError("One training says nothing of others; two are needed.")
+    values = np.array([estimate.value for estimate in estimates])
+    within = float(np.mean([estimate.se**2 for estimate in estimates]))
+    between, first = float(values.var(ddof=1)) / len(values), estimates[0]
+    parts = (within**2 / min(estimate.df for estimate in estimates), between**2 / (len(values) - 1))
+    df = (within + between) ** 2 / sum(parts) if sum(parts) else 0
+    n, middle = sum(estimate.n for estimate in estimates), float(np.mean([one.middle for one in estimates]))
+    return Estimate(float(values.mean()), float(np.sqrt(within + between)), df, n, first.low, first.high, middle)
 
 
 def mean_estimate(
@@ -93,31 +108,30 @@ def mean_estimate(
     return two_way_clustered_estimate({"mean": table}, "mean", measure=measure, limits=limits, pairs=pairs)
 
 
-def design_effect(table: pd.DataFrame, measure: str = "value", draws: int = 1000, seed: int = 0) -> float:
+def design_effect(table: pd.DataFrame, measure: str = "value") -> float:
     """Claim 53: how much larger the variance of a grid's mean is than if its trials were independent; NaN if all equal.
 
     `table` has columns `concept`, `anchor` and `measure`. The expected value is 1 for independent trials.
     """
     cells = _cells_of({"mean": table}, ("concept", "anchor"), None, measure)
-    part = _Stratum.of(cells, cells.means, cells.strata == 0, pairs=False)
-    variance = _variances(["mean"], "mean", [part], draws, seed)
-    crossed = variance["rows"] + variance["columns"] - variance["cells"]
-    return crossed / variance["cells"] if variance["cells"] else nan
+    _, variance, _ = _variances(["mean"], cells, "mean", pairs=False)
+    return variance["crossed"] / variance["cells"] if variance["cells"] > 1e-18 else nan
 
 
 def mean_interval(values: ArrayLike) -> tuple[float, float, float]:
     """Mean and 95 % t interval of independent values, as (mean, low, high).
 
     The paper takes the trials of a grid for independent. Only what is set beside the paper's own intervals, or what
-    truly is independent, is estimated so. The interval of equal values is the mean itself, but that of
-    `interval_without_spread` where all are 0 or all are 1. Raises ValueError where there is no value.
+    truly is independent, is estimated so. The interval of equal values is the mean itself, but where all are 0 or all
+    are 1 it is Clopper and Pearson's. Raises ValueError where there is no value.
     """
     found = np.asarray(values, float)
     if not len(found):
         raise ValueError("There is no value to average.")
     mean = float(found.mean())
     if np.ptp(found) == 0:
-        return (mean, *(interval_without_spread(mean, len(found)) if mean in (0, 1) else (mean, mean)))
+        missed = 1 - 0.025 ** (1 / len(found))
+        return mean, mean - missed * (mean == 1), mean + missed * (mean == 0)
     reach = float(stats.t.ppf(0.975, len(found) - 1) * stats.sem(found))
     return mean, mean - reach, mean + reach
 
@@ -201,132 +215,110 @@ def cases_needed(count: int, need: str) -> int:
 
 
 class _Cells(NamedTuple):
-    """The cells of all arms, sorted by stratum and units."""
+    """The cells of all arms."""
 
     strata: np.ndarray  #: (cell,) the number of its stratum
-    clusters: np.ndarray  #: (cell,) the number of its stratum and first unit
+    rows: np.ndarray  #: (cell,) the number of its first unit, the same in every stratum
     columns: np.ndarray  #: (cell,) its second unit, the same for all where there is one unit only
     means: np.ndarray  #: (arm, cell), NaN where an arm has no trial
     counts: np.ndarray  #: (arm, cell) trials
 
+    def chosen(self, which: np.ndarray) -> _Cells:
+        """Some of the cells."""
+        return _Cells(*(part[..., which] for part in self))
 
-def _cells_of(arms: Mapping[str, pd.DataFrame], units: Sequence[str], stratum: str | None, measure: str) -> _Cells:
-    parts = []
+    def of_rows(self) -> _Cells:
+        """The means of each stratum's first units, as cells."""
+        known, cell = np.unique(self.strata * (self.rows.max() + 1) + self.rows, return_inverse=True)
+        there, first = ~np.isnan(self.means), np.unique(cell, return_index=True)[1]
+        total, count = (
+            np.array([np.bincount(cell, weights, len(known)) for weights in part])
+            for part in (np.where(there, self.means, 0), there)
+        )
+        with np.errstate(invalid="ignore"):
+            return _Cells(self.strata[first], self.rows[first], np.zeros(len(known)), total / count, count)
+
+
+def _cells_of(
+    arms: Mapping[str, pd.DataFrame], units: Sequence[str], stratum: str | None, measure: str | Mapping[str, str]
+) -> _Cells:
+    parts: list[list[np.ndarray]] = []
     for number, (name, table) in enumerate(arms.items()):
-        keys = {"stratum": table[stratum] if stratum else "all"} | {unit: table[unit] for unit in units}
-        part = pd.DataFrame(keys | {"value": table[measure].astype(float), "arm": number}, table.index).dropna()
-        if part.empty:
+        value = table[measure if isinstance(measure, str) else measure[name]].to_numpy(float)
+        keys = [table[stratum].to_numpy() if stratum else np.full(len(table), "all"), *(table[u] for u in units)]
+        there = ~np.isnan(value)
+        if not there.any():
             raise ValueError(f"There is no trial for '{name}'.")
-        parts.append(part)
-    trials = pd.concat(parts, ignore_index=True)
-    codes, labels = zip(*(pd.factorize(trials[key], sort=True) for key in ("stratum", *units)), strict=True)
+        parts.append([np.asarray(key)[there] for key in (*keys, value, np.full(len(table), number))])
+    *keys, values, arm = (np.concatenate(part) for part in zip(*parts, strict=True))
+    codes, labels = zip(*(pd.factorize(key, sort=True) for key in keys), strict=True)
     shape = [len(label) for label in labels]
     known, cell = np.unique(np.ravel_multi_index(codes, shape), return_inverse=True)
-    place = trials["arm"].to_numpy() * len(known) + cell
     counts, totals = (
-        np.bincount(place, weights, minlength=len(arms) * len(known)).reshape(len(arms), -1)
-        for weights in (None, trials["value"])
+        np.bincount(arm * len(known) + cell, weights, len(arms) * len(known)).reshape(len(arms), -1)
+        for weights in (None, values)
     )
     with np.errstate(invalid="ignore"):
         means = totals / counts
-    strata, rows, *_ = places = np.unravel_index(known, shape)
-    columns = np.asarray(labels[2])[places[2]] if len(units) > 1 else np.zeros(len(known))
-    return _Cells(strata, strata * shape[1] + rows, columns, means, counts)
-
-
-class _Stratum(NamedTuple):
-    """The cells of one stratum, and to which level (cell, row or column) each of them belongs."""
-
-    means: np.ndarray  #: (arm, cell), NaN where an arm has no trial
-    levels: dict[str, np.ndarray]  #: by scheme, (level, cell): 1 where a cell belongs to it
-    without: np.ndarray | None  #: for pairs of three anchors or more, (anchor, cell): 1 where a cell is left without it
-
-    @classmethod
-    def of(cls, cells: _Cells, means: np.ndarray, chosen: np.ndarray, pairs: bool) -> _Stratum:
-        """Those of the chosen cells in which some arm has a trial; `pairs` as in `two_way_clustered_estimate`."""
-        chosen = chosen & ~np.isnan(means).all(axis=0)
-        columns = np.zeros(chosen.sum()) if pairs else cells.columns[chosen]
-        levels = zip(_SCHEMES, (np.arange(chosen.sum()), cells.clusters[chosen], columns), strict=True)
-        without = _left_without_each_anchor(cells.columns[chosen]) if pairs else None
-        return cls(means[:, chosen], {scheme: _membership(level) for scheme, level in levels}, without)
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """How many cells, rows, columns and, for pairs, anchors there are."""
-        return (*(len(self.levels[scheme]) for scheme in _SCHEMES), 0 if self.without is None else len(self.without))
-
-    @property
-    def df(self) -> int:
-        """Degrees of freedom: of rows, columns and anchors those that are fewest."""
-        return min((size - 1 for size in self.sizes[1:] if size > 1), default=0)
-
-    @property
-    def average(self) -> np.ndarray:
-        """The mean of each arm, NaN where it has no trial."""
-        there = ~np.isnan(self.means)
-        with np.errstate(invalid="ignore"):
-            return np.where(there, self.means, 0).sum(axis=1) / there.sum(axis=1)
-
-    def resampled(self, scheme: str, weights: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Means of the arms (arm, draw) when levels count as often as they are drawn. Those of a jackknife vary as it
-        says, so that expressions of several arms can be taken of them.
-        """
-        without = self.without if scheme == "columns" else None
-        member = self.levels[scheme] if without is None else without
-        there = ~np.isnan(self.means)
-        total, count = np.where(there, self.means, 0) @ member.T, there @ member.T  # (arm, level)
-        with np.errstate(invalid="ignore"):
-            if without is None:
-                return (total @ weights[scheme].T) / (count @ weights[scheme].T)
-            left = total / count
-            spread = (left - left.mean(axis=1, keepdims=True)) * np.sqrt(1 - 1 / left.shape[1])
-        return self.average[:, None] + spread @ weights["anchors"].T
-
-
-def _membership(level: np.ndarray) -> np.ndarray:
-    """For each level, in the order in which they come, 1 for its cells (level, cell)."""
-    codes, known = pd.factorize(level)
-    return (np.arange(len(known))[:, None] == codes).astype(float)
-
-
-def _left_without_each_anchor(pairs: Sequence[str]) -> np.ndarray | None:
-    """For each anchor, 1 for the pairs that are left without it (anchor, cell); None for fewer than three anchors."""
-    ends = [set(name.split(PAIR_SEPARATOR)) for name in pairs]
-    anchors = sorted(set().union(*ends))
-    return np.array([[float(anchor not in pair) for pair in ends] for anchor in anchors]) if len(anchors) > 2 else None
-
-
-@lru_cache(maxsize=16)
-def _resampling_weights(sizes: tuple[tuple[int, ...], ...], draws: int, seed: int) -> tuple[dict[str, np.ndarray], ...]:
-    """For each stratum, how often cells, rows and columns are drawn (draw, level); for pairs the jackknife's noise."""
-    rng = np.random.default_rng(seed)
-    found = []
-    for *counts, anchors in sizes:
-        drawn = [rng.multinomial(n - 1, np.full(n, 1 / n), draws) if n > 1 else np.ones((draws, 1)) for n in counts]
-        weights = {scheme: times.astype(float) for scheme, times in zip(_SCHEMES, drawn, strict=True)}
-        found.append(weights | ({"anchors": rng.standard_normal((draws, anchors))} if anchors else {}))
-    return tuple(found)
+    strata, rows, *columns = np.unravel_index(known, shape)
+    return _Cells(strata, rows, labels[2][columns[0]] if columns else np.zeros(len(known)), means, counts)
 
 
 def _variances(
-    arms: Sequence[str], quantity: str, parts: Sequence[_Stratum], draws: int, seed: int
-) -> dict[str, float]:
-    """The variance of the quantity when cells, rows or columns are resampled."""
-    weights = _resampling_weights(tuple(part.sizes for part in parts), draws, seed)
-    found = {}
-    for scheme in _SCHEMES:
-        drawn = [part.resampled(scheme, weight) for part, weight in zip(parts, weights, strict=True)]
-        values = evaluate(quantity, dict(zip(arms, _over_strata(drawn, parts), strict=True)))
-        finite = values[np.isfinite(values)]
-        # A ratio whose divisor is often zero, or a few cells that are seldom drawn: the spread of the rest would look
-        # too small.
-        found[scheme] = float(finite.var(ddof=1)) if len(finite) > 0.95 * len(values) else inf
-    return found
+    names: Sequence[str], cells: _Cells, quantity: str, pairs: bool
+) -> tuple[dict[str, float], dict[str, float], int]:
+    """The arms' means; the quantity's variance with cells as independent ("cells") and clustered both ways ("crossed");
+    and its degrees of freedom, in each stratum those of rows or columns (for pairs, of anchors), whichever are fewer.
+    """
+    there, strata = ~np.isnan(cells.means), cells.strata
+    sums, counts = (
+        np.array([np.bincount(strata, weights) for weights in part])
+        for part in (np.where(there, cells.means, 0), there)
+    )
+    with np.errstate(invalid="ignore"):
+        within = sums / counts  # (arm, stratum)
+    means = dict(zip(names, np.nanmean(within, axis=1).tolist(), strict=True))  # over the strata that an arm has
+    effect = np.zeros(len(strata))  # what each cell adds to the quantity, beside what its stratum's mean does
+    for name, values, mean, count in zip(names, cells.means, within, counts, strict=True):
+        ends = [evaluate(quantity, means | {name: means[name] + step})[0] for step in (1e-5, -1e-5)]
+        if not np.isfinite(ends).all():  # it divides by nothing
+            return means, {"cells": inf, "crossed": inf}, 0
+        weight = (ends[0] - ends[1]) / 2e-5 / (count > 0).sum()
+        effect += np.nan_to_num((values - mean[strata]) / np.maximum(count, 1)[strata]) * weight
+    rows, columns = cells.rows, pd.factorize(cells.columns)[0]
+
+    def squares(labels: np.ndarray) -> float:
+        """The sum over clusters of squared effects; each stratum's are enlarged for how few clusters it has."""
+        known = _distinct(strata, labels)[strata]
+        return float((np.bincount(labels, effect * np.sqrt(known / np.maximum(known - 1, 1))) ** 2).sum())
+
+    found, sizes = {"cells": squares(np.arange(len(strata))), "crossed": squares(rows)}, [_distinct(strata, rows)]
+    if columns.any():
+        added, size = _jackknife(effect, cells) if pairs else (squares(columns), _distinct(strata, columns))
+        found["crossed"] += added - found["cells"]
+        sizes.append(size)
+    fewest = np.where(np.array(sizes) > 1, sizes, np.inf).min(axis=0)
+    df, concepts = int(fewest[np.isfinite(fewest)].sum() - np.isfinite(fewest).sum()), len(np.unique(rows))
+    return means, found, min(df, concepts - 1) if concepts > 1 else df
 
 
-def _over_strata(means: Sequence[np.ndarray], parts: Sequence[_Stratum]) -> np.ndarray:
-    """Means over strata (arm, ...), each over those in which the arm has a trial."""
-    has = np.array([~np.isnan(part.means).all(axis=1) for part in parts])  # (stratum, arm)
-    found = np.array(means)
-    has = has.reshape(has.shape + (1,) * (found.ndim - 2))
-    return np.where(has, found, 0).sum(axis=0) / has.sum(axis=0)
+def _distinct(strata: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """How many labels each stratum has."""
+    return np.bincount(
+        np.unique(strata * (labels.max() + 1) + labels) // (labels.max() + 1), minlength=strata.max() + 1
+    )
+
+
+def _jackknife(effect: np.ndarray, cells: _Cells) -> tuple[float, np.ndarray]:
+    """The variance of leaving out one anchor after the other, with all its pairs, and each stratum's anchors."""
+    variance, sizes = 0.0, np.ones(cells.strata.max() + 1, int)
+    for stratum in np.unique(cells.strata):
+        own = cells.strata == stratum
+        ends = [set(name.split(PAIR_SEPARATOR)) for name in cells.columns[own]]
+        anchors = sorted(set().union(*ends))
+        kept = np.array([[anchor not in pair for pair in ends] for anchor in anchors], float)
+        if kept.any(axis=1).all():
+            sizes[stratum] = len(anchors)
+            left = kept @ effect[own] * own.sum() / kept.sum(axis=1)
+            variance += (1 - 1 / len(anchors)) * float(((left - left.mean()) ** 2).sum())
+    return variance, sizes

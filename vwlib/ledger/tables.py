@@ -1,31 +1,34 @@
 """The tables that claims are asked of: checked, with the columns that rules ask for, and those made of others."""
 
+import json
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from vwlib.concepts import DATASETS, TASKS, anchors_of, concepts_of
+from vwlib.ledger.claims import load_settings
 from vwlib.ledger.paper import paper_results
-from vwlib.ledger.schemas import TRIAL, TableSchema
+from vwlib.ledger.schemas import DERIVED, TRIAL, TableSchema
 from vwlib.ledger.statistics import design_effect
 from vwlib.ledger.summary import is_diagonal
+from vwlib.paths import DATA
 
-#: Columns that `prepare` adds to a table's own.
-DERIVED = {"names_concept", "never", "crossing_share", "crossing_or_never", "stage", "role", "diagonal"}
+QUALITY = DATA / "miniature" / "quality.json"
 
+_SCORES, _STUDY = (*TRIAL, "trained_on", "evaluated_on", "value"), "`vwlib study` makes it"
 #: The tables that no experiment makes.
 OTHERS = {
-    "trials": TableSchema(
-        "scores of the study's words",
-        (*TRIAL, "trained_on", "evaluated_on", "value"),
-        ("value",),
-        made_by="`vwlib study` makes it",
+    "trials": TableSchema("scores of the study's words", _SCORES, ("value",), made_by=_STUDY),
+    "fresh": TableSchema("scores of words for fresh concepts", _SCORES, ("value",), made_by=_STUDY),
+    "geometry": TableSchema(
+        "the word tables' geometry", ("task", "kind", "value"), (), (), None, made_by="`make quality` measures it"
     ),
     "grid_effects": TableSchema(
         "design effect of each mean of figures 3 and 6",
         (),
-        units=("evaluated_on", "trained_on"),
+        units=("scored_on", "learned_for"),
         made_by="`vwlib study` makes its trials",
     ),
     "paper": TableSchema("the paper's figures 3 and 6", (), made_by="it is in data/paper"),
@@ -47,7 +50,7 @@ def prepare(name: str, table: pd.DataFrame, world: str, schemas: Mapping[str, Ta
             raise ValueError(f"The table '{name}' has no column '{column}'; it needs {', '.join(schema.columns)}.")
     table = table.reset_index(drop=True)
     if {"trained_on", "evaluated_on"} <= set(table):
-        table["role"] = _roles(table)
+        table["role"] = table["role"].fillna(_roles(table)) if "role" in table else _roles(table)
     if {"dataset", "concept", "anchor"} <= set(table):
         table["diagonal"] = is_diagonal(table, world)
     if name == "displacements":
@@ -57,7 +60,8 @@ def prepare(name: str, table: pd.DataFrame, world: str, schemas: Mapping[str, Ta
     if name == "crossings":
         table["never"] = table["crossing"].isna()
         table["crossing_share"] = table["crossing"] / table["depth"]  # a word that never flips acts at no layer
-        table["crossing_or_never"] = table["crossing_share"].fillna(1 + 1 / table["depth"])  # or later than at any
+    if name == "compounds":
+        table["solved"] = table["value"] >= load_settings().solves
     for column in schema.shares:
         if column in table and not table[column].astype(float).dropna().between(0, 1).all():
             raise ValueError(f"The table '{name}' has values of '{column}' outside 0 to 1.")
@@ -95,13 +99,38 @@ def _with_stage(name: str, table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(stage=stage)
 
 
-def grid_effects(trials: pd.DataFrame, draws: int) -> pd.DataFrame:
+def with_carried(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """The tables; those of trials have the carried anchor words of their datasets as rows of a further role."""
+    found = dict(tables)
+    if (carried := found.get("carried_anchors")) is not None:
+        names = {"source": "trained_on", "target": "evaluated_on"}
+        carried = carried.rename(columns=names).assign(role="carried", delta=np.nan)
+        for name in {"trials", "fresh"} & found.keys():
+            own = carried[carried["dataset"].isin(found[name]["dataset"].unique())]
+            found[name] = pd.concat([found[name], own], ignore_index=True)
+    return found
+
+
+def geometry_table(path: Path = QUALITY) -> pd.DataFrame | None:
+    """What `make quality` measures of the word tables, one row a task and number (`kind`); None where it did not."""
+    measured = json.loads(path.read_text()).get("geometry") if path.exists() else None
+    if not measured:
+        return None
+    rows = [(task, kind, float(value)) for task, numbers in measured.items() for kind, value in numbers.items()]
+    return pd.DataFrame(rows, columns=["task", "kind", "value"])
+
+
+def grid_effects(trials: pd.DataFrame) -> pd.DataFrame:
     """Claim 53: the design effect of each dataset's mean of unconstrained words, of a prepared table of trials."""
     keys = ["dataset", "evaluated_on", "trained_on"]
     words = trials[trials["role"].isin(["own", "mapped"]) & trials["delta"].isna()]
     groups = words.groupby(keys, observed=True)
-    rows = [(*key, design_effect(group, draws=draws)) for key, group in groups if group["value"].notna().any()]
-    return pd.DataFrame(rows, columns=[*keys, "effect"])
+    rows = [(*key, design_effect(group)) for key, group in groups if group["value"].notna().any()]
+    found = pd.DataFrame(rows, columns=[*keys, "effect"])
+    # Each dataset's means are of other trials.
+    return found.assign(
+        **{new: found["dataset"] + found[of] for new, of in (("scored_on", keys[1]), ("learned_for", keys[2]))}
+    )
 
 
 def paper_table() -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""The verdicts as a file and in numbers."""
+"""The verdicts: their words, as a file, and in numbers."""
 
 import json
 from math import isfinite
@@ -10,13 +10,28 @@ import pandas as pd
 from vwlib.files import write_whole
 from vwlib.paths import DATA
 
-VERDICTS = ("replicated", "contradicted", "undecided", "not decidable at this scale")
+VERDICTS = ("holds", "fails", "unclear", "undecidable")
+DEFINITION = "definition"  #: in the place of a verdict where there is nothing to decide
+
+
+def verdict_words(verdict: str, profile: str = "miniature", scope: str = "") -> str:
+    """How every page says a verdict on a claim of some scope: what it is about, and no more."""
+    where = "in the paper's own figures" if scope == "text" else "in this run"
+    where = "in the miniature" if profile == "miniature" and scope != "text" else where
+    return {
+        "holds": f"holds {where}",
+        "fails": f"does not hold {where}",
+        "unclear": "unclear",
+        "undecidable": "not decidable at this scale",
+        DEFINITION: "no verdict: true by definition",
+    }[verdict]
 
 
 def write_claims(judged: pd.DataFrame, profile: str, root: Path = DATA) -> Path:
     """Write the verdicts as `results/<profile>/claims.json`, whole or not at all: a list with an object for each claim.
     Numbers have six digits and are null where there is none. Raises OSError where the folder cannot be written to.
     """
+    judged = judged.drop(columns=["missing", "singly"], errors="ignore")
     rows = [{key: _json(value) for key, value in row.items()} for row in judged.to_dict("records")]
     path = root / "results" / profile / "claims.json"
     write_whole(path, (json.dumps(rows, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
@@ -34,5 +49,5 @@ def _json(value: Any) -> Any:
 
 
 def verdict_counts(judged: pd.DataFrame, column: str = "verdict") -> pd.Series:
-    """How many claims have each verdict, in the order of `VERDICTS`; by default by the last rules."""
+    """How many claims have each verdict, in the order of `VERDICTS`; definitions are left out."""
     return judged[column].value_counts().reindex(VERDICTS, fill_value=0).rename_axis("verdict").rename("claims")

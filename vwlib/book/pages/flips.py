@@ -20,8 +20,8 @@ LEARNED = KINDS["learned"]
 def flip_table(flips: pd.DataFrame, column: str = "crossing") -> pd.DataFrame:
     """Where words flip: for each task and kind the layer by which half of them have, and the share that never do.
 
-    Of the others, how many flip later than the real word in the same anchor's place (ties count half, as in claim 43),
-    and how many layers later on average. `column` holds the flip's layer: "crossing", "probe" or "half".
+    Of the others, how many flip later than the real word in the same anchor's place (a tie is not later), and how many
+    layers later on average. `column` holds the flip's layer: "crossing", "probe" or "half".
     """
     rows = []
     for task in tasks_in(flips):
@@ -40,10 +40,14 @@ def _beside_real_words(flips: pd.DataFrame, kind: str, column: str) -> tuple[str
     arms = {name: flips[flips["kind"] == chosen] for name, chosen in (("words", kind), ("real", REAL))}
     if kind == REAL or any(rows[column].isna().all() for rows in arms.values()):
         return ("–",) * 4
-    later = two_way_clustered_estimate(arms, "words - real", measure=column, sign_test=True)
+    later, earlier = (
+        two_way_clustered_estimate(arms, quantity, measure=column, share="words")
+        for quantity in ("words - real", "real - words")
+    )
     layers = two_way_clustered_estimate(arms, "words - real", measure=column)
-    when = verdict(later, "later", "earlier", "not clearly earlier or later", zero=0.5)
-    return estimated(later, ".0%"), f"{later.ties:.0%}", f"{layers.value:+.1f}", when
+    otherwise = verdict(earlier, "earlier", *["not clearly earlier or later"] * 2, zero=0.5)
+    when = verdict(later, "later", otherwise, otherwise, zero=0.5)
+    return estimated(later, ".0%"), f"{1 - later.value - earlier.value:.0%}", f"{layers.value:+.1f}", when
 
 
 def part_table(contributions: pd.DataFrame) -> pd.DataFrame:

@@ -13,10 +13,12 @@ import pandas as pd
 from vwlib.book.pages.experiments import tables_of
 from vwlib.book.text import fill, template
 from vwlib.experiments.running import EXPERIMENTS, SCHEMAS, read_tables
-from vwlib.ledger.claims import Claim, load_claims, load_settings
-from vwlib.ledger.judge import LEVEL, judge_claims, two_digits
+from vwlib.ledger.before import first_edition
+from vwlib.ledger.claims import Claim, load_checks, load_claims, load_settings
+from vwlib.ledger.judge import judge_claims, two_digits
+from vwlib.ledger.judgements import LEVEL
 from vwlib.ledger.tables import OTHERS
-from vwlib.ledger.verdicts import VERDICTS
+from vwlib.ledger.verdicts import DEFINITION, VERDICTS, verdict_counts, verdict_words
 from vwlib.paths import ROOT
 from vwlib.settings import Profile
 from vwlib.study.store import TRIALS, results_root
@@ -30,12 +32,6 @@ SCOPES = {
 }
 #: How a claim's note begins where the paper's text is not what its own figures or tables show.
 DISAGREES = r"^Text and (?:table|figures?) disagree"
-#: What `claims.json` has of each claim, and of its first rule.
-FILED = (
-    *("id", "claim", "place", "paper", "ours", "interval", "test", "p", "verdict", "scope", "figure", "p_holm", "case"),
-    *("cases", "n", "detectable", "rule", "why", "note", "data", "revised", "ties", "first_verdict", "first"),
-)
-FILED_FIRST = ("rule", "ours", "interval", "case", "p_holm", "ties", "why")
 
 
 @dataclass(frozen=True)
@@ -70,16 +66,16 @@ def judge_stored(profile: Profile, root: Path | None = None) -> tuple[pd.DataFra
 
 def in_words(judged: pd.DataFrame, claims: Sequence[Claim] = ()) -> pd.DataFrame:
     """The verdicts with the columns `rule` (how the claim is decided), `test` (how interval and p value come about) and
-    `why`; those of the first rule in `first`. Without `claims` they are those of `data/paper/claims.toml`.
+    `why`; and what the first edition published, `edition_verdict` and `edition_first_verdict` (by the first of its
+    rules). Without `claims` they are those of `data/paper/claims.toml`.
     """
-    words, schemas, texts = _words(), {**OTHERS, **SCHEMAS}, []
+    words, schemas, checks, texts = _words(), {**OTHERS, **SCHEMAS}, load_checks(), []
     for claim, row in zip(claims or load_claims(), judged.to_dict("records"), strict=True):
-        first = row["first"]
-        if claim.first:
-            first = first | {"rule": words.rule(claim.first, LEVEL), "why": words.why(first)}
+        asked = [checks[name].sentence for name in claim.checks]
         test = words.test(claim, schemas[claim.table])
-        texts.append({"rule": words.rule(claim, LEVEL), "test": test, "why": words.why(row), "first": first})
-    return judged.drop(columns="first").join(pd.DataFrame(texts, judged.index))
+        texts.append({"rule": words.rule(claim, LEVEL, asked), "test": test, "why": words.why(row)})
+    published = first_edition()[["verdict", "first_verdict"]].add_prefix("edition_").reindex(judged["id"])
+    return judged.join(pd.DataFrame(texts, judged.index)).join(published.set_index(judged.index))
 
 
 def _words() -> Any:
@@ -87,71 +83,47 @@ def _words() -> Any:
     return template("07_ledger").module
 
 
-def for_file(judged: pd.DataFrame) -> pd.DataFrame:
-    """The verdicts in words as `vwlib.ledger.judge.write_claims` writes them."""
-    first = [row and {key: row[key] for key in FILED_FIRST} for row in judged["first"]]
-    return judged.assign(first=first)[[*FILED]]
-
-
 def missing_tables(tables: Mapping[str, pd.DataFrame], profile: str) -> str:
     """A notice of the missing tables that claims ask for, with the commands that make them; else empty."""
-    asked = {claim.table for claim in load_claims()}
-    notice = []
-    if TRIALS not in tables:
-        notice.append(f"The study of profile '{profile}' is not here; `vwlib study --profile {profile}` makes it.")
-    if missing := [name for name in EXPERIMENTS if name in asked and name not in tables]:
-        names = ", ".join(missing) if any(name in tables for name in EXPERIMENTS) else "all"
-        notice.append(f"Missing tables of experiments: {names}; `vwlib experiments --profile {profile}` makes them.")
-    return " ".join([*notice, "Claims that need what is missing count as undecided."]) if notice else ""
+    made = {"fresh", "carried_anchors", *(claim.table for claim in load_claims() if claim.table in (TRIALS, *SCHEMAS))}
+    if not (missing := sorted(made - tables.keys())):
+        return ""
+    commands = f"`vwlib study --profile {profile}` and `vwlib experiments --profile {profile}` make them"
+    return f"Missing tables: {', '.join(missing)}; {commands}. Claims that need what is missing are not decidable."
 
 
-def disagreements(judged: pd.DataFrame) -> pd.DataFrame:
+def disagreements(judged: pd.DataFrame, profile: str = "miniature") -> pd.DataFrame:
     """The claims for which the paper's text is not what its own figures or tables show, with both numbers."""
     chosen = judged[judged["note"].str.contains(DISAGREES)]
     note = chosen["note"].str.replace(rf"{DISAGREES}[^:]*: ", "", regex=True)
     columns = {"no.": chosen["id"], "claim": chosen["claim"], "place": chosen["place"], "paper": chosen["paper"]}
-    columns |= {"what disagrees": note.str[:1].str.upper() + note.str[1:], "verdict": chosen["verdict"]}
+    columns |= {"what disagrees": note.str[:1].str.upper() + note.str[1:], "verdict": _said(chosen, profile)}
     return pd.DataFrame(columns).reset_index(drop=True)
 
 
-def revisions(judged: pd.DataFrame) -> pd.DataFrame:
-    """The claims whose rule was changed after the study was computed, with the verdicts by the first and last rule."""
-    rows = [
-        (
-            row["id"],
-            row["claim"],
-            _day_once(row["revised"]),
-            _verdict_and(row["first_verdict"], row["first"]),
-            _verdict_and(row["verdict"], row),
-        )
-        for row in judged[judged["revised"] != ""].to_dict("records")
-    ]
-    return pd.DataFrame(rows, columns=["no.", "claim", "the changes", "by the first rule", "by the last rule"])
+def _said(judged: pd.DataFrame, profile: str) -> list[str]:
+    """The verdicts in the one vocabulary of all pages."""
+    rows = zip(judged["verdict"], judged["scope"], strict=True)
+    return [verdict_words(verdict, profile, scope) for verdict, scope in rows]
 
 
-def _day_once(revised: str) -> str:
-    """A rule's changes, the day named once."""
-    day = revised[:10]
-    return f"{day}, {revised[11:].replace(f' {day} ', ' ')}"
-
-
-def _verdict_and(verdict: str, row: Mapping[str, Any]) -> str:
-    here = here_text(row, row["case"])
-    return verdict if here == "–" else f"{verdict}: {here}"
+def editions(judged: pd.DataFrame) -> pd.DataFrame:
+    """How many claims have each verdict by the first edition's first rules, by its last, and now."""
+    columns = {"first edition, first rules": "edition_first_verdict", "first edition, last rules": "edition_verdict"}
+    counts = {name: verdict_counts(judged, column) for name, column in (columns | {"now": "verdict"}).items()}
+    definitions = {"definition": [0, 0, int((judged["verdict"] == DEFINITION).sum())]}
+    return pd.DataFrame(counts).T.assign(**definitions).rename_axis("the claims")
 
 
 def here_text(row: Mapping[str, Any], case: str = "") -> str:
-    """Our number as text, from a row of the verdicts, of their first rules or of their cases: with its interval, a
-    case, and where ties count half, the share without them. A dash where there is none.
-    """
-    value, interval, ties = row["ours"], row["interval"], row["ties"] or 0.0
+    """Our number as text, from a row of the verdicts or of their cases: with its interval and a case; else a dash."""
+    value, interval = row["ours"], row["interval"]
     if value is None or not isfinite(value):
         return "–"
     text = two_digits(value)
     if interval:
         low, high = ("…" if end is None or not isfinite(end) else two_digits(end) for end in interval)
-        tied = f"; {value - ties / 2:.0%} strictly, {ties:.0%} tie" if ties else ""
-        text += f" ({low} to {high}{tied})"
+        text += f" ({low} to {high})"
     return f"{text}, {case}" if case else text
 
 
@@ -160,19 +132,22 @@ def p_text(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}" if isfinite(p) else "–"
 
 
-def finding(judged: pd.DataFrame, number: int, world: str) -> str:
-    """What came of one claim in the models of a world, in the template's words, with our number and the paper's."""
+def finding(judged: pd.DataFrame, number: int, profile: str) -> str:
+    """What came of one claim in a profile's models, in the template's words, with our number and the paper's."""
     row = judged.set_index("id").loc[number].to_dict()
     claim = next(claim for claim in load_claims() if claim.id == number)
     here = here_text(row)
-    return _words().finding(row, claim, "" if here == "–" else here, world)
+    return _words().finding(
+        row, claim, verdict_words(row["verdict"], profile, row["scope"]), "" if here == "–" else here
+    )
 
 
-def answer(judged: pd.DataFrame, world: str) -> str:
+def answer(judged: pd.DataFrame, profile: str) -> str:
     """The answer to the book's question that the verdicts give by the rule of `data/paper/claims.toml`, in words."""
     verdicts = dict(zip(judged["id"], judged["verdict"], strict=True))
-    found = load_settings().answer(verdicts)
-    return _words().answer(found, verdicts[5], verdicts[7], world)
+    said = {number: verdict_words(verdicts[number], profile) for number in (5, 7)}
+    where = "In the miniature" if profile == "miniature" else "In this run"
+    return _words().answer(load_settings().answer(verdicts), said, where)
 
 
 @dataclass(frozen=True)
@@ -181,21 +156,28 @@ class Ledger:
 
     judged: pd.DataFrame  # in words
     places: Mapping[str, FigurePlace]
+    profile: str = "miniature"
 
     def __repr__(self) -> str:
-        return self.judged[["id", "verdict", "claim", "paper", "ours", "p_holm"]].to_string(index=False)
+        return self.judged[["id", "verdict", "claim", "paper", "ours", "p_adjusted"]].to_string(index=False)
 
     def _repr_html_(self) -> str:
-        return fill("07_table", scopes=SCOPES, rows=[self._row(row) for row in self.judged.to_dict("records")])
+        return fill("07_table", scopes=SCOPES, rows=self.rows())
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The verdicts with what their rows show as text."""
+        return [self._row(row) for row in self.judged.to_dict("records")]
 
     def _row(self, row: dict[str, Any]) -> dict[str, Any]:
-        """A claim's verdict with what its row shows as text."""
+        said, published = verdict_words(row["verdict"], self.profile, row["scope"]), first_edition().loc[row["id"]]
         return row | {
-            "order": VERDICTS.index(row["verdict"]),
+            "order": [*VERDICTS, DEFINITION].index(row["verdict"]),
+            "said": said,
             "here": here_text(row, row["case"]),
-            "p_here": p_text(row["p_holm"]),
+            "p_here": p_text(row["p_adjusted"]),
             "p_alone": p_text(row["p"]) if isfinite(row["p"]) else "",
-            "first_here": _verdict_and(row["first_verdict"], row["first"]) if row["first"] else "",
+            "edition": {key: verdict_words(published[key]) for key in ("first_verdict", "verdict")},
+            "published": published.to_dict(),
             "cases": [case | _case_texts(case) for case in row["cases"]],
             "at": self.places.get(row["figure"]),
         }

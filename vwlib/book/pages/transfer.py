@@ -4,14 +4,21 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from vwlib.book.pages.experiments import tables_of
 from vwlib.book.pages.tables import estimated, span, with_interval
 from vwlib.concepts import TASKS
+from vwlib.experiments.carried import row_table
 from vwlib.experiments.running import SCHEMAS
-from vwlib.ledger.claims import load_settings
-from vwlib.ledger.judge import LEVEL, claim_cases
+from vwlib.ledger.claims import Arm, load_settings
+from vwlib.ledger.estimate import Estimate
+from vwlib.ledger.judge import claim_cases
+from vwlib.ledger.judgements import LEVEL
 from vwlib.ledger.paper import paper_results
 from vwlib.ledger.statistics import holm, two_way_clustered_estimate
 from vwlib.maps import PAPER_MAP
+from vwlib.settings import Profile
+from vwlib.study.read import study_of
+from vwlib.study.store import results_root
 
 #: Ordered pairs of different tasks, as source and target.
 PAIRS = [(source, target) for target in TASKS for source in TASKS if source != target]
@@ -33,15 +40,23 @@ def _both_intervals(rows: pd.DataFrame) -> dict[str, list[str]]:
     return {name: [span(*row) for row in rows[ends].itertuples(index=False)] for name, ends in columns.items()}
 
 
+def gains(trials: pd.DataFrame, world: str, *each: str) -> dict[str, Estimate]:
+    """What mapped words of the forty concepts score more than their anchor words there, by values of columns."""
+    arms = {"mapped": Arm(role="mapped"), "floor": Arm(role="floor")}
+    changes = {"data": "forty", "each": list(each), "arms": arms, "value": {"": "mapped - floor"}}
+    return claim_cases(7, {"trials": trials}, SCHEMAS, world, **changes)
+
+
 def compare_transfers(trials: pd.DataFrame, world: str) -> pd.DataFrame:
     """Each transfer of unconstrained words, off the diagonal and tested by itself, as the ledger estimates it.
 
     Columns `dataset`, `source`, `target`; means `mapped`, `own` (words learned in the target) and `anchor`; `gain` over
-    the anchor; `worse`, whether the mapped words' mean is clearly below the own words' (a case of claim 5), and
-    `better`, whether it is clearly above the anchor's (claim 18).
+    the anchor (`gains`); `worse`, whether the mapped words' mean is clearly below the own words', and `better`, whether
+    it is clearly above the anchor's.
     """
-    worse, gain = (claim_cases(number, {"trials": trials}, SCHEMAS, world) for number in (5, 18))
-    rows = []
+    each = ("trained_on", "evaluated_on", "dataset")
+    worse = claim_cases(5, {"trials": trials}, SCHEMAS, world, data="forty", each=list(each))
+    gain, rows = gains(trials, world, *each), []
     for dataset in trials["dataset"].unique():
         for source, target in PAIRS:
             name = f"{source} to {target}, {dataset}"
@@ -54,16 +69,23 @@ def compare_transfers(trials: pd.DataFrame, world: str) -> pd.DataFrame:
 
 
 def direction_table(trials: pd.DataFrame, summary: pd.DataFrame, world: str) -> pd.DataFrame:
-    """The six directions over all datasets, off the diagonal, with claim 7's gain; `summary` is of the same trials."""
+    """The six directions over all datasets, off the diagonal, with `gains`; `summary` is of the same trials."""
     off = summary[summary["trials"] == "off-diagonal"].set_index(["trained_on", "evaluated_on"])["mean"]
-    gains = {name: estimated(gain, "+.2f") for name, gain in claim_cases(7, {"trials": trials}, SCHEMAS, world).items()}
+    found = gains(trials, world, "trained_on", "evaluated_on")
+    gain = {name: estimated(estimate, "+.2f") for name, estimate in found.items()}
     rows = [
-        (s, t, off[s, t], off[t, t], off["anchor", t], gains.get(f"{s} to {t}", "–"))
+        (s, t, off[s, t], off[t, t], off["anchor", t], gain.get(f"{s} to {t}", "–"))
         for s, t in PAIRS
         if (s, t) in off.index
     ]
-    columns = ["learned for", "scored on", "mapped word", "word learned there", "anchor word"]
-    return pd.DataFrame(rows, columns=[*columns, "gain over the anchor (claim 7)"]).set_index(columns[:2])
+    columns = ["learned for", "scored on", "mapped word", "word learned there", "anchor word", "gain over the anchor"]
+    return pd.DataFrame(rows, columns=columns).set_index(columns[:2])
+
+
+def rows_of(profile: Profile) -> pd.DataFrame:
+    """`row_table` of a profile's study. Raises FileNotFoundError that names the command where a table is missing."""
+    tables = tables_of(profile, ["other_maps", "twin", "ceilings", "carried_anchors"])
+    return row_table(study_of(profile, results_root(profile)).table, tables, profile.world)
 
 
 def kept_share(means: pd.DataFrame, floor: pd.Series | float = 0.0) -> float:
