@@ -159,13 +159,12 @@ def learn_trials(
     """
     start = model.embeddings_of([trial.anchor for trial in trials], vectors)
     concepts, streams = [trial.concept for trial in trials], [trial.stream() for trial in trials]
-    with model.beginning_encoded_once():
-        return learn_words(
-            model.losses,
-            start.to(model.device),
-            radii(model, trials).to(model.device),
-            (model.draw_batch(concepts, features, streams, batch) for _ in itertools.count()),
-            parts=partial(model.memory.map_in_batches, f"learning words from {batch} images a step"),
-            progress=f"{model.task} words" if progress else "",
-            **how,
-        )
+    return learn_words(
+        model.losses,
+        start.to(model.device),
+        radii(model, trials).to(model.device),
+        (model.draw_batch(concepts, features, streams, batch) for _ in itertools.count()),
+        parts=partial(model.memory.map_in_batches, f"learning words from {batch} images a step"),
+        progress=f"{model.task} words" if progress else "",
+        **how,
+    )
