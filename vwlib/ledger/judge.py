@@ -30,7 +30,6 @@ from vwlib.ledger.tables import (
 from vwlib.ledger.verdicts import DEFINITION
 from vwlib.settings import load_profile
 
-
 Tables, Schemas = Mapping[str, pd.DataFrame], Mapping[str, TableSchema]
 
 
