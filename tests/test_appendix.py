@@ -29,8 +29,9 @@ def test_scenes() -> None:
     assert (scenes.loc["COCO", "things"], scenes.loc["pretraining: portrait", "other things"]) == ("4 to 6", "–")
 
 
-def test_the_study_of_the_miniature_has_6000_words() -> None:
-    assert study_table().set_index("setting").loc["words", "miniature"] == "6,000"
+def test_the_study_of_the_miniature_has_6000_words_and_2160_of_fresh_concepts() -> None:
+    words = study_table().set_index("setting")["miniature"]
+    assert (words["words"], words["words of fresh concepts"]) == ("6,000", "2,160")
 
 
 @pytest.mark.parametrize("settings", [StudySettings, ExperimentSettings])

@@ -8,6 +8,7 @@ import torch
 
 from vwlib.concepts import TASKS
 from vwlib.paths import ROOT
+from vwlib.settings import Learning
 from vwlib.trials import Trial
 
 
@@ -57,9 +58,10 @@ def test_the_ratios_follow_from_the_measurements():
     from bench import compared
 
     ours = {"seconds_a_step": 0.2, "prepare": 10.0, "peak_memory_mb": 1.0, "matmul_share": 0.5, "scoring_seconds": 1.0}
-    plain, target = {"seconds_a_step": 0.1, "matmul_share": 0.1}, {"plain_score": 0.9, "steps_to_score": 50}
-    record = compared(ours, plain, target, words=100, steps=100)
+    plain, target = {"seconds_a_step": 0.1, "matmul_share": 0.1}, {"steps_to_score": 50, "steps_taken": 40.0}
+    learning = Learning(steps=60, batch=4)
+    record = compared(ours, plain, target, 100, learning)
     assert record["plain_words_per_second"] == pytest.approx(0.1)
-    assert record["words_per_second"] == pytest.approx(100 / 30)
-    assert record["ratio"] == pytest.approx(100 / 3) and record["ratio_to_accuracy"] == pytest.approx(50)
-    assert compared(ours, plain, target | {"steps_to_score": None}, 100, 100)["ratio_to_accuracy"] is None
+    assert record["words_per_second"] == pytest.approx(100 / 18)
+    assert record["ratio"] == pytest.approx(100 / 5) and record["ratio_to_accuracy"] == pytest.approx(50)
+    assert compared(ours, plain, target | {"steps_to_score": None}, 100, learning)["ratio_to_accuracy"] is None

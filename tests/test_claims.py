@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from vwlib.book.pages.ledger import in_words
-from vwlib.concepts import DATASETS, TASKS, concepts_of
+from vwlib.concepts import DATASETS, FRESH, TASKS, concepts_of
 from vwlib.experiments.running import SCHEMAS
 from vwlib.ledger import judge as ledger
 from vwlib.ledger.claims import CLAIMS as LEDGER
@@ -20,7 +20,7 @@ from vwlib.ledger.estimate import evaluate
 from vwlib.ledger.judge import claim_cases
 from vwlib.ledger.judgements import ClaimCase, Judgement, correct
 from vwlib.ledger.summary import is_diagonal
-from vwlib.ledger.tables import FRESH, OTHERS, prepare
+from vwlib.ledger.tables import OTHERS, prepare
 from vwlib.ledger.verdicts import DEFINITION, VERDICTS, verdict_counts, verdict_words, write_claims
 from vwlib.miniature.quality import CRITERIA
 
@@ -418,8 +418,8 @@ def test_fresh_concepts_decide_where_a_claim_says_so(monkeypatch):
     row = judge_claims({"trials": forty, "fresh": fresh}).iloc[0]
     assert (row["verdict"], row["data"]) == ("holds", "fresh")
     assert judge_claims({"trials": forty, "fresh": fresh}, "paper")["verdict"].item() == "fails"  # it has none
-    row = judge_claims({"trials": forty, "fresh": fresh[fresh["dataset"] != FRESH[3]]}).iloc[0]
-    assert row["verdict"] == "undecidable" and FRESH[3] in row["why"]
+    row = judge_claims({"trials": forty, "fresh": fresh[fresh["dataset"] != list(FRESH)[3]]}).iloc[0]
+    assert row["verdict"] == "undecidable" and list(FRESH)[3] in row["why"]
 
 
 def test_the_floor_of_mapped_words_is_their_anchor_words_mapped():

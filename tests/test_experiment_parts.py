@@ -220,6 +220,25 @@ def test_a_word_that_diverged_has_no_value(lab, given, monkeypatch):
     assert set(table["rate"]) == {4 * PROFILE.learning["classification"].rate}
 
 
+def test_words_of_a_patience_are_those_that_stopped_with_it(lab, given, monkeypatch):
+    changes = {"steps": 8, "progress": False}
+    whole, usual = {}, lab.learn
+
+    def learn(task, trials, **how):
+        whole["trials"] = trials
+        return usual(task, trials, **how | changes)
+
+    monkeypatch.setattr(lab, "learn", learn)
+    case = {"task": "classification", "dataset": "COCO"}
+    longer = {**PROFILE.learning, "classification": PROFILE.learning["classification"].model_copy(update={"steps": 8})}
+    monkeypatch.setattr(lab, "profile", PROFILE.model_copy(update={"learning": longer}))
+    table = EXPERIMENTS["stopping"].rows(lab, case, given("stopping"))
+    stopped = usual("classification", whole["trials"], patience=2, **changes)
+    assert table.loc[table["patience"] == 2, "steps"].tolist() == stopped.steps.tolist()
+    assert (table.loc[table["patience"] == 0, "steps"] == 8).all() and (table["steps"] > 1).all()
+    assert table["value"].between(0, 1).all() and table["delta"].isna().mean() == 0.5
+
+
 def test_the_sweep_is_at_the_tasks_own_rates():
     table = pd.DataFrame({"factor": [1.0, 4.0], "steps": [2, 2]})
     assert learning.own_rates(None, {}, Sources(PROFILE, tables={"rates": table}))["factor"].tolist() == [1.0]

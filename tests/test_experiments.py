@@ -116,9 +116,15 @@ def test_the_ledger_is_judged_on_all_tables(tables):
     assert missing <= {"fresh", "carried_anchors", "ceilings", "geometry"}
 
 
+#: Tables of the miniature that wait for the second edition's models; `rates` is scored on other images since.
+NEW = {"stopping", "twin", "ceilings", "carried_anchors", "other_maps", "ways", "styles", "judged", "looked"}
+FIRST = [experiment for name, experiment in EXPERIMENTS.items() if name not in NEW | {"rates"}]
+
+
 def test_the_stored_tables_of_the_miniature_are_all_fresh():
-    assert len(EXPERIMENTS) == 24
-    assert set(status(MINIATURE, list(EXPERIMENTS.values()))["state"]) == {"stored"}
+    assert len(EXPERIMENTS) == 33 and set(EXPERIMENTS) > NEW
+    assert set(status(MINIATURE, FIRST)["state"]) == {"stored"}
+    assert set(status(MINIATURE, choose(list(NEW)))["state"]) <= {"stored", "missing"}
 
 
 @pytest.mark.parametrize(
@@ -128,14 +134,14 @@ def test_the_stored_tables_of_the_miniature_are_all_fresh():
         ({"draws": 60}, {"clusters"}),
         (
             {"test_images": 3},
-            {"map_kinds", "truncation", "perturbations", "segments", "rates", "compounds", "instances", "frequency"},
+            {"map_kinds", "truncation", "perturbations", "segments", "compounds", "instances", "frequency"},
         ),
         ({"near": 0.4}, {"clusters", "truncation", "probes", "likeness", "agreement"}),
     ],
 )
 def test_other_sizes_make_those_tables_stale_that_use_them(change, stale):
     changed = load_profile("miniature", experiments=change)
-    found = status(changed, list(EXPERIMENTS.values())).set_index("table")["state"]
+    found = status(changed, FIRST).set_index("table")["state"]
     assert set(found.index[found == "stale"]) == stale
     assert set(found) == {"stored", "stale"}
 

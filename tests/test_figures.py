@@ -23,8 +23,16 @@ from vwlib.book.figures.layers import (
 from vwlib.book.figures.ledger import VERDICT_COLOURS, verdict_bars
 from vwlib.book.figures.maps import distance_histogram, map_gain_points, map_kind_points, map_quality_bars
 from vwlib.book.figures.pictures import draw_detections, image_grid
-from vwlib.book.figures.style import ANCHOR_MARKERS, CONCEPT_COLOURS, PAPER_HATCH, TASK_COLOURS, TASK_MARKERS, theme
-from vwlib.book.figures.transfer import concept_points, delta_curves, transfer_bars
+from vwlib.book.figures.style import (
+    ANCHOR_MARKERS,
+    CONCEPT_COLOURS,
+    INK,
+    PAPER_HATCH,
+    TASK_COLOURS,
+    TASK_MARKERS,
+    theme,
+)
+from vwlib.book.figures.transfer import concept_points, delta_curves, transfer_bars, transfer_rows
 from vwlib.book.figures.words import displacement_strip, distance_by_delta, loss_curves, score_bars, score_panels
 from vwlib.concepts import TASKS, concepts_of
 
@@ -160,6 +168,20 @@ def test_transfer_bars_stand_beside_the_papers():
 def test_transfer_bars_do_without_what_was_not_run():
     figure = drawn(transfer_bars(summary("generation"), summary(*TASKS), summary("generation")))
     assert [len(bars(ax)) for ax in figure.axes] == [4, 4, 4]
+
+
+def test_transfer_rows_have_a_point_for_each_source_and_a_tick_for_what_the_target_has():
+    points = [
+        ("carried", "detection", "generation", 0.5, 0.4, 0.6, 0.9),
+        ("anchor word", "detection", "anchor", 0.1, 0, 1, np.nan),
+    ]
+    columns = ["row", "evaluated_on", "trained_on", "mean", "low", "high", "own"]
+    figure = drawn(transfer_rows(pd.DataFrame(points, columns=columns)))
+    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["carried", "anchor word"]
+    lines = {(line.get_marker(), to_hex(line.get_color())): line.get_xdata()[0] for line in figure.axes[1].lines}
+    assert lines["o", TASK_COLOURS["generation"]] == 0.5 and lines["D", INK] == 0.1
+    assert next(line.get_xdata()[0] for line in figure.axes[1].lines if line.get_marker() == "|") == 0.9
+    assert not figure.axes[0].lines and not figure.axes[2].lines
 
 
 def test_transfer_bars_have_a_row_of_panels_for_each_dataset():

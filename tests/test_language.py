@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from vwlib.geometry import table_geometry
 from vwlib.miniature.architectures import tokenizer_of
 from vwlib.miniature.captions import MAX_WORDS
+from vwlib.miniature.geometry import table_geometry
 from vwlib.miniature.lexicon import RELATIONS, read_lexicon
 from vwlib.miniature.pool import render_pool
 from vwlib.miniature.sprites import load_sprites

@@ -4,7 +4,15 @@ import pytest
 import torch
 
 from vwlib.concepts import TASKS
-from vwlib.learn import Learned, ball_radius, learn_trials, learn_words, project_to_ball, raise_if_diverged
+from vwlib.learn import (
+    Learned,
+    ball_radius,
+    learn_trials,
+    learn_words,
+    project_to_ball,
+    raise_if_diverged,
+    still_learning,
+)
 from vwlib.models.memory import MemoryBudget
 from vwlib.trials import Trial, make_trials
 
@@ -47,6 +55,48 @@ def test_a_word_learned_alone_equals_the_word_learned_among_others(task, precise
     together, alone = learn(precise_lab, task, trials), learn(precise_lab, task, trials[1:2])
     torch.testing.assert_close(together.vectors[1], alone.vectors[0], rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(together.losses[:, 1], alone.losses[:, 0], rtol=1e-3, atol=1e-4)
+
+
+def test_a_word_learns_as_long_as_its_mean_loss_finds_new_minima():
+    falling, still = torch.linspace(1, 0, 12), torch.ones(12)
+    late = torch.cat([torch.linspace(1, 0, 8), torch.zeros(4)])
+    losses = torch.stack([falling, still, late], 1)
+    assert still_learning(losses[:2], 3).tolist() == [True, True, True]
+    assert still_learning(losses[:5], 3).tolist() == [True, True, True]
+    assert still_learning(losses[:6], 3).tolist() == [True, False, True]
+    assert still_learning(losses, 3).tolist() == [True, False, True]
+    assert still_learning(torch.cat([losses, losses[-1:]]), 3).tolist() == [True, False, False]
+
+
+def test_words_stop_one_by_one_and_stay_where_they_stopped():
+    start, target, sizes = torch.zeros(3, 1, 2), torch.tensor([0.1, 1.0, 9.0])[:, None, None].expand(3, 1, 2), []
+
+    def loss(words, batch):
+        sizes.append(len(words))
+        return (words - batch["target"]).abs().sum((1, 2))
+
+    def learned(rows):
+        batches = iter([{"target": target[rows]}] * 40)
+        free = torch.full((len(target[rows]),), torch.inf)
+        return learn_words(loss, start[rows], free, batches, steps=40, lr=0.1, patience=4, snapshots=(30, 40))
+
+    together = learned(slice(None))
+    first, second, third = taken = together.steps.tolist()
+    assert first < 30 and second < 30 and first != second and third == 40
+    assert sizes == [sum(step <= steps for steps in taken) for step in range(1, 41)]
+    assert torch.equal(together.vectors[:2], together.snapshots[30][:2]) and together.losses.shape == (40, 3)
+    assert together.losses[first - 1 :, 0].unique().numel() == 1 and together.finite.all()
+    for row in range(3):
+        alone = learned(slice(row, row + 1))
+        assert torch.equal(alone.vectors[0], together.vectors[row]) and alone.steps.tolist() == [together.steps[row]]
+
+
+def test_times_of_noising_are_spread_over_strata(lab, monkeypatch):
+    model, trials = lab.generator, make_trials(lab.profile, "COCO")[:2]
+    monkeypatch.setattr(model, "strata", 4)
+    streams = [trial.stream() for trial in trials]
+    drawn = model.draw_batch([t.concept for t in trials], lab.features("generation", "COCO", "train"), streams, 8)
+    assert (drawn["time"] // 250).tolist() == [[0, 1, 2, 3, 0, 1, 2, 3]] * 2
 
 
 def test_snapshots_are_what_fewer_steps_learn(lab):

@@ -1,10 +1,12 @@
 """Parity of the adapters with the libraries' own paths, on the same weights."""
 
+import copy
 import re
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from diffusers import UNet2DConditionModel
 from exactly import in_full_precision
 from open_clip.tokenizer import SimpleTokenizer
@@ -44,6 +46,43 @@ def test_spliced_vectors_keep_their_order(model):
     assert torch.equal(
         model.encode_words(model.word_table()[tokens][None]), model.encode_prompts(["a photo of large red cat dog"])
     )
+
+
+def states_and_gradient(model, vectors):
+    leaf = vectors.clone().requires_grad_()
+    states = model.encode_words(leaf)
+    (states * torch.linspace(-1, 1, states.numel()).view_as(states)).sum().backward()
+    return states.detach(), leaf.grad
+
+
+def test_a_beginning_that_is_encoded_once_changes_no_word(model):
+    vectors = model.embeddings_of(["cat", "dog", "red"], 4) + 0.1
+    usual, lengths = states_and_gradient(model, vectors), []
+    note = model.blocks[-1].mlp.register_forward_pre_hook(lambda _, inputs: lengths.append(inputs[0].shape[1]))
+    with note, model.beginning_encoded_once():
+        runs = [states_and_gradient(model, vectors) for _ in range(3)]
+    for run in (*runs, states_and_gradient(model, vectors)):
+        torch.testing.assert_close(run, usual, rtol=1e-3, atol=1e-5)
+    length = 9 if model.uses_pooled_output else model.vocabulary.context
+    assert lengths == [length, length - 4, length - 4] and not model.blocks[0]._forward_pre_hooks
+
+
+def test_the_denoisers_attention_stays_torchs_own(precise_lab):
+    model, usual = precise_lab.generator, F.scaled_dot_product_attention
+    with model.beginning_encoded_once():
+        for _ in range(2):
+            model.encode_words(model.embeddings_of(["cat"], 4))
+            assert F.scaled_dot_product_attention is usual
+
+
+def test_attention_of_another_kind_reads_whole_prompts(precise_lab):
+    model = copy.deepcopy(precise_lab.detector)
+    vectors = model.embeddings_of(["cat", "dog"], 4)
+    usual = states_and_gradient(model, vectors)
+    model.model.set_attn_implementation("eager")
+    with model.beginning_encoded_once():
+        for _ in range(2):
+            torch.testing.assert_close(states_and_gradient(model, vectors), usual, rtol=1e-3, atol=1e-5)
 
 
 def test_splice_leaves_the_table_alone(model):

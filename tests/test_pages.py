@@ -22,6 +22,7 @@ from vwlib.book.pages.transfer import (
     paper_over_datasets,
 )
 from vwlib.concepts import DATASETS, TASKS, concepts_of
+from vwlib.experiments.carried import row_table
 from vwlib.experiments.displacements import displacement_table
 from vwlib.learn import ball_radius
 from vwlib.ledger.paper import beside_paper, paper_results
@@ -51,6 +52,29 @@ def scores(values):
         for anchor in ("laptop", "dog")
     ]
     return pd.DataFrame(rows)
+
+
+def test_rows_between_floor_and_ceiling_are_of_the_grids_datasets_and_off_the_diagonal():
+    trials = scores({"generation": 0.5, "detection": 0.25, "classification": 0.75, "anchor": 0.0}).assign(delta=np.nan)
+    ends = {"trained_on": "source", "evaluated_on": "target"}
+    carried = trials[trials["trained_on"].isin(TASKS) & (trials["trained_on"] != trials["evaluated_on"])]
+    twin = carried.head(4).assign(trained_on="classification", evaluated_on="classification_twin", own=0.875)
+    names = carried.assign(value=0.625, own=0.5).rename(columns=ends).drop(columns="anchor")
+    tables = {
+        "other_maps": pd.concat([carried.assign(map="ridge"), carried.assign(map="ridge", dataset="PASCAL", value=1)]),
+        "twin": twin.rename(columns=ends),
+        "ceilings": pd.concat([names, names.assign(source="classification_twin", value=0)]),
+        "carried_anchors": carried.assign(value=0.125).rename(columns=ends),
+    }
+    table = row_table(trials, tables, "miniature").set_index(["row", "evaluated_on", "trained_on"])
+    assert table.loc[("learned there", "generation", "generation"), "mean"] == 0.5
+    assert table.loc[("carried", "generation", "detection"), "mean"] == 0.25
+    assert table.loc[("carried by ridge", "generation", "detection"), "mean"] == 0.25
+    assert table.loc[("its name, carried", "generation", "detection"), ["mean", "own"]].tolist() == [0.625, 0.5]
+    assert table.loc[("anchor word, carried", "generation", "detection"), "mean"] == 0.125
+    assert table.loc[("carried into a twin", "classification", "classification"), "own"] == 0.875
+    assert "carried from a twin" not in table.index.get_level_values("row")
+    assert len(table.loc["its name, carried"]) == 6
 
 
 def test_the_diagonal_is_where_a_word_starts_at_its_own_name():

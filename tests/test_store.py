@@ -31,7 +31,7 @@ from vwlib.study.formats import ChunkResult, pack_chunk, unpack_chunk
 from vwlib.study.plan import WORDS, make_plan, word_count
 from vwlib.study.progress import append_run, read_run_log, status
 from vwlib.study.run import ensure_study, learn_chunk, run_study, score_chunk, threads, work
-from vwlib.study.store import Store
+from vwlib.study.store import Store, bank_of
 from vwlib.tools.cli import app
 from vwlib.words import load_words
 
@@ -90,9 +90,11 @@ def chunk_files(root: Path) -> list[Path]:
 
 @contextmanager
 def study_process(root: Path, *options: str) -> Iterator[subprocess.Popen]:
-    """`vwlib study` on a store, as a process of its own; its Dask workers use the stand-in too."""
+    """`vwlib study` of the paper's grid on a store, as a process of its own; its Dask workers use the stand-in too."""
     command = [*STAND_IN, "study", "--profile", "smoke", "--store", str(root), *options]
+    (one_grid := root.with_suffix(".toml")).write_text("[smoke]\nfresh = false\n")
     preload = {"DASK_DISTRIBUTED__WORKER__PRELOAD": stand_in.__file__, stand_in.SECONDS: "0.2"}
+    preload["VWLIB_SETTINGS"] = str(one_grid)
     with subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=os.environ | preload
     ) as process:
@@ -313,11 +315,45 @@ def test_an_unwritable_folder_stops_with_one_sentence(tmp_path, capsys):
     assert "Traceback" not in error
 
 
-def test_the_command_writes_the_words_card(copy):
+def test_the_command_computes_both_grids_and_writes_the_words_card(copy, whole, capsys, monkeypatch):
+    study = ["study", "--profile", "smoke", "--store", str(copy)]
     with pytest.raises(SystemExit) as end:
-        app(["study", "--profile", "smoke", "--store", str(copy)])
+        app(study)
     assert not end.value.code
-    assert "smoke/detection.safetensors" in (copy / "words" / "README.md").read_text()
+    card = (copy / "words" / "README.md").read_text()
+    assert "smoke/detection.safetensors" in card and "smoke/fresh-detection.safetensors" in card
+    assert contents(whole).items() < contents(copy).items()  # the paper's grid is what it is without the other
+    nothing_is_computed(monkeypatch)
+    shutil.rmtree(copy / "chunks")
+    capsys.readouterr()
+    app([*study, "--status"], standalone_mode=False)
+    assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == ["trials", "fresh"]
+
+
+def test_the_grid_of_fresh_concepts_is_stored_as_the_papers_is(copy):
+    paper, fresh = PROFILE.grids
+    run_study(fresh, copy, progress=False)
+    tables = [Store(PROFILE, copy).read_table(name) for name in ("trials", "fresh")]
+    assert list(tables[0]) == list(tables[1])
+    assert len(Store(fresh, copy).bank) == tables[1]["word_id"].nunique() == word_count(make_plan(fresh)) == 12
+    assert {(word.dataset, word.seed) for word in Store(fresh, copy).bank.values()} == {("fresh-01", 1000)}
+    assert len(bank_of(PROFILE, copy)) == 36
+    store = Store(paper, copy)
+    assert store.checksum("trials") != store.checksum("fresh") and not store.trouble("fresh")
+    damage(copy / "results" / "smoke" / "fresh.parquet", "altered")
+    assert (Store(paper, copy).trouble("fresh"), Store(paper, copy).trouble("trials")) == ("damaged", "")
+    assert status(Store(fresh, copy)).invalid_files == ["results/smoke/fresh.parquet"]
+
+
+def test_every_fresh_concept_is_learned_from_its_anchors_and_none_is_its_own():
+    (_, fresh) = load_profile("miniature").grids
+    trials = {trial for chunk in make_plan(fresh) for trial in chunk.trials if chunk.kind == WORDS}
+    assert (len(trials), word_count(make_plan(fresh))) == (720, 2160)
+    anchors = {(t.dataset, t.concept): set() for t in trials}
+    for trial in trials:
+        anchors[trial.dataset, trial.concept].add(trial.anchor)
+    assert len(anchors) == 120
+    assert all(len(words) == 3 and concept not in words for (_, concept), words in anchors.items())
 
 
 def test_a_diverged_word_is_recorded_as_failed_and_retried_on_request(copy, whole, monkeypatch):

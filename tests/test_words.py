@@ -34,11 +34,12 @@ WORD = Word(
 
 
 def test_round_trip(tmp_path):
-    other = dataclasses.replace(WORD, anchor="cup", delta=None)
+    other = dataclasses.replace(WORD, anchor="cup", delta=None, patience=10, strata=8)
     save_words([WORD, other], tmp_path / "bank.safetensors")
     back = {word.word_id: word for word in load_words(tmp_path / "bank.safetensors")}
     assert back.keys() == {WORD.word_id, other.word_id}
     assert torch.equal(back[WORD.word_id].vectors, WORD.vectors) and back[other.word_id].delta is None
+    assert back[other.word_id].provenance == other.provenance and "patience" not in WORD.provenance
 
 
 def test_the_same_words_give_the_same_bytes(tmp_path):
@@ -58,6 +59,8 @@ def test_the_same_words_give_the_same_bytes(tmp_path):
         ("model", "beef"),
         ("images", "beef"),
         ("vectors", torch.zeros(3, 8)),
+        ("patience", 10),
+        ("strata", 8),
     ],
 )
 def test_the_id_depends_on_all_that_determines_the_word(field, value):

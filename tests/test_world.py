@@ -85,6 +85,31 @@ def test_no_test_image_is_a_training_image(small_world, dataset):
     assert len(train) == 20 and len(test) == 40 and not train & test
 
 
+@pytest.mark.parametrize("group", ["fresh-04", "fresh-05", "fresh-12"])
+def test_a_group_of_fresh_concepts_is_read_in_the_format_of_its_layout(tmp_path, group):
+    folder = world.ensure_world(tmp_path, dataset=group, **COUNTS)
+    for split in SPLITS:
+        labels = [example.label for example in read(folder, group, split)]
+        assert {label: labels.count(label) for label in labels} == {
+            concept.name: COUNTS[split] for concept in concepts_of(group, "miniature")
+        }
+    styles = [example.style for example in read(folder, group, "test")]
+    assert styles.count(HELD_OUT_STYLE) == 10
+    assert folder != world.ensure_world(tmp_path, dataset="fresh-01", **COUNTS)
+
+
+def test_validation_images_are_none_of_the_others(small_world, tmp_path):
+    folder = world.ensure_world(tmp_path, validation=True)
+    for dataset in DATASETS:
+        labels = [example.label for example in read(folder, dataset, "test")]
+        assert set(map(labels.count, labels)) == {world.VALIDATION}
+    pictures = [
+        {code for name, code in hashes(path).items() if name.endswith((".jpg", ".JPEG"))}
+        for path in (folder, small_world)
+    ]
+    assert not pictures[0] & pictures[1]
+
+
 @pytest.mark.parametrize("dataset", ["ImageNet", "COCO", "PASCAL"])
 def test_one_test_image_in_six_is_in_the_held_out_style_and_no_training_image_is(small_world, dataset):
     test = [example.style for example in read(small_world, dataset, "test")]

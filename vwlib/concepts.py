@@ -2,7 +2,8 @@
 
 A *world* is a set of forty concepts, ten in each of four datasets: "paper" for the real datasets, "miniature" for the
 generated ones. Both stand in the same order in `data/paper/concepts.csv`: the tenth of one stands for the tenth of the
-other.
+other. The miniature has 120 *fresh* concepts beside them (`data/miniature/fresh.csv`), each to be learned from three
+anchors; a group of ten is a dataset too.
 """
 
 import csv
@@ -10,12 +11,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
+from typing import Any
 
 from vwlib.paths import DATA
 
 TASKS = ("generation", "detection", "classification")
 DATASETS = ("ImageNet", "DreamBooth", "COCO", "PASCAL")
 WORLDS = ("paper", "miniature")
+#: The groups of fresh concepts, each with the dataset in whose layout and format its pictures are.
+FRESH = {f"fresh-{n + 1:02d}": layout for n, layout in enumerate(4 * ["ImageNet"] + 4 * ["COCO"] + 4 * ["PASCAL"])}
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,7 @@ class Concept:
     paper_name: str  #: the paper's concept in whose place it stands
     paper_anchor: str
     why: str = ""  #: why it is not the paper's concept itself
+    anchors: tuple[str, ...] = ()  #: the words that it is learned from; none: all anchor words of its dataset
 
     @property
     def is_substitute(self) -> bool:
@@ -40,12 +45,18 @@ class Concept:
 @cache
 def _worlds() -> dict[str, list[Concept]]:
     with (DATA / "paper" / "concepts.csv").open(encoding="utf-8", newline="") as file:
-        rows = [(row.pop("world"), Concept(**row)) for row in csv.DictReader(file)]
+        found: Iterable[dict[str, Any]] = csv.DictReader(file)
+        rows = [(row.pop("world"), Concept(**row)) for row in found]
+    with (DATA / "miniature" / "fresh.csv").open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            noun, anchors = row["noun"], tuple(row["anchors"].split())
+            concept = Concept(row["group"], noun, noun, noun, row["label"], noun, noun, anchors=anchors)
+            rows.append(("miniature", concept))
     return {world: [concept for of, concept in rows if of == world] for world in WORLDS}
 
 
 def find_dataset(name: str) -> str:
-    """The dataset's name as the project writes it, whatever its case here. Raises ValueError for an unknown one."""
+    """One of the four as the project writes it, whatever its case here. Raises ValueError for another."""
     by_lower = {dataset.lower(): dataset for dataset in DATASETS}
     if name.lower() not in by_lower:
         raise _unknown("dataset", name, DATASETS)
@@ -53,10 +64,10 @@ def find_dataset(name: str) -> str:
 
 
 def concepts_of(dataset: str, world: str = "paper") -> list[Concept]:
-    """The ten concepts of a dataset, in the paper's order. Raises ValueError for an unknown dataset or world."""
+    """The ten concepts of a dataset or group, in the paper's order. Raises ValueError for an unknown one or world."""
     if world not in WORLDS:
         raise _unknown("world", world, WORLDS)
-    dataset = find_dataset(dataset)
+    dataset = dataset if dataset in FRESH and world == "miniature" else find_dataset(dataset)
     return [concept for concept in _worlds()[world] if concept.dataset == dataset]
 
 
@@ -64,7 +75,7 @@ def find_concept(name: str, dataset: str, world: str = "paper") -> Concept:
     """The concept of that name. Raises ValueError where the dataset has none."""
     concepts = {concept.name: concept for concept in concepts_of(dataset, world)}
     if name not in concepts:
-        raise _unknown(f"{find_dataset(dataset)} concept of the {world} world", name, concepts)
+        raise _unknown(f"{next(iter(concepts.values())).dataset} concept of the {world} world", name, concepts)
     return concepts[name]
 
 

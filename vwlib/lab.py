@@ -124,7 +124,8 @@ class Lab:
         Raises FloatingPointError if a word diverges, unless `allow_divergence`.
         """
         chosen = self.profile.learning[task]
-        settings = {"steps": chosen.steps, "lr": chosen.rate, "batch": chosen.batch, "vectors": self.profile.vectors}
+        settings = {"steps": chosen.steps, "lr": chosen.rate, "batch": chosen.batch, "patience": chosen.patience}
+        settings["vectors"] = self.profile.vectors
         features = self.features(task, trials[0].dataset, "train")
         learned = learn_trials(self.model(task), features, trials, progress=progress, **(settings | changes))
         if not allow_divergence:

@@ -1,6 +1,7 @@
 """Learning words (section 3): many at once, one Adam, each within its ball. Only the word vectors are learned."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -21,8 +22,9 @@ class Learned:
     """The result of learning, on the CPU."""
 
     vectors: Tensor  #: (word, vector, d)
-    losses: Tensor  #: (step, word)
+    losses: Tensor  #: (step, word); of a word that has stopped, its last one
     snapshots: dict[int, Tensor] = field(default_factory=dict)  #: the vectors after some of the steps
+    steps: Tensor | None = None  #: that each word took, int (word,); None: all
 
     @property
     def finite(self) -> Tensor:
@@ -82,6 +84,17 @@ def radii(model: TaskModel, trials: Sequence[Trial]) -> Tensor:
     return torch.tensor(found)
 
 
+def still_learning(losses: Tensor, patience: int) -> Tensor:
+    """Whether each word's loss (step, word) still falls, bool (word,); its own losses alone decide.
+
+    The mean loss of `patience` steps in a row must have been least less than `patience` steps ago.
+    """
+    if len(losses) < patience:
+        return torch.ones(losses.shape[1], dtype=torch.bool)
+    means = losses.unfold(0, patience, 1).mean(-1)  # (window, word)
+    return (len(means) - 1 - means.argmin(0) < patience).cpu()
+
+
 def learn_words(
     loss: Loss,
     start: Tensor,
@@ -90,6 +103,7 @@ def learn_words(
     *,
     steps: int,
     lr: float,
+    patience: int | None = None,
     snapshots: Collection[int] = (),
     parts: Callable[[int, Callable[[slice], Any]], list[Any]] = lambda count, work: [work(slice(0, count))],
     progress: str = "",
@@ -97,28 +111,34 @@ def learn_words(
     """Section 3: Adam on the words' losses; after every step each word is projected onto its ball (equation 4).
 
     `start` is (word, vector, d), `radius` (word,). Adam treats every number alone and a word's loss depends on that
-    word alone, so no word depends on its companions. `parts` may split the words so that each part fits into memory.
-    `progress` is the label of a progress bar; without one there is no bar.
+    word alone, so no word depends on its companions. With a `patience` a word stops once it is not `still_learning`.
+    `parts` may split the words so that each part fits into memory; `progress` is the label of a progress bar, if any.
     """
-    words, history, kept = start.clone().requires_grad_(), [], {}
+    words, history, kept = start.clone().requires_grad_(), start.new_empty(steps, len(start)), dict[int, Tensor]()
+    rows, taken = torch.arange(len(start)), torch.zeros(len(start), dtype=torch.long)
     adam = torch.optim.Adam([words], lr=lr, betas=(0.9, 0.999), eps=1e-8)
     bar = tqdm(range(1, steps + 1), desc=progress, unit="step", disable=not progress, leave=False)
     for step, batch in zip(bar, batches, strict=False):
-        results = parts(len(words), partial(losses_and_gradient, loss, words, batch))
-        losses, words.grad = (torch.cat(tensors) for tensors in zip(*results, strict=True))
+        results = parts(len(rows), partial(losses_and_gradient, loss, words, batch, rows)) if len(rows) else []
+        history[step - 1], taken[rows], words.grad = history[step - 2], step, torch.zeros_like(words)
+        if results:
+            history[step - 1, rows], words.grad[rows] = (torch.cat(tensors) for tensors in zip(*results, strict=True))
+        moved = words.detach().clone()
         adam.step()
         with torch.no_grad():
-            words.copy_(project_to_ball(words, start, radius))
-        history.append(losses)
+            moved[rows] = project_to_ball(words, start, radius)[rows]
+            words.copy_(moved)
         if step in snapshots:
             kept[step] = words.detach().clone().cpu()
-    return Learned(words.detach().cpu(), torch.stack(history).cpu(), kept)
+        if patience:
+            rows = rows[still_learning(history[:step], patience)[rows]]
+    return Learned(words.detach().cpu(), history.cpu(), kept, taken)
 
 
-def losses_and_gradient(loss: Loss, words: Tensor, batch: Batch, part: slice) -> tuple[Tensor, Tensor]:
-    """The losses (row,) and their gradients (row, vector, d) of a part of the words (word, vector, d)."""
-    leaf = words[part].detach().requires_grad_()
-    losses = loss(leaf, {name: drawn[part] for name, drawn in batch.items()})
+def losses_and_gradient(loss: Loss, words: Tensor, batch: Batch, rows: Tensor, part: slice) -> tuple[Tensor, Tensor]:
+    """The losses (row,) and their gradients (row, vector, d) of a part of some rows of the words (word, vector, d)."""
+    leaf = words[rows[part]].detach().requires_grad_()
+    losses = loss(leaf, {name: drawn[rows[part]] for name, drawn in batch.items()})
     return losses.detach(), torch.autograd.grad(losses.sum(), leaf)[0]
 
 
@@ -127,12 +147,10 @@ def learn_trials(
     features: CachedFeatures,
     trials: Sequence[Trial],
     *,
-    steps: int,
-    lr: float,
     batch: int = 8,
     vectors: int = 4,
-    snapshots: Collection[int] = (),
     progress: bool = True,
+    **how: Any,
 ) -> Learned:
     """Section 3: learn one word per trial on the task's own loss (table 1), from `batch` images a step.
 
@@ -140,21 +158,14 @@ def learn_trials(
     Raises ValueError for an anchor that is not a single token, and MemoryError if not even one word fits into memory.
     """
     start = model.embeddings_of([trial.anchor for trial in trials], vectors)
-    return learn_words(
-        model.losses,
-        start.to(model.device),
-        radii(model, trials).to(model.device),
-        draw_batches(model, features, trials, batch),
-        steps=steps,
-        lr=lr,
-        snapshots=snapshots,
-        parts=partial(model.memory.map_in_batches, f"learning words from {batch} images a step"),
-        progress=f"{model.task} words" if progress else "",
-    )
-
-
-def draw_batches(model: TaskModel, features: CachedFeatures, trials: Sequence[Trial], batch: int) -> Iterator[Batch]:
-    """Batch after batch of the model's images and noise, those of each trial from its own stream."""
     concepts, streams = [trial.concept for trial in trials], [trial.stream() for trial in trials]
-    while True:
-        yield model.draw_batch(concepts, features, streams, batch)
+    with model.beginning_encoded_once():
+        return learn_words(
+            model.losses,
+            start.to(model.device),
+            radii(model, trials).to(model.device),
+            (model.draw_batch(concepts, features, streams, batch) for _ in itertools.count()),
+            parts=partial(model.memory.map_in_batches, f"learning words from {batch} images a step"),
+            progress=f"{model.task} words" if progress else "",
+            **how,
+        )

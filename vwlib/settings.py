@@ -66,6 +66,10 @@ class Learning(_Settings):
     steps: PositiveInt = 1000
     rate: PositiveFloat = 1e-4  #: Adam's learning rate
     batch: PositiveInt = 8  #: images a step
+    #: A word stops once its loss has not fallen for so many steps (`vwlib.learn.still_learning`); None: after `steps`.
+    patience: Annotated[PositiveInt | None, _OFF] = None
+    #: Equal parts of the noise schedule that take turns in a batch of the generator; None: times are drawn from all.
+    strata: Annotated[PositiveInt | None, _OFF] = None
 
 
 class PhotoSettings(_Settings):
@@ -77,12 +81,14 @@ class PhotoSettings(_Settings):
 
 
 class StudySettings(_Settings):
-    """Which words the stored study learns of each dataset and task: concepts × anchors × (deltas and unconstrained)."""
+    """Which words a stored grid has of each dataset and task: concepts × anchors × (deltas and unconstrained)."""
 
+    table: Literal["trials", "fresh"] = "trials"  #: of the grid's scores
     datasets: tuple[str, ...] = DATASETS  #: whose concepts are learned
     concepts: PositiveInt = 10  #: the first of each dataset
-    anchors: PositiveInt = 10  #: those of its first concepts
+    anchors: PositiveInt = 10  #: a concept's first, or those of the dataset's first concepts
     deltas: tuple[PositiveFloat, ...] = (0.1, 0.2, 0.5, 1.0)  #: section 5
+    seed: int = 0  #: of the words, and of the noises that their pictures start from
     #: Words learned in one go, by task; part of the definition, because floating-point sums depend on the batch.
     words_at_once: dict[_Task, PositiveInt] = {"generation": 25, "detection": 100, "classification": 100}
     threads: PositiveInt = 1  #: of each process; also part of the definition
@@ -130,6 +136,7 @@ class Profile(_Settings):
     concepts: PositiveInt = 3  #: of the small grid in chapter 4
     anchors: PositiveInt = 2
     study: StudySettings = StudySettings()
+    fresh: Annotated[StudySettings | None, _OFF] = None  #: a second grid, of concepts on which nothing was chosen
     experiments: ExperimentSettings = ExperimentSettings()
 
     @property
@@ -138,6 +145,11 @@ class Profile(_Settings):
         tasks = dict(zip(TASKS, (self.generator, self.detector, self.classifier), strict=True))
         more = {"judge": self.judge, "second_judge": self.second_judge, "safety_checker": self.generator.safety_checker}
         return tasks | {role: settings for role, settings in more.items() if settings}
+
+    @property
+    def grids(self) -> "list[Profile]":
+        """The profile once for each grid of its study: as it is, and with `fresh` in the place of `study`."""
+        return [self, *([self.model_copy(update={"study": self.fresh, "fresh": None})] if self.fresh else [])]
 
     def __hash__(self) -> int:
         return hash(self.model_dump_json())

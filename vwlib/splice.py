@@ -4,10 +4,12 @@ The vocabulary is never extended: OWL-v2 and open_clip pool at the largest id, s
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 #: The id that stands for a word's vectors: CLIP's entry for the byte 0, which no prompt holds.
@@ -94,3 +96,51 @@ def spliced(table: nn.Embedding, vectors: Tensor) -> Iterator[None]:
         yield
     finally:
         hook.remove()
+
+
+@contextmanager
+def beginning_encoded_once(blocks: nn.ModuleList, length: int) -> Iterator[None]:
+    """Within the block, runs of a text encoder take over what the prompts' first `length` tokens became in the first.
+
+    All prompts must begin alike. Attention is causal, so nothing that follows reaches their beginning, and only the
+    other tokens go through the `blocks`. While these run, and only then, a function takes the place of torch's
+    attention. An encoder that attends by other means reads whole prompts every time.
+    """
+    usual = F.scaled_dot_product_attention
+    pairs, ends = list[tuple[Tensor, Tensor]](), list[Tensor]()  # keys and values of each block; what the last one gave
+    turn = iter(pairs)
+
+    def attend(query: Tensor, *pair: Tensor, **options: Any) -> Tensor:
+        key, value, *more = pair
+        if not ends:
+            pairs.append((key[:1, :, :length].detach(), value[:1, :, :length].detach()))
+            return usual(query, key, value, *more, **options)
+        first = (tensor.expand(len(query), -1, -1, -1) for tensor in next(turn))
+        key, value = (torch.cat(both, dim=2) for both in zip(first, (key, value), strict=True))
+        causal = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool, device=query.device).tril(length)
+        return usual(query, key, value, attn_mask=causal, scale=options.get("scale"))
+
+    def enter(block: nn.Module, inputs: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        nonlocal turn
+        if block is blocks[0]:
+            F.scaled_dot_product_attention, turn = attend, iter(pairs)
+            inputs = (inputs[0][:, length * len(ends) :], *inputs[1:])
+        if ends and options.get("attn_mask") is not None:  # open_clip's; its size is checked, though it is not used
+            options = options | {"attn_mask": options["attn_mask"][length:, length:]}
+        return inputs, options
+
+    def leave(_: nn.Module, __: Any, output: Tensor) -> Tensor:
+        F.scaled_dot_product_attention = usual
+        if ends:
+            return torch.cat([ends[0].expand(len(output), -1, -1), output], dim=1)
+        if len(pairs) == len(blocks):
+            ends.append(output[:1, :length].detach())
+        pairs[:] = pairs if ends else []
+        return output
+
+    with ExitStack() as stack:
+        stack.callback(setattr, F, "scaled_dot_product_attention", usual)
+        for block in blocks:
+            stack.enter_context(block.register_forward_pre_hook(enter, with_kwargs=True))
+        stack.enter_context(blocks[-1].register_forward_hook(leave))
+        yield

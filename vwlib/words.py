@@ -42,11 +42,14 @@ class Word:
     model: str  #: digest of the model's weights
     #: digest of the dataset's training images and their boxes: the concept's, and those that it is told from
     images: str
+    patience: int | None = None  #: steps without a lower loss after which the word stopped; None: it never did
+    strata: int | None = None  #: of the times of noising in a batch; None: one
 
     @property
     def provenance(self) -> dict[str, str | int | float | None]:
-        """Everything but the vectors."""
-        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "vectors"}
+        """Everything but the vectors, and but what was learned in the usual way."""
+        named = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "vectors"}
+        return {name: value for name, value in named.items() if value is not None or name not in _OPTIONAL}
 
     @property
     def word_id(self) -> str:
@@ -57,6 +60,8 @@ class Word:
 
 #: The types that a field of the provenance may have, by its annotation.
 _TYPES = {"str": (str,), "int": (int,), "float": (int, float), "float | None": (int, float, type(None))}
+_TYPES["int | None"] = (int,)
+_OPTIONAL = {field.name for field in fields(Word) if field.default is None}
 _FIELDS = {field.name: _TYPES[str(field.type)] for field in fields(Word) if field.name != "vectors"}
 
 
@@ -99,10 +104,10 @@ def load_words(path: Path, framework: Framework = "pt") -> list[Word]:
 def _checked(key: str, vectors: Tensor, origins: Any) -> Word:
     """A word from its tensor and the provenance of all words in its file. Raises ValueError if the two do not fit."""
     origin = origins.get(key) if isinstance(origins, dict) else None
-    if not isinstance(origin, dict) or origin.keys() != _FIELDS.keys():
+    if not isinstance(origin, dict) or origin.keys() | _OPTIONAL != _FIELDS.keys():
         raise ValueError(f"the word {key} lacks the provenance that words have.")
-    for name, types in _FIELDS.items():
-        value = origin[name]
+    for name, value in origin.items():
+        types = _FIELDS[name]
         infinite = isinstance(value, float) and not math.isfinite(value)
         if not isinstance(value, types) or isinstance(value, bool) or infinite:
             raise ValueError(f"the word {key} has the {name} {value!r}.")

@@ -226,7 +226,8 @@ def make_ready(profile: str) -> None:
     settings = load_profile(profile)
     if settings.world == "miniature":
         ensure_world()
-    if not settings.study.compute_on_demand or not status(Store(settings, results_root(settings))).missing:
+    stores = [Store(grid, results_root(grid)) for grid in settings.grids if grid.study.compute_on_demand]
+    if not any(status(store).missing for store in stores):
         return
     if subprocess.run([sys.executable, "-m", "vwlib", "study", "--profile", profile], check=False).returncode:
         raise BookError(f"The study of profile '{profile}' could not be computed; what stopped it stands above.")

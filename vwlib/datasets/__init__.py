@@ -26,7 +26,7 @@ clipped, corners in the wrong order (ImageNet) are swapped, and boxes without an
 from collections.abc import Sequence
 from pathlib import Path
 
-from vwlib.concepts import Concept, find_dataset
+from vwlib.concepts import FRESH, Concept, find_dataset
 from vwlib.datasets.coco import read_coco
 from vwlib.datasets.folders import read_dreambooth
 from vwlib.datasets.imagenet import read_imagenet
@@ -49,7 +49,7 @@ def load_dataset(dataset: str, root: Path | str, concepts: Sequence[Concept], sp
 
     Raises ValueError for an unknown dataset or split and for malformed files, FileNotFoundError for missing ones.
     """
-    return _READERS[find_dataset(dataset)](Path(root), concepts, split)
+    return _READERS[FRESH.get(dataset) or find_dataset(dataset)](Path(root), concepts, split)
 
 
 def read_split(

@@ -62,14 +62,14 @@ class Sources:
     labs: dict[tuple[int, int], Lab] = field(default_factory=dict)  #: reduced ones, which a run's experiments share
 
     @cached_property
-    def store(self) -> Store:
-        """The study's store."""
-        return Store(self.profile, self.root)
+    def stores(self) -> list[Store]:
+        """The stores of the study's grids, the paper's first."""
+        return [Store(grid, self.root) for grid in self.profile.grids]
 
     @cached_property
     def trials(self) -> pd.DataFrame:
-        """The study's table of scores."""
-        return pd.read_parquet(self.store.table_file())
+        """The table of scores of the paper's grid."""
+        return pd.read_parquet(self.stores[0].table_file())
 
     def words(self, task: str, dataset: str, delta: float | None = None) -> list[Word]:
         """The study's words of a task and dataset, unconstrained or within `delta`, without those that diverged.
@@ -77,13 +77,21 @@ class Sources:
         Raises FileNotFoundError that names the command where they were not learned yet.
         """
         wanted = (WORDS, task, dataset, delta)
-        chunks = [c for c in make_plan(self.profile) if (c.kind, c.task, c.dataset, c.delta) == wanted]
-        results = [self.store.load(chunk) for chunk in chunks]
+        results = [
+            store.load(chunk)
+            for store in self.stores
+            for chunk in make_plan(store.profile)
+            if (chunk.kind, chunk.task, chunk.dataset, chunk.delta) == wanted
+        ]
         if not results or None in results:
             words = "unconstrained words" if delta is None else f"words of delta {delta:g}"
             command = f"`vwlib study --profile {self.profile.name}`"
             raise FileNotFoundError(f"The {task} study of {dataset} has no {words} yet; run {command}.")
         return [word for result in results if result for word in result.words]
+
+    def seed_of(self, dataset: str) -> int:
+        """The seed of the words of a dataset, from which on their pictures' noises are counted."""
+        return next(store.profile.study.seed for store in self.stores if dataset in store.profile.study.datasets)
 
     def grid(
         self, task: str, dataset: str, delta: float | None = None, own: bool = False, count: int | None = None
@@ -155,11 +163,15 @@ def case_name(case: Case) -> str:
     return "-".join(case.values()).replace(" ", "_") or "all"
 
 
-def per(*keys: str) -> Callable[[Profile], Cases]:
-    """A case for every value of some of `task`, `source` (another task) and `dataset`; of none a single case."""
+def per(*keys: str, fresh: bool = False) -> Callable[[Profile], Cases]:
+    """A case for every value of some of `task`, `source` (another task) and `dataset`; of none a single case.
+
+    Datasets are those of the paper's grid, with `fresh` those of all grids.
+    """
 
     def cases(profile: Profile) -> Cases:
-        values: dict[str, Sequence[str]] = {"task": TASKS, "source": TASKS, "dataset": profile.study.datasets}
+        datasets = [name for grid in (profile.grids if fresh else [profile]) for name in grid.study.datasets]
+        values: dict[str, Sequence[str]] = {"task": TASKS, "source": TASKS, "dataset": datasets}
         found = [dict(zip(keys, case, strict=True)) for case in itertools.product(*(values[key] for key in keys))]
         return [case for case in found if case.get("source", "") != case.get("task", " ")]
 

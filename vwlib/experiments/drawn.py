@@ -18,7 +18,7 @@ from torch import Tensor
 from vwlib.concepts import DATASETS, TASKS, Concept, concepts_of
 from vwlib.examples import Example
 from vwlib.experiments.base import PAIR, Case, Cases, Experiment, Size, Sources, per
-from vwlib.experiments.words import trial_rows, values_of, with_split
+from vwlib.experiments.words import trial_rows, values_of_texts, with_split
 from vwlib.lab import Lab
 from vwlib.layers import hidden_states
 from vwlib.ledger.schemas import TRIAL, TableSchema
@@ -319,7 +319,7 @@ def _rarer(lab: Lab, dataset: str, source: str, sources: Sources) -> Iterator[pd
         model, names = lab.model(target), {"floor": [t.anchor for t in trials], "ceiling": [t.concept for t in trials]}
         words = {name: [model.word_table()[model.vocabulary.encode(text)] for text in names[name]] for name in names}
         words["gain"] = list(lab.transfer(learned, source, target))
-        found = {name: _values(own, target, vectors, trials) for name, vectors in words.items()}
+        found = {name: values_of_texts(own, target, vectors, trials) for name, vectors in words.items()}
         found["gain"] -= found["floor"]
         of = {"nouns": "rarer", "trained_on": source, "evaluated_on": target, "frequency": frequencies}
         yield trial_rows(trials, **of, **found)[COLUMNS]
@@ -335,15 +335,6 @@ def _pictures(nouns: Sequence[str], dataset: str, count: int, split: int) -> lis
         for number, noun in enumerate(nouns)
         for scene in draw_examples(noun, [Drawing(noun, style) for style in styles], (4 + split, number), dataset)
     ]
-
-
-def _values(lab: Lab, task: str, vectors: Sequence[Tensor], trials: Sequence[Trial]) -> np.ndarray:
-    """Table 1's metric (word,) of words that differ in how many vectors they have."""
-    values = np.empty(len(trials))
-    for length in {len(word) for word in vectors}:
-        rows = [row for row, word in enumerate(vectors) if len(word) == length]
-        values[rows] = values_of(lab, task, torch.stack([vectors[row] for row in rows]), [trials[row] for row in rows])
-    return values
 
 
 _NOUNS = Size("rarer", PAIR, (10, 2), (2, 2), "nouns that are no concept, and anchors to learn them from")

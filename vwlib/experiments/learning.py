@@ -10,8 +10,9 @@ import pandas as pd
 from pydantic import PositiveFloat
 
 from vwlib.concepts import concepts_of
+from vwlib.datasets.splits import validation_split
 from vwlib.experiments.base import COUNT, SCORED_OFTEN, Case, Cases, Experiment, Size, Sources, per
-from vwlib.experiments.words import grid_trials, images_of, trial_rows, values_of, with_features
+from vwlib.experiments.words import grid_trials, images_of, trial_rows, values_of, with_features, with_reader
 from vwlib.lab import Lab
 from vwlib.ledger.schemas import TRIAL, TableSchema
 from vwlib.models.base import CachedFeatures
@@ -20,6 +21,8 @@ from vwlib.study.plan import make_plan
 from vwlib.study.progress import read_run_log
 from vwlib.study.store import TRIALS
 from vwlib.trials import Trial
+
+NOISE = 2000  # the first seed of the noises that validation pictures start from; none of the study's
 
 
 def rate_cases(profile: Profile) -> Cases:
@@ -34,11 +37,14 @@ def rate_cases(profile: Profile) -> Cases:
 
 
 def rates(lab: Lab, case: Case, sources: Sources) -> Iterator[pd.DataFrame]:
-    """Scores after fewer steps and at other learning rates (section 4, appendix E).
+    """Scores after fewer steps and at other learning rates (section 4, appendix E), by which both are chosen.
 
-    `rate` is Adam's, `factor` its multiple of the task's own. A word that diverged has no value.
+    Words are scored on validation images, and the generator's from noises of their own, so that what is chosen is not
+    chosen on what the study is scored with. `rate` is Adam's, `factor` its multiple of the task's own. A word that
+    diverged has no value.
     """
-    task, dataset, factor, few = case["task"], case["dataset"], float(case["factor"]), sources.reduced(lab)
+    task, dataset, factor = case["task"], case["dataset"], float(case["factor"])
+    few = with_reader(sources.reduced(lab), validation_split)
     settings, trials = lab.profile.learning[task], grid_trials(lab.profile, dataset, sources.sizes.grid[task])
     steps, rate = [max(1, round(share * settings.steps)) for share in sources.sizes.step_shares], factor * settings.rate
     changes = {"steps": max(steps), "lr": rate, "snapshots": steps}
@@ -47,7 +53,7 @@ def rates(lab: Lab, case: Case, sources: Sources) -> Iterator[pd.DataFrame]:
         finite = learned.finite_after(count)
         values = np.full(len(trials), np.nan)
         if finite.any():
-            kept = [trial for trial, is_finite in zip(trials, finite.tolist(), strict=True) if is_finite]
+            kept = [replace(t, seed=NOISE) for t, is_finite in zip(trials, finite.tolist(), strict=True) if is_finite]
             values[finite.numpy()] = values_of(few, task, vectors[finite], kept)
         rows = trial_rows(trials, task=task, steps=count, rate=rate, factor=factor, value=values)
         yield rows.drop(columns="delta")
@@ -102,7 +108,7 @@ def timing(lab: Lab, _: Case, sources: Sources) -> pd.DataFrame:
 
     The `days` of all its `chunks` in one process, from the run log; no row while it lacks a chunk.
     """
-    log = read_run_log(sources.store.log_file).drop_duplicates("chunk", keep="last")
+    log = read_run_log(sources.stores[0].log_file).drop_duplicates("chunk", keep="last")
     plan = {chunk.name for chunk in make_plan(lab.profile)}
     log = log[log["chunk"].isin(plan)]
     seconds = float(log[["learning", "scoring"]].astype(float).to_numpy().sum())
@@ -119,7 +125,7 @@ _RESAMPLES = Size("resamples", COUNT, 5, 2, "resamples of the training images")
 _STARTS = Size("starts", COUNT, 5, 2, "anchors beside them")
 _FEWER = TableSchema("scores after fewer steps", (*TRIAL[:3], "task", "steps", "value"), ("value",))
 _SPREAD = TableSchema("spread of scores over data and over starts", ("dataset", "concept", "anchor", "kind", "spread"))
-RATES = Experiment("rates", rates, rate_cases, shared=SCORED_OFTEN, sizes=(FACTORS, _STEPS))
+RATES = Experiment("rates", rates, rate_cases, shared=SCORED_OFTEN, sizes=(FACTORS, _STEPS), version=2)
 SWEEP = Experiment("sweep", own_rates, per(), ("rates",), schema=_FEWER)
 SPREADS = Experiment("spreads", spreads, per("dataset"), (), ("grid",), (_RESAMPLES, _STARTS), _SPREAD)
 _DAYS = TableSchema("days that the study took", ("days",), units=(), stratum=None)

@@ -17,7 +17,7 @@ from vwlib.paths import DATA
 from vwlib.settings import Profile, load_profile
 from vwlib.study.formats import pack_table, read_file, unpack_table
 from vwlib.study.run import threads
-from vwlib.study.store import TRIALS, Store
+from vwlib.study.store import GRIDS, Store
 
 _MODULES = [
     import_module(f"vwlib.experiments.{module.name}")
@@ -40,7 +40,7 @@ def choose(names: Sequence[str]) -> list[Experiment]:
 
     def add(name: str) -> None:
         for needed in EXPERIMENTS[name].needs:
-            if needed != TRIALS:
+            if needed not in GRIDS:
                 add(needed)
         chosen.setdefault(name, EXPERIMENTS[name])
 
@@ -69,7 +69,7 @@ def run(profile: Profile, chosen: Sequence[Experiment], root: Path = DATA, progr
     for experiment in chosen:
         if state(experiment, store := Store(profile, root)) == "stored":
             continue
-        tables = {name: store.read_table(name) for name in experiment.needs if name != TRIALS}
+        tables = {name: store.read_table(name) for name in experiment.needs if name not in GRIDS}
         sources = Sources(profile, root, tables, experiment.sizes_of(profile))
         digest, cases = experiment.digest(store), []
         for case in (bar := tqdm(experiment.cases(profile), experiment.name, unit="case", disable=not progress)):

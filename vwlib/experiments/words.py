@@ -1,6 +1,6 @@
 """What several experiments do with trials and words."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vwlib.concepts import TASKS
-from vwlib.lab import Lab
+from vwlib.lab import Lab, Split
 from vwlib.learn import Batch, Learned, Loss, learn_words
 from vwlib.ledger.schemas import PAIR_SEPARATOR
 from vwlib.ledger.summary import is_diagonal
@@ -68,10 +68,10 @@ def reduced(lab: Lab, test_images: int, pictures: int) -> Lab:
     return few
 
 
-def with_features(lab: Lab, task: str, dataset: str, train: CachedFeatures) -> Lab:
-    """The lab with other features of a dataset's training images."""
+def with_features(lab: Lab, task: str, dataset: str, features: CachedFeatures, split: Split = "train") -> Lab:
+    """The lab with other features of a dataset's training or test images."""
     other = Lab(lab.profile, lab.read_split)
-    other.loaded, other.splits, other.cached = lab.loaded, lab.splits, lab.cached | {(task, dataset, "train"): train}
+    other.loaded, other.splits, other.cached = lab.loaded, lab.splits, lab.cached | {(task, dataset, split): features}
     return other
 
 
@@ -84,7 +84,12 @@ def images_of(features: CachedFeatures, rows: Sequence[int]) -> CachedFeatures:
 
 def with_split(lab: Lab, split: DatasetSplit) -> Lab:
     """The lab with images of its own in the place of every dataset."""
-    other = Lab(lab.profile, lambda *_: split)
+    return with_reader(lab, lambda *_: split)
+
+
+def with_reader(lab: Lab, read_split: Callable[[Profile, str], DatasetSplit]) -> Lab:
+    """The lab with other images, which `read_split` reads."""
+    other = Lab(lab.profile, read_split)
     other.loaded, other.maps = lab.loaded, lab.maps
     return other
 
@@ -92,6 +97,15 @@ def with_split(lab: Lab, split: DatasetSplit) -> Lab:
 def values_of(lab: Lab, task: str, vectors: Tensor, trials: Sequence[Trial]) -> np.ndarray:
     """Table 1's metric of words (word, vector, d) on their own concept: (word,)."""
     return np.array([score.value for score in lab.evaluate(task, vectors, trials)])
+
+
+def values_of_texts(lab: Lab, task: str, vectors: Sequence[Tensor], trials: Sequence[Trial]) -> np.ndarray:
+    """The same (word,) of words (vector, d) that differ in how many vectors they have."""
+    values = np.empty(len(trials))
+    for length in {len(word) for word in vectors}:
+        rows = [row for row, word in enumerate(vectors) if len(word) == length]
+        values[rows] = values_of(lab, task, torch.stack([vectors[row] for row in rows]), [trials[row] for row in rows])
+    return values
 
 
 def learn_on_loss(

@@ -11,22 +11,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from vwlib.concepts import DATASETS, TASKS, concepts_of
+from vwlib.concepts import DATASETS, FRESH, TASKS, concepts_of
 from vwlib.ledger.claims import CLAIMS, Check, Claim, load_checks, load_claims, load_settings
 from vwlib.ledger.estimate import Estimate, evaluate, names_in
 from vwlib.ledger.judgements import ClaimCase, Judgement, correct
 from vwlib.ledger.schemas import TableSchema
 from vwlib.ledger.statistics import pooled_estimate, slope_estimate, two_way_clustered_estimate
-from vwlib.ledger.tables import (
-    FRESH,
-    OTHERS,
-    design_table,
-    geometry_table,
-    grid_effects,
-    paper_table,
-    prepare,
-    with_carried,
-)
+from vwlib.ledger.tables import OTHERS, design_table, geometry_table, grid_effects, paper_table, prepare, with_carried
 from vwlib.ledger.verdicts import DEFINITION
 from vwlib.settings import load_profile
 
@@ -151,7 +142,7 @@ class Judge:
         table = self.tables.get(self.name_of(claim))
         if table is None or claim.table == "trials" or "dataset" not in table:
             return table
-        return table[table["dataset"].isin(FRESH) == self.is_fresh(claim)]
+        return table[table["dataset"].isin(list(FRESH)) == self.is_fresh(claim)]
 
     def asked(self, claim: Claim) -> list[tuple[dict[str, str], str, str]]:
         """A claim's cases with the labels and expressions of its values."""

@@ -15,24 +15,13 @@ from vwlib.ledger.statistics import design_effect
 from vwlib.ledger.summary import is_diagonal
 from vwlib.paths import DATA
 
-#: The groups of fresh concepts, each a dataset.
-FRESH = tuple(f"fresh-{number:02d}" for number in range(1, 13))
 QUALITY = DATA / "miniature" / "quality.json"
 
-_SCORES = (*TRIAL, "trained_on", "evaluated_on", "value")
-#: The tables that no experiment makes, and those of the second grid.
+_SCORES, _STUDY = (*TRIAL, "trained_on", "evaluated_on", "value"), "`vwlib study` makes it"
+#: The tables that no experiment makes.
 OTHERS = {
-    "trials": TableSchema("scores of the study's words", _SCORES, ("value",), made_by="`vwlib study` makes it"),
-    "fresh": TableSchema("scores of words for fresh concepts", _SCORES, ("value",), made_by="`vwlib study` makes it"),
-    "ceilings": TableSchema(
-        "scores of concepts' own names, held out of the map and carried",
-        ("source", "target", "dataset", "concept", "value", "own"),
-        ("value", "own"),
-        ("concept",),
-    ),
-    "carried_anchors": TableSchema(
-        "scores of anchor words, mapped", ("source", "target", "dataset", "concept", "anchor", "value"), ("value",)
-    ),
+    "trials": TableSchema("scores of the study's words", _SCORES, ("value",), made_by=_STUDY),
+    "fresh": TableSchema("scores of words for fresh concepts", _SCORES, ("value",), made_by=_STUDY),
     "geometry": TableSchema(
         "the word tables' geometry", ("task", "kind", "value"), (), (), None, made_by="`make quality` measures it"
     ),

@@ -16,9 +16,9 @@ from torchmetrics.detection import MeanAveragePrecision
 
 from vwlib.concepts import DATASETS, TASKS, concepts_of
 from vwlib.examples import Pictures
-from vwlib.geometry import table_geometry
 from vwlib.lab import Lab
 from vwlib.layers import truncated
+from vwlib.miniature.geometry import table_geometry
 from vwlib.miniature.scenes import HELD_OUT_STYLE, LAYOUTS, PRETRAINING_STYLES, Drawing, compose
 from vwlib.miniature.sprites import load_sprites
 from vwlib.models.base import TaskModel

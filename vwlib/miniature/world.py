@@ -12,6 +12,9 @@ style that is held out of pretraining; eight of DreamBooth's ten drawings are of
 style of each image's main object. Each other object of COCO and PASCAL scenes is another of the dataset's concepts with
 probability 0.15, otherwise a noun that nobody would call by the name of one of its concepts.
 
+Groups of fresh concepts are datasets too, each in the layout and format of one of the four. Validation images, on which
+settings are chosen, are further test images of the four datasets, in a folder of their own.
+
 A scene depends on the seed, its dataset, concept, split and index alone: adding images changes none of the others.
 """
 
@@ -19,23 +22,25 @@ import hashlib
 import itertools
 import json
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from tqdm.auto import tqdm
 
-from vwlib.concepts import DATASETS, Concept, concepts_of
+from vwlib.concepts import DATASETS, FRESH, Concept, concepts_of
 from vwlib.files import writing_folder
 from vwlib.miniature import WORLD
 from vwlib.miniature.scenes import HELD_OUT_STYLE, LAYOUTS, PRETRAINING_STYLES, Drawing, Scene, compose, random_drawing
 from vwlib.miniature.sprites import STYLES, Sprites, load_sprites, read_nouns
 from vwlib.paths import CACHE, MINIATURE
 
-SPLITS = ("train", "test")
-TRAIN, TEST = 8, 50  # images per concept
+SPLITS = ("train", "test", "validation")
+TRAIN, TEST, VALIDATION = 8, 50, 16  # images per concept
 INSTANCE_TRAIN = 6  # training images of a DreamBooth subject, the most that the published data has
 OTHER_CONCEPT = 0.15  # probability that an object beside the main one is another of the dataset's concepts
 QUALITY = 95  # of the JPEGs
@@ -56,31 +61,41 @@ class WorldImage:
 
 
 def ensure_world(
-    root: Path | None = None, *, size: int = 96, seed: int = 0, train: int = TRAIN, test: int = TEST
+    root: Path | None = None,
+    *,
+    dataset: str = "",
+    size: int = 96,
+    seed: int = 0,
+    train: int = TRAIN,
+    test: int = TEST,
+    validation: bool = False,
 ) -> Path:
     """The folder of the four datasets in `root` (by default the cache), each under its own name; written at first use.
 
     `size` is the images' side in px, `train` and `test` are images per concept (DreamBooth: at most 6 for training).
-    The folder appears whole or not at all.
+    With a `dataset` that is none of the four it holds that one alone, a group of fresh concepts; with `validation`
+    their validation images, as test images, and none for training. The folder appears whole or not at all.
     """
-    root = root or CACHE / "datasets"
-    world = root / f"miniature-{size}px-seed{seed}-{train}+{test}-{_digest()}"
+    root, train, test = root or CACHE / "datasets", *((0, VALIDATION) if validation else (train, test))
+    what = f"-{dataset}" if dataset in FRESH else "-validation" if validation else ""
+    world = root / f"miniature-{size}px-seed{seed}-{train}+{test}-{_digest(dataset)}{what}"
     if world.is_dir():
         return world
+    sizes = {"size": size, "seed": seed, "train": train, "test": test, "validation": validation}
     try:
         with writing_folder(world) as partial:
-            for dataset in tqdm(DATASETS, desc="miniature datasets", unit="dataset"):
-                write_dataset(dataset, partial / dataset, size=size, seed=seed, train=train, test=test)
+            for name in tqdm([dataset] if dataset in FRESH else DATASETS, desc="miniature datasets", unit="dataset"):
+                write_dataset(name, partial / name, **sizes)
     except OSError:
         if not world.is_dir():  # otherwise another process was faster and wrote the same
             raise
     return world
 
 
-def write_dataset(dataset: str, folder: Path, **sizes: int) -> None:
+def write_dataset(dataset: str, folder: Path, **sizes: Any) -> None:
     """Write one dataset into `folder` in its real format; `sizes` are those of `world_images`."""
     images = list(world_images(dataset, **sizes))
-    paths = _WRITERS[dataset](folder, images)
+    paths = _WRITERS[FRESH.get(dataset, dataset)](folder, images)
     styles = {path: image.scene.objects[0].drawing.style for path, image in zip(paths, images, strict=True)}
     _write_json(folder / "styles.json", styles)
     for path, image in zip(paths, images, strict=True):
@@ -89,25 +104,29 @@ def write_dataset(dataset: str, folder: Path, **sizes: int) -> None:
 
 
 def world_images(
-    dataset: str, *, size: int = 96, seed: int = 0, train: int = TRAIN, test: int = TEST
+    dataset: str, *, size: int = 96, seed: int = 0, train: int = TRAIN, test: int = TEST, validation: bool = False
 ) -> Iterator[WorldImage]:
-    """Every image of a dataset in the order of its files: by split, then by index, then by concept."""
+    """Every image of a dataset in the order of its files: by split, then by index, then by concept.
+
+    With `validation` the test images are those of that split.
+    """
     counts = {"train": min(train, INSTANCE_TRAIN) if dataset == "DreamBooth" else train, "test": test}
     sprites = load_sprites()
-    for split in SPLITS:
-        for index in range(counts[split]):
+    for split, count in counts.items():
+        for index in range(count):
             for concept in concepts_of(dataset, "miniature"):
-                scene = make_scene(sprites, concept, split, index, size=size, seed=seed)
+                drawn = "validation" if validation and split == "test" else split
+                scene = make_scene(sprites, concept, drawn, index, size=size, seed=seed)
                 yield WorldImage(concept, split, index, scene)
 
 
 def make_scene(sprites: Sprites, concept: Concept, split: str, index: int, *, size: int = 96, seed: int = 0) -> Scene:
     """One scene of `size` × `size` px whose largest box is the concept's; the same arguments give the same scene."""
     concepts = [other.prompt_name for other in concepts_of(concept.dataset, "miniature")]
-    key = (seed, DATASETS.index(concept.dataset), concepts.index(concept.prompt_name), SPLITS.index(split), index)
-    rng = np.random.default_rng(key)
-    layout = LAYOUTS[concept.dataset]
-    styles = (HELD_OUT_STYLE,) if split == "test" and index % len(STYLES) == 0 else PRETRAINING_STYLES
+    dataset = (*DATASETS, *FRESH).index(concept.dataset)
+    rng = np.random.default_rng((seed, dataset, concepts.index(concept.prompt_name), SPLITS.index(split), index))
+    layout = LAYOUTS[FRESH.get(concept.dataset, concept.dataset)]
+    styles = (HELD_OUT_STYLE,) if split != "train" and index % len(STYLES) == 0 else PRETRAINING_STYLES
     while True:
         if concept.dataset == "DreamBooth":
             drawings = [INSTANCES[concept.prompt_name]]
@@ -127,19 +146,20 @@ def make_scene(sprites: Sprites, concept: Concept, split: str, index: int, *, si
 @lru_cache
 def _fillers(dataset: str) -> list[str]:
     """Nouns for the objects that are no concept."""
-    concepts = [concept.prompt_name for concept in concepts_of(dataset, "miniature")]
-    excluded = {*concepts, *(name for concept in concepts for name in WORLD["kin"].get(concept, ()))}
-    return [
-        row.noun
-        for row in read_nouns().itertuples()
-        if row.use == "language" and row.noun not in excluded and row.category not in excluded
-    ]
+    return list(unrelated_nouns([concept.prompt_name for concept in concepts_of(dataset, "miniature")])["noun"])
 
 
-def _digest() -> str:
+def unrelated_nouns(concepts: Iterable[str]) -> pd.DataFrame:
+    """The rows of the noun list that are of the language and that nobody would call by the name of a concept."""
+    excluded = {name for concept in concepts for name in (concept, *WORLD["kin"].get(concept, ()))}
+    table = read_nouns()
+    return table[(table["use"] == "language") & ~table["noun"].isin(excluded) & ~table["category"].isin(excluded)]
+
+
+def _digest(dataset: str) -> str:
     """A short name for what the images are made from."""
     content = hashlib.sha256(str(_VERSION).encode())
-    for file in ("nouns.csv", "sprites.parquet"):
+    for file in ("nouns.csv", "sprites.parquet", *(["fresh.csv"] if dataset in FRESH else [])):
         content.update((MINIATURE / file).read_bytes())
     return content.hexdigest()[:8]
 
@@ -156,7 +176,7 @@ def _write_imagenet(folder: Path, images: list[WorldImage]) -> list[str]:
         xml = folder / "ILSVRC" / "Annotations" / "CLS-LOC" / part / f"{stem}.xml"
         _write_xml(xml, image.scene, Path(part).name, stem, names, first=0)
         paths.append(f"ILSVRC/Data/CLS-LOC/{part}/{stem}.JPEG")
-    lines = sorted(f"{concept.label} {concept.prompt_name}\n" for concept in concepts_of("ImageNet", "miniature"))
+    lines = sorted({f"{image.concept.label} {image.concept.prompt_name}\n" for image in images})
     _write_text(folder / "LOC_synset_mapping.txt", "".join(lines))
     return paths
 
@@ -172,8 +192,8 @@ def _write_dreambooth(folder: Path, images: list[WorldImage]) -> list[str]:
 
 
 def _write_coco(folder: Path, images: list[WorldImage]) -> list[str]:
-    labels = {concept.prompt_name: concept.label for concept in concepts_of("COCO", "miniature")}
-    ids = {noun: number for number, noun in enumerate([*labels, *_fillers("COCO")], start=1)}
+    labels = {image.concept.prompt_name: image.concept.label for image in images}
+    ids = {noun: number for number, noun in enumerate([*labels, *_fillers(images[0].concept.dataset)], start=1)}
     categories = [{"supercategory": "object", "id": ids[noun], "name": labels.get(noun, noun)} for noun in ids]
     paths = []
     number_of = itertools.count(1)  # annotations are counted through both splits
@@ -198,14 +218,14 @@ def _write_coco(folder: Path, images: list[WorldImage]) -> list[str]:
 
 def _write_voc(folder: Path, images: list[WorldImage]) -> list[str]:
     devkit = folder / "VOCdevkit" / "VOC2012"
-    labels = {concept.prompt_name: concept.label for concept in concepts_of("PASCAL", "miniature")}
+    labels = {image.concept.prompt_name: image.concept.label for image in images}
     stems = [f"2012_{number:06d}" for number in range(1, len(images) + 1)]
     shown = []
     for stem, image in zip(stems, images, strict=True):
         names = [labels.get(placed.drawing.noun, placed.drawing.noun) for placed in image.scene.objects]
         _write_xml(devkit / "Annotations" / f"{stem}.xml", image.scene, "VOC2012", f"{stem}.jpg", names, first=1)
         shown.append(set(names))
-    lists = {"train": ("train",), "val": ("test",), "trainval": SPLITS}
+    lists = {"train": ("train",), "val": ("test",), "trainval": ("train", "test")}
     for part, splits in lists.items():
         chosen = [index for index, image in enumerate(images) if image.split in splits]
         _write_text(devkit / "ImageSets" / "Main" / f"{part}.txt", "".join(f"{stems[index]}\n" for index in chosen))

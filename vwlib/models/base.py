@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from vwlib.examples import Example
 from vwlib.models.memory import MemoryBudget
 from vwlib.settings import Profile
-from vwlib.splice import Vocabulary, spliced
+from vwlib.splice import PLACEHOLDER, Vocabulary, beginning_encoded_once, spliced
 
 if TYPE_CHECKING:
     from transformers import CLIPTokenizer
@@ -150,6 +151,11 @@ class TaskModel(ABC):
         ids = self.vocabulary.prompt(self.prompt, vectors.shape[1]).expand(len(vectors), -1)
         with spliced(self.table, vectors.to(self.device)):
             return self.encode_ids(self.trim_padding(ids).to(self.device))
+
+    def beginning_encoded_once(self) -> AbstractContextManager[None]:
+        """A block within which `encode_words` encodes what stands before the word once; nothing else may be encoded."""
+        before = int((self.vocabulary.prompt(self.prompt, 1) == PLACEHOLDER).int().argmax())
+        return beginning_encoded_once(self.blocks, before)
 
     def encode_prompts(self, texts: Sequence[str]) -> Any:
         """The text encoder's output for plain prompts."""

@@ -47,8 +47,10 @@ class Generator(TaskModel):
         prompt: str,
         seen: frozenset[str] | None = None,
         second_judge: Judge | None = None,
+        strata: int = 1,
     ) -> None:
         self.pipeline, self.judge, self.settings, self.second_judge = pipeline, judge, settings, second_judge
+        self.strata = strata
         vocabulary = clip_vocabulary(pipeline.tokenizer, pipeline.tokenizer.model_max_length, seen)
         text, modules = pipeline.text_encoder, [pipeline.text_encoder, pipeline.unet, pipeline.vae]
         super().__init__(vocabulary, prompt, modules, text.embeddings, text.encoder.layers, settings.image_size)
@@ -73,7 +75,8 @@ class Generator(TaskModel):
             )
         judge = Classifier.open(profile.judge, device, profile.prompt)
         second = Judge.open(profile.second_judge, device) if profile.second_judge else None
-        return cls(pipeline.to(device), judge, settings, profile.prompt, seen_words(folder), second)
+        strata = profile.learning[cls.task].strata or 1
+        return cls(pipeline.to(device), judge, settings, profile.prompt, seen_words(folder), second, strata)
 
     @property
     def precision(self) -> str:
@@ -109,13 +112,17 @@ class Generator(TaskModel):
     def draw_batch(
         self, concepts: Sequence[str], features: CachedFeatures, streams: Sequence[torch.Generator], batch: int
     ) -> dict[str, Tensor]:
-        """Images' latents and `noise` (word, image, channel, y, x), and the `time` (word, image) of noising."""
-        cached, steps = features.tensors["latent"], self.noising.config.num_train_timesteps
+        """Images' latents and `noise` (word, image, channel, y, x), and the `time` (word, image) of noising.
+
+        A batch's times come from `strata` equal parts of the schedule in turn, which makes its mean less noisy.
+        """
+        cached, steps = features.tensors["latent"], self.noising.config.num_train_timesteps // self.strata
+        first = torch.arange(batch) % self.strata * steps
         drawn = []
         for concept, stream in zip(concepts, streams, strict=True):
             latent = cached[draw(features.indices_of(concept), batch, stream)]
             noise = torch.randn(latent.shape, generator=stream)
-            drawn.append((latent, noise, torch.randint(steps, (batch,), generator=stream)))
+            drawn.append((latent, noise, first + torch.randint(steps, (batch,), generator=stream)))
         latents, noises, times = (torch.stack(tensors) for tensors in zip(*drawn, strict=True))
         return {"latent": latents, "noise": noises, "time": times}
 

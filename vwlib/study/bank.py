@@ -8,7 +8,7 @@ import pandas as pd
 from vwlib.words import Word
 
 #: What a table of words leaves out: hashes, and settings that are the same for a whole task.
-_LEFT_OUT = ["model", "images", "rate", "batch", "prompt", "precision"]
+_LEFT_OUT = ["model", "images", "rate", "batch", "prompt", "precision", "patience", "strata"]
 
 
 def words_table(words: Sequence[Word]) -> pd.DataFrame:

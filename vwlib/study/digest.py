@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vwlib import datasets
-from vwlib.concepts import DATASETS
+from vwlib.concepts import DATASETS, FRESH
 from vwlib.datasets.splits import dataset_folder, load_split
 from vwlib.examples import Example
 from vwlib.files import write_whole
@@ -59,7 +59,7 @@ def digest_examples(examples: Sequence[Example]) -> str:
 def split_digests(profile: Profile, dataset: str) -> tuple[str, str]:
     """The digests of a dataset's training and test images; the miniature's own are kept beside its datasets."""
     file = None
-    if dataset in DATASETS and dataset not in profile.data and profile.world == "miniature":
+    if dataset in (*DATASETS, *FRESH) and dataset not in profile.data and profile.world == "miniature":
         readers = digest_files(sorted(Path(datasets.__file__).parent.glob("*.py")))
         name = f".digests-{dataset}-{profile.train_images}-{profile.test_images}-{readers}.json"
         file = dataset_folder(profile, dataset).parent / name
@@ -91,7 +91,7 @@ def as_words(
     same: dict[str, Any] = {
         "task": task,
         "profile": profile.name,
-        **profile.learning[task].model_dump(),
+        **profile.learning[task].model_dump(exclude_none=True),
         "prompt": profile.prompt,
         "precision": precision or precision_here(task, profile),
         "model": digest_folder(profile.models[task].source),

@@ -1,4 +1,7 @@
-"""The study's plan: every word of a profile, in chunks that are computed together, and what they come from."""
+"""The study's plan: every word of a grid, in chunks that are computed together, and what they come from.
+
+A profile stands for its grid `study`; `Profile.grids` are those that stand for each of its grids.
+"""
 
 import hashlib
 import itertools
@@ -14,7 +17,7 @@ import vwlib.trials
 from vwlib.concepts import TASKS, concepts_of
 from vwlib.settings import Profile
 from vwlib.study.digest import as_words, digest_folder, split_digests
-from vwlib.trials import Trial, make_trials
+from vwlib.trials import Trial
 
 WORDS, REFERENCES = "words", "references"
 
@@ -52,8 +55,12 @@ def make_plan(profile: Profile) -> tuple[Chunk, ...]:
 
 def _trials(profile: Profile, dataset: str, delta: float | None) -> tuple[Trial, ...]:
     known, study = concepts_of(dataset, profile.world), profile.study
-    concepts, anchors = [c.name for c in known[: study.concepts]], [c.anchor for c in known[: study.anchors]]
-    return tuple(make_trials(profile, dataset, concepts, anchors, delta))
+    shared = tuple(concept.anchor for concept in known)
+    return tuple(
+        Trial(dataset, concept.name, anchor, delta, study.seed)
+        for concept in known[: study.concepts]
+        for anchor in (concept.anchors or shared)[: study.anchors]
+    )
 
 
 def word_count(chunks: Iterable[Chunk]) -> int:
@@ -83,7 +90,7 @@ def _settings(profile: Profile, dataset: str) -> dict[str, Any]:
         "world": profile.world,
         "prompt": profile.prompt,
         "vectors": profile.vectors,
-        "learning": {task: learning.model_dump() for task, learning in profile.learning.items()},
+        "learning": {task: learning.model_dump(exclude_none=True) for task, learning in profile.learning.items()},
         "drawing": drawing | {"precision": asked},
         "threads": profile.study.threads,
         "weights": {role: digest_folder(model.source) for role, model in profile.models.items()},

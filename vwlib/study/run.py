@@ -119,7 +119,7 @@ def run_study(
     retry_failed: bool = False,
     progress: bool = True,
 ) -> Status:
-    """Compute whatever is missing of a profile's study, and publish its table and banks. Killed, the next run goes on.
+    """Compute whatever is missing of a profile's grid, and publish its table and banks. Killed, the next run goes on.
 
     In this process, on `workers` local processes, or on the Dask cluster at `scheduler`, whose workers see the same
     folders. `retry_failed` computes chunks with diverged words again. Weights that are not the originals are named in
@@ -134,7 +134,7 @@ def run_study(
             log.warning("%s: %s is not the original; results will not be the paper's model's.", role, file)
     # Each run has an order of its own, so that several on one folder seldom compute the same chunk at the same time.
     SystemRandom().shuffle(todo)
-    total, name = word_count(results), f"{profile.name} study"
+    total, name = word_count(results), f"{profile.name}, {profile.study.table}"
     with tqdm(total=total, initial=total - word_count(todo), desc=name, unit="word", disable=not progress) as bar:
         for chunk in _finished(store, todo, workers, scheduler):
             results[chunk] = store.load(chunk)
@@ -156,15 +156,12 @@ def _finished(store: Store, todo: list[Chunk], workers: int, scheduler: str | No
 
 
 def ensure_study(profile: Profile, root: Path | None = None) -> Path:
-    """The root of a profile's results. A study with `compute_on_demand` is computed there where it is missing."""
+    """The root of a profile's results. Grids with `compute_on_demand` are computed there where they are missing."""
     root = root or results_root(profile)
-    if profile.study.compute_on_demand:
-        run_study(profile, root, progress=False)
+    for grid in profile.grids:
+        if grid.study.compute_on_demand:
+            run_study(grid, root, progress=False)
     return root
-
-
-if TYPE_CHECKING:
-    from distributed import Client
 
 
 @lru_cache(maxsize=1)

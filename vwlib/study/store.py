@@ -7,10 +7,13 @@ Below a root, for each profile:
 - `results/<profile>/study.json`: the settings, what each chunk came from, the failed words and the files' checksums
 - `results/<profile>/runs.jsonl`: the run log: chunk, seconds, host, commit, time
 - `words/<profile>/<task>.safetensors`: the bank of a task: its learned words by `word_id`
+- `fresh.parquet`, `fresh.json` and `fresh-<task>.safetensors` beside these: the same of the grid of fresh concepts
 - `results/<profile>/<name>.parquet`: the table of an experiment
 - `results/<profile>/experiments.json`: for each such table its checksum, rows, and a digest of what it was made from
 - `chunks/<profile>/`: finished chunks, and cases of experiments; the project's own are in the cache
 """
+
+from __future__ import annotations
 
 import fcntl
 import json
@@ -20,7 +23,7 @@ import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -39,8 +42,8 @@ from vwlib.words import Framework, Word, load_words, pack_words
 
 log = logging.getLogger(__name__)
 
-#: The name of the study's own table.
-TRIALS = "trials"
+#: The names of the grids' tables: the study's own, and that of fresh concepts.
+TRIALS, FRESH = GRIDS = "trials", "fresh"
 
 
 def results_root(profile: Profile) -> Path:
@@ -54,7 +57,7 @@ ABANDONED = 3600
 
 @dataclass(frozen=True, eq=False)
 class Store:
-    """The files of one profile's study and experiments below `root`."""
+    """The files of one profile's grid and experiments below `root`."""
 
     profile: Profile
     root: Path = DATA
@@ -65,14 +68,23 @@ class Store:
         """The folder of the tables."""
         return self.root / "results" / self.profile.name
 
-    def table_file(self, name: str = TRIALS) -> Path:
-        """A table."""
-        return self.results / f"{name}.parquet"
+    @property
+    def grid(self) -> str:
+        """The name of the grid's own table."""
+        return self.profile.study.table
+
+    def of(self, table: str) -> Store:
+        """The store of the grid that has a table; of an experiment's table this one."""
+        return next((replace(self, profile=p) for p in self.profile.grids if p.study.table == table), self)
+
+    def table_file(self, name: str = "") -> Path:
+        """A table, by default the grid's own."""
+        return self.results / f"{name or self.grid}.parquet"
 
     @property
     def summary_file(self) -> Path:
-        """The study's settings, failures and checksums."""
-        return self.results / "study.json"
+        """The grid's settings, failures and checksums."""
+        return self.results / f"{'study' if self.grid == TRIALS else self.grid}.json"
 
     @property
     def records_file(self) -> Path:
@@ -95,7 +107,8 @@ class Store:
 
     def bank_file(self, task: str) -> Path:
         """The learned words of a task."""
-        return self.root / "words" / self.profile.name / f"{task}.safetensors"
+        name = task if self.grid == TRIALS else f"{self.grid}-{task}"
+        return self.root / "words" / self.profile.name / f"{name}.safetensors"
 
     def chunk_file(self, chunk: Chunk) -> Path:
         """A finished chunk. Its name has the digest of what it came from: chunks of other settings have other names."""
@@ -126,7 +139,7 @@ class Store:
 
     @cached_property
     def summary(self) -> dict[str, Any]:
-        """What `study.json` says; nothing where it is missing, or damaged, which is named in the log."""
+        """What `summary_file` says; nothing where it is missing, or damaged, which is named in the log."""
         summary = read_json(self.summary_file)
         if summary and summary.pop("checksum", "") != sha256(json.dumps(summary, sort_keys=True).encode()):
             log.warning("%s is damaged or was altered; what it vouches for is made again.", self.summary_file)
@@ -135,8 +148,8 @@ class Store:
 
     def record(self, name: str) -> dict[str, Any]:
         """What is written down of a table: its `sha256`, of an experiment's also `rows`, `digest` and `needs`."""
-        if name == TRIALS:
-            return {"sha256": self.summary.get("files", {}).get(self._label(self.table_file()))}
+        if name in GRIDS:
+            return {"sha256": self.of(name).summary.get("files", {}).get(self._label(self.table_file(name)))}
         return read_json(self.records_file).get(name, {})
 
     def trouble(self, name: str) -> str:
@@ -147,15 +160,15 @@ class Store:
         return "" if sha256(path.read_bytes()) == record.get("sha256") else "damaged"
 
     def checksum(self, name: str) -> str:
-        """The checksum of a table, for the study that of `study.json`. Raises FileNotFoundError if it is missing."""
+        """The checksum of a table, for a grid's that of its summary. Raises FileNotFoundError if it is missing."""
         self._check_exists(name, path := self._vouching_file(name))
         return sha256(path.read_bytes())
 
     def _vouching_file(self, name: str) -> Path:
-        return self.summary_file if name == TRIALS else self.table_file(name)
+        return self.of(name).summary_file if name in GRIDS else self.table_file(name)
 
     def read_table(self, name: str) -> pd.DataFrame:
-        """A published table: an experiment's, or the study's "trials".
+        """A published table: an experiment's, or one of `GRIDS`.
 
         Raises FileNotFoundError that names the command where it is missing, and ValueError where it was damaged. A
         table that was made from other tables than those beside it is named in the log.
@@ -180,7 +193,7 @@ class Store:
             write_whole(self.records_file, formats.pack_json(read_json(self.records_file) | {name: record}))
 
     def _command(self, name: str) -> str:
-        return f"`vwlib {'study' if name == TRIALS else f'experiments {name}'} --profile {self.profile.name}`"
+        return f"`vwlib {'study' if name in GRIDS else f'experiments {name}'} --profile {self.profile.name}`"
 
     def _check_exists(self, name: str, path: Path) -> None:
         if not path.exists():
@@ -318,12 +331,14 @@ def _write_if_changed(path: Path, content: bytes) -> None:
 
 
 def bank_of(profile: Profile, root: Path | None = None, framework: Framework = "pt") -> list[Word]:
-    """The published words of a profile, of all tasks. Raises FileNotFoundError without any, else as `load_words`."""
-    store = Store(profile, root or results_root(profile))
-    files = [file for file in map(store.bank_file, TASKS) if file.exists()]
+    """The published words of a profile, of all grids and tasks. Raises FileNotFoundError without any, else as
+    `load_words`.
+    """
+    stores = [Store(grid, root or results_root(profile)) for grid in profile.grids]
+    files = [file for store in stores for file in map(store.bank_file, TASKS) if file.exists()]
     if not files:
         command = f"vwlib study --profile {profile.name}" + (f" --store {shlex.quote(str(root))}" if root else "")
-        place = store.bank_file(TASKS[0]).parent
+        place = stores[0].bank_file(TASKS[0]).parent
         raise FileNotFoundError(f"There are no words of profile '{profile.name}' in {place}; `{command}` makes them.")
     return [word for file in files for word in load_words(file, framework)]
 

@@ -20,7 +20,8 @@ def write_card(root: Path) -> Path | None:
     The same banks give the same bytes. A damaged bank is left out and named in the log.
     """
     path, banks = root / "words" / "README.md", []
-    for file in (folder / f"{task}.safetensors" for folder in sorted((root / "words").glob("*")) for task in TASKS):
+    names = [f"{grid}{task}.safetensors" for grid in ("", "fresh-") for task in TASKS]
+    for file in (folder / name for folder in sorted((root / "words").glob("*")) for name in names):
         try:
             if file.exists() and (words := load_words(file, "np")):
                 banks.append(_describe(file, words))

@@ -102,21 +102,23 @@ def study(
     status: Annotated[bool, Option("--status", help="Only say what is done, missing and failed.")] = False,
     estimate: Annotated[float | None, Option(help="Only say how long it takes on machines so much faster.")] = None,
 ) -> None:
-    """Learn and score every word of the profile's study that is not finished."""
+    """Learn and score every word of the profile's study that is not finished, grid after grid."""
     from vwlib.study import progress
     from vwlib.study.store import Store as Results
 
     settings, root = results(profile, store)
-    if status:
-        print(progress.status(Results(settings, root, "np")))
-    elif estimate is not None:
-        print(progress.estimate(settings, Results(settings, root), estimate, max(workers, 1)))
-    else:
-        from vwlib.study import run as runner  # imports the models' libraries, which takes seconds
-        from vwlib.tools.card import write_card
+    for grid in settings.grids:
+        if status:
+            print(f"{grid.study.table}: {progress.status(Results(grid, root, 'np'))}")
+        elif estimate is not None:
+            print(f"{grid.study.table}\n{progress.estimate(grid, Results(grid, root), estimate, max(workers, 1))}")
+        else:
+            from vwlib.study import run as runner  # imports the models' libraries, which takes seconds
+            from vwlib.tools.card import write_card
 
-        print(runner.run_study(settings, root, workers=workers, scheduler=scheduler, retry_failed=retry_failed))
-        write_card(root)
+            found = runner.run_study(grid, root, workers=workers, scheduler=scheduler, retry_failed=retry_failed)
+            print(f"{grid.study.table}: {found}")
+            write_card(root)
 
 
 @app.command()
@@ -136,6 +138,21 @@ def experiments(
         running.run(settings, chosen, root)
     for row in running.status(settings, chosen, root).to_dict("records"):
         print(f"{row['table']:<22} {row['state']:<22} {row['rows']:>8,} rows  {row['asks']}")
+
+
+@app.command()
+def look(
+    folder: Annotated[Path, Argument(help="The folder to write the sheets and the file for the labels to.")],
+    profile: Profile = MINIATURE,
+    store: Store = None,
+) -> None:
+    """Lay out the pictures of the table `looked` for a person, who writes down what each shows."""
+    from vwlib.experiments.looked import lay_out
+    from vwlib.study.store import read_table
+
+    settings, root = results(profile, store)
+    lay_out(read_table("looked", profile, root), settings.world, folder)
+    print(f"Fill in {folder}/looked_at.csv, and put it into {root}/results/{profile}.")
 
 
 @app.command()
@@ -303,6 +320,14 @@ def sprites(node_modules: Annotated[Path, Argument(help="Folder of npm; see data
     from vwlib.miniature.sprites import build_sprites
 
     print(f"Rendered {len(build_sprites(node_modules))} drawings.")
+
+
+@app.command()
+def fresh() -> None:
+    """Draw data/miniature/fresh.csv, the fresh concepts, again. For maintainers."""
+    from vwlib.experiments.fresh import write_fresh
+
+    print(f"Written to {write_fresh()}.")
 
 
 @app.command()

@@ -17,6 +17,7 @@ from vwlib.ledger.summary import is_diagonal
 REFERENCES = {"name": ("concept's own name", "--"), "anchor": ("anchor word", ":")}
 REFERENCE_LOOKS: dict[str, Look] = {name: {"ls": dashes, "lw": 1.3} for name, dashes in REFERENCES.values()}
 DIAMOND: Look = {"ls": "", "marker": "D", "ms": 5, "mfc": "white", "mec": INK}
+TICK: Look = {"ls": "", "marker": "|", "ms": 9, "mew": 1.3}
 PAPER_LINE: Look = {"ls": (0, (4, 2)), "lw": 1.1, "ms": 4, "mfc": "white"}
 
 
@@ -78,6 +79,29 @@ def _draw_references(ax: Axes, means: pd.Series, **look: float) -> None:
     for name, (_, dashes) in REFERENCES.items():
         if name in means.index:
             ax.axhline(means[name], color=INK, ls=dashes, **look)
+
+
+def transfer_rows(table: pd.DataFrame) -> Figure:
+    """Figure 3's means between floors and ceilings: a panel a target, a row for what is scored (`row_table`).
+
+    A point with its 95 % interval is a source, by colour and shape; a tick what the target has itself in its place.
+    """
+    names = list(table["row"].unique())
+    looks = style.of_tasks("from {}", ls="") | {"what the target has itself": TICK}
+    figure, panels = style.panels(TASKS, 0.3 * len(names) + 1.4, "scored on\n{}", ylim=(0.5 - len(names), 0.5))
+    for target, ax in panels.items():
+        for row in table[table["evaluated_on"] == target].itertuples():
+            source = TASKS.index(row.trained_on) if row.trained_on in TASKS else 1
+            look = looks.get(f"from {row.trained_on}", {"color": INK, "marker": "D", "ls": ""})
+            height = -names.index(row.row) + 0.25 * (1 - source)
+            ax.plot([row.low, row.high], [height] * 2, color=look["color"], lw=1.2)
+            ax.plot(row.mean, height, zorder=3, ms=4.5, **look)
+            ax.plot(row.own, height, mec=INK, zorder=4, **TICK)
+        ax.set(xlim=(-0.03, 1.03), xlabel=METRICS[target])
+        ax.grid(axis="y", lw=0.5)
+    figure.axes[0].set_yticks([-place for place in range(len(names))], names)
+    style.legend_below(figure, looks, ncols=2)
+    return figure
 
 
 def delta_curves(summary: pd.DataFrame, paper: pd.DataFrame) -> Figure:

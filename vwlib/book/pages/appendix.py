@@ -7,7 +7,7 @@ from sphinx.pycode import ModuleAnalyzer
 from vwlib.concepts import DATASETS, concepts_of
 from vwlib.miniature.scenes import LAYOUTS
 from vwlib.settings import PROFILES, ExperimentSettings, StudySettings, load_profile
-from vwlib.study.plan import make_plan
+from vwlib.study.plan import make_plan, word_count
 
 
 def concept_table() -> pd.DataFrame:
@@ -46,11 +46,15 @@ def scene_table() -> pd.DataFrame:
 
 def study_table() -> pd.DataFrame:
     """What the stored study of each profile takes, and the number of words that it comes to."""
-    words = {"setting": "words", "what it is": "of all tasks, learned and scored"}
+    rows = [
+        {"setting": "words", "what it is": "of all tasks, learned and scored"},
+        {"setting": "words of fresh concepts", "what it is": "the same of the second grid"}
+        | dict.fromkeys(PROFILES, "0"),
+    ]
     for name in PROFILES:
-        chunks = (chunk for chunk in make_plan(load_profile(name)) if chunk.kind == "words")
-        words[name] = f"{sum(len(chunk.trials) for chunk in chunks):,}"
-    return pd.concat([_settings_table(StudySettings, "study"), pd.DataFrame([words])], ignore_index=True)
+        for row, grid in zip(rows, load_profile(name).grids, strict=False):
+            row[name] = f"{word_count(make_plan(grid)):,}"
+    return pd.concat([_settings_table(StudySettings, "study"), pd.DataFrame(rows)], ignore_index=True)
 
 
 def experiments_table() -> pd.DataFrame:

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from vwlib.book.pages.experiments import tables_of
 from vwlib.book.pages.tables import estimated, span, with_interval
 from vwlib.concepts import TASKS
+from vwlib.experiments.carried import row_table
 from vwlib.experiments.running import SCHEMAS
 from vwlib.ledger.claims import Arm, load_settings
 from vwlib.ledger.estimate import Estimate
@@ -14,6 +16,9 @@ from vwlib.ledger.judgements import LEVEL
 from vwlib.ledger.paper import paper_results
 from vwlib.ledger.statistics import holm, two_way_clustered_estimate
 from vwlib.maps import PAPER_MAP
+from vwlib.settings import Profile
+from vwlib.study.read import study_of
+from vwlib.study.store import results_root
 
 #: Ordered pairs of different tasks, as source and target.
 PAIRS = [(source, target) for target in TASKS for source in TASKS if source != target]
@@ -75,6 +80,12 @@ def direction_table(trials: pd.DataFrame, summary: pd.DataFrame, world: str) -> 
     ]
     columns = ["learned for", "scored on", "mapped word", "word learned there", "anchor word", "gain over the anchor"]
     return pd.DataFrame(rows, columns=columns).set_index(columns[:2])
+
+
+def rows_of(profile: Profile) -> pd.DataFrame:
+    """`row_table` of a profile's study. Raises FileNotFoundError that names the command where a table is missing."""
+    tables = tables_of(profile, ["other_maps", "twin", "ceilings", "carried_anchors"])
+    return row_table(study_of(profile, results_root(profile)).table, tables, profile.world)
 
 
 def kept_share(means: pd.DataFrame, floor: pd.Series | float = 0.0) -> float:
