@@ -206,6 +206,9 @@ def test_without_spread_concepts_are_the_independent_units(datasets):
     (low, high), ten = found.interval(), 0.025**0.1  # Clopper and Pearson's
     assert (found.n, high) == (100 * len(datasets), 1) and ten < low < ten + 0.05
     assert found.p_above(0.9) > 0.025 > found.p_above(0.6)
+    arms = {name: grid(0.5, noise=0, datasets=datasets) for name in ("a", "b")}
+    same = two_way_clustered_estimate(arms, "a - b", limits=(0, 1))
+    assert same.interval() == pytest.approx((-0.28, 0.28), abs=0.02) and same.value == 0
 
 
 def test_pairs_that_share_an_anchor_are_not_independent():

@@ -21,7 +21,8 @@ from vwlib.ledger.tables import OTHERS, design_table, geometry_table, grid_effec
 from vwlib.ledger.verdicts import DEFINITION
 from vwlib.settings import load_profile
 
-Tables, Schemas = Mapping[str, pd.DataFrame], Mapping[str, TableSchema]
+Tables = Mapping[str, pd.DataFrame]
+Schemas = Mapping[str, TableSchema]
 
 
 def judge_claims(tables: Tables, schemas: Schemas, profile: str = "miniature", path: Path = CLAIMS) -> pd.DataFrame:
@@ -41,15 +42,10 @@ def judge_claims(tables: Tables, schemas: Schemas, profile: str = "miniature", p
     judge = Judge.of(tables, schemas, load_profile(profile).world, load_checks(path))
     found = [judge.judge(claim) for claim in claims]
     correct(found, primary)
-    fields, questions = {"id", "claim", "place", "section", "scope", "data", "figure", "note", "changed"}, {}
-    for question in primary:
-        questions |= dict.fromkeys(question.claims, question.question)
-    return pd.DataFrame(
-        [
-            one.claim.model_dump(include=fields) | one.record() | {"family": questions.get(one.claim.id, "")}
-            for one in found
-        ]
-    )
+    fields = {"id", "claim", "place", "section", "scope", "data", "figure", "note", "changed"}
+    family = {number: question.question for question in primary for number in question.claims}
+    rows = [(one.claim, one.record()) for one in found]
+    return pd.DataFrame([c.model_dump(include=fields) | row | {"family": family.get(c.id, "")} for c, row in rows])
 
 
 def claim_cases(number: int, tables: Tables, schemas: Schemas, world: str, **changes: Any) -> dict[str, Estimate]:

@@ -47,8 +47,8 @@ def two_way_clustered_estimate(
     "car and dog"; its variance is then that of leaving out one anchor after the other, with all its pairs (jackknife).
 
     A mean within limits is not symmetric near them, and a few concepts seldom show how far others can lie. Its interval
-    is that of the concepts and two more, one at each limit, as Agresti and Coull (1998) do for a share of trials.
-    `benchmarks/coverage.py` measures how often it holds the truth.
+    is that of the concepts and two more, one at each limit, as Agresti and Coull (1998) do for a share of trials, and
+    so is that of a difference that is the same throughout. `benchmarks/coverage.py` measures how often it holds.
 
     Raises ValueError for a name in `quantity` that is no arm, and where an arm has no trial, or none that it shares
     with the others.
@@ -72,8 +72,9 @@ def two_way_clustered_estimate(
     means, variance, df = _variances(names, cells, quantity, pairs)
     value, limits = float(evaluate(quantity, means)[0]), limits_of(quantity, names, *limits)
     se = float(np.sqrt(max(variance["crossed"], variance["cells"]))) if df else inf
-    estimate, bounded = Estimate(value, se, df, trials, *limits, None, means), np.isfinite(limits).all()
-    return _with_two_more(estimate, len(np.unique(cells.rows))) if len(names) == 1 and df and bounded else estimate
+    estimate = Estimate(value, se, df, trials, *limits, None, means)
+    careful = (len(names) == 1 or se < 1e-9) and df and np.isfinite(limits).all()
+    return _with_two_more(estimate, len(np.unique(cells.rows))) if careful else estimate
 
 
 def _with_two_more(mean: Estimate, n: int) -> Estimate:

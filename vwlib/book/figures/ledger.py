@@ -16,13 +16,8 @@ def verdict_bars(counts: pd.DataFrame, profile: str = "miniature") -> Figure:
     figure, ax = row_panel(list(counts.index), "claims", 0.42, 1.1)
     left, heights = pd.Series(0, counts.index), [-place for place in range(len(counts))]
     for verdict, numbers in counts.items():
-        look = {
-            "color": VERDICT_COLOURS[str(verdict)],
-            "ec": INK,
-            "lw": 0.6,
-            "label": verdict_words(str(verdict), profile),
-        }
-        bars = ax.barh(heights, numbers, left=left, height=0.62, **look)
+        said, face = verdict_words(str(verdict), profile), VERDICT_COLOURS[str(verdict)]
+        bars = ax.barh(heights, numbers, left=left, height=0.62, color=face, ec=INK, lw=0.6, label=said)
         colour = "white" if verdict in VERDICTS[:2] else INK
         ax.bar_label(bars, [str(number or "") for number in numbers], label_type="center", fontsize=9, color=colour)
         left = left + numbers

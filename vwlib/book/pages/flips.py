@@ -45,7 +45,8 @@ def _beside_real_words(flips: pd.DataFrame, kind: str, column: str) -> tuple[str
         for quantity in ("words - real", "real - words")
     )
     layers = two_way_clustered_estimate(arms, "words - real", measure=column)
-    otherwise = verdict(earlier, "earlier", *["not clearly earlier or later"] * 2, zero=0.5)
+    neither = "not clearly earlier or later"
+    otherwise = verdict(earlier, "earlier", neither, neither, zero=0.5)
     when = verdict(later, "later", otherwise, otherwise, zero=0.5)
     return estimated(later, ".0%"), f"{1 - later.value - earlier.value:.0%}", f"{layers.value:+.1f}", when
 
