@@ -205,7 +205,7 @@ TRAININGS: dict[str, Callable[[str], Path]] = {
 }
 
 
-def word_counts(name: str, steps: int = 100) -> Counter[str]:
+def word_counts(name: str, steps: int = 1000) -> Counter[str]:
     """How often each word occurs in the texts of a second text encoder's training, from the first of its steps.
 
     The counts are scaled to all of its steps.
