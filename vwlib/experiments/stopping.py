@@ -49,4 +49,6 @@ def steps_taken(losses: Tensor, patience: int) -> Tensor:
 
 _PATIENCES = Size("patiences", tuple[PositiveInt, ...], (5, 10, 15, 20), (2,), "steps without a lower loss")
 _STOPPED = TableSchema("scores of words that stopped", (*TRIAL, "task", "patience", "steps", "value"), ("value",))
-STOPPING = Experiment("stopping", stopping, EACH, shared=(*SCORED_OFTEN, "near"), sizes=(_PATIENCES,), schema=_STOPPED)
+STOPPING = Experiment(
+    "stopping", stopping, EACH, shared=(*SCORED_OFTEN, "near"), sizes=(_PATIENCES,), schema=_STOPPED, version=2
+)
