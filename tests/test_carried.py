@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from vwlib.concepts import FRESH, concepts_of
-from vwlib.datasets.splits import load_split, open_lab, validation_split
+from vwlib.datasets.splits import load_split, open_lab
 from vwlib.examples import Pictures
 from vwlib.experiments import looked
 from vwlib.experiments.base import Sources
 from vwlib.experiments.carried import CLASSIFIER, KINDS, TWIN, synonyms_of
 from vwlib.experiments.running import EXPERIMENTS
-from vwlib.experiments.words import anchors_of, values_of, vectors_of
+from vwlib.experiments.words import anchors_of, validation_split, values_of, vectors_of
 from vwlib.lab import Lab
 from vwlib.models.loading import resolve
 from vwlib.settings import load_profile
@@ -79,11 +79,16 @@ def test_a_name_carried_to_a_copy_is_the_name_though_the_map_never_saw_it(copied
     assert synonyms_of(PROFILE, "dog") == {"dog", "dogs", "hound", "hounds"} and "hat" in synonyms_of(PAPER, "top hat")
 
 
-def test_a_carried_anchor_is_as_long_as_a_learned_word(copied):
-    table = between_twins(rows_of("carried_anchors", copied, {"dataset": "COCO"}))
+def test_a_carried_anchor_is_as_long_as_a_learned_word(copied, lab, monkeypatch):
     floor = values_of(copied, CLASSIFIER, anchors_of(copied, CLASSIFIER, TRIALS), TRIALS)
-    assert table["value"].tolist() == [*floor, *floor]
+    assert rows_of("twin", copied, {"dataset": "COCO"})["floor"].tolist() == [*floor, *floor]
     assert floor[2] > max(floor[:2])  # a cup that starts at "cup" needs no learning
+    carried = []
+    transfer = lab.transfer
+    monkeypatch.setattr(lab, "transfer", lambda vectors, *ends: carried.append(vectors) or transfer(vectors, *ends))
+    table = rows_of("carried_anchors", lab, {"dataset": "COCO"})
+    assert {len(vectors[0]) for vectors in carried} == {PROFILE.vectors}
+    assert table.groupby(["source", "target"]).size().to_list() == [len(TRIALS)] * 6
 
 
 def test_other_maps_carry_all_words(lab):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,23 +49,6 @@ def load_split(profile: Profile, dataset: str, detector: Callable[[], Detector] 
     folder = dataset_folder(profile, dataset)
     train, test = (load_dataset(dataset, folder, concepts, split) for split in SPLITS)
     return _chosen(profile, dataset, names, train, test)
-
-
-def validation_split(profile: Profile, dataset: str) -> DatasetSplit:
-    """`load_split` with other images in the place of the test images, on which settings are chosen.
-
-    The miniature draws them. Of photographs they are the training images from which no word is learned; where there are
-    none, as in DreamBooth, the test images themselves.
-    """
-    split = load_split(profile, dataset)
-    if profile.world == "miniature" and dataset not in profile.data:
-        folder, concepts = ensure_world(validation=True) / dataset, concepts_of(dataset, profile.world)
-        images = load_dataset(dataset, folder, concepts, "test")
-    else:
-        learned = {example.path for example in split.train}
-        every = load_dataset(dataset, dataset_folder(profile, dataset), concepts_of(dataset, profile.world), "train")
-        images = [example for example in every if example.path not in learned] or list(split.test)
-    return replace(split, test=test_examples(images, split.names, profile.test_images))
 
 
 def _chosen(

@@ -54,7 +54,8 @@ def twin(lab: Lab, case: Case, sources: Sources) -> Iterator[pd.DataFrame]:
     """Words carried between two trainings of one classifier, which differ in their seed alone (section 1, a control).
 
     `source` and `target` are "classification" and "classification_twin"; words are unconstrained, the twin's are
-    learned here. `value` is a carried word's score, `own` that of the word that the target learned in its place.
+    learned here. `value` is a carried word's score, `own` that of the word that the target learned in its place,
+    `floor` that of the carried anchor word, as often as a word has vectors.
     """
     words = sources.words(CLASSIFIER, case["dataset"])
     trials, labs = trials_of(words), {name: labs_of(lab)[name][0] for name in (CLASSIFIER, TWIN)}
@@ -62,10 +63,10 @@ def twin(lab: Lab, case: Case, sources: Sources) -> Iterator[pd.DataFrame]:
     vectors = {CLASSIFIER: vectors_of(words), TWIN: learned.vectors}
     for source, target in permutations(labs):
         carry = fit_transfer(labs[source].classifier, labs[target].classifier)
-        value, own = (
-            values_of(labs[target], CLASSIFIER, found, trials) for found in (carry(vectors[source]), vectors[target])
-        )
-        yield trial_rows(trials, source=source, target=target, value=value, own=own)
+        anchors = carry(anchors_of(labs[source], CLASSIFIER, trials))
+        scored = {"value": carry(vectors[source]), "own": vectors[target], "floor": anchors}
+        values = {name: values_of(labs[target], CLASSIFIER, found, trials) for name, found in scored.items()}
+        yield trial_rows(trials, source=source, target=target, **values)
 
 
 def ceilings(lab: Lab, case: Case, sources: Sources) -> Iterator[pd.DataFrame]:
@@ -107,10 +108,10 @@ def carried_anchors(lab: Lab, case: Case, sources: Sources) -> Iterator[pd.DataF
 
     It is the carried anchor word, as often as a learned word has vectors.
     """
-    for source, target, (one, task), (other, goal) in pairs_of_models(lab):
-        trials = trials_of(sources.words(task, case["dataset"]))
-        carried = fit_transfer(one.model(task), other.model(goal))(anchors_of(one, task, trials))
-        yield trial_rows(trials, source=source, target=target, value=values_of(other, goal, carried, trials))
+    for source, target in permutations(TASKS, 2):
+        trials = trials_of(sources.words(source, case["dataset"]))
+        carried = lab.transfer(anchors_of(lab, source, trials), source, target)
+        yield trial_rows(trials, source=source, target=target, value=values_of(lab, target, carried, trials))
 
 
 def other_maps(lab: Lab, case: Case, sources: Sources) -> Iterator[pd.DataFrame]:
@@ -164,7 +165,8 @@ def row_table(trials: pd.DataFrame, tables: Mapping[str, pd.DataFrame], world: s
 
 _BOTH, _DATASETS = (TRIALS, FRESH), per("dataset", fresh=True)
 _ENDS = ("dataset", "concept", "anchor", "source", "target")
-_TWIN = TableSchema("words carried between two trainings of the classifier", (*_ENDS, "value", "own"), ("value", "own"))
+_SCORED = ("value", "own", "floor")
+_TWIN = TableSchema("words carried between two trainings of the classifier", (*_ENDS, *_SCORED), _SCORED)
 _NAMES = TableSchema(
     "real words carried by maps fitted without them",
     ("dataset", "concept", "source", "target", "value", "own"),
@@ -173,7 +175,7 @@ _NAMES = TableSchema(
 )
 _ANCHORS = TableSchema("carried anchor words", (*_ENDS, "value"), ("value",))
 _MAPS = TableSchema("words carried by other maps", (*TRIAL, "trained_on", "evaluated_on", "map", "value"), ("value",))
-TWINS = Experiment("twin", twin, twin_cases, _BOTH, schema=_TWIN, inputs=twin_weights)
+TWINS = Experiment("twin", twin, twin_cases, _BOTH, schema=_TWIN, version=2, inputs=twin_weights)
 CEILINGS = Experiment("ceilings", ceilings, _DATASETS, _BOTH, schema=_NAMES, inputs=twin_weights)
-CARRIED = Experiment("carried_anchors", carried_anchors, _DATASETS, _BOTH, schema=_ANCHORS, inputs=twin_weights)
+CARRIED = Experiment("carried_anchors", carried_anchors, _DATASETS, _BOTH, schema=_ANCHORS, version=2)
 OTHER_MAPS = Experiment("other_maps", other_maps, per("source", "task", "dataset", fresh=True), _BOTH, schema=_MAPS)

@@ -6,7 +6,6 @@ a name with it. A concept's anchors are the next three of its group, the first c
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -51,7 +50,5 @@ def _share_a_name(noun: str, others: Sequence[str]) -> bool:
     return any(noun in kin.get(other, ()) or other in kin.get(noun, ()) for other in others)
 
 
-def write_fresh() -> Path:
-    """Draw the fresh concepts again, and return the file."""
+if __name__ == "__main__":  # python -m vwlib.experiments.fresh, for maintainers
     draw_fresh().to_csv(FILE, index=False)
-    return FILE

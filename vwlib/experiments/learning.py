@@ -10,9 +10,17 @@ import pandas as pd
 from pydantic import PositiveFloat
 
 from vwlib.concepts import concepts_of
-from vwlib.datasets.splits import validation_split
 from vwlib.experiments.base import COUNT, SCORED_OFTEN, Case, Cases, Experiment, Size, Sources, per
-from vwlib.experiments.words import grid_trials, images_of, trial_rows, values_of, with_features, with_reader
+from vwlib.experiments.words import (
+    VALIDATION_NOISE,
+    grid_trials,
+    images_of,
+    trial_rows,
+    validation_split,
+    values_of,
+    with_features,
+    with_reader,
+)
 from vwlib.lab import Lab
 from vwlib.ledger.schemas import TRIAL, TableSchema
 from vwlib.models.base import CachedFeatures
@@ -21,8 +29,6 @@ from vwlib.study.plan import make_plan
 from vwlib.study.progress import read_run_log
 from vwlib.study.store import TRIALS
 from vwlib.trials import Trial
-
-NOISE = 2000  # the first seed of the noises that validation pictures start from; none of the study's
 
 
 def rate_cases(profile: Profile) -> Cases:
@@ -53,7 +59,11 @@ def rates(lab: Lab, case: Case, sources: Sources) -> Iterator[pd.DataFrame]:
         finite = learned.finite_after(count)
         values = np.full(len(trials), np.nan)
         if finite.any():
-            kept = [replace(t, seed=NOISE) for t, is_finite in zip(trials, finite.tolist(), strict=True) if is_finite]
+            kept = [
+                replace(t, seed=VALIDATION_NOISE)
+                for t, is_finite in zip(trials, finite.tolist(), strict=True)
+                if is_finite
+            ]
             values[finite.numpy()] = values_of(few, task, vectors[finite], kept)
         rows = trial_rows(trials, task=task, steps=count, rate=rate, factor=factor, value=values)
         yield rows.drop(columns="delta")

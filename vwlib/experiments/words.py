@@ -1,6 +1,7 @@
 """What several experiments do with trials and words."""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -9,15 +10,21 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from vwlib.concepts import TASKS
+from vwlib.concepts import TASKS, concepts_of
+from vwlib.datasets import load_dataset
+from vwlib.datasets.choose import test_examples
+from vwlib.datasets.splits import dataset_folder, load_split
 from vwlib.lab import Lab, Split
 from vwlib.learn import Batch, Learned, Loss, learn_words
 from vwlib.ledger.schemas import PAIR_SEPARATOR
 from vwlib.ledger.summary import is_diagonal
+from vwlib.miniature.world import ensure_world
 from vwlib.models.base import CachedFeatures, TaskModel
 from vwlib.settings import Profile
 from vwlib.trials import DatasetSplit, Trial, make_trials
 from vwlib.words import Word
+
+VALIDATION_NOISE = 2000  # the first seed of the noises that validation pictures start from; none of the study's
 
 
 def grid_trials(profile: Profile, dataset: str, count: int, own: bool = False) -> list[Trial]:
@@ -92,6 +99,23 @@ def with_reader(lab: Lab, read_split: Callable[[Profile, str], DatasetSplit]) ->
     other = Lab(lab.profile, read_split)
     other.loaded, other.maps = lab.loaded, lab.maps
     return other
+
+
+def validation_split(profile: Profile, dataset: str) -> DatasetSplit:
+    """`load_split` with other images in the place of the test images, on which settings are chosen.
+
+    The miniature draws them. Of photographs they are the training images from which no word is learned; where there are
+    none, as in DreamBooth, the test images themselves.
+    """
+    split = load_split(profile, dataset)
+    if profile.world == "miniature" and dataset not in profile.data:
+        folder, concepts = ensure_world(validation=True) / dataset, concepts_of(dataset, profile.world)
+        images = load_dataset(dataset, folder, concepts, "test")
+    else:
+        learned = {example.path for example in split.train}
+        every = load_dataset(dataset, dataset_folder(profile, dataset), concepts_of(dataset, profile.world), "train")
+        images = [example for example in every if example.path not in learned] or list(split.test)
+    return replace(split, test=test_examples(images, split.names, profile.test_images))
 
 
 def values_of(lab: Lab, task: str, vectors: Tensor, trials: Sequence[Trial]) -> np.ndarray:

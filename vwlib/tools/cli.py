@@ -323,14 +323,6 @@ def sprites(node_modules: Annotated[Path, Argument(help="Folder of npm; see data
 
 
 @app.command()
-def fresh() -> None:
-    """Draw data/miniature/fresh.csv, the fresh concepts, again. For maintainers."""
-    from vwlib.experiments.fresh import write_fresh
-
-    print(f"Written to {write_fresh()}.")
-
-
-@app.command()
 def lexicon(node_modules: Annotated[Path, Argument(help="Folder of npm; see data/miniature/LICENSES.md.")]) -> None:
     """Write again what can be said of the miniature's nouns, and the tokenizer of all words. For maintainers."""
     from vwlib.miniature.lexicon import build_lexicon
