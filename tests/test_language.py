@@ -4,15 +4,32 @@ import numpy as np
 import pytest
 import torch
 
+from vwlib.miniature import architectures
 from vwlib.miniature.architectures import tokenizer_of
 from vwlib.miniature.captions import MAX_WORDS
+from vwlib.miniature.export import export_first
 from vwlib.miniature.geometry import table_geometry
 from vwlib.miniature.lexicon import RELATIONS, read_lexicon
-from vwlib.miniature.pool import render_pool
+from vwlib.miniature.pool import Pool, render_pool
 from vwlib.miniature.sprites import load_sprites
 from vwlib.miniature.statements import describe, is_thing, is_true, name_prompt, nouns_by_text, state, vocabulary
-from vwlib.miniature.text_towers import TEXTS, aligned, framed, padded, soft_cross_entropy, spelled_ids
+from vwlib.miniature.text_towers import (
+    TEXTS,
+    Regions,
+    TextForDenoiser,
+    aligned,
+    classifier_loss,
+    detector_loss,
+    framed,
+    generator_loss,
+    padded,
+    soft_cross_entropy,
+    spelled_ids,
+    told_early,
+    widened_head,
+)
 from vwlib.miniature.tokenizer import spell
+from vwlib.settings import MODELS
 
 WORDS = set(vocabulary())
 
@@ -105,6 +122,14 @@ def test_several_true_columns_share_the_target():
     assert padded([[1], [1, 2]]).tolist() == [[1, 0], [1, 2]]
 
 
+def test_texts_are_told_early_where_they_differ_as_in_the_end_however_little():
+    last = torch.randn(200, 64, generator=torch.Generator().manual_seed(0))
+    other = torch.randn(200, 64, generator=torch.Generator().manual_seed(1))
+    assert told_early([1e-3 * last + 5, last], 1).item() == pytest.approx(1, abs=1e-3)
+    assert told_early([other, last], 1).item() < 0.05
+    assert told_early([other, last, last], 1).item() < 0.05  # later blocks may
+
+
 def test_the_geometry_of_a_known_table_is_found():
     rng = torch.Generator().manual_seed(0)
     wide = table_geometry(torch.randn(4000, 64, generator=rng))
@@ -115,3 +140,54 @@ def test_the_geometry_of_a_known_table_is_found():
     assert axes.nearest == pytest.approx(2**0.5) and axes.norm == 3 and axes.words_per_dimension == 1
     with pytest.raises(ValueError, match="there are 1"):
         table_geometry(torch.ones(1, 3))
+
+
+def learns(model, loss):
+    value, figures = loss(np.random.default_rng(0), torch.Generator().manual_seed(0))
+    value.backward()
+    trained = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
+    assert torch.isfinite(value) and all(torch.isfinite(figure) for figure in figures.values())
+    return trained
+
+
+def test_a_classifiers_text_encoder_learns_from_frozen_features(monkeypatch, tmp_path):
+    monkeypatch.setattr("vwlib.miniature.pool.CACHE", tmp_path)
+    pool = render_pool(load_sprites(), {"One": 1.0}, 3000, 16, 6)
+    model = architectures.build_open_clip("classifier", 0, "second")
+    model.visual.requires_grad_(False)
+    features = torch.nn.functional.normalize(torch.randn(3000, 128), dim=-1)
+    trained = learns(model, classifier_loss(pool, features, model, 2))
+    assert "token_embedding.weight" in trained and not any(name.startswith("visual.") for name in trained)
+
+
+def test_a_detectors_text_encoder_learns_from_frozen_regions(monkeypatch, tmp_path):
+    monkeypatch.setattr("vwlib.miniature.pool.CACHE", tmp_path)
+    pool = render_pool(load_sprites().with_reserve(), {"Many": 1.0}, 12, 96, 7)
+    first = architectures.build_detector(0).eval()
+    regions = Regions.of(pool, first, tmp_path / "regions.safetensors")
+    again = Regions.of(pool, first, tmp_path / "regions.safetensors")
+    assert all(torch.equal(a, b) for a, b in zip(vars(regions).values(), vars(again).values(), strict=True))
+    model = architectures.build_detector(1, "second")
+    lead = widened_head(model, first)
+    torch.testing.assert_close(lead.T @ lead, torch.eye(64), atol=1e-5, rtol=0)
+    narrow, wide = (one.class_head.dense0(torch.ones(2, 192)) for one in (first, model))
+    torch.testing.assert_close(wide @ lead, narrow)  # cosines between regions stay
+    assert learns(model, detector_loss(pool, regions, model, lead, 3))
+
+
+def test_a_generators_text_encoder_learns_what_the_first_one_says(pool):
+    first, denoiser = architectures.build_text_encoder(0).eval(), architectures.build_unet(0)
+    text, unet = architectures.build_text_encoder(1, "second"), architectures.build_unet(1, "second")
+    known = Pool(pool.arrays | {"noun": np.where(pool.arrays["noun"] >= 0, 0, -1)}, load_sprites())
+    model = TextForDenoiser(text, unet)
+    trained = learns(model, generator_loss(known, first, denoiser.add_embedding, model, 2))
+    assert {"encoder_hid_proj.weight", "text.embeddings.token_embedding.weight"} <= trained
+
+
+def test_the_first_editions_models_are_put_together_byte_by_byte(tmp_path):
+    export_first(tmp_path)
+    for name in ("classifier/open_clip_model.safetensors", "detector/model.safetensors"):
+        assert (tmp_path / name).read_bytes() == (MODELS / name).read_bytes()
+    for part in ("text_encoder/model", "unet/diffusion_pytorch_model", "vae/diffusion_pytorch_model"):
+        name = f"generator/{part}.safetensors"
+        assert (tmp_path / name).read_bytes() == (MODELS / name).read_bytes()

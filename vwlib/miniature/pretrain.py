@@ -75,7 +75,7 @@ def trained_text_encoder() -> Weights:
 
 def _train(name: str, model: nn.Module, loss: Loss) -> Path:
     """Train a model by its settings."""
-    apart = ("seed", "start", "scenes", "side")
+    apart = ("seed", "start", "scenes", "side", "late")
     schedule = {key: value for key, value in SETTINGS[name].items() if key not in apart}
     return train(model, loss, Schedule(**schedule), seed=SETTINGS[name]["seed"], checkpoint=checkpoint_of(name))
 
@@ -162,7 +162,7 @@ def _pretrain_classifier_text(name: str) -> Path:
     model.visual.eval()
     model.logit_scale.data.fill_(math.log(20))
     with sdpa_kernel(SDPBackend.MATH):
-        return _train(name, model, classifier_loss(pool, features, model))
+        return _train(name, model, classifier_loss(pool, features, model, SETTINGS[name]["late"]))
 
 
 def _pretrain_detector_text(name: str) -> Path:
@@ -175,7 +175,7 @@ def _pretrain_detector_text(name: str) -> Path:
     for part, parameter in model.named_parameters():
         parameter.requires_grad_(part.startswith(("owlv2.text_model.", "owlv2.text_projection.")))
     model = _with_new_table(model, model.owlv2.text_model.embeddings.token_embedding)
-    return _train(name, model, detector_loss(pool, regions, model, lead))
+    return _train(name, model, detector_loss(pool, regions, model, lead, SETTINGS[name]["late"]))
 
 
 def _pretrain_generator_text(name: str) -> Path:
@@ -185,7 +185,9 @@ def _pretrain_generator_text(name: str) -> Path:
     seed = SETTINGS[name]["seed"]
     text, unet = architectures.build_text_encoder(seed, "second"), architectures.build_unet(seed, "second")
     model = _with_new_table(TextForDenoiser(text, unet), text.embeddings.token_embedding)
-    return _train(name, model, generator_loss(_pool(name), first, denoiser.add_embedding, model))
+    return _train(
+        name, model, generator_loss(_pool(name), first, denoiser.add_embedding, model, SETTINGS[name]["late"])
+    )
 
 
 TRAININGS: dict[str, Callable[[str], Path]] = {

@@ -112,8 +112,8 @@ def detector_features(model: Owlv2ForObjectDetection, ids: Tensor) -> list[Tenso
     return [F.normalize(model.owlv2.text_projection(state).float(), dim=-1) for state in pooled]
 
 
-def told_early(readings: Sequence[Tensor]) -> Tensor:
-    """How far what is read of texts (text, …, d) after up to a third of the blocks tells them apart as the last does.
+def told_early(readings: Sequence[Tensor], blocks: int) -> Tensor:
+    """How far what is read of texts (text, …, d) after each of the first `blocks` tells them apart as the last does.
 
     It is the mean squared cosine between their differences from the mean text, 1 where they are told apart in the same
     way. Held down, it makes an encoder use its depth. Otherwise one block is enough for texts as simple as these, and
@@ -121,8 +121,7 @@ def told_early(readings: Sequence[Tensor]) -> Tensor:
     """
     apart = [reading.float() - reading.float().mean(0) for reading in readings]
     last = apart[-1].detach()
-    early = apart[: len(readings) // 3]
-    return torch.stack([F.cosine_similarity(reading, last, dim=-1).square().mean() for reading in early]).mean()
+    return torch.stack([F.cosine_similarity(early, last, dim=-1).square().mean() for early in apart[:blocks]]).mean()
 
 
 def soft_cross_entropy(logits: Tensor, true: Tensor) -> Tensor:
@@ -146,7 +145,7 @@ def classifier_texts(
     return rows, prompts, [state(rng, pool, row) for row in rng.choice(rows, statements, replace=False)]
 
 
-def classifier_loss(pool: Pool, features: Tensor, model: CLIP) -> Loss:
+def classifier_loss(pool: Pool, features: Tensor, model: CLIP, blocks: int) -> Loss:
     """Images are told apart by the names of their main nouns, and by statements about some of them.
 
     `features` (scene, d) are the frozen image tower's, normalised.
@@ -166,7 +165,7 @@ def classifier_loss(pool: Pool, features: Tensor, model: CLIP) -> Loss:
         target = torch.arange(len(prompts)).repeat_interleave(len(rows) // len(prompts))
         names = F.cross_entropy(by_name, target, label_smoothing=0.05)
         statements = (soft_cross_entropy(by_statement.T, true) + soft_cross_entropy(by_statement, true.T)) / 2
-        early = (told_early(readings[0]) + told_early(readings[1])) / 2
+        early = (told_early(readings[0], blocks) + told_early(readings[1], blocks)) / 2
         accuracy = (by_name.argmax(1) == target).float().mean()
         figures = {"names": names, "said": statements, "early": early, "top1": accuracy}
         return names + statements + EARLY * early, figures
@@ -244,7 +243,7 @@ def detector_texts(
     return rows, queried, prompts, said
 
 
-def detector_loss(pool: Pool, regions: Regions, model: Owlv2ForObjectDetection, lead: Tensor) -> Loss:
+def detector_loss(pool: Pool, regions: Regions, model: Owlv2ForObjectDetection, lead: Tensor, blocks: int) -> Loss:
     """OWL-v2's losses over text queries, on frozen regions: names by a softmax, names and phrases by focal loss.
 
     As in the first edition's refinement, a region's score is trained to equal the overlap of its box (arXiv
@@ -259,7 +258,7 @@ def detector_loss(pool: Pool, regions: Regions, model: Owlv2ForObjectDetection, 
         true = torch.from_numpy(np.concatenate([named, described], -1))  # (image, object, query)
         with training_autocast():
             readings = [detector_features(model, ids_of(texts, rng)) for texts in (prompts, said)]
-        early = (told_early(readings[0]) + told_early(readings[1])) / 2
+        early = (told_early(readings[0], blocks) + told_early(readings[1], blocks)) / 2
         text = torch.cat([readings[0][-1], readings[1][-1]]) @ lead  # (query, d of regions)
         seen = torch.from_numpy(rows)
         cosine = regions.region[seen].float() @ text.T
@@ -306,7 +305,9 @@ def generator_texts(rng: np.random.Generator, pool: Pool, batch: int = 128) -> l
     return texts
 
 
-def generator_loss(pool: Pool, first: CLIPTextModel, first_embedding: nn.Module, model: TextForDenoiser) -> Loss:
+def generator_loss(
+    pool: Pool, first: CLIPTextModel, first_embedding: nn.Module, model: TextForDenoiser, blocks: int
+) -> Loss:
     """The denoiser is told the same: states and text embedding equal the first edition's, whose words say as much."""
     start, end = tokenizer_of("first").all_special_ids
 
@@ -325,7 +326,7 @@ def generator_loss(pool: Pool, first: CLIPTextModel, first_embedding: nn.Module,
             summaries = [model.add_embedding(state) / summary.std() for state in states]
         error = F.mse_loss(told[-1].float(), wanted / wanted.std())
         summary_error = F.mse_loss(summaries[-1].float(), summary / summary.std())
-        early = told_early(told) + told_early(summaries)
+        early = told_early(told, blocks) + told_early(summaries, blocks)
         figures = {"states": error, "summary": summary_error, "early": early}
         return error + summary_error + EARLY * early, figures
 
