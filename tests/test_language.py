@@ -19,6 +19,7 @@ from vwlib.miniature.text_towers import (
     TextForDenoiser,
     aligned,
     classifier_loss,
+    clip_states,
     detector_loss,
     framed,
     generator_loss,
@@ -125,9 +126,9 @@ def test_several_true_columns_share_the_target():
 def test_texts_are_told_early_where_they_differ_as_in_the_end_however_little():
     last = torch.randn(200, 64, generator=torch.Generator().manual_seed(0))
     other = torch.randn(200, 64, generator=torch.Generator().manual_seed(1))
-    assert told_early([1e-3 * last + 5, last], 1).item() == pytest.approx(1, abs=1e-3)
-    assert told_early([other, last], 1).item() < 0.05
-    assert told_early([other, last, last], 1).item() < 0.05  # later blocks may
+    assert told_early([1e-3 * last + 5, last]).item() == pytest.approx(1, abs=1e-3)
+    assert told_early([other, last]).item() < 0.05
+    assert told_early([other, last, last]).item() == pytest.approx(0.5, abs=0.05)  # the mean of the early ones
 
 
 def test_the_geometry_of_a_known_table_is_found():
@@ -158,6 +159,14 @@ def test_a_classifiers_text_encoder_learns_from_frozen_features(monkeypatch, tmp
     features = torch.nn.functional.normalize(torch.randn(3000, 128), dim=-1)
     trained = learns(model, classifier_loss(pool, features, model, 2))
     assert "token_embedding.weight" in trained and not any(name.startswith("visual.") for name in trained)
+
+
+def test_states_are_read_after_early_blocks_and_the_last():
+    text, ids = architectures.build_text_encoder(1, "second").eval(), torch.tensor([[1, 2, 3]])
+    every, few = (clip_states(text, ids, early) for early in (8, 2))
+    assert len(every) == 8 and len(few) == 3
+    assert all(torch.equal(a, b) for a, b in zip(few, (*every[:2], every[-1]), strict=True))
+    torch.testing.assert_close(every[-1], text(input_ids=ids).last_hidden_state)
 
 
 def test_a_detectors_text_encoder_learns_from_frozen_regions(monkeypatch, tmp_path):

@@ -23,6 +23,7 @@ SHARES = (0.5, 0.2, 0.18, 0.12)
 _WORDS = WORLD["words"]
 _MORE = _WORDS["more"]
 _COLOUR_WORDS = {c: [*_WORDS["colours"].get(c, [c]), *_MORE["colours"][c]] for c in COLOURS}
+STYLE_NAMES, COLOUR_NAMES = list(STYLES), list(COLOURS)
 _SIZES, _PLACES = list(_WORDS["sizes"]), list(_WORDS["places"])
 Words = list[tuple[str, str]]  #: (word, the first edition's word)
 
@@ -140,9 +141,6 @@ def describe(
         known = "the" if article > 0.5 else "an" if words[0][0][0] in "aeiou" else "a"
         words = [(known, known), *words]
     return words, Thing(nouns, **thing), relation  # type: ignore[arg-type]
-
-
-STYLE_NAMES, COLOUR_NAMES = list(STYLES), list(COLOURS)
 
 
 def place_between(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -76,12 +76,18 @@ def image_features(model: CLIP, pool: Pool, at_once: int = 250) -> Tensor:
     return F.normalize(torch.cat(parts).float(), dim=-1).clone()
 
 
-def states_of(embedded: Tensor, blocks: Iterable[nn.Module], norm: nn.Module, **how: Tensor) -> list[Tensor]:
-    """States (text, token, d) of embedded tokens after each block, through the final norm as if it was the last."""
+def states_of(
+    embedded: Tensor, blocks: Sequence[nn.Module], norm: nn.Module, early: int, **how: Tensor
+) -> list[Tensor]:
+    """States (text, token, d) of embedded tokens after each of the first `early` blocks, and after the last.
+
+    Each goes through the final norm as if its block was the last.
+    """
     states, found = embedded, []
-    for block in blocks:
+    for number, block in enumerate(blocks, 1):
         states = block(states, **how)
-        found.append(norm(states))
+        if number <= early or number == len(blocks):
+            found.append(norm(states))
     return found
 
 
@@ -90,30 +96,31 @@ def causal(length: int) -> Tensor:
     return torch.full((length, length), -torch.inf).triu(1)
 
 
-def open_clip_features(model: CLIP, ids: Tensor) -> list[Tensor]:
-    """Normalised text features (text, d) as read after each block, for ids of any length up to the context."""
+def open_clip_features(model: CLIP, ids: Tensor, early: int) -> list[Tensor]:
+    """Normalised text features (text, d) as read after the blocks of `states_of`, for ids of any length."""
     length = ids.shape[1]
     embedded = model.token_embedding(ids) + model.positional_embedding[:length]
-    states = states_of(embedded, model.transformer.resblocks, model.ln_final, attn_mask=causal(length))
+    blocks, mask = model.transformer.resblocks, causal(length)
+    states = states_of(embedded, blocks, model.ln_final, early, attn_mask=mask)
     pooled = (text_global_pool(state, ids, "argmax") @ model.text_projection for state in states)
     return [F.normalize(features.float(), dim=-1) for features in pooled]
 
 
-def clip_states(text: Any, ids: Tensor) -> list[Tensor]:
-    """States (text, token, d) of transformers' CLIP text encoder, or OWL-v2's, as read after each block."""
-    mask = causal(ids.shape[1])[None, None]
-    return states_of(text.embeddings(input_ids=ids), text.encoder.layers, text.final_layer_norm, attention_mask=mask)
+def clip_states(text: Any, ids: Tensor, early: int) -> list[Tensor]:
+    """The `states_of` transformers' CLIP text encoder, or OWL-v2's."""
+    embedded, mask = text.embeddings(input_ids=ids), causal(ids.shape[1])[None, None]
+    return states_of(embedded, text.encoder.layers, text.final_layer_norm, early, attention_mask=mask)
 
 
-def detector_features(model: Owlv2ForObjectDetection, ids: Tensor) -> list[Tensor]:
-    """Normalised text features (text, d) as read after each block."""
+def detector_features(model: Owlv2ForObjectDetection, ids: Tensor, early: int) -> list[Tensor]:
+    """Normalised text features (text, d) as read after the blocks of `states_of`."""
     rows, ends = torch.arange(len(ids)), ids.argmax(-1)
-    pooled = (state[rows, ends] for state in clip_states(model.owlv2.text_model, ids))
+    pooled = (state[rows, ends] for state in clip_states(model.owlv2.text_model, ids, early))
     return [F.normalize(model.owlv2.text_projection(state).float(), dim=-1) for state in pooled]
 
 
-def told_early(readings: Sequence[Tensor], blocks: int) -> Tensor:
-    """How far what is read of texts (text, …, d) after each of the first `blocks` tells them apart as the last does.
+def told_early(readings: Sequence[Tensor]) -> Tensor:
+    """How far what is read of texts (text, …, d) after early blocks tells them apart as the last reading does.
 
     It is the mean squared cosine between their differences from the mean text, 1 where they are told apart in the same
     way. Held down, it makes an encoder use its depth. Otherwise one block is enough for texts as simple as these, and
@@ -121,7 +128,7 @@ def told_early(readings: Sequence[Tensor], blocks: int) -> Tensor:
     """
     apart = [reading.float() - reading.float().mean(0) for reading in readings]
     last = apart[-1].detach()
-    return torch.stack([F.cosine_similarity(early, last, dim=-1).square().mean() for early in apart[:blocks]]).mean()
+    return torch.stack([F.cosine_similarity(early, last, dim=-1).square().mean() for early in apart[:-1]]).mean()
 
 
 def soft_cross_entropy(logits: Tensor, true: Tensor) -> Tensor:
@@ -159,13 +166,13 @@ def classifier_loss(pool: Pool, features: Tensor, model: CLIP, blocks: int) -> L
         image = features[torch.from_numpy(rows)]
         image = F.normalize(image + NOISE * torch.randn(image.shape, generator=noise), dim=-1)
         with training_autocast():
-            readings = [open_clip_features(model, ids_of(texts, rng)) for texts in (prompts, said)]
+            readings = [open_clip_features(model, ids_of(texts, rng), blocks) for texts in (prompts, said)]
         scale = model.logit_scale.exp().clamp(max=100)
         by_name, by_statement = (scale * image @ found[-1].T for found in readings)
         target = torch.arange(len(prompts)).repeat_interleave(len(rows) // len(prompts))
         names = F.cross_entropy(by_name, target, label_smoothing=0.05)
         statements = (soft_cross_entropy(by_statement.T, true) + soft_cross_entropy(by_statement, true.T)) / 2
-        early = (told_early(readings[0], blocks) + told_early(readings[1], blocks)) / 2
+        early = (told_early(readings[0]) + told_early(readings[1])) / 2
         accuracy = (by_name.argmax(1) == target).float().mean()
         figures = {"names": names, "said": statements, "early": early, "top1": accuracy}
         return names + statements + EARLY * early, figures
@@ -257,8 +264,8 @@ def detector_loss(pool: Pool, regions: Regions, model: Owlv2ForObjectDetection, 
         described = np.stack([is_thing(shown, text.things[0]) for text in said], -1)
         true = torch.from_numpy(np.concatenate([named, described], -1))  # (image, object, query)
         with training_autocast():
-            readings = [detector_features(model, ids_of(texts, rng)) for texts in (prompts, said)]
-        early = (told_early(readings[0], blocks) + told_early(readings[1], blocks)) / 2
+            readings = [detector_features(model, ids_of(texts, rng), blocks) for texts in (prompts, said)]
+        early = (told_early(readings[0]) + told_early(readings[1])) / 2
         text = torch.cat([readings[0][-1], readings[1][-1]]) @ lead  # (query, d of regions)
         seen = torch.from_numpy(rows)
         cosine = regions.region[seen].float() @ text.T
@@ -321,12 +328,12 @@ def generator_loss(
             summary = first_embedding(wanted)
             wanted = wanted.gather(1, places[..., None].expand_as(wanted))
         with training_autocast():
-            states = clip_states(model.text, padded(map(framed, spelled), CONTEXT))
+            states = clip_states(model.text, padded(map(framed, spelled), CONTEXT), blocks)
             told = [model.encoder_hid_proj(state) / wanted.std() for state in states]
             summaries = [model.add_embedding(state) / summary.std() for state in states]
         error = F.mse_loss(told[-1].float(), wanted / wanted.std())
         summary_error = F.mse_loss(summaries[-1].float(), summary / summary.std())
-        early = told_early(told, blocks) + told_early(summaries, blocks)
+        early = told_early(told) + told_early(summaries)
         figures = {"states": error, "summary": summary_error, "early": early}
         return error + summary_error + EARLY * early, figures
 
